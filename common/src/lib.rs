@@ -1,0 +1,33 @@
+//! What the coordinator and the workers agree on.
+//!
+//! No libtorch here and no runtime of its own: the pieces are plain data, pure functions and files.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`ids`] | digests and the names of things |
+//! | [`semantics`] | the science switches: `paper`, `paper-clipped`, `reference` |
+//! | [`network`] | the architecture of a network, as its `config.json` |
+//! | [`method`] | the methods by name: which encoding, which map, which network |
+//! | [`spec`] | the run spec (TOML) |
+//! | [`work`] | batches, cells, shards and the keys of their records |
+//! | [`record`] | what one cell says about one batch |
+//! | [`wire`] | the byte form of everything that crosses a process border |
+//! | [`queue`] | the lease state machine and its drivers |
+//! | [`store`] | slice store and artifact store |
+//! | [`segment`] | from anomaly map to mask |
+//! | [`metrics`] | DICE, IoU, average precision, calibration |
+//! | [`telemetry`] | tracing set-up |
+
+pub mod ids;
+pub mod method;
+pub mod metrics;
+pub mod network;
+pub mod queue;
+pub mod record;
+pub mod segment;
+pub mod semantics;
+pub mod spec;
+pub mod store;
+pub mod telemetry;
+pub mod wire;
+pub mod work;

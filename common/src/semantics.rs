@@ -1,0 +1,155 @@
+//! The three sets of science switches (SCIENCE 0). Nothing else in the project decides them.
+//!
+//! Index words: index `i` counts steps from 0 and is the paper's `t = i + 1`.
+
+use serde::{Deserialize, Serialize};
+
+/// Which of the three readings of the method a number is computed under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Semantics {
+    /// The equations as printed: nothing clamped, the unguided prediction is the null one.
+    Paper,
+    /// The paper with every predicted x0 clamped to [-1, 1]. The default.
+    PaperClipped,
+    /// What the public code computes, off-by-ones included.
+    Reference,
+}
+
+/// The label the unguided prediction (Eq. 10) is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnguidedLabel {
+    /// The null label, as Eq. 10 says.
+    Null,
+    /// The healthy label with guidance switched off (`w = -1`), as the public code does.
+    Healthy,
+}
+
+/// How deterministic encoding walks up the noise levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DdimStepping {
+    /// Eq. 4: x of index i is advanced with the prediction made at index i.
+    Equation4,
+    /// The public code: x of index i - 1 is advanced with network and coefficients of index i
+    /// (so from i = 1 on, predictions at index i see an x of level i + 1).
+    ReferenceShifted,
+}
+
+/// Which steps Eq. 20 averages over, given the end step `t_e`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aggregation {
+    /// Indices `0 ..= t_e`.
+    EndIncluded,
+    /// Indices `0 .. t_e`; empty (NaN) when `t_e` is 0.
+    EndExcluded,
+}
+
+/// How `M_te / M_max` becomes an index into the 101 quantile levels (Algorithm 1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LevelIndex {
+    /// Rounded to the nearest.
+    Rounded,
+    /// Rounded to two digits and then truncated in float32: 0.53 and 0.59 lose one.
+    TruncatedFloat32,
+}
+
+/// How the threshold on the cosine (Eq. 18) is found on the validation slices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CosineSearch {
+    /// Best accuracy over the midpoints of the sorted cosines; the lowest on ties.
+    BestAccuracy,
+    /// The first of 100 quantiles (0.5 % to 9.5 %) of the healthy cosines with the fewest errors.
+    HealthyQuantiles,
+}
+
+/// Which validation slices `M_max` is taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxDivergence {
+    /// All of them.
+    AllSlices,
+    /// Only the truly unhealthy ones.
+    UnhealthySlices,
+}
+
+/// Every switch, spelled out. Obtained from [`Semantics::switches`] only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switches {
+    /// Clamp every predicted x0 to [-1, 1].
+    pub clamp_x0: bool,
+    /// Label of the unguided prediction.
+    pub unguided: UnguidedLabel,
+    /// Walk of the deterministic encoding.
+    pub ddim: DdimStepping,
+    /// Steps that Eq. 20 averages over. `-ste` and `gradient-te` maps are taken at the last of them.
+    pub aggregation: Aggregation,
+    /// Rounding of the level index.
+    pub level_index: LevelIndex,
+    /// Search of the cosine threshold.
+    pub cosine: CosineSearch,
+    /// Slices that M_max is taken over.
+    pub max_divergence: MaxDivergence,
+}
+
+const PAPER: Switches = Switches {
+    clamp_x0: false,
+    unguided: UnguidedLabel::Null,
+    ddim: DdimStepping::Equation4,
+    aggregation: Aggregation::EndIncluded,
+    level_index: LevelIndex::Rounded,
+    cosine: CosineSearch::BestAccuracy,
+    max_divergence: MaxDivergence::AllSlices,
+};
+
+const PAPER_CLIPPED: Switches = Switches {
+    clamp_x0: true,
+    ..PAPER
+};
+
+const REFERENCE: Switches = Switches {
+    clamp_x0: true,
+    unguided: UnguidedLabel::Healthy,
+    ddim: DdimStepping::ReferenceShifted,
+    aggregation: Aggregation::EndExcluded,
+    level_index: LevelIndex::TruncatedFloat32,
+    cosine: CosineSearch::HealthyQuantiles,
+    max_divergence: MaxDivergence::UnhealthySlices,
+};
+
+impl Semantics {
+    /// The name used in specs, on command lines and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Paper => "paper",
+            Self::PaperClipped => "paper-clipped",
+            Self::Reference => "reference",
+        }
+    }
+
+    /// The switches this name stands for.
+    pub const fn switches(self) -> Switches {
+        match self {
+            Self::Paper => PAPER,
+            Self::PaperClipped => PAPER_CLIPPED,
+            Self::Reference => REFERENCE,
+        }
+    }
+}
+
+impl std::fmt::Display for Semantics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Semantics {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Paper, Self::PaperClipped, Self::Reference]
+            .into_iter()
+            .find(|semantics| semantics.name() == text)
+            .ok_or_else(|| {
+                format!("unknown semantics '{text}': one of paper, paper-clipped, reference")
+            })
+    }
+}
