@@ -113,7 +113,11 @@ impl NetworkConfig {
                 self.channel_mult.len()
             ));
         }
-        if let Some(mult) = self.channel_mult.iter().find(|mult| !(1..=64).contains(*mult)) {
+        if let Some(mult) = self
+            .channel_mult
+            .iter()
+            .find(|mult| !(1..=64).contains(*mult))
+        {
             return fail(format!("channel_mult holds {mult}: 1 to 64 is supported"));
         }
         if self.num_channels % NORM_GROUPS != 0 {
