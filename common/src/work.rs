@@ -1,1 +1,445 @@
-//! placeholder
+//! What is computed, in the words both sides use: slices, batches, trajectories, cells, stage plans, jobs.
+//!
+//! A *batch* is a fixed list of slices in a fixed geometry. A *trajectory* is one encoding of a batch
+//! under one noise seed. A *cell* is what one row of the table needs from a trajectory. A *record* is what
+//! one cell says about one batch, and its key hashes everything that decides its bits. A *shard* is
+//! transport: a run of batches with the cells still missing of them (DESIGN 9).
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Digest;
+use crate::method::{Encoding, MapKind};
+use crate::network::NetworkConfig;
+use crate::semantics::Semantics;
+use crate::spec::{FigureSpec, Precision, Respacing, ScalingName, TrainSpec};
+
+/// Raised whenever the meaning or the bytes of a record change; part of every key.
+pub const RECORD_SCHEMA: u32 = 1;
+
+/// Names the arithmetic that makes a record; raised when an engine change may move bits.
+pub const KERNEL: &str = "libtorch-plain-1";
+
+/// The stages of a run, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Networks without a checkpoint are trained.
+    Train,
+    /// Validation slices are pushed through; thresholds are chosen from image-level labels.
+    Calibrate,
+    /// Test slices are scored.
+    Score,
+}
+
+impl Stage {
+    /// The name used in messages and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Calibrate => "calibrate",
+            Self::Score => "score",
+        }
+    }
+}
+
+/// Everything about a machine and its settings that may move the bits of a result.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NumericProfile {
+    /// `cpu`, or the name of the GPU.
+    pub device: String,
+    /// Number format of the network.
+    pub precision: Precision,
+    /// Version of libtorch.
+    pub libtorch: String,
+    /// Vector instructions libtorch dispatches to on the CPU.
+    pub cpu_capability: String,
+    /// Intra-op threads (CPU).
+    pub threads: u32,
+}
+
+impl std::fmt::Display for NumericProfile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let precision = match self.precision {
+            Precision::Auto => "auto",
+            Precision::Fp32 => "fp32",
+        };
+        write!(
+            f,
+            "{} {precision}, libtorch {}, {}, {} thread(s)",
+            self.device, self.libtorch, self.cpu_capability, self.threads
+        )
+    }
+}
+
+/// One slice of the store: a subject of the plan's list and the position of the slice in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SliceRef {
+    /// Index into the plan's subjects.
+    pub subject: u32,
+    /// Position in the subject's arrays.
+    pub position: u32,
+}
+
+/// A network whose weights are there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkPlan {
+    /// Name in the spec.
+    pub name: String,
+    /// Architecture.
+    pub config: NetworkConfig,
+    /// Digest of the weights file in the artifact store.
+    pub weights: Digest,
+}
+
+/// One walk up the noise levels, shared by every cell that reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Trajectory {
+    /// Index into the plan's networks.
+    pub network: u16,
+    /// Deterministic or stochastic.
+    pub encoding: Encoding,
+    /// Noise seed.
+    pub seed: u64,
+}
+
+/// What a cell keeps of a trajectory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum CellOutput {
+    /// The sequences that calibration needs, and nothing that a mask could enter.
+    Traces,
+    /// A mask and its statistics against the pixel truth.
+    Mask {
+        /// The map that is thresholded.
+        map: MapKind,
+        /// Largest divergence of the validation slices, for each scored modality.
+        max_divergence: Vec<f32>,
+        /// Data for Figures 2 and 5.
+        figures: FigureSpec,
+    },
+}
+
+/// One column of work on a trajectory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Index into the plan's trajectories.
+    pub trajectory: u16,
+    /// Guidance strength w.
+    pub guidance: f64,
+    /// What is kept.
+    pub output: CellOutput,
+}
+
+/// The slices a plan reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataPlan {
+    /// Digest of the slice store's content.
+    pub digest: Digest,
+    /// Scaling to [-1, 1].
+    pub scaling: ScalingName,
+    /// Channels whose maps are averaged.
+    pub scored: Vec<u32>,
+    /// Subjects named by the slices.
+    pub subjects: Vec<String>,
+}
+
+/// Everything a worker needs for the shards of calibration or scoring, stored once as an artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForwardPlan {
+    /// Calibrate or score.
+    pub stage: Stage,
+    /// Which reading of the method.
+    pub semantics: Semantics,
+    /// Forward steps, in kept indices.
+    pub steps: u32,
+    /// Strided schedule.
+    pub respacing: Respacing,
+    /// Components up to this many pixels are dropped.
+    pub component_area: u32,
+    /// Numeric profile every worker must have.
+    pub profile: NumericProfile,
+    /// The slices' origin.
+    pub data: DataPlan,
+    /// Networks with weights.
+    pub networks: Vec<NetworkPlan>,
+    /// Distinct walks.
+    pub trajectories: Vec<Trajectory>,
+    /// Distinct columns.
+    pub cells: Vec<Cell>,
+    /// Slices of a full batch; the last one is padded to it.
+    pub batch_slices: u32,
+    /// The batches, in order.
+    pub batches: Vec<Vec<SliceRef>>,
+}
+
+/// Everything a worker needs to train one network, stored once as an artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainPlan {
+    /// Name in the spec.
+    pub network: String,
+    /// Architecture.
+    pub config: NetworkConfig,
+    /// How it is trained.
+    pub train: TrainSpec,
+    /// Numeric profile the worker must have.
+    pub profile: NumericProfile,
+    /// The training slices: every slice of these subjects.
+    pub data: DataPlan,
+}
+
+/// What a stage plan artifact holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Plan {
+    /// Training of one network.
+    Train(TrainPlan),
+    /// Calibration or scoring.
+    Forward(ForwardPlan),
+}
+
+/// What a worker is asked to do. Never holds tensors or paths.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Job {
+    /// Stage, for people.
+    pub stage: Stage,
+    /// Digest of the [`Plan`] in the artifact store.
+    pub plan: Digest,
+    /// Which part of it.
+    pub task: Task,
+}
+
+/// Most cells one shard may name: keeps a job under 1 KiB.
+pub const MAX_SHARD_CELLS: usize = 256;
+
+/// The part of a plan a job covers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Task {
+    /// The whole training plan.
+    Train,
+    /// A run of batches; of each, these cells.
+    Batches {
+        /// First batch.
+        first: u32,
+        /// Number of batches.
+        count: u32,
+        /// Indices into the plan's cells, ascending; all of one trajectory.
+        cells: Vec<u16>,
+    },
+}
+
+/// What a worker says of itself when it registers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Unique per start.
+    pub worker: String,
+    /// Host and process, for people.
+    pub host: String,
+    /// Process id on that host.
+    pub pid: u32,
+    /// Its numeric profile.
+    pub profile: NumericProfile,
+}
+
+/// What a worker claims to have done with a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// Digest of the [`Manifest`] in the artifact store.
+    pub manifest: Digest,
+    /// Network evaluations of real slices.
+    pub evaluations: u64,
+    /// Network evaluations spent on padding.
+    pub padding: u64,
+    /// Time the device worked on it, milliseconds.
+    pub device_millis: u64,
+}
+
+/// The results of one shard: record key and digest of the record's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// In the order of the job: batch by batch, cell by cell.
+    pub entries: Vec<(Digest, Digest)>,
+}
+
+#[derive(Serialize)]
+struct ForwardKey<'a> {
+    schema: u32,
+    kernel: &'a str,
+    semantics: Semantics,
+    steps: u32,
+    respacing: Respacing,
+    component_area: u32,
+    profile: &'a NumericProfile,
+    data: Digest,
+    scaling: ScalingName,
+    scored: &'a [u32],
+    config: &'a NetworkConfig,
+    weights: Digest,
+    encoding: Encoding,
+    seed: u64,
+    guidance: u64,
+    output: &'a CellOutput,
+    batch_slices: u32,
+    slices: Vec<(&'a str, u32)>,
+}
+
+#[derive(Serialize)]
+struct TrainKey<'a> {
+    schema: u32,
+    kernel: &'a str,
+    config: &'a NetworkConfig,
+    train: &'a TrainSpec,
+    profile: &'a NumericProfile,
+    data: &'a DataPlan,
+}
+
+/// A plan and its parts do not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// An index points outside its list.
+    #[error("the plan has no {what} {index}: job and plan do not belong together")]
+    OutOfRange {
+        /// What was looked up.
+        what: &'static str,
+        /// The index.
+        index: usize,
+    },
+    /// The key could not be formed.
+    #[error("cannot form the key: {0}")]
+    Key(String),
+}
+
+fn out_of_range(what: &'static str, index: usize) -> PlanError {
+    PlanError::OutOfRange { what, index }
+}
+
+impl ForwardPlan {
+    /// Batch number `index`.
+    ///
+    /// # Errors
+    /// [`PlanError::OutOfRange`].
+    pub fn batch(&self, index: usize) -> Result<&[SliceRef], PlanError> {
+        self.batches
+            .get(index)
+            .map(Vec::as_slice)
+            .ok_or_else(|| out_of_range("batch", index))
+    }
+
+    /// Cell number `index`.
+    ///
+    /// # Errors
+    /// [`PlanError::OutOfRange`].
+    pub fn cell(&self, index: usize) -> Result<&Cell, PlanError> {
+        self.cells
+            .get(index)
+            .ok_or_else(|| out_of_range("cell", index))
+    }
+
+    /// The trajectory a cell reads.
+    ///
+    /// # Errors
+    /// [`PlanError::OutOfRange`].
+    pub fn trajectory(&self, cell: &Cell) -> Result<&Trajectory, PlanError> {
+        let index = usize::from(cell.trajectory);
+        self.trajectories
+            .get(index)
+            .ok_or_else(|| out_of_range("trajectory", index))
+    }
+
+    /// The network a trajectory is walked with.
+    ///
+    /// # Errors
+    /// [`PlanError::OutOfRange`].
+    pub fn network(&self, trajectory: &Trajectory) -> Result<&NetworkPlan, PlanError> {
+        let index = usize::from(trajectory.network);
+        self.networks
+            .get(index)
+            .ok_or_else(|| out_of_range("network", index))
+    }
+
+    /// The subject of a slice.
+    ///
+    /// # Errors
+    /// [`PlanError::OutOfRange`].
+    pub fn subject(&self, slice: SliceRef) -> Result<&str, PlanError> {
+        let index = slice.subject as usize;
+        self.data
+            .subjects
+            .get(index)
+            .map(String::as_str)
+            .ok_or_else(|| out_of_range("subject", index))
+    }
+
+    /// The key of the record that `cell` makes of `batch`: same key, same bits.
+    ///
+    /// # Errors
+    /// When an index is out of range or the key cannot be encoded.
+    pub fn record_key(&self, batch: usize, cell: usize) -> Result<Digest, PlanError> {
+        let cell = self.cell(cell)?;
+        let trajectory = self.trajectory(cell)?;
+        let network = self.network(trajectory)?;
+        let slices = self
+            .batch(batch)?
+            .iter()
+            .map(|slice| Ok((self.subject(*slice)?, slice.position)))
+            .collect::<Result<Vec<_>, PlanError>>()?;
+        key_of(&ForwardKey {
+            schema: RECORD_SCHEMA,
+            kernel: KERNEL,
+            semantics: self.semantics,
+            steps: self.steps,
+            respacing: self.respacing,
+            component_area: self.component_area,
+            profile: &self.profile,
+            data: self.data.digest,
+            scaling: self.data.scaling,
+            scored: &self.data.scored,
+            config: &network.config,
+            weights: network.weights,
+            encoding: trajectory.encoding,
+            seed: trajectory.seed,
+            guidance: cell.guidance.to_bits(),
+            output: &cell.output,
+            batch_slices: self.batch_slices,
+            slices,
+        })
+    }
+
+    /// Network evaluations of one trajectory on one slice (SCIENCE 0, last row).
+    pub fn evaluations_per_slice(&self, trajectory: &Trajectory) -> u64 {
+        evaluations_per_slice(self.semantics, trajectory.encoding, self.steps)
+    }
+}
+
+/// Distinct network evaluations that `steps` forward steps of one slice take, whatever the number of
+/// strengths and variants: the null evaluation serves Eq. 7, Eq. 10 and Eq. 4.
+pub fn evaluations_per_slice(semantics: Semantics, encoding: Encoding, steps: u32) -> u64 {
+    use crate::semantics::DdimStepping;
+
+    let steps = u64::from(steps);
+    match (encoding, semantics.switches().ddim) {
+        (Encoding::Ddim, DdimStepping::ReferenceShifted) => (3 * steps).saturating_sub(1),
+        _ => 2 * steps,
+    }
+}
+
+impl TrainPlan {
+    /// The key of the trained weights.
+    ///
+    /// # Errors
+    /// When the key cannot be encoded.
+    pub fn key(&self) -> Result<Digest, PlanError> {
+        key_of(&TrainKey {
+            schema: RECORD_SCHEMA,
+            kernel: KERNEL,
+            config: &self.config,
+            train: &self.train,
+            profile: &self.profile,
+            data: &self.data,
+        })
+    }
+}
+
+fn key_of<T: Serialize>(material: &T) -> Result<Digest, PlanError> {
+    // JSON: field order and number format are fixed, and a key never depends on the wire codec.
+    serde_json::to_vec(material)
+        .map(|bytes| Digest::of(&bytes))
+        .map_err(|error| PlanError::Key(error.to_string()))
+}

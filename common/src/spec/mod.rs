@@ -1,1 +1,209 @@
-//! placeholder
+//! The run spec: one TOML file describes a benchmark (DESIGN 5).
+//!
+//! [`RunSpec::parse`] reads and checks it; what it returns is complete (every default filled in) and
+//! is what a run folder keeps as `spec.toml`.
+
+mod data;
+mod model;
+mod respacing;
+mod score;
+mod suggest;
+
+pub use data::{DataSpec, ScalingName};
+pub use model::{ModelSpec, Preset, TrainSpec};
+pub use respacing::Respacing;
+pub use score::{ComputeSpec, FigureSpec, Guidance, Precision, ScoreSpec};
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Digest;
+
+/// A whole benchmark.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    /// Name of the run: its folder under `runs/`.
+    pub name: String,
+    /// The slices.
+    pub data: DataSpec,
+    /// Networks by name; a method says which it needs.
+    #[serde(default)]
+    pub model: BTreeMap<String, ModelSpec>,
+    /// What is computed on them.
+    pub score: ScoreSpec,
+    /// How.
+    #[serde(default)]
+    pub compute: ComputeSpec,
+}
+
+/// A spec that cannot be used: where, why, and what to write instead.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct SpecError(String);
+
+impl SpecError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// Longest spec file accepted, bytes.
+pub const MAX_SPEC_BYTES: usize = 1 << 20;
+
+impl RunSpec {
+    /// Reads and checks a spec.
+    ///
+    /// # Errors
+    /// Names the key, the line and the nearest known key.
+    pub fn parse(text: &str) -> Result<Self, SpecError> {
+        if text.len() > MAX_SPEC_BYTES {
+            return Err(SpecError::new(format!(
+                "the spec has {} bytes; at most {MAX_SPEC_BYTES} are read",
+                text.len()
+            )));
+        }
+        let spec: Self = toml::from_str(text).map_err(|error| suggest::explain(&error))?;
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    /// The normalised TOML text.
+    ///
+    /// # Errors
+    /// When the spec cannot be written as TOML, which would be a bug.
+    pub fn to_toml(&self) -> Result<String, SpecError> {
+        toml::to_string_pretty(self)
+            .map_err(|error| SpecError::new(format!("cannot write the spec: {error}")))
+    }
+
+    /// Identifies the benchmark: the digest of the normalised text.
+    ///
+    /// # Errors
+    /// As [`Self::to_toml`].
+    pub fn digest(&self) -> Result<Digest, SpecError> {
+        Ok(Digest::of(self.to_toml()?.as_bytes()))
+    }
+
+    /// The networks the methods of this spec need, with their names.
+    ///
+    /// # Errors
+    /// Names the network that no `[model.*]` section describes.
+    pub fn needed_networks(&self) -> Result<BTreeMap<&str, &ModelSpec>, SpecError> {
+        let mut needed = BTreeMap::new();
+        for method in &self.score.methods {
+            let name = method.network();
+            let model = self.model.get(name).ok_or_else(|| {
+                SpecError::new(format!(
+                    "method {method} needs a network named '{name}': add a [model.{name}] section (preset = \"paper\" will do)"
+                ))
+            })?;
+            needed.insert(name, model);
+        }
+        Ok(needed)
+    }
+
+    fn validate(&self) -> Result<(), SpecError> {
+        let usable = !self.name.is_empty()
+            && self.name.len() <= 100
+            && !self.name.starts_with('.')
+            && self
+                .name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        if !usable {
+            return Err(SpecError::new(format!(
+                "name = \"{}\": letters, digits, '-', '_' and '.' only (it names the run folder)",
+                self.name
+            )));
+        }
+        self.data.validate()?;
+        for (name, model) in &self.model {
+            model.validate(name)?;
+        }
+        self.score.validate()?;
+        self.compute.validate()?;
+        self.needed_networks().map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::Method;
+    use crate::semantics::Semantics;
+
+    const SMALL: &str = r#"
+        name = "small"
+        [data]
+        store = "stores/small"
+        [model.guided]
+        channels = 32
+        channel_mult = [1, 2]
+        attention = [16]
+        [model.guided.train]
+        steps = 10
+        [score]
+        steps = 20
+        respacing = 50
+        methods = ["anofpdm-ddim"]
+        guidance = [2]
+    "#;
+
+    #[test]
+    fn defaults_are_filled_in_and_survive_a_round_trip() {
+        let spec = RunSpec::parse(SMALL).unwrap();
+        assert_eq!(spec.score.semantics, Semantics::PaperClipped);
+        assert_eq!(spec.score.methods, [Method::AnofpdmDdim]);
+        assert_eq!(spec.compute.batch_slices, 33);
+        let again = RunSpec::parse(&spec.to_toml().unwrap()).unwrap();
+        assert_eq!(again, spec);
+        assert_eq!(again.digest().unwrap(), spec.digest().unwrap());
+    }
+
+    fn error_of(from: &str, to: &str) -> String {
+        let text = SMALL.replacen(from, to, 1);
+        assert_ne!(text, SMALL, "the replacement must apply");
+        RunSpec::parse(&text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        let message = error_of("respacing = 50", "respacign = 50");
+        assert!(message.contains("respacign"), "{message}");
+        assert!(message.contains("did you mean `respacing`"), "{message}");
+    }
+
+    #[test]
+    fn bad_values_are_refused_by_name() {
+        for (from, to, part) in [
+            ("guidance = [2]", "guidance = [-1]", "guidance"),
+            ("guidance = [2]", "guidance = []", "guidance"),
+            ("guidance = [2]", "guidance = [2, 2]", "twice"),
+            ("steps = 20", "steps = 51", "50"),
+            ("steps = 20", "steps = 0", "steps"),
+            ("anofpdm-ddim", "anofpdm-dim", "anofpdm-ddim"),
+            ("model.guided]", "model.guide]", "[model.guide]"),
+            ("channels = 32", "channels = 33", "multiple of 32"),
+            ("name = \"small\"", "name = \"a/b\"", "name"),
+        ] {
+            let message = error_of(from, to);
+            assert!(message.contains(part), "{to}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_preset_can_be_overridden_key_by_key() {
+        let text = SMALL.replacen(
+            "channels = 32\n        channel_mult = [1, 2]\n        attention = [16]",
+            "preset = \"paper\"\n        heads = 2",
+            1,
+        );
+        let model = RunSpec::parse(&text).unwrap().model["guided"].clone();
+        let network = model.network(128, 4).unwrap();
+        assert_eq!(network.channel_mult, [1, 1, 2, 3, 4]);
+        assert_eq!(network.attention_downsample_rates, [4, 8, 16]);
+        assert_eq!(network.num_heads, 2);
+    }
+}

@@ -1,0 +1,87 @@
+//! `[data]`: which slices.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::SpecError;
+
+/// How a stored slice becomes a network input in [-1, 1] (SCIENCE 8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScalingName {
+    /// Each slice and modality min-max scaled, as the reference loader does.
+    SliceMinmax,
+    /// `2 min(x, 1) - 1` of the percentile-divided values, as the paper says.
+    Percentile,
+}
+
+/// `[data]` of a spec.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// Folder of the slice store; relative paths count from the spec file.
+    pub store: PathBuf,
+    /// Modalities whose maps are averaged; all of the store's where absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scored: Vec<String>,
+    /// Scaling to [-1, 1].
+    #[serde(default = "default_scaling")]
+    pub scaling: ScalingName,
+    /// Validation slices to calibrate on (fewer where the store has fewer).
+    #[serde(default = "default_validation")]
+    pub validation_slices: usize,
+    /// Test slices to score (fewer where the store has fewer).
+    #[serde(default = "default_test")]
+    pub test_slices: usize,
+    /// Seed of the permutation that chooses slices, and of a ratio split.
+    #[serde(default)]
+    pub seed: u64,
+    /// Overrides the store's patient split: `"75/5/20"`, `"reference"` or a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+}
+
+fn default_scaling() -> ScalingName {
+    ScalingName::SliceMinmax
+}
+
+fn default_validation() -> usize {
+    1_000
+}
+
+fn default_test() -> usize {
+    10_000
+}
+
+impl DataSpec {
+    pub(super) fn validate(&self) -> Result<(), SpecError> {
+        if self.store.as_os_str().is_empty() {
+            return Err(SpecError::new(
+                "data.store is empty: name the folder that `anofpdm preprocess` wrote",
+            ));
+        }
+        for (key, value) in [
+            ("validation_slices", self.validation_slices),
+            ("test_slices", self.test_slices),
+        ] {
+            if value == 0 || value > 10_000_000 {
+                return Err(SpecError::new(format!(
+                    "data.{key} is {value}: 1 to 10000000 is supported"
+                )));
+            }
+        }
+        if let Some((index, name)) = self
+            .scored
+            .iter()
+            .enumerate()
+            .find(|(index, name)| self.scored[..*index].contains(name))
+        {
+            return Err(SpecError::new(format!(
+                "data.scored names '{name}' twice (entry {})",
+                index + 1
+            )));
+        }
+        Ok(())
+    }
+}

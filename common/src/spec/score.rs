@@ -1,0 +1,238 @@
+//! `[score]` and `[compute]`: what is computed, and how.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Respacing, SpecError};
+use crate::method::Method;
+use crate::semantics::Semantics;
+
+/// The guidance strengths w of Eq. 6.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Guidance {
+    /// Each of these is a row of the table.
+    List(Vec<f64>),
+    /// Algorithm 2 chooses one of these on the validation slices; the row carries it.
+    Select {
+        /// The candidates.
+        select: Vec<f64>,
+    },
+}
+
+impl Guidance {
+    /// All strengths that may be computed.
+    pub fn candidates(&self) -> &[f64] {
+        match self {
+            Self::List(list) | Self::Select { select: list } => list,
+        }
+    }
+}
+
+/// What Figures 2 and 5 need beyond the table, kept in the records on request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FigureSpec {
+    /// Per-step traces of M, MSE^h, MSE^null and of S inside and outside the lesion (Figure 2).
+    #[serde(default)]
+    pub traces: bool,
+    /// End steps as multiples of t_e (Figure 5c).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub end_step_ratios: Vec<f64>,
+    /// Thresholds used for every slice instead of Q* (Figure 5d).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fixed_thresholds: Vec<f64>,
+}
+
+/// `[score]` of a spec.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreSpec {
+    /// Which reading of the method (SCIENCE 0).
+    #[serde(default = "default_semantics")]
+    pub semantics: Semantics,
+    /// Forward steps, counted in kept indices of the schedule.
+    #[serde(default = "default_steps")]
+    pub steps: u32,
+    /// Strided schedule.
+    #[serde(default = "default_respacing")]
+    pub respacing: Respacing,
+    /// Rows of the table.
+    pub methods: Vec<Method>,
+    /// Guidance strengths.
+    pub guidance: Guidance,
+    /// Noise seeds; the spread over them is the table's standard deviation.
+    #[serde(default = "default_seeds")]
+    pub seeds: Vec<u64>,
+    /// Components of at most this many pixels are dropped from every mask (SCIENCE 5).
+    #[serde(default = "default_component_area")]
+    pub component_area: u32,
+    /// Data for Figures 2 and 5.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub figures: FigureSpec,
+}
+
+fn is_default(figures: &FigureSpec) -> bool {
+    *figures == FigureSpec::default()
+}
+
+/// Number format of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// The fastest format whose measured noise floor passes; float32 is the only one offered so far.
+    Auto,
+    /// IEEE float32 throughout.
+    Fp32,
+}
+
+/// `[compute]` of a spec.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComputeSpec {
+    /// Number format.
+    #[serde(default = "default_precision")]
+    pub precision: Precision,
+    /// CPU: intra-op threads of a worker, part of the numeric profile.
+    #[serde(default = "default_threads")]
+    pub threads: u32,
+    /// Slices a batch; part of a result's identity.
+    #[serde(default = "default_batch_slices")]
+    pub batch_slices: u32,
+    /// Slices a shard, rounded up to whole batches; not part of a result's identity.
+    #[serde(default = "default_shard_slices")]
+    pub shard_slices: u32,
+}
+
+impl Default for ComputeSpec {
+    fn default() -> Self {
+        Self {
+            precision: default_precision(),
+            threads: default_threads(),
+            batch_slices: default_batch_slices(),
+            shard_slices: default_shard_slices(),
+        }
+    }
+}
+
+fn default_semantics() -> Semantics {
+    Semantics::PaperClipped
+}
+fn default_steps() -> u32 {
+    600
+}
+fn default_respacing() -> Respacing {
+    Respacing::None
+}
+fn default_seeds() -> Vec<u64> {
+    vec![0, 1, 2]
+}
+fn default_component_area() -> u32 {
+    40
+}
+fn default_precision() -> Precision {
+    Precision::Auto
+}
+fn default_threads() -> u32 {
+    1
+}
+fn default_batch_slices() -> u32 {
+    33
+}
+fn default_shard_slices() -> u32 {
+    132
+}
+
+/// Most cells (method x guidance x seed) of one run: a shard names its cells in one short message.
+const MAX_CELLS: usize = 4_096;
+
+impl ScoreSpec {
+    pub(super) fn validate(&self) -> Result<(), SpecError> {
+        let fail = |message: String| Err(SpecError::new(message));
+        let kept = self.respacing.kept();
+        if self.steps == 0 || self.steps > kept {
+            return fail(format!(
+                "score.steps is {}: 1 to {kept} (respacing = {} keeps {kept} steps)",
+                self.steps, self.respacing
+            ));
+        }
+        if self.methods.is_empty() {
+            return fail(
+                "score.methods is empty: name at least one, e.g. [\"anofpdm-ddim\"]".into(),
+            );
+        }
+        let strengths = self.guidance.candidates();
+        if strengths.is_empty() {
+            return fail("score.guidance is empty: name at least one strength, e.g. [2]".into());
+        }
+        if let Some(w) = strengths.iter().find(|w| !(0.0..=1000.0).contains(*w)) {
+            return fail(format!(
+                "score.guidance holds {w}: strengths are numbers from 0 to 1000 (Eq. 6)"
+            ));
+        }
+        twice("score.methods", &self.methods)?;
+        twice("score.guidance", strengths)?;
+        if self.seeds.is_empty() {
+            return fail("score.seeds is empty: name at least one, e.g. [0, 1, 2]".into());
+        }
+        twice("score.seeds", &self.seeds)?;
+        let cells = self.methods.len() * strengths.len() * self.seeds.len();
+        if cells > MAX_CELLS {
+            return fail(format!(
+                "methods x guidance x seeds are {cells} cells; at most {MAX_CELLS} fit one run: split the sweep"
+            ));
+        }
+        for ratio in &self.figures.end_step_ratios {
+            if !(0.0..=100.0).contains(ratio) || *ratio == 0.0 {
+                return fail(format!(
+                    "score.figures.end_step_ratios holds {ratio}: numbers above 0 and up to 100"
+                ));
+            }
+        }
+        for threshold in &self.figures.fixed_thresholds {
+            if !(threshold.is_finite() && *threshold >= 0.0) {
+                return fail(format!(
+                    "score.figures.fixed_thresholds holds {threshold}: non-negative numbers only"
+                ));
+            }
+        }
+        if self.figures.end_step_ratios.len() > 32 || self.figures.fixed_thresholds.len() > 128 {
+            return fail(
+                "score.figures: at most 32 end_step_ratios and 128 fixed_thresholds".into(),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn twice<T: PartialEq + std::fmt::Debug>(key: &str, values: &[T]) -> Result<(), SpecError> {
+    match values
+        .iter()
+        .enumerate()
+        .find(|(index, value)| values[..*index].contains(value))
+    {
+        Some((_, value)) => Err(SpecError::new(format!("{key} names {value:?} twice"))),
+        None => Ok(()),
+    }
+}
+
+impl ComputeSpec {
+    pub(super) fn validate(&self) -> Result<(), SpecError> {
+        for (key, value, limit) in [
+            ("threads", self.threads, 1_024),
+            ("batch_slices", self.batch_slices, 4_096),
+            ("shard_slices", self.shard_slices, 1_000_000),
+        ] {
+            if value == 0 || value > limit {
+                return Err(SpecError::new(format!(
+                    "compute.{key} is {value}: 1 to {limit} is supported"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Batches in a shard: `shard_slices` rounded up to whole batches.
+    pub const fn batches_per_shard(&self) -> u32 {
+        self.shard_slices.div_ceil(self.batch_slices)
+    }
+}
