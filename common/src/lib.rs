@@ -10,6 +10,7 @@
 //! | [`method`] | the methods by name: which encoding, which map, which network |
 //! | [`spec`] | the run spec (TOML) |
 //! | [`work`] | batches, cells, shards and the keys of their records |
+//! | [`random`] | the counter-based generator behind every random choice |
 //! | [`record`] | what one cell says about one batch |
 //! | [`wire`] | the byte form of everything that crosses a process border |
 //! | [`queue`] | the lease state machine and its drivers |
@@ -23,6 +24,7 @@ pub mod method;
 pub mod metrics;
 pub mod network;
 pub mod queue;
+pub mod random;
 pub mod record;
 pub mod segment;
 pub mod semantics;

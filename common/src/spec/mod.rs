@@ -11,7 +11,7 @@ mod suggest;
 
 pub use data::{DataSpec, ScalingName};
 pub use model::{ModelSpec, Preset, TrainSpec};
-pub use respacing::Respacing;
+pub use respacing::{DIFFUSION_STEPS, Respacing};
 pub use score::{ComputeSpec, FigureSpec, Guidance, Precision, ScoreSpec};
 
 use std::collections::BTreeMap;
