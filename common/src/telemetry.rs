@@ -1,1 +1,52 @@
-//! placeholder
+//! Tracing set-up, the same for both programs.
+//!
+//! Logs go to stderr, results to stdout. `ANOFPDM_LOG` filters (`debug`, `anofpdm_worker=trace`);
+//! `ANOFPDM_LOG_FORMAT=json` writes one JSON object a line.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Environment variable with the log filter; `info` where unset.
+pub const LOG_FILTER: &str = "ANOFPDM_LOG";
+
+/// Environment variable with the log format; `json`, or text for people where unset.
+pub const LOG_FORMAT: &str = "ANOFPDM_LOG_FORMAT";
+
+/// A log setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter does not parse.
+    #[error("{LOG_FILTER} does not parse: {0}")]
+    Filter(String),
+    /// The format is unknown.
+    #[error("{LOG_FORMAT} is '{0}': leave it unset, or write json")]
+    Format(String),
+    /// Tracing was set up before.
+    #[error("tracing is set up already: {0}. This is a bug.")]
+    Twice(String),
+}
+
+/// Installs the subscriber; call once, first thing in `main`.
+///
+/// # Errors
+/// When a setting in the environment does not parse.
+pub fn init() -> Result<(), TelemetryError> {
+    let filter = match std::env::var(LOG_FILTER) {
+        Ok(text) => EnvFilter::try_new(&text).map_err(|e| TelemetryError::Filter(e.to_string()))?,
+        Err(_) => EnvFilter::new("info"),
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let installed = match std::env::var(LOG_FORMAT).as_deref() {
+        Ok("json") => builder.json().try_init(),
+        Ok(other) if !other.is_empty() => return Err(TelemetryError::Format(other.to_owned())),
+        _ => builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .compact()
+            .try_init(),
+    };
+    installed.map_err(|e| TelemetryError::Twice(e.to_string()))
+}
