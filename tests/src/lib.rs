@@ -45,6 +45,22 @@ impl Tensor {
     pub fn i64(&self) -> Vec<i64> {
         self.values.iter().map(|value| *value as i64).collect()
     }
+
+    /// As a libtorch tensor of f32.
+    pub fn torch(&self) -> tch::Tensor {
+        #[allow(clippy::cast_possible_wrap)]
+        let shape: Vec<i64> = self.shape.iter().map(|size| *size as i64).collect();
+        tch::Tensor::from_slice(&self.f32()).reshape(shape)
+    }
+}
+
+/// The numbers of a libtorch tensor in row-major order, widened to f64.
+///
+/// # Panics
+/// Never for a tensor of numbers.
+pub fn values(tensor: &tch::Tensor) -> Vec<f64> {
+    let flat = tensor.to_kind(tch::Kind::Double).contiguous().view([-1]);
+    Vec::<f64>::try_from(flat).expect("a flat f64 tensor")
 }
 
 /// All tensors of a safetensors file.

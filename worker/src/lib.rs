@@ -1,1 +1,13 @@
-//! placeholder
+//! What runs on a device. The only crate that links libtorch; its types never leave it.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`torch`] | process set-up of libtorch: devices, threads, versions |
+//! | [`tensors`] | named tensors in safetensors files |
+//! | [`nn`] | the networks and their weights |
+//! | [`diffusion`] | schedules, forward steps, noise |
+
+pub mod diffusion;
+pub mod nn;
+pub mod tensors;
+pub mod torch;

@@ -1,0 +1,175 @@
+//! Time and class conditioning: sinusoid, the two small perceptrons, the null label.
+
+use tch::nn::{Init, Path};
+use tch::{Device, Kind, Tensor};
+
+use super::init::Affine;
+
+/// The label a prediction is conditioned on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClassLabel {
+    /// Class 0, `h` of the paper.
+    Healthy,
+    /// Class 1.
+    Unhealthy,
+    /// No label: the class vector is zero (not a learned token).
+    Null,
+}
+
+impl ClassLabel {
+    /// Number of the class as in per-sample label tensors; -1 for null.
+    pub const fn index(self) -> i64 {
+        match self {
+            Self::Healthy => 0,
+            Self::Unhealthy => 1,
+            Self::Null => -1,
+        }
+    }
+}
+
+/// Labels of a batch.
+#[derive(Debug)]
+pub enum Labels {
+    /// One label for all samples: class tokens are computed once.
+    All(ClassLabel),
+    /// i64 `[N]`, one class number per sample; -1 is null.
+    PerSample(Tensor),
+}
+
+/// Sinusoidal embedding `[cos | sin]` of integer times, f32 `[N, width]`.
+///
+/// `times` is i64 `[N]`, the network's own index 0..999, not rescaled; frequency k is
+/// `exp(-ln(10000) k / (width / 2))`.
+pub fn sinusoid(times: &Tensor, width: i64) -> Tensor {
+    let half = width / 2;
+    let options = (Kind::Float, times.device());
+    #[allow(clippy::cast_precision_loss)] // widths are small
+    let rate = -(10_000_f64.ln()) / half as f64;
+    let frequencies = (Tensor::arange(half, options) * rate).exp();
+    let angles = times.to_kind(Kind::Float).unsqueeze(1) * frequencies.unsqueeze(0);
+    Tensor::cat(&[angles.cos(), angles.sin()], 1)
+}
+
+/// Linear, SiLU, Linear: `[N, in]` to `[N, E]`.
+#[derive(Debug)]
+struct Perceptron {
+    first: Affine,
+    second: Affine,
+}
+
+impl Perceptron {
+    fn new(vs: &Path<'_>, inputs: i64, width: i64) -> Self {
+        Self {
+            first: Affine::uniform(&(vs / "0"), &[width, inputs]),
+            second: Affine::uniform(&(vs / "2"), &[width, width]),
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.second.linear(&self.first.linear(x).silu())
+    }
+}
+
+/// `time_embed`: time to a vector of width E.
+#[derive(Debug)]
+pub struct TimeEmbedding {
+    sinusoid_width: i64,
+    perceptron: Perceptron,
+}
+
+impl TimeEmbedding {
+    /// `sinusoid_width` is the base width of the network, `width` is E.
+    pub fn new(vs: &Path<'_>, sinusoid_width: i64, width: i64) -> Self {
+        Self {
+            sinusoid_width,
+            perceptron: Perceptron::new(&(vs / "time_embed"), sinusoid_width, width),
+        }
+    }
+
+    /// i64 `[N]` to f32 `[N, E]`.
+    pub fn forward(&self, times: &Tensor) -> Tensor {
+        let waves = sinusoid(times, self.sinusoid_width);
+        self.perceptron
+            .forward(&waves.to_kind(self.perceptron.first.weight.kind()))
+    }
+}
+
+/// The class vector c and the number of class tokens that stand for it in attention.
+///
+/// The public network feeds the outer product c c^T to every attention block as E extra tokens;
+/// token j is `W (c c_j) + b`, so c alone says everything. For the null label all E tokens equal b:
+/// one token whose logit is raised by ln E gives the same softmax.
+#[derive(Debug)]
+pub struct ClassVector {
+    /// c, `[1, E]` when one label serves the whole batch, else `[N, E]`.
+    pub vector: Tensor,
+    /// Factors c_j of the tokens, `[1 or N, S]`: S is E, or 1 for the null label.
+    pub factors: Tensor,
+    /// Added to the logit of every token: 0, or ln E for the single token of the null label.
+    pub log_weight: f64,
+}
+
+/// `label_emb` and `class_emb`: label to the class vector.
+#[derive(Debug)]
+pub struct ClassEmbedding {
+    table: Tensor,
+    perceptron: Perceptron,
+    width: i64,
+}
+
+impl ClassEmbedding {
+    /// `table_width` is the base width of the network, `width` is E.
+    pub fn new(vs: &Path<'_>, classes: i64, table_width: i64, width: i64) -> Self {
+        let normal = Init::Randn {
+            mean: 0.0,
+            stdev: 1.0,
+        };
+        Self {
+            table: (vs / "label_emb").var("weight", &[classes, table_width], normal),
+            perceptron: Perceptron::new(&(vs / "class_emb"), table_width, width),
+            width,
+        }
+    }
+
+    /// Class vectors of a batch.
+    pub fn forward(&self, labels: &Labels) -> ClassVector {
+        match labels {
+            Labels::All(ClassLabel::Null) => self.null(),
+            Labels::All(label) => {
+                let row = Tensor::from_slice(&[label.index()]).to_device(self.device());
+                self.tokens(self.lookup(&row))
+            }
+            Labels::PerSample(classes) => {
+                let known = classes.ge(0).to_kind(self.table.kind()).unsqueeze(1);
+                self.tokens(self.lookup(&classes.clamp_min(0)) * known)
+            }
+        }
+    }
+
+    fn lookup(&self, rows: &Tensor) -> Tensor {
+        self.perceptron.forward(&self.table.index_select(0, rows))
+    }
+
+    fn tokens(&self, vector: Tensor) -> ClassVector {
+        ClassVector {
+            factors: vector.shallow_clone(),
+            vector,
+            log_weight: 0.0,
+        }
+    }
+
+    fn null(&self) -> ClassVector {
+        let options = (self.table.kind(), self.device());
+        #[allow(clippy::cast_precision_loss)] // E is small
+        let log_weight = (self.width as f64).ln();
+        ClassVector {
+            vector: Tensor::zeros([1, self.width], options),
+            factors: Tensor::zeros([1, 1], options),
+            log_weight,
+        }
+    }
+
+    fn device(&self) -> Device {
+        self.table.device()
+    }
+}

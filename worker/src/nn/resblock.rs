@@ -1,0 +1,88 @@
+//! The residual block, shared by all networks.
+
+use tch::Tensor;
+use tch::nn::Path;
+
+use super::init::Affine;
+use super::norm::GroupNorm;
+
+/// Shape and quirks of one residual block.
+#[derive(Debug, Clone, Copy)]
+pub struct ResBlockConfig {
+    /// Input width.
+    pub in_channels: i64,
+    /// Output width.
+    pub out_channels: i64,
+    /// Width E of the conditioning vector.
+    pub embedding_width: i64,
+    /// SiLU between the first norm and the first convolution. The public v2 weights were trained
+    /// without it (its norm silently ignored a built-in swish); the v1 networks have it.
+    pub leading_silu: bool,
+}
+
+/// GroupNorm - [SiLU] - conv - GroupNorm, scale, shift - SiLU - dropout - conv, plus the input.
+#[derive(Debug)]
+pub struct ResBlock {
+    leading_silu: bool,
+    in_norm: GroupNorm,
+    in_conv: Affine,
+    conditioning: Affine,
+    out_norm: GroupNorm,
+    out_conv: Affine,
+    /// 1x1 convolution where the width changes.
+    skip: Option<Affine>,
+}
+
+impl ResBlock {
+    /// A block whose last convolution starts at zero.
+    pub fn new(vs: &Path<'_>, config: ResBlockConfig) -> Self {
+        let ResBlockConfig {
+            in_channels,
+            out_channels,
+            embedding_width,
+            leading_silu,
+        } = config;
+        let in_layers = vs / "in_layers";
+        let out_layers = vs / "out_layers";
+        Self {
+            leading_silu,
+            in_norm: GroupNorm::new(&(&in_layers / "0"), in_channels),
+            in_conv: Affine::uniform(&(in_layers / "2"), &[out_channels, in_channels, 3, 3]),
+            conditioning: Affine::uniform(
+                &(vs / "emb_layers" / "1"),
+                &[2 * out_channels, embedding_width],
+            ),
+            out_norm: GroupNorm::new(&(&out_layers / "0"), out_channels),
+            out_conv: Affine::zero(&(out_layers / "3"), &[out_channels, out_channels, 3, 3]),
+            skip: (in_channels != out_channels).then(|| {
+                Affine::uniform(&(vs / "skip_connection"), &[out_channels, in_channels, 1, 1])
+            }),
+        }
+    }
+
+    /// `x` is `[N, in, H, W]`, `embedding` `[N, E]`; `dropout` is the probability before the second
+    /// convolution (0 in evaluation).
+    pub fn forward(&self, x: &Tensor, embedding: &Tensor, dropout: f64) -> Tensor {
+        let normed = self.in_norm.forward(x);
+        let activated = if self.leading_silu {
+            normed.silu()
+        } else {
+            normed
+        };
+        let hidden = self.in_conv.conv(&activated, 1);
+        let conditioning = self.conditioning.linear(&embedding.silu());
+        let scale_shift = conditioning.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
+        let (scale, shift) = (&scale_shift[0], &scale_shift[1]);
+        let hidden = (self.out_norm.forward(&hidden) * (scale + 1.0) + shift).silu();
+        let hidden = if dropout > 0.0 {
+            hidden.dropout(dropout, true)
+        } else {
+            hidden
+        };
+        let hidden = self.out_conv.conv(&hidden, 1);
+        match &self.skip {
+            Some(skip) => skip.conv(x, 0) + hidden,
+            None => x + hidden,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Halving and doubling of feature maps.
+
+use tch::Tensor;
+use tch::nn::Path;
+
+use super::init::Affine;
+
+/// 3x3 convolution with stride 2, same width: H x W to H/2 x W/2.
+#[derive(Debug)]
+pub struct Downsample {
+    conv: Affine,
+}
+
+impl Downsample {
+    /// Keeps the width.
+    pub fn new(vs: &Path<'_>, channels: i64) -> Self {
+        Self {
+            conv: Affine::uniform(&(vs / "op"), &[channels, channels, 3, 3]),
+        }
+    }
+
+    /// `[N, C, H, W]` to `[N, C, H/2, W/2]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.conv.conv_stride(x, 2, 1)
+    }
+}
+
+/// Nearest-neighbour doubling, then a 3x3 convolution, same width.
+#[derive(Debug)]
+pub struct Upsample {
+    conv: Affine,
+}
+
+impl Upsample {
+    /// Keeps the width.
+    pub fn new(vs: &Path<'_>, channels: i64) -> Self {
+        Self {
+            conv: Affine::uniform(&(vs / "conv"), &[channels, channels, 3, 3]),
+        }
+    }
+
+    /// `[N, C, H, W]` to `[N, C, 2 H, 2 W]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let size = x.size();
+        let doubled = [2 * size[2], 2 * size[3]];
+        self.conv
+            .conv(&x.upsample_nearest2d(doubled, None, None), 1)
+    }
+}

@@ -1,0 +1,202 @@
+//! Checkpoint files: safetensors with the tensor names of the public implementation.
+
+use std::path::{Path, PathBuf};
+
+use anofpdm_common::network::{NetworkConfig, NetworkConfigError};
+use tch::nn::VarStore;
+use tch::{Device, Kind};
+
+use super::unet::UNet;
+use crate::tensors::{self, NamedTensors, TensorFileError};
+
+/// Room for the header of a checkpoint beyond its numbers.
+const HEADER_LIMIT: u64 = 16 << 20;
+
+/// Why a checkpoint does not fit a network.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The configuration itself cannot be built.
+    #[error("network configuration: {0}")]
+    Config(#[from] NetworkConfigError),
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] TensorFileError),
+    /// A tensor has another shape than the configuration asks for.
+    #[error("{path}: tensor {name} is {found:?}, the configuration asks for {expected:?}: {cause}")]
+    Shape {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Public tensor name.
+        name: String,
+        /// Shape in the file.
+        found: Vec<i64>,
+        /// Shape in the network.
+        expected: Vec<i64>,
+        /// What is likely wrong.
+        cause: String,
+    },
+    /// Tensors are missing or left over.
+    #[error(
+        "{path}: another architecture than the configuration says: {missing} of its {expected} tensors \
+         are absent and {extra} unknown ones are there (first: {first})"
+    )]
+    Names {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Tensors of the network that the file lacks.
+        missing: usize,
+        /// Tensors of the network.
+        expected: usize,
+        /// Tensors of the file that the network lacks.
+        extra: usize,
+        /// One of them.
+        first: String,
+    },
+    /// A tensor is not stored as a float.
+    #[error("{path}: tensor {name} is stored as {kind:?}: only f16, bf16 and f32 weights are read")]
+    StoredKind {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Public tensor name.
+        name: String,
+        /// What it is stored as.
+        kind: Kind,
+    },
+    /// A weight is NaN or infinite.
+    #[error("{path}: tensor {name} holds NaN or infinite values: the training run that wrote it has diverged")]
+    NotFinite {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Public tensor name.
+        name: String,
+    },
+}
+
+/// Builds the network of `config` on `device` with the weights in `path`, ready for inference
+/// (no gradients).
+///
+/// # Errors
+/// When the configuration or the file does not fit.
+pub fn open_unet(
+    path: &Path,
+    config: &NetworkConfig,
+    device: Device,
+) -> Result<UNet, WeightsError> {
+    config.validate()?;
+    let mut vs = VarStore::new(device);
+    let unet = UNet::new(&vs.root(), config);
+    load(&vs, path, config)?;
+    vs.freeze();
+    Ok(unet)
+}
+
+/// Fills a network with the weights in `path`. Every tensor must be there with its shape and no
+/// other; f16 and bf16 are cast exactly to f32.
+///
+/// # Errors
+/// Names the first tensor that does not fit, both shapes and the likely cause. The network is then
+/// unchanged.
+pub fn load(vs: &VarStore, path: &Path, config: &NetworkConfig) -> Result<(), WeightsError> {
+    let wanted = variables(vs);
+    let numbers: usize = wanted.values().map(tch::Tensor::numel).sum();
+    let limit = HEADER_LIMIT + 4 * numbers as u64 * 4;
+    let stored = tensors::read(path, limit)?;
+    check(path, &wanted, &stored, config)?;
+    tch::no_grad(|| {
+        for (name, mut variable) in wanted {
+            if let Some(weights) = stored.get(&name) {
+                variable.copy_(weights);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Writes all tensors of a network as f32, whole or not at all.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn save(vs: &VarStore, path: &Path) -> Result<(), WeightsError> {
+    let weights = variables(vs)
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor.detach().to_kind(Kind::Float)))
+        .collect();
+    Ok(tensors::write(path, &weights)?)
+}
+
+/// The tensors of a network in name order (the store's own order changes from run to run).
+pub fn variables(vs: &VarStore) -> NamedTensors {
+    vs.variables().into_iter().collect()
+}
+
+fn check(
+    path: &Path,
+    wanted: &NamedTensors,
+    stored: &NamedTensors,
+    config: &NetworkConfig,
+) -> Result<(), WeightsError> {
+    // Shapes first: a wrong channel count is a clearer message than a count of names.
+    for (name, variable) in wanted {
+        let Some(tensor) = stored.get(name) else {
+            continue;
+        };
+        if tensor.size() != variable.size() {
+            return Err(WeightsError::Shape {
+                path: path.to_owned(),
+                name: name.clone(),
+                cause: cause(name, &tensor.size(), config),
+                found: tensor.size(),
+                expected: variable.size(),
+            });
+        }
+        if !matches!(tensor.kind(), Kind::Half | Kind::BFloat16 | Kind::Float) {
+            return Err(WeightsError::StoredKind {
+                path: path.to_owned(),
+                name: name.clone(),
+                kind: tensor.kind(),
+            });
+        }
+        if tensor.isfinite().all().int64_value(&[]) == 0 {
+            return Err(WeightsError::NotFinite {
+                path: path.to_owned(),
+                name: name.clone(),
+            });
+        }
+    }
+    let missing: Vec<&String> = wanted.keys().filter(|k| !stored.contains_key(*k)).collect();
+    let extra: Vec<&String> = stored.keys().filter(|k| !wanted.contains_key(*k)).collect();
+    match missing.first().or(extra.first()) {
+        None => Ok(()),
+        Some(first) => Err(WeightsError::Names {
+            path: path.to_owned(),
+            missing: missing.len(),
+            expected: wanted.len(),
+            extra: extra.len(),
+            first: (*first).clone(),
+        }),
+    }
+}
+
+/// The likely reason for a shape that does not fit.
+fn cause(name: &str, found: &[i64], config: &NetworkConfig) -> String {
+    let dimension = |index: usize| found.get(index).copied().unwrap_or(0);
+    match name {
+        "input_blocks.0.0.weight" if dimension(0) == config.num_channels => format!(
+            "this checkpoint has {} input channels, the configuration says {}",
+            dimension(1),
+            config.in_channels
+        ),
+        "out.2.weight" | "out.2.bias" => format!(
+            "this checkpoint has {} output channels, the configuration says {}",
+            dimension(0),
+            config.output_channels()
+        ),
+        "label_emb.weight" if dimension(1) == config.num_channels => format!(
+            "this checkpoint has {} classes, the configuration says {}",
+            dimension(0),
+            config.num_classes
+        ),
+        _ => "another architecture (num_channels, channel_mult, num_res_blocks or attention differ)"
+            .to_owned(),
+    }
+}

@@ -1,0 +1,135 @@
+//! Named tensors in safetensors files: read within a limit, written whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use tch::Tensor;
+
+/// Tensors by name, in name order.
+pub type NamedTensors = BTreeMap<String, Tensor>;
+
+/// What goes wrong with a tensor file.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorFileError {
+    /// The operating system's word on a path.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Not a readable safetensors file, or one that cannot be written.
+    #[error("{path}: {source}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: tch::TchError,
+    },
+    /// Larger than anything expected here.
+    #[error("{path}: {bytes} bytes, expected at most {limit}: is this the right file?")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The largest size accepted.
+        limit: u64,
+    },
+}
+
+/// Reads all tensors of a safetensors file, on the CPU, in their stored kinds.
+///
+/// # Errors
+/// When the file is larger than `limit` bytes, or is no safetensors file.
+pub fn read(path: &Path, limit: u64) -> Result<NamedTensors, TensorFileError> {
+    let bytes = std::fs::metadata(path).map_err(io(path))?.len();
+    if bytes > limit {
+        return Err(TensorFileError::TooLarge {
+            path: path.to_owned(),
+            bytes,
+            limit,
+        });
+    }
+    let tensors = Tensor::read_safetensors(path).map_err(format(path))?;
+    Ok(tensors.into_iter().collect())
+}
+
+/// Writes tensors under a temporary name, syncs, renames: the file is whole or absent.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn write(path: &Path, tensors: &NamedTensors) -> Result<(), TensorFileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = write_and_sync(&temporary, path, tensors);
+    if written.is_err() {
+        // The error at hand says more than a failed clean-up would.
+        drop(std::fs::remove_file(&temporary));
+    }
+    written
+}
+
+fn write_and_sync(
+    temporary: &Path,
+    path: &Path,
+    tensors: &NamedTensors,
+) -> Result<(), TensorFileError> {
+    let contiguous: Vec<(&String, Tensor)> = tensors
+        .iter()
+        .map(|(name, tensor)| (name, tensor.to_device(tch::Device::Cpu).contiguous()))
+        .collect();
+    Tensor::write_safetensors(&contiguous, temporary).map_err(format(path))?;
+    File::open(temporary)
+        .and_then(|file| file.sync_all())
+        .map_err(io(path))?;
+    std::fs::rename(temporary, path).map_err(io(path))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))
+        .and_then(|folder| folder.sync_all())
+        .map_err(io(path))
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TensorFileError {
+    let path = path.to_owned();
+    move |source| TensorFileError::Io { path, source }
+}
+
+fn format(path: &Path) -> impl FnOnce(tch::TchError) -> TensorFileError {
+    let path = path.to_owned();
+    move |source| TensorFileError::Format { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        let mut tensors = NamedTensors::new();
+        tensors.insert("b".into(), Tensor::from_slice(&[1_i64, -2]));
+        // A transposed view: written in logical order, not in memory order.
+        let matrix = Tensor::from_slice(&[1_f32, 2., 3., 4., 5., 6.]).view([2, 3]);
+        tensors.insert("a".into(), matrix.transpose(0, 1));
+        write(&path, &tensors).unwrap();
+        let back = read(&path, 1 << 20).unwrap();
+        assert_eq!(back["b"], tensors["b"]);
+        assert_eq!(back["a"], tensors["a"]);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let error = read(&path, 10).unwrap_err().to_string();
+        assert!(error.contains("expected at most 10"), "{error}");
+    }
+
+    #[test]
+    fn a_failed_write_names_the_file_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("absent/t.safetensors");
+        let error = write(&path, &NamedTensors::new()).unwrap_err().to_string();
+        assert!(error.contains("absent/t.safetensors"), "{error}");
+    }
+}

@@ -1,0 +1,192 @@
+//! Process set-up of libtorch: CUDA loading, devices, threads, versions.
+//!
+//! Nothing here computes. It is also the only place of the project with `unsafe`, because loading a
+//! shared library and calling a C function cannot be checked by the compiler.
+#![allow(unsafe_code)]
+
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+
+/// What a person asked to compute on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceSpec {
+    /// The CPU.
+    Cpu,
+    /// A CUDA device by its number; `cuda` is number 0.
+    Cuda(usize),
+}
+
+/// Why a device cannot be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DeviceError {
+    /// Not a device name.
+    #[error("unknown device '{0}': one of cpu, cuda, cuda:N")]
+    Unknown(String),
+    /// The CUDA half of libtorch is not installed or does not load.
+    #[error(
+        "device {device} asked for, but libtorch_cuda.so does not load: {reason} \
+         (install the GPU set with `make setup-gpu`, or use --device cpu)"
+    )]
+    NoCudaLibrary {
+        /// The device asked for.
+        device: DeviceSpec,
+        /// The loader's words.
+        reason: String,
+    },
+    /// The library loads but sees no such GPU.
+    #[error("device {device} asked for, but {count} CUDA devices are visible (driver, CUDA_VISIBLE_DEVICES?)")]
+    NoSuchDevice {
+        /// The device asked for.
+        device: DeviceSpec,
+        /// How many there are.
+        count: i64,
+    },
+}
+
+impl FromStr for DeviceSpec {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|number| number.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| DeviceError::Unknown(text.to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+impl DeviceSpec {
+    /// Makes the device usable and returns it. Call before any other use of libtorch: it caches
+    /// whether CUDA is there at the first question.
+    ///
+    /// # Errors
+    /// When CUDA is asked for and cannot be had.
+    pub fn open(self) -> Result<tch::Device, DeviceError> {
+        let Self::Cuda(number) = self else {
+            return Ok(tch::Device::Cpu);
+        };
+        load_cuda().map_err(|reason| DeviceError::NoCudaLibrary {
+            device: self,
+            reason,
+        })?;
+        let count = tch::Cuda::device_count();
+        if !tch::Cuda::is_available() || i64::try_from(number).map_or(true, |n| n >= count) {
+            return Err(DeviceError::NoSuchDevice {
+                device: self,
+                count,
+            });
+        }
+        // The choice of algorithm must not depend on timing: same input, same bits.
+        tch::Cuda::cudnn_set_benchmark(false);
+        Ok(tch::Device::Cuda(number))
+    }
+}
+
+/// Loads the CUDA half of libtorch once. The linker leaves it out, so that the binary starts on
+/// machines without it.
+fn load_cuda() -> Result<(), String> {
+    static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
+    LOADED
+        .get_or_init(|| {
+            // SAFETY: the initialisers of libtorch_cuda only register its kernels and hooks with
+            // libtorch_cpu, which is linked and loaded; the bare name is found through the binary's
+            // run path or LD_LIBRARY_PATH, as for libtorch_cpu itself.
+            let library =
+                unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) }
+                    .map_err(|e| e.to_string())?;
+            // The registered hooks are used until the process ends.
+            std::mem::forget(library);
+            Ok(())
+        })
+        .clone()
+}
+
+/// Threads inside one operation, and across operations (one: the order of reduction is fixed).
+///
+/// The number of threads is part of the numeric profile. Call once, before the first computation.
+pub fn set_threads(threads: i32) {
+    tch::set_num_threads(threads.max(1));
+    tch::set_num_interop_threads(1);
+}
+
+unsafe extern "C" {
+    /// Version of the loaded libtorch: major, minor and patch in the three highest bytes.
+    safe fn aoti_torch_abi_version() -> u64;
+}
+
+/// Version of the libtorch in use, e.g. `2.11.0`. Part of the numeric profile.
+pub fn libtorch_version() -> String {
+    let [major, minor, patch, ..] = aoti_torch_abi_version().to_be_bytes();
+    format!("{major}.{minor}.{patch}")
+}
+
+/// The vector instructions libtorch chooses on this CPU: `avx512`, `avx2` or `default`.
+/// Part of the numeric profile. Follows libtorch's own rule, with its `ATEN_CPU_CAPABILITY` override.
+pub fn cpu_capability() -> &'static str {
+    let forced = std::env::var("ATEN_CPU_CAPABILITY").unwrap_or_default();
+    match forced.as_str() {
+        "avx512" => return "avx512",
+        "avx2" => return "avx2",
+        "default" => return "default",
+        _ => {}
+    }
+    detected_capability()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detected_capability() -> &'static str {
+    let fma = std::is_x86_feature_detected!("fma");
+    if fma
+        && std::is_x86_feature_detected!("avx512vl")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512dq")
+    {
+        "avx512"
+    } else if fma && std::is_x86_feature_detected!("avx2") {
+        "avx2"
+    } else {
+        "default"
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detected_capability() -> &'static str {
+    "default"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_names() {
+        assert_eq!("cpu".parse::<DeviceSpec>().unwrap(), DeviceSpec::Cpu);
+        assert_eq!("cuda".parse::<DeviceSpec>().unwrap(), DeviceSpec::Cuda(0));
+        assert_eq!("cuda:3".parse::<DeviceSpec>().unwrap(), DeviceSpec::Cuda(3));
+        assert_eq!(DeviceSpec::Cuda(3).to_string(), "cuda:3");
+        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CPU"] {
+            let message = wrong.parse::<DeviceSpec>().unwrap_err().to_string();
+            assert!(message.contains("one of cpu, cuda, cuda:N"), "{message}");
+        }
+    }
+
+    #[test]
+    fn version_is_the_pinned_one() {
+        assert_eq!(libtorch_version(), "2.11.0");
+    }
+}
