@@ -1,5 +1,7 @@
 //! The U-Net v2 against `unet_forward.safetensors`, and its published size.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use anofpdm_common::network::NetworkConfig;
@@ -46,7 +48,13 @@ fn outputs() {
             let classes = Tensor::full([3], label.index(), (Kind::Int64, Device::Cpu));
             let got = net.forward(&x, &t, &Labels::PerSample(classes), Mode::Eval);
             let want = &oracle[&name].values;
-            assert_close(&format!("{name} per sample"), &values(&got), want, 0.0, 2e-5);
+            assert_close(
+                &format!("{name} per sample"),
+                &values(&got),
+                want,
+                0.0,
+                2e-5,
+            );
         }
     }
 }
@@ -151,7 +159,10 @@ fn size_of_the_published_network() {
     let tensors = weights::variables(&vs);
     let numbers: usize = tensors.values().map(Tensor::numel).sum();
     assert_eq!((tensors.len(), numbers), (465, 103_082_500));
-    for name in ["output_blocks.14.0.skip_connection.weight", "output_blocks.11.1.conv.bias"] {
+    for name in [
+        "output_blocks.14.0.skip_connection.weight",
+        "output_blocks.11.1.conv.bias",
+    ] {
         assert!(tensors.contains_key(name), "{name}");
     }
 }
@@ -206,7 +217,10 @@ fn checkpoints_that_do_not_fit() {
     };
     let text = message(&other_channels);
     let want = "this checkpoint has 4 input channels, the configuration says 2";
-    assert!(text.contains(want) && text.contains("[32, 4, 3, 3]"), "{text}");
+    assert!(
+        text.contains(want) && text.contains("[32, 4, 3, 3]"),
+        "{text}"
+    );
 
     let wider = NetworkConfig {
         num_channels: 64,

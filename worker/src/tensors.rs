@@ -87,7 +87,9 @@ fn write_and_sync(
         .and_then(|file| file.sync_all())
         .map_err(io(path))?;
     std::fs::rename(temporary, path).map_err(io(path))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))
         .and_then(|folder| folder.sync_all())
         .map_err(io(path))

@@ -36,7 +36,9 @@ pub enum DeviceError {
         reason: String,
     },
     /// The library loads but sees no such GPU.
-    #[error("device {device} asked for, but {count} CUDA devices are visible (driver, CUDA_VISIBLE_DEVICES?)")]
+    #[error(
+        "device {device} asked for, but {count} CUDA devices are visible (driver, CUDA_VISIBLE_DEVICES?)"
+    )]
     NoSuchDevice {
         /// The device asked for.
         device: DeviceSpec,

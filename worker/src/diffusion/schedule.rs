@@ -18,7 +18,9 @@ pub enum Respacing {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// Text that is no respacing.
-    #[error("unknown respacing '{0}': none, a number of kept steps (50), sections (10,15,20) or ddimN")]
+    #[error(
+        "unknown respacing '{0}': none, a number of kept steps (50), sections (10,15,20) or ddimN"
+    )]
     Respacing(String),
     /// No step at all.
     #[error("a schedule needs at least 1 step")]

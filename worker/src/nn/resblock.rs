@@ -55,7 +55,10 @@ impl ResBlock {
             out_norm: GroupNorm::new(&(&out_layers / "0"), out_channels),
             out_conv: Affine::zero(&(out_layers / "3"), &[out_channels, out_channels, 3, 3]),
             skip: (in_channels != out_channels).then(|| {
-                Affine::uniform(&(vs / "skip_connection"), &[out_channels, in_channels, 1, 1])
+                Affine::uniform(
+                    &(vs / "skip_connection"),
+                    &[out_channels, in_channels, 1, 1],
+                )
             }),
         }
     }

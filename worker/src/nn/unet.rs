@@ -125,8 +125,7 @@ impl UNet {
                 let entry = &input / (down.len() + 1);
                 let block = common.block(&(&entry / "0"), channels, width);
                 channels = width;
-                let attention =
-                    attends(level).then(|| common.attention(&(entry / "1"), channels));
+                let attention = attends(level).then(|| common.attention(&(entry / "1"), channels));
                 down.push(DownEntry::Block(block, attention));
                 skips.push(channels);
             }
@@ -155,8 +154,7 @@ impl UNet {
                 let skip = skips.pop().unwrap_or(base);
                 let block = common.block(&(&entry / "0"), channels + skip, width);
                 channels = width;
-                let attention =
-                    attends(level).then(|| common.attention(&(&entry / "1"), channels));
+                let attention = attends(level).then(|| common.attention(&(&entry / "1"), channels));
                 let next = if attention.is_some() { "2" } else { "1" };
                 let upsample = (level > 0 && index == config.num_res_blocks)
                     .then(|| Upsample::new(&(entry / next), channels));
@@ -178,10 +176,7 @@ impl UNet {
             up,
             out_norm: GroupNorm::new(&(&out / "0"), channels),
             out_silu: common.silus,
-            out_conv: Affine::zero(
-                &(out / "2"),
-                &[config.output_channels(), channels, 3, 3],
-            ),
+            out_conv: Affine::zero(&(out / "2"), &[config.output_channels(), channels, 3, 3]),
         }
     }
 

@@ -63,7 +63,9 @@ pub enum WeightsError {
         kind: Kind,
     },
     /// A weight is NaN or infinite.
-    #[error("{path}: tensor {name} holds NaN or infinite values: the training run that wrote it has diverged")]
+    #[error(
+        "{path}: tensor {name} holds NaN or infinite values: the training run that wrote it has diverged"
+    )]
     NotFinite {
         /// The checkpoint.
         path: PathBuf,
@@ -196,7 +198,9 @@ fn cause(name: &str, found: &[i64], config: &NetworkConfig) -> String {
             dimension(0),
             config.num_classes
         ),
-        _ => "another architecture (num_channels, channel_mult, num_res_blocks or attention differ)"
-            .to_owned(),
+        _ => {
+            "another architecture (num_channels, channel_mult, num_res_blocks or attention differ)"
+                .to_owned()
+        }
     }
 }
