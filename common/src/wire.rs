@@ -1,1 +1,500 @@
-//! placeholder
+//! The byte form of everything that crosses a process border or outlives a process.
+//!
+//! The only module that knows `bincode`. That crate is unmaintained (RUSTSEC-2025-0141; its 3.0.0 is a
+//! tombstone), so it is pinned to 2.0.1, configured in one place and hidden behind [`encode`] and
+//! [`decode`]; golden bytes in the tests let another codec take its place one day.
+//!
+//! An envelope is
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..4 | magic `AFPD` |
+//! | 4..6 | schema version, u16 |
+//! | 6 | [`Kind`] |
+//! | 7..11 | payload length, u32 |
+//! | 11..15 | CRC-32 (IEEE) of bytes 0..11 and the payload, u32 |
+//! | 15.. | payload: bincode, little-endian, fixed-width integers |
+//!
+//! All integers are little-endian. Widths are fixed so that the decoder's limit counts exactly the
+//! payload's bytes. The envelope carries its own length, so a stream or a file is envelopes one after
+//! another.
+//!
+//! Whatever the bytes, decoding gives a value or a [`WireError`]: the size is checked before anything is
+//! read, bincode runs under a limit (without one, a length of 1 TiB in eleven bytes aborts the process),
+//! and every byte must be used. Two things are up to the types: bincode is not self-describing, so a type
+//! with `skip_serializing_if`, `flatten` or `untagged` does not come back; and a list of zero-sized
+//! elements has no cost that a limit could bound.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// First bytes of every envelope.
+pub const MAGIC: [u8; 4] = *b"AFPD";
+
+/// Raised when the bytes of any message change; other versions are refused.
+pub const SCHEMA_VERSION: u16 = 1;
+
+/// Bytes before the payload.
+pub const HEADER_LEN: usize = 15;
+
+/// Where the checksum lies; what is before it is covered by it.
+const CHECKSUM_AT: usize = 11;
+
+const MESSAGE_LIMIT: usize = 64 << 10;
+const FRAME_LIMIT: usize = 1 << 20;
+const ARTIFACT_LIMIT: usize = 64 << 20;
+
+/// What an envelope holds. Decides the size limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// A worker's question to the queue.
+    Request = 1,
+    /// The queue's answer.
+    Response = 2,
+    /// One entry of a run's journal.
+    Journal = 3,
+    /// What one cell says about one batch.
+    Record = 4,
+    /// The record keys and digests of a shard.
+    Manifest = 5,
+}
+
+impl Kind {
+    /// Most payload bytes an envelope of this kind may carry.
+    pub const fn limit(self) -> usize {
+        match self {
+            Self::Request | Self::Response => MESSAGE_LIMIT,
+            Self::Journal => FRAME_LIMIT,
+            Self::Record | Self::Manifest => ARTIFACT_LIMIT,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
+            Self::Journal => "journal entry",
+            Self::Record => "record",
+            Self::Manifest => "manifest",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A type with a byte form.
+pub trait Message: Serialize + DeserializeOwned {
+    /// The kind of its envelopes.
+    const KIND: Kind;
+}
+
+impl Message for crate::work::Manifest {
+    const KIND: Kind = Kind::Manifest;
+}
+
+/// Bytes that are not what they should be, or a value too large to be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Fewer bytes than the envelope announces.
+    #[error("{kind} is cut short: {have} of {need} bytes")]
+    Truncated {
+        /// Expected kind.
+        kind: Kind,
+        /// Bytes present.
+        have: usize,
+        /// Bytes announced, or a header's.
+        need: usize,
+    },
+    /// More bytes than the envelope or its value uses.
+    #[error("{kind} is followed by {extra} unexpected bytes")]
+    TrailingBytes {
+        /// Expected kind.
+        kind: Kind,
+        /// Bytes left over.
+        extra: usize,
+    },
+    /// The first bytes are not [`MAGIC`].
+    #[error("{0} does not begin with the magic of an anofpdm message")]
+    Magic(Kind),
+    /// Written by another version of the program.
+    #[error(
+        "{kind} has schema version {found}, this program reads {SCHEMA_VERSION}: run the same version everywhere"
+    )]
+    Version {
+        /// Expected kind.
+        kind: Kind,
+        /// Version in the envelope.
+        found: u16,
+    },
+    /// Another kind of message.
+    #[error("expected a {expected}, found kind {found}")]
+    Kind {
+        /// Expected kind.
+        expected: Kind,
+        /// Tag in the envelope.
+        found: u8,
+    },
+    /// Above the limit of its kind; found before anything is read or sent.
+    #[error("{kind} of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its kind.
+        kind: Kind,
+        /// Its size, or as far as it was counted.
+        bytes: usize,
+        /// [`Kind::limit`].
+        limit: usize,
+    },
+    /// Damaged on the way or on the disk.
+    #[error("{0} is damaged: its checksum does not match")]
+    Checksum(Kind),
+    /// The payload is not a value of the type.
+    #[error("{kind} cannot be read: {reason}")]
+    Payload {
+        /// Expected kind.
+        kind: Kind,
+        /// The codec's words.
+        reason: String,
+    },
+    /// The value has no byte form.
+    #[error("{kind} cannot be written: {reason}")]
+    Unwritable {
+        /// Its kind.
+        kind: Kind,
+        /// The codec's words.
+        reason: String,
+    },
+}
+
+/// The envelope of `value`.
+///
+/// # Errors
+/// [`WireError::TooLarge`] over the limit of its kind, [`WireError::Unwritable`] when the codec refuses.
+pub fn encode<T: Message>(value: &T) -> Result<Vec<u8>, WireError> {
+    let kind = T::KIND;
+    let mut sink = Sink {
+        bytes: header(kind),
+        kind,
+        overflow: None,
+    };
+    if let Err(error) =
+        bincode::serde::encode_into_std_write(value, &mut sink, config::<ARTIFACT_LIMIT>())
+    {
+        return Err(match sink.overflow {
+            Some(bytes) => WireError::TooLarge {
+                kind,
+                bytes,
+                limit: kind.limit(),
+            },
+            None => WireError::Unwritable {
+                kind,
+                reason: error.to_string(),
+            },
+        });
+    }
+    Ok(seal(sink.bytes))
+}
+
+/// The value in an envelope that fills `bytes` exactly.
+///
+/// # Errors
+/// Every [`WireError`] but [`WireError::Unwritable`].
+pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, WireError> {
+    let kind = T::KIND;
+    let payload = open(kind, bytes)?;
+    let decoded = match kind.limit() {
+        MESSAGE_LIMIT => decode_payload::<T, MESSAGE_LIMIT>(payload),
+        FRAME_LIMIT => decode_payload::<T, FRAME_LIMIT>(payload),
+        _ => decode_payload::<T, ARTIFACT_LIMIT>(payload),
+    };
+    let (value, used) = decoded.map_err(|error| WireError::Payload {
+        kind,
+        reason: error.to_string(),
+    })?;
+    match payload.len() - used {
+        0 => Ok(value),
+        extra => Err(WireError::TrailingBytes { kind, extra }),
+    }
+}
+
+/// Bytes of the whole envelope whose first [`HEADER_LEN`] bytes are `header`: what a reader of a stream
+/// must fetch. The checksum is not looked at.
+///
+/// # Errors
+/// [`WireError::Magic`], [`WireError::Version`], [`WireError::Kind`], [`WireError::TooLarge`].
+pub fn envelope_len(kind: Kind, header: &[u8; HEADER_LEN]) -> Result<usize, WireError> {
+    let [m0, m1, m2, m3, v0, v1, tag, l0, l1, l2, l3, ..] = *header;
+    if [m0, m1, m2, m3] != MAGIC {
+        return Err(WireError::Magic(kind));
+    }
+    let found = u16::from_le_bytes([v0, v1]);
+    if found != SCHEMA_VERSION {
+        return Err(WireError::Version { kind, found });
+    }
+    if tag != kind as u8 {
+        return Err(WireError::Kind {
+            expected: kind,
+            found: tag,
+        });
+    }
+    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if length > kind.limit() {
+        return Err(WireError::TooLarge {
+            kind,
+            bytes: length,
+            limit: kind.limit(),
+        });
+    }
+    Ok(HEADER_LEN + length)
+}
+
+/// The payload of an envelope that fills `bytes` exactly, its checksum verified.
+///
+/// # Errors
+/// As [`envelope_len`], and [`WireError::Truncated`], [`WireError::TrailingBytes`], [`WireError::Checksum`].
+pub fn open(kind: Kind, bytes: &[u8]) -> Result<&[u8], WireError> {
+    let truncated = |need| WireError::Truncated {
+        kind,
+        have: bytes.len(),
+        need,
+    };
+    let (header, payload) = bytes
+        .split_first_chunk::<HEADER_LEN>()
+        .ok_or_else(|| truncated(HEADER_LEN))?;
+    let need = envelope_len(kind, header)?;
+    if bytes.len() < need {
+        return Err(truncated(need));
+    }
+    if bytes.len() > need {
+        return Err(WireError::TrailingBytes {
+            kind,
+            extra: bytes.len() - need,
+        });
+    }
+    let (covered, checksum) = header.split_at(CHECKSUM_AT);
+    if checksum == checksum_of(covered, payload) {
+        Ok(payload)
+    } else {
+        Err(WireError::Checksum(kind))
+    }
+}
+
+/// The one configuration. The limit binds the decoder only; the encoder's is the [`Sink`]'s.
+fn config<const LIMIT: usize>() -> impl bincode::config::Config {
+    bincode::config::standard()
+        .with_little_endian()
+        .with_fixed_int_encoding()
+        .with_limit::<LIMIT>()
+}
+
+fn decode_payload<T: DeserializeOwned, const LIMIT: usize>(
+    payload: &[u8],
+) -> Result<(T, usize), bincode::error::DecodeError> {
+    bincode::serde::decode_from_slice(payload, config::<LIMIT>())
+}
+
+/// A header with length and checksum still zero.
+fn header(kind: Kind) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&SCHEMA_VERSION.to_le_bytes());
+    bytes.push(kind as u8);
+    bytes.resize(HEADER_LEN, 0);
+    bytes
+}
+
+/// Fills in length and checksum.
+fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    let (header, payload) = bytes.split_at_mut(HEADER_LEN);
+    let (covered, checksum) = header.split_at_mut(CHECKSUM_AT);
+    // The sink has held the payload under a limit far below 2^32.
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    covered[CHECKSUM_AT - 4..].copy_from_slice(&length.to_le_bytes());
+    checksum.copy_from_slice(&checksum_of(covered, payload));
+    bytes
+}
+
+fn checksum_of(covered: &[u8], payload: &[u8]) -> [u8; 4] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(covered);
+    hasher.update(payload);
+    hasher.finalize().to_le_bytes()
+}
+
+/// Collects an envelope and stops the encoder at the limit, so that a value too large is never held twice.
+struct Sink {
+    bytes: Vec<u8>,
+    kind: Kind,
+    overflow: Option<usize>,
+}
+
+impl Write for Sink {
+    fn write(&mut self, chunk: &[u8]) -> io::Result<usize> {
+        let size = self.bytes.len() - HEADER_LEN + chunk.len();
+        if size > self.kind.limit() {
+            self.overflow = Some(size);
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(chunk.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::ids::Digest;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Sample {
+        Text(String),
+        Numbers { list: Vec<u64>, ratio: f64 },
+        Maybe(Option<Digest>),
+    }
+
+    impl Message for Sample {
+        const KIND: Kind = Kind::Request;
+    }
+
+    fn sealed(payload: &[u8]) -> Vec<u8> {
+        let mut bytes = header(Kind::Request);
+        bytes.extend_from_slice(payload);
+        seal(bytes)
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let value = Sample::Numbers {
+            list: vec![1, 0x0203],
+            ratio: 0.5,
+        };
+        let golden: &[u8] = &[
+            b'A', b'F', b'P', b'D', 1, 0, 1, 36, 0, 0, 0, 0xa1, 0x62, 0x15, 0x0f, // header
+            1, 0, 0, 0, // variant
+            2, 0, 0, 0, 0, 0, 0, 0, // list length
+            1, 0, 0, 0, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 0, 0, // list
+            0, 0, 0, 0, 0, 0, 0xe0, 0x3f, // 0.5
+        ];
+        assert_eq!(encode(&value).unwrap(), golden);
+        assert_eq!(decode::<Sample>(golden).unwrap(), value);
+        let text = sealed(b"\0\0\0\0\x03\0\0\0\0\0\0\0\xe2\x86\x92");
+        assert_eq!(
+            decode::<Sample>(&text).unwrap(),
+            Sample::Text("\u{2192}".into())
+        );
+        let maybe = Sample::Maybe(Some(Digest::from_bytes([7; 32])));
+        let mut expected = vec![2, 0, 0, 0, 1];
+        expected.extend_from_slice(&[7; 32]);
+        assert_eq!(encode(&maybe).unwrap(), sealed(&expected));
+    }
+
+    #[test]
+    fn hostile_lengths_are_errors() {
+        for length in [1_u64 << 40, u64::MAX, 1 << 31, 70_000] {
+            for variant in [0_u32, 1] {
+                let mut payload = variant.to_le_bytes().to_vec();
+                payload.extend_from_slice(&length.to_le_bytes());
+                payload.extend_from_slice(b"abc");
+                let outcome = decode::<Sample>(&sealed(&payload));
+                assert!(
+                    matches!(outcome, Err(WireError::Payload { .. })),
+                    "{outcome:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_are_checked_on_both_sides() {
+        let limit = Kind::Request.limit();
+        let fits = Sample::Text("x".repeat(limit - 12));
+        assert_eq!(decode::<Sample>(&encode(&fits).unwrap()).unwrap(), fits);
+        let over = Sample::Text("x".repeat(limit - 11));
+        assert!(matches!(encode(&over), Err(WireError::TooLarge { .. })));
+        let announced = sealed(&vec![0; limit + 1]);
+        assert!(matches!(
+            decode::<Sample>(&announced),
+            Err(WireError::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn every_part_of_the_header_is_checked() {
+        let good = encode(&Sample::Text("slice".into())).unwrap();
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            decode::<Sample>(&bytes).unwrap_err()
+        };
+        assert_eq!(with(0, b'B'), WireError::Magic(Kind::Request));
+        assert!(matches!(with(4, 2), WireError::Version { found: 2, .. }));
+        assert!(matches!(with(6, 3), WireError::Kind { found: 3, .. }));
+        assert!(matches!(with(7, 200), WireError::Truncated { .. }));
+        assert!(matches!(with(7, 1), WireError::TrailingBytes { .. }));
+        assert!(matches!(with(11, 0), WireError::Checksum(_)));
+        assert!(matches!(with(good.len() - 1, 0), WireError::Checksum(_)));
+        assert!(decode::<Sample>(&[]).is_err());
+    }
+
+    #[test]
+    fn unused_payload_is_an_error() {
+        let payload = b"\0\0\0\0\x01\0\0\0\0\0\0\0abc";
+        assert_eq!(
+            decode::<Sample>(&sealed(payload)).unwrap_err(),
+            WireError::TrailingBytes {
+                kind: Kind::Request,
+                extra: 2
+            }
+        );
+    }
+
+    fn sample() -> impl Strategy<Value = Sample> {
+        prop_oneof![
+            ".{0,40}".prop_map(Sample::Text),
+            (proptest::collection::vec(any::<u64>(), 0..9), -1e9..1e9_f64)
+                .prop_map(|(list, ratio)| Sample::Numbers { list, ratio }),
+            any::<Option<[u8; 32]>>().prop_map(|d| Sample::Maybe(d.map(Digest::from_bytes))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn values_come_back(value in sample()) {
+            prop_assert_eq!(decode::<Sample>(&encode(&value).unwrap()).unwrap(), value);
+        }
+
+        #[test]
+        fn one_changed_byte_is_noticed(value in sample(), at in any::<prop::sample::Index>(), flip in 1..=255_u8) {
+            let mut bytes = encode(&value).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            prop_assert!(decode::<Sample>(&bytes).is_err());
+        }
+
+        #[test]
+        fn any_payload_is_a_value_or_an_error(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(value) = decode::<Sample>(&sealed(&payload)) {
+                // NaN is the one value that differs from itself, so bytes are compared.
+                prop_assert_eq!(encode(&value).unwrap(), sealed(&payload));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_value_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(decode::<Sample>(&bytes).is_err());
+        }
+    }
+}

@@ -1,1 +1,5 @@
-//! placeholder
+//! What lies on the disk: artifacts by digest, the journal of a run, preprocessed slices.
+
+pub mod artifacts;
+pub mod durable;
+pub mod journal;

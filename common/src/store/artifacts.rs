@@ -1,0 +1,509 @@
+//! Content-addressed files: records, manifests, plans and weights, each named by the digest of its bytes.
+//!
+//! `ROOT/ab/abcdef…` holds the bytes whose blake3 digest is `abcdef…`; the first two digits keep folders
+//! small. Files under `ROOT/tmp` are being written. A file appears under its digest only when it is
+//! complete and synced, and is never changed, so readers need no lock and any number of processes and
+//! hosts may share a store.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::durable::{self, DiskError};
+use crate::ids::Digest;
+
+const TEMPORARY: &str = "tmp";
+
+/// A temporary file of an unknown process is left alone for this long.
+const TEMPORARY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+const COPY_BUFFER: usize = 256 << 10;
+
+/// A directory of artifacts.
+#[derive(Debug)]
+pub struct ArtifactStore {
+    root: PathBuf,
+    /// Who writes: boot, process namespace and process, so that a dead writer is recognised.
+    writer: String,
+    written: AtomicU64,
+}
+
+/// One artifact as `gc` sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactEntry {
+    /// Its name.
+    pub digest: Digest,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written.
+    pub modified: SystemTime,
+}
+
+/// An artifact cannot be stored or had.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Not in this store.
+    #[error("artifact {digest} is not in {}; is this the store the run was started with?", root.display())]
+    Missing {
+        /// What was asked for.
+        digest: Digest,
+        /// Where.
+        root: PathBuf,
+    },
+    /// The bytes are not those the name promises.
+    #[error("artifact {} is corrupt: its bytes have digest {found}; delete it, and it is made again", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The digest of what is there.
+        found: Digest,
+    },
+    /// Larger than the caller is ready to hold.
+    #[error("artifact {} has {bytes} bytes, over the limit of {limit}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The caller's limit.
+        limit: u64,
+    },
+}
+
+impl ArtifactStore {
+    /// Opens the store at `root`, made when absent, and removes temporary files of dead processes.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Disk`].
+    pub fn open(root: &Path) -> Result<Self, ArtifactError> {
+        let store = Self {
+            root: root.to_owned(),
+            writer: format!("{}-{}", process_space(), std::process::id()),
+            written: AtomicU64::new(0),
+        };
+        let temporary = root.join(TEMPORARY);
+        durable::create_dir(&temporary)?;
+        remove_leftovers(&temporary)?;
+        Ok(store)
+    }
+
+    /// Where the artifact lies or would lie.
+    pub fn path_of(&self, digest: &Digest) -> PathBuf {
+        let name = digest.to_string();
+        let mut path = self.root.join(name.chars().take(2).collect::<String>());
+        path.push(name);
+        path
+    }
+
+    /// True when a file of that name is there; its bytes are not looked at.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Disk`] when the store cannot be read.
+    pub fn contains(&self, digest: &Digest) -> Result<bool, ArtifactError> {
+        let path = self.path_of(digest);
+        path.try_exists()
+            .map_err(|error| DiskError::new("look for", &path, error).into())
+    }
+
+    /// Stores `bytes` durably. Equal bytes already there are not written again; a corrupt file of that
+    /// name is replaced.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Disk`]; nothing is then left behind.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, ArtifactError> {
+        let digest = Digest::of(bytes);
+        if self.holds(&digest)? {
+            return Ok(digest);
+        }
+        self.write_temporary(|file| file.write_all(bytes))
+            .and_then(|temporary| self.settle(&temporary, &digest))
+            .map(|()| digest)
+    }
+
+    /// Stores a copy of the file at `source`, without holding it in memory.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Disk`].
+    pub fn put_file(&self, source: &Path) -> Result<Digest, ArtifactError> {
+        let mut input =
+            File::open(source).map_err(|error| DiskError::new("open", source, error))?;
+        let mut hasher = blake3::Hasher::new();
+        let temporary = self.write_temporary(|file| {
+            read_chunks(&mut input, |chunk| {
+                hasher.update(chunk);
+                file.write_all(chunk)
+            })
+        })?;
+        let digest = Digest::from(hasher.finalize());
+        if self
+            .holds(&digest)
+            .inspect_err(|_| durable::discard(&temporary))?
+        {
+            durable::discard(&temporary);
+        } else {
+            self.settle(&temporary, &digest)?;
+        }
+        Ok(digest)
+    }
+
+    /// The bytes of an artifact of at most `limit` bytes, verified.
+    ///
+    /// # Errors
+    /// Any [`ArtifactError`].
+    pub fn get(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ArtifactError> {
+        let (path, file) = self.open_artifact(digest)?;
+        let failed = |error| DiskError::new("read", &path, error);
+        let size = file.metadata().map_err(failed)?.len();
+        if size > limit {
+            return Err(ArtifactError::TooLarge {
+                path,
+                bytes: size,
+                limit,
+            });
+        }
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        match Digest::of(&bytes) {
+            found if found == *digest => Ok(bytes),
+            found => Err(ArtifactError::Corrupt { path, found }),
+        }
+    }
+
+    /// The path of an artifact whose bytes have just been verified: for files too large for [`get`](Self::get).
+    ///
+    /// # Errors
+    /// [`ArtifactError::Missing`], [`ArtifactError::Corrupt`], [`ArtifactError::Disk`].
+    pub fn verify(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
+        let (path, mut file) = self.open_artifact(digest)?;
+        let found = digest_of(&mut file).map_err(|error| DiskError::new("read", &path, error))?;
+        if found == *digest {
+            Ok(path)
+        } else {
+            Err(ArtifactError::Corrupt { path, found })
+        }
+    }
+
+    /// Every artifact, in the order of the digests. Other files are passed over.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Disk`], also from the iterator, one folder at a time.
+    pub fn entries(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<ArtifactEntry, ArtifactError>> + use<>, ArtifactError>
+    {
+        let folders = list(&self.root)?
+            .into_iter()
+            .filter(|(name, _)| name.len() == 2 && name.bytes().all(|b| b.is_ascii_hexdigit()));
+        Ok(folders.flat_map(|(_, folder)| match entries_of(&folder) {
+            Ok(entries) => entries.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        }))
+    }
+
+    /// Deletes an artifact; true when it was there.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Disk`].
+    pub fn remove(&self, digest: &Digest) -> Result<bool, ArtifactError> {
+        let path = self.path_of(digest);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(DiskError::new("delete", &path, error).into()),
+        }
+    }
+
+    fn open_artifact(&self, digest: &Digest) -> Result<(PathBuf, File), ArtifactError> {
+        let path = self.path_of(digest);
+        match File::open(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(ArtifactError::Missing {
+                digest: *digest,
+                root: self.root.clone(),
+            }),
+            Err(error) => Err(DiskError::new("open", &path, error).into()),
+        }
+    }
+
+    fn holds(&self, digest: &Digest) -> Result<bool, ArtifactError> {
+        match self.verify(digest) {
+            Ok(_) => Ok(true),
+            Err(ArtifactError::Missing { .. }) => Ok(false),
+            Err(ArtifactError::Corrupt { path, .. }) => {
+                tracing::warn!(path = %path.display(), "replacing a corrupt artifact");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_temporary(
+        &self,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<PathBuf, ArtifactError> {
+        let serial = self.written.fetch_add(1, Ordering::Relaxed);
+        let path = self
+            .root
+            .join(TEMPORARY)
+            .join(format!("{}-{serial}", self.writer));
+        let written = File::create(&path).and_then(|mut file| {
+            fill(&mut file)?;
+            file.sync_all()
+        });
+        match written {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                durable::discard(&path);
+                Err(DiskError::new("write artifact", &path, error).into())
+            }
+        }
+    }
+
+    /// Gives a synced temporary file its name.
+    fn settle(&self, temporary: &Path, digest: &Digest) -> Result<(), ArtifactError> {
+        let path = self.path_of(digest);
+        let settled = self
+            .make_folder_of(&path)
+            .and_then(|()| durable::rename(temporary, &path));
+        if settled.is_err() {
+            durable::discard(temporary);
+        }
+        Ok(settled?)
+    }
+
+    fn make_folder_of(&self, path: &Path) -> Result<(), DiskError> {
+        let Some(folder) = path.parent() else {
+            return Ok(());
+        };
+        match fs::create_dir(folder) {
+            Ok(()) => durable::sync_parent(folder),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(DiskError::new("create folder", folder, error)),
+        }
+    }
+}
+
+fn read_chunks(
+    input: &mut impl Read,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BUFFER];
+    loop {
+        match input.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => each(buffer.get(..count).unwrap_or_default())?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn digest_of(input: &mut impl Read) -> io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    read_chunks(input, |chunk| {
+        hasher.update(chunk);
+        Ok(())
+    })?;
+    Ok(hasher.finalize().into())
+}
+
+/// Names and paths in a folder, sorted by name.
+fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, ArtifactError> {
+    let failed = |error| DiskError::new("list", folder, error);
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if let Ok(name) = entry.file_name().into_string() {
+            entries.push((name, entry.path()));
+        }
+    }
+    entries.sort_unstable();
+    Ok(entries)
+}
+
+fn entries_of(folder: &Path) -> Result<Vec<ArtifactEntry>, ArtifactError> {
+    let mut entries = Vec::new();
+    for (name, path) in list(folder)? {
+        let Ok(digest) = name.parse::<Digest>() else {
+            continue;
+        };
+        let facts =
+            fs::metadata(&path).and_then(|metadata| Ok((metadata.len(), metadata.modified()?)));
+        match facts {
+            Ok((bytes, modified)) => entries.push(ArtifactEntry {
+                digest,
+                bytes,
+                modified,
+            }),
+            // Removed by another process meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(DiskError::new("read", &path, error).into()),
+        }
+    }
+    Ok(entries)
+}
+
+/// Names this boot and process namespace: a process id says something only inside it.
+fn process_space() -> String {
+    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&boot);
+    hasher.update(namespace.as_os_str().as_encoded_bytes());
+    Digest::from(hasher.finalize()).short()
+}
+
+/// Removes temporary files whose writer is dead, or unknown and silent for a day.
+fn remove_leftovers(folder: &Path) -> Result<(), ArtifactError> {
+    let here = process_space();
+    for (name, path) in list(folder)? {
+        let mut parts = name.split('-');
+        let dead = match (parts.next(), parts.next()) {
+            (Some(space), Some(process)) if space == here => {
+                !Path::new("/proc").join(process).exists()
+            }
+            _ => false,
+        };
+        let old = || {
+            fs::metadata(&path)
+                .and_then(|metadata| metadata.modified())
+                .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > TEMPORARY_AGE))
+        };
+        if dead || old() {
+            durable::discard(&path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, ArtifactStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ArtifactStore::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn bytes_come_back_by_digest() {
+        let (folder, store) = store();
+        let digest = store.put(b"record").unwrap();
+        assert_eq!(digest, Digest::of(b"record"));
+        assert_eq!(store.get(&digest, 6).unwrap(), b"record");
+        assert!(store.contains(&digest).unwrap());
+        let name = digest.to_string();
+        assert_eq!(
+            store.path_of(&digest),
+            folder.path().join(&name[..2]).join(&name)
+        );
+        assert_eq!(store.verify(&digest).unwrap(), store.path_of(&digest));
+        assert!(matches!(
+            store.get(&digest, 5),
+            Err(ArtifactError::TooLarge { bytes: 6, .. })
+        ));
+        assert!(matches!(
+            store.get(&Digest::of(b"other"), 6),
+            Err(ArtifactError::Missing { .. })
+        ));
+    }
+
+    #[test]
+    fn equal_content_is_written_once_and_nothing_temporary_stays() {
+        let (folder, store) = store();
+        let digest = store.put(b"record").unwrap();
+        let before = fs::metadata(store.path_of(&digest)).unwrap();
+        let source = folder.path().join("source");
+        fs::write(&source, b"record").unwrap();
+        assert_eq!(store.put(b"record").unwrap(), digest);
+        assert_eq!(store.put_file(&source).unwrap(), digest);
+        use std::os::unix::fs::MetadataExt;
+        let after = fs::metadata(store.path_of(&digest)).unwrap();
+        assert_eq!(before.ino(), after.ino());
+        assert_eq!(
+            fs::read_dir(folder.path().join(TEMPORARY)).unwrap().count(),
+            0
+        );
+    }
+
+    #[test]
+    fn files_are_copied_in_chunks() {
+        let (folder, store) = store();
+        let source = folder.path().join("source");
+        let bytes: Vec<u8> = (0..COPY_BUFFER * 2 + 17).map(|i| (i % 251) as u8).collect();
+        fs::write(&source, &bytes).unwrap();
+        let digest = store.put_file(&source).unwrap();
+        assert_eq!(digest, Digest::of(&bytes));
+        assert_eq!(store.get(&digest, u64::MAX).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_corrupt_artifact_is_named_and_replaced_by_the_next_put() {
+        let (_folder, store) = store();
+        let digest = store.put(b"record").unwrap();
+        fs::write(store.path_of(&digest), b"recorD").unwrap();
+        for outcome in [
+            store.get(&digest, 100).map(drop),
+            store.verify(&digest).map(drop),
+        ] {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, ArtifactError::Corrupt { .. }));
+            assert!(error.to_string().contains(&digest.to_string()));
+        }
+        store.put(b"record").unwrap();
+        assert_eq!(store.get(&digest, 100).unwrap(), b"record");
+    }
+
+    #[test]
+    fn entries_are_sorted_and_can_be_removed() {
+        let (folder, store) = store();
+        let mut digests: Vec<_> = (0..20_u8).map(|i| store.put(&[i]).unwrap()).collect();
+        fs::write(folder.path().join("README"), b"not an artifact").unwrap();
+        digests.sort_unstable();
+        let found: Vec<_> = store.entries().unwrap().map(Result::unwrap).collect();
+        assert_eq!(found.iter().map(|e| e.digest).collect::<Vec<_>>(), digests);
+        assert!(found.iter().all(|e| e.bytes == 1));
+        assert!(store.remove(&digests[0]).unwrap());
+        assert!(!store.remove(&digests[0]).unwrap());
+        assert_eq!(store.entries().unwrap().count(), 19);
+    }
+
+    #[test]
+    fn leftovers_of_the_dead_and_the_old_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let temporary = folder.path().join(TEMPORARY);
+        fs::create_dir(&temporary).unwrap();
+        let here = process_space();
+        let old = SystemTime::now() - TEMPORARY_AGE - Duration::from_secs(60);
+        let file = |name: String, age: Option<SystemTime>| {
+            let path = temporary.join(name);
+            let file = File::create(&path).unwrap();
+            if let Some(time) = age {
+                file.set_modified(time).unwrap();
+            }
+            path
+        };
+        let dead = file(format!("{here}-999999999-0"), None);
+        let alive = file(format!("{here}-{}-7", std::process::id()), None);
+        let foreign = file("0123456789ab-999999999-0".into(), None);
+        let foreign_old = file("0123456789ab-5-0".into(), Some(old));
+        ArtifactStore::open(folder.path()).unwrap();
+        assert!(!dead.exists() && !foreign_old.exists());
+        assert!(alive.exists() && foreign.exists());
+    }
+
+    #[test]
+    fn a_failed_write_names_its_path() {
+        let (folder, store) = store();
+        fs::remove_dir(folder.path().join(TEMPORARY)).unwrap();
+        let error = store.put(b"record").unwrap_err().to_string();
+        assert!(error.contains(TEMPORARY), "{error}");
+        assert_eq!(store.entries().unwrap().count(), 0);
+    }
+}

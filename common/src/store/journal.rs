@@ -1,0 +1,542 @@
+//! An append-only file of checksummed entries: the truth about a run.
+//!
+//! The file is a line of text (name and version) and then [`wire`](crate::wire) envelopes of kind
+//! [`Kind::Journal`](crate::wire::Kind), one after another. [`Journal::append`] returns after the entry is
+//! on the disk; what it acknowledged is there after a crash.
+//!
+//! A crash in the middle of an append leaves a *torn tail*: a last entry that is short or fails its
+//! checksum. It was never acknowledged, so it is cut off and reported. A bad entry with a good one behind
+//! it is not torn but *corrupt*: something acknowledged is lost, and that is an error with its offset. The
+//! rule needs entries that contain no envelopes themselves.
+//!
+//! Only one process may write a journal; the lock on the run folder sees to that.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::marker::PhantomData;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::durable::{self, DiskError};
+use crate::wire::{self, HEADER_LEN, Kind, Message, WireError};
+
+const FILE_HEADER: &[u8] = b"anofpdm journal 1\n";
+
+/// Bytes looked at in one go while searching for an intact entry.
+const SEARCH_WINDOW: usize = 64 << 10;
+
+/// A journal open for appending.
+#[derive(Debug)]
+pub struct Journal<T> {
+    path: PathBuf,
+    medium: Box<dyn Medium>,
+    length: u64,
+    failed: bool,
+    entries: PhantomData<fn(&T)>,
+}
+
+/// What [`Journal::open`] found.
+#[derive(Debug)]
+pub struct Recovered<T> {
+    /// The journal, positioned after the last good entry.
+    pub journal: Journal<T>,
+    /// Number of entries handed to the callback.
+    pub entries: u64,
+    /// What was cut off the end, if anything.
+    pub torn: Option<TornTail>,
+}
+
+/// An unfinished append that was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TornTail {
+    /// Where the file now ends.
+    pub offset: u64,
+    /// Bytes cut off.
+    pub bytes: u64,
+}
+
+/// A journal that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The file is something else, or of another version.
+    #[error("{} is not a journal of this version; choose another run folder", .0.display())]
+    NotAJournal(PathBuf),
+    /// A damaged entry with good ones after it.
+    #[error(
+        "journal {} is corrupt at byte {offset} ({reason}), with good entries after it; restore it from a backup, \
+         or move it away: records already made are found again by their keys", path.display()
+    )]
+    Corrupt {
+        /// The journal.
+        path: PathBuf,
+        /// Where the bad entry begins.
+        offset: u64,
+        /// What is wrong with it.
+        reason: WireError,
+    },
+    /// An intact entry that this program does not understand.
+    #[error("journal {} has an entry at byte {offset} that this program cannot read: {reason}", path.display())]
+    Unreadable {
+        /// The journal.
+        path: PathBuf,
+        /// Where the entry begins.
+        offset: u64,
+        /// The codec's error.
+        reason: WireError,
+    },
+    /// The entry cannot be written.
+    #[error("journal {}: {reason}", path.display())]
+    Entry {
+        /// The journal.
+        path: PathBuf,
+        /// The codec's error.
+        reason: WireError,
+    },
+    /// An earlier append failed.
+    #[error("journal {} takes no more entries after a failed write; run again once the disk is well", .0.display())]
+    Failed(PathBuf),
+}
+
+/// What a journal needs of its file; tests put a failing disk here.
+trait Medium: std::fmt::Debug + Send {
+    /// Writes all of `bytes` at `offset`, the end of the file.
+    fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Waits until everything written is on the disk.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Cuts the file.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+}
+
+impl Medium for File {
+    fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+}
+
+impl<T: Message> Journal<T> {
+    /// Opens the journal at `path`, made when absent, and gives every entry to `replay`, oldest first. A
+    /// torn tail is cut off. Memory does not grow with the journal.
+    ///
+    /// # Errors
+    /// [`JournalError::Corrupt`], [`JournalError::Unreadable`], [`JournalError::NotAJournal`],
+    /// [`JournalError::Disk`]; the file is then left as it was.
+    pub fn open(path: &Path, mut replay: impl FnMut(T)) -> Result<Recovered<T>, JournalError> {
+        let failed = |action| move |error| DiskError::new(action, path, error);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed("open"))?;
+        let size = file.metadata().map_err(failed("read"))?.len();
+        let start = begin(&file, path, size)?;
+        let mut good = start;
+        let mut entries = 0;
+        let mut reader = BufReader::new(&file);
+        reader
+            .seek(SeekFrom::Start(start))
+            .map_err(failed("read"))?;
+        let mut bytes = Vec::new();
+        let mut torn = None;
+        while good < size {
+            let intact = match next_envelope(&mut reader, &mut bytes).map_err(failed("read"))? {
+                Ok(()) => wire::open(Kind::Journal, &bytes).map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(reason) = intact {
+                if intact_entry_after(&file, good, size).map_err(failed("read"))? {
+                    return Err(JournalError::Corrupt {
+                        path: path.to_owned(),
+                        offset: good,
+                        reason,
+                    });
+                }
+                torn = Some(TornTail {
+                    offset: good,
+                    bytes: size - good,
+                });
+                break;
+            }
+            let entry = wire::decode(&bytes).map_err(|reason| JournalError::Unreadable {
+                path: path.to_owned(),
+                offset: good,
+                reason,
+            })?;
+            replay(entry);
+            entries += 1;
+            good += bytes.len() as u64;
+        }
+        if torn.is_some() {
+            file.set_len(good).map_err(failed("cut"))?;
+            file.sync_all().map_err(failed("sync"))?;
+        }
+        Ok(Recovered {
+            journal: Self {
+                path: path.to_owned(),
+                medium: Box::new(file),
+                length: good,
+                failed: false,
+                entries: PhantomData,
+            },
+            entries,
+            torn,
+        })
+    }
+
+    /// Adds `entry` and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// [`JournalError::Entry`] when it is too large: nothing happened. [`JournalError::Disk`] when the
+    /// write or the sync failed: what was written of it is cut off again, and every later call is
+    /// [`JournalError::Failed`], since after a failed sync nobody knows what the disk holds.
+    pub fn append(&mut self, entry: &T) -> Result<(), JournalError> {
+        if self.failed {
+            return Err(JournalError::Failed(self.path.clone()));
+        }
+        let bytes = wire::encode(entry).map_err(|reason| JournalError::Entry {
+            path: self.path.clone(),
+            reason,
+        })?;
+        let written = self
+            .medium
+            .write(&bytes, self.length)
+            .and_then(|()| self.medium.sync());
+        if let Err(error) = written {
+            self.failed = true;
+            // Best effort: a tail that stays is torn, and cut when the journal is opened again.
+            if let Err(cut) = self.medium.truncate(self.length) {
+                tracing::warn!(path = %self.path.display(), error = %cut, "cannot cut an unfinished journal entry");
+            }
+            return Err(DiskError::new("write to", &self.path, error).into());
+        }
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Checks the file's first line, or writes it into a new file. Returns where entries begin.
+fn begin(file: &File, path: &Path, size: u64) -> Result<u64, JournalError> {
+    let length = FILE_HEADER.len() as u64;
+    let mut found = vec![
+        0;
+        FILE_HEADER
+            .len()
+            .min(usize::try_from(size).unwrap_or(usize::MAX))
+    ];
+    file.read_exact_at(&mut found, 0)
+        .map_err(|error| DiskError::new("read", path, error))?;
+    if found == FILE_HEADER {
+        return Ok(length);
+    }
+    // A crash while the file was new leaves a part of the line, or zeros of its length.
+    let unborn =
+        FILE_HEADER.starts_with(&found) || (size <= length && found.iter().all(|b| *b == 0));
+    if !unborn {
+        return Err(JournalError::NotAJournal(path.to_owned()));
+    }
+    file.set_len(0)
+        .and_then(|()| file.write_all_at(FILE_HEADER, 0))
+        .and_then(|()| file.sync_all())
+        .map_err(|error| DiskError::new("write to", path, error))?;
+    durable::sync_parent(path)?;
+    Ok(length)
+}
+
+/// Reads one envelope's bytes; the inner error says why there is none.
+fn next_envelope(reader: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<Result<(), WireError>> {
+    bytes.clear();
+    reader.take(HEADER_LEN as u64).read_to_end(bytes)?;
+    let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
+        return Ok(Err(WireError::Truncated {
+            kind: Kind::Journal,
+            have: bytes.len(),
+            need: HEADER_LEN,
+        }));
+    };
+    match wire::envelope_len(Kind::Journal, header) {
+        Ok(length) => {
+            reader
+                .take((length - HEADER_LEN) as u64)
+                .read_to_end(bytes)?;
+            Ok(Ok(()))
+        }
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// True when an intact entry begins anywhere after `bad`.
+fn intact_entry_after(mut file: &File, bad: u64, size: u64) -> io::Result<bool> {
+    let mut window = vec![0; SEARCH_WINDOW];
+    let mut start = bad + 1;
+    while start + HEADER_LEN as u64 <= size {
+        let length = SEARCH_WINDOW.min(usize::try_from(size - start).unwrap_or(usize::MAX));
+        let chunk = &mut window[..length];
+        file.read_exact_at(chunk, start)?;
+        for (at, _) in chunk
+            .windows(wire::MAGIC.len())
+            .enumerate()
+            .filter(|(_, four)| *four == wire::MAGIC)
+        {
+            file.seek(SeekFrom::Start(start + at as u64))?;
+            let mut bytes = Vec::new();
+            if next_envelope(&mut file, &mut bytes)?.is_ok()
+                && wire::open(Kind::Journal, &bytes).is_ok()
+            {
+                return Ok(true);
+            }
+        }
+        // Windows overlap so that a magic on the seam is seen.
+        start += (length - (wire::MAGIC.len() - 1)) as u64;
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Entry {
+        Started { name: String },
+        Finished(u64),
+    }
+
+    impl Message for Entry {
+        const KIND: Kind = Kind::Journal;
+    }
+
+    fn entries() -> Vec<Entry> {
+        vec![
+            Entry::Started {
+                name: "demo".into(),
+            },
+            Entry::Finished(1),
+            Entry::Started {
+                name: String::new(),
+            },
+            Entry::Finished(u64::MAX),
+        ]
+    }
+
+    fn read(path: &Path) -> Result<(Recovered<Entry>, Vec<Entry>), JournalError> {
+        let mut seen = Vec::new();
+        let recovered = Journal::open(path, |entry| seen.push(entry))?;
+        Ok((recovered, seen))
+    }
+
+    /// A journal of [`entries`], with the offset at which each begins and the end.
+    fn written(path: &Path) -> (Vec<u8>, Vec<usize>) {
+        let (mut recovered, seen) = read(path).unwrap();
+        assert!(seen.is_empty() && recovered.torn.is_none());
+        let mut offsets = vec![fs::metadata(path).unwrap().len() as usize];
+        for entry in entries() {
+            recovered.journal.append(&entry).unwrap();
+            offsets.push(fs::metadata(path).unwrap().len() as usize);
+        }
+        (fs::read(path).unwrap(), offsets)
+    }
+
+    #[test]
+    fn entries_come_back_in_order_and_more_can_follow() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        written(&path);
+        let (mut recovered, seen) = read(&path).unwrap();
+        assert_eq!(seen, entries());
+        assert_eq!((recovered.entries, recovered.torn), (4, None));
+        recovered.journal.append(&Entry::Finished(7)).unwrap();
+        assert_eq!(read(&path).unwrap().1.last(), Some(&Entry::Finished(7)));
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (bytes, offsets) = written(&path);
+        assert_eq!(&bytes[..offsets[0]], FILE_HEADER);
+        let mut expected = FILE_HEADER.to_vec();
+        for entry in entries() {
+            expected.extend(wire::encode(&entry).unwrap());
+        }
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_cut_at_any_byte_loses_only_the_unfinished_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bytes, offsets) = written(&folder.path().join("whole"));
+        let path = folder.path().join("cut");
+        for cut in 0..=bytes.len() {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let (mut recovered, seen) = read(&path).unwrap();
+            let whole = offsets[1..].iter().filter(|end| **end <= cut).count();
+            assert_eq!(seen, entries()[..whole], "cut at {cut}");
+            let expected = (cut > offsets[whole]).then(|| TornTail {
+                offset: offsets[whole] as u64,
+                bytes: (cut - offsets[whole]) as u64,
+            });
+            assert_eq!(recovered.torn, expected, "cut at {cut}");
+            recovered.journal.append(&Entry::Finished(9)).unwrap();
+            let (again, seen) = read(&path).unwrap();
+            assert_eq!((seen.len(), again.torn), (whole + 1, None), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_never_silent() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bytes, offsets) = written(&folder.path().join("whole"));
+        let path = folder.path().join("changed");
+        let last = offsets[offsets.len() - 2];
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x55;
+            fs::write(&path, &changed).unwrap();
+            match read(&path) {
+                Err(JournalError::NotAJournal(_)) => assert!(at < offsets[0], "at {at}"),
+                Err(JournalError::Corrupt { offset, .. }) => {
+                    let broken = offsets.iter().rfind(|begin| **begin <= at).unwrap();
+                    assert_eq!(offset as usize, *broken, "at {at}");
+                    assert!(at < last);
+                    assert_eq!(fs::read(&path).unwrap(), changed, "a corrupt file is kept");
+                }
+                Ok((recovered, seen)) => {
+                    assert!(at >= last, "at {at}");
+                    assert_eq!(seen, entries()[..3]);
+                    assert_eq!(recovered.torn.unwrap().offset as usize, last);
+                }
+                Err(other) => panic!("at {at}: {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_after_the_last_entry_are_a_torn_tail() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (mut bytes, _) = written(&path);
+        bytes.resize(bytes.len() + 3 * SEARCH_WINDOW, 0);
+        fs::write(&path, &bytes).unwrap();
+        let (recovered, seen) = read(&path).unwrap();
+        assert_eq!(seen, entries());
+        assert_eq!(recovered.torn.unwrap().bytes, 3 * SEARCH_WINDOW as u64);
+    }
+
+    #[test]
+    fn a_good_entry_is_found_across_search_windows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (bytes, offsets) = written(&path);
+        let good = &bytes[offsets[0]..offsets[1]];
+        for gap in SEARCH_WINDOW - 2..SEARCH_WINDOW + 4 {
+            let mut damaged = bytes.clone();
+            damaged.resize(bytes.len() + gap, 0);
+            damaged.extend_from_slice(good);
+            fs::write(&path, &damaged).unwrap();
+            assert!(matches!(read(&path), Err(JournalError::Corrupt { .. })));
+        }
+    }
+
+    #[test]
+    fn other_files_and_other_entries_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        fs::write(&path, b"name = \"spec\"\n[data]\n").unwrap();
+        assert!(matches!(read(&path), Err(JournalError::NotAJournal(_))));
+
+        #[derive(Debug, Serialize, Deserialize)]
+        struct Later(u32);
+        impl Message for Later {
+            const KIND: Kind = Kind::Journal;
+        }
+        let path = folder.path().join("later");
+        let mut journal = Journal::open(&path, |_: Later| ()).unwrap().journal;
+        journal.append(&Later(77)).unwrap();
+        assert!(matches!(read(&path), Err(JournalError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn an_entry_over_the_limit_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (mut recovered, _) = read(&path).unwrap();
+        let name = "x".repeat(Kind::Journal.limit());
+        let refused = recovered.journal.append(&Entry::Started { name });
+        assert!(matches!(refused, Err(JournalError::Entry { .. })));
+        recovered.journal.append(&Entry::Finished(1)).unwrap();
+        assert_eq!(read(&path).unwrap().1, [Entry::Finished(1)]);
+    }
+
+    /// A disk with room for `room` more bytes; a sync fails when there is none.
+    #[derive(Debug)]
+    struct FullDisk {
+        file: File,
+        room: usize,
+    }
+
+    impl Medium for FullDisk {
+        fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            let fits = bytes.len().min(self.room);
+            self.file.write_all_at(&bytes[..fits], offset)?;
+            self.room -= fits;
+            if fits < bytes.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            match self.room {
+                0 => Err(io::ErrorKind::StorageFull.into()),
+                _ => Ok(()),
+            }
+        }
+
+        fn truncate(&mut self, length: u64) -> io::Result<()> {
+            self.file.set_len(length)
+        }
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_acknowledged_entries_and_refuses_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let size = wire::encode(&Entry::Finished(1)).unwrap().len();
+        for room in 0..=2 * size {
+            let path = folder.path().join(format!("journal-{room}"));
+            let (mut recovered, _) = read(&path).unwrap();
+            recovered.journal.medium = Box::new(FullDisk {
+                file: OpenOptions::new().write(true).open(&path).unwrap(),
+                room,
+            });
+            let mut acknowledged = Vec::new();
+            let error = loop {
+                let entry = Entry::Finished(acknowledged.len() as u64);
+                match recovered.journal.append(&entry) {
+                    Ok(()) => acknowledged.push(entry),
+                    Err(error) => break error,
+                }
+            };
+            assert!(error.to_string().contains("free some space"), "{error}");
+            let refused = recovered.journal.append(&Entry::Finished(0));
+            assert!(matches!(refused, Err(JournalError::Failed(_))));
+            let (again, seen) = read(&path).unwrap();
+            assert_eq!((seen, again.torn), (acknowledged, None), "room {room}");
+        }
+    }
+}
