@@ -1,0 +1,39 @@
+# Every target installs what it needs first; on a fresh machine any of them may be the first command.
+# `make` alone lists them.
+
+SHELL := /bin/bash
+# A shell opened before rustup was installed does not have cargo on its PATH yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+CARGO_FLAGS := --release --locked --workspace
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-gpu build demo test lint clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: ## install libtorch for the CPU (544 MB download, once)
+	@scripts/setup.sh cpu
+
+setup-gpu: ## install libtorch with CUDA (2.7 GB download, once); replaces the CPU set
+	@scripts/setup.sh gpu
+
+build: setup ## build target/release/anofpdm and target/release/anofpdm-worker
+	cargo build $(CARGO_FLAGS)
+
+demo: build ## benchmark a synthetic data set from end to end on this machine
+	$${CARGO_TARGET_DIR:-target}/release/anofpdm demo
+
+test: build ## run all tests
+	scripts/check-linkage.sh
+	cargo test $(CARGO_FLAGS)
+
+lint: setup ## check format, lints, documentation, dependencies
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
+	scripts/check-dependencies.sh
+
+clean: ## remove what the other targets made (never runs/ or stores/)
+	rm -rf target .venv libtorch .tools

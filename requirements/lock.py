@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Writes cpu.lock and gpu.lock: what `make setup` and `make setup-gpu` install, each wheel with its SHA-256.
+
+Run it only to move to another libtorch (then `tch` in Cargo.toml moves with it). pip resolves each list for each
+Python below and reports the hashes that its configured index gives; nothing is installed.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+HERE = Path(__file__).resolve().parent
+
+# libtorch_cpu.so needs the CUDA run-time and profiling libraries even where there is no GPU.
+CPU = ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"]
+# The last two hold headers only; C++ code that includes CUDA's headers does not compile without them.
+GPU = CPU + ["nvidia-cuda-crt==13.0.88", "nvidia-cuda-cccl==13.0.85"]
+
+
+def resolve(wanted, python, dependencies):
+    """[(name, version, sha256)] of the wheels that pip would install for this Python."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "report.json"
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
+        command += ["--only-binary=:all:", "--python-version", python, "--target", scratch, "--report", str(report)]
+        subprocess.run(command + ([] if dependencies else ["--no-deps"]) + wanted, check=True)
+        installs = json.loads(report.read_text())["install"]
+    return [
+        (i["metadata"]["name"].lower(), i["metadata"]["version"], i["download_info"]["archive_info"]["hashes"]["sha256"])
+        for i in installs
+    ]
+
+
+def write_lock(path, wanted, dependencies):
+    pythons_of = defaultdict(list)
+    hashes_of = defaultdict(list)
+    for python in PYTHONS:
+        for name, version, sha256 in resolve(wanted, python, dependencies):
+            pythons_of[name, version].append(python)
+            if sha256 not in hashes_of[name, version]:
+                hashes_of[name, version].append(sha256)
+    lines = [f"# Written by requirements/lock.py for Python {PYTHONS[0]} to {PYTHONS[-1]}, Linux x86_64. Do not edit."]
+    for (name, version), pythons in sorted(pythons_of.items()):
+        # A release may have left an old Python behind; that Python then gets the last one that served it.
+        marker = "" if pythons == PYTHONS else " ; " + " or ".join(f'python_version == "{p}"' for p in pythons)
+        hashes = "".join(f" \\\n    --hash=sha256:{h}" for h in hashes_of[name, version])
+        lines.append(f"{name}=={version}{marker}{hashes}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+write_lock(HERE / "cpu.lock", CPU, dependencies=False)
+write_lock(HERE / "gpu.lock", GPU, dependencies=True)
