@@ -1,0 +1,249 @@
+//! Batches prepared ahead of the device, on a thread of their own.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rayon::prelude::*;
+use tch::Tensor;
+
+use super::data::{DataError, TrainingData};
+use super::sampler::{Draw, Sampler, fill_noise};
+use crate::nn::ClassLabel;
+
+/// Batches waiting for the device, at most.
+const AHEAD: usize = 3;
+
+/// One rank's share of the global batch of one step, on the CPU.
+#[derive(Debug)]
+pub struct Batch {
+    /// Step, from 0.
+    pub step: u64,
+    /// Training slices, by index.
+    pub slices: Vec<usize>,
+    /// Scaled slices, f32 `[N, C, H, W]`.
+    pub x0: Tensor,
+    /// Standard normal noise, f32 `[N, C, H, W]`.
+    pub noise: Tensor,
+    /// Diffusion times, i64 `[N]`.
+    pub times: Tensor,
+    /// Class numbers, -1 where the label is dropped, i64 `[N]`.
+    pub labels: Tensor,
+}
+
+/// Why no batch comes.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoaderError {
+    /// A slice cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The loading thread could not be started or ended before its time.
+    #[error("the loading thread is gone: {0}")]
+    Thread(String),
+}
+
+/// Reads the batches of a range of steps in order, a few ahead.
+#[derive(Debug)]
+pub struct Loader {
+    /// `None` only while dropping.
+    batches: Option<Receiver<Result<Batch, DataError>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a loader reads.
+#[derive(Debug, Clone)]
+pub struct LoadPlan {
+    /// Seed of the noise; the sampler has its own copy.
+    pub seed: u64,
+    /// Draws the global batches.
+    pub sampler: Sampler,
+    /// Steps to load, from 0.
+    pub steps: Range<u64>,
+    /// This rank's places in the global batch.
+    pub positions: Range<usize>,
+}
+
+impl Loader {
+    /// Starts loading.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(data: Arc<dyn TrainingData>, plan: LoadPlan) -> Result<Self, LoaderError> {
+        let (sender, receiver) = sync_channel(AHEAD);
+        let thread = std::thread::Builder::new()
+            .name("training-loader".to_owned())
+            .spawn(move || load(data.as_ref(), plan, &sender))
+            .map_err(|error| LoaderError::Thread(error.to_string()))?;
+        Ok(Self {
+            batches: Some(receiver),
+            thread: Some(thread),
+        })
+    }
+
+    /// The batch of the next step; waits for it.
+    ///
+    /// # Errors
+    /// When a slice cannot be read, or the range of steps is used up.
+    pub fn next_batch(&mut self) -> Result<Batch, LoaderError> {
+        match self.batches.as_ref().map(Receiver::recv) {
+            Some(Ok(batch)) => Ok(batch?),
+            _ => Err(LoaderError::Thread("it has no further batch".to_owned())),
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        // Without a receiver the thread's next send fails and it ends.
+        drop(self.batches.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the training loader thread has panicked");
+        }
+    }
+}
+
+fn load(
+    data: &dyn TrainingData,
+    mut plan: LoadPlan,
+    batches: &SyncSender<Result<Batch, DataError>>,
+) {
+    for step in plan.steps.clone() {
+        let draws = plan.sampler.draw(step, plan.positions.clone());
+        let batch = assemble(data, plan.seed, step, plan.positions.start, &draws);
+        let failed = batch.is_err();
+        if batches.send(batch).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// Reads the slices of `draws` and draws their noise; `first` is the position of the first.
+fn assemble(
+    data: &dyn TrainingData,
+    seed: u64,
+    step: u64,
+    first: usize,
+    draws: &[Draw],
+) -> Result<Batch, DataError> {
+    let [channels, height, width] = data.shape();
+    let pixels = channels * height * width;
+    let mut x0 = vec![0_f32; draws.len() * pixels];
+    let mut noise = vec![0_f32; draws.len() * pixels];
+    x0.par_chunks_mut(pixels.max(1))
+        .zip(noise.par_chunks_mut(pixels.max(1)))
+        .zip(draws.par_iter().enumerate())
+        .try_for_each(|((image, noise), (offset, draw))| {
+            fill_noise(seed, step, first + offset, noise);
+            data.fill(draw.slice, image)
+        })?;
+    let times: Vec<i64> = draws.iter().map(|draw| draw.time as i64).collect();
+    let labels: Vec<i64> = draws.iter().map(|draw| class_number(data, draw)).collect();
+    #[allow(clippy::cast_possible_wrap)] // sizes of one batch
+    let shape = [draws.len(), channels, height, width].map(|size| size as i64);
+    Ok(Batch {
+        step,
+        slices: draws.iter().map(|draw| draw.slice).collect(),
+        x0: Tensor::from_slice(&x0).view(shape),
+        noise: Tensor::from_slice(&noise).view(shape),
+        times: Tensor::from_slice(&times),
+        labels: Tensor::from_slice(&labels),
+    })
+}
+
+fn class_number(data: &dyn TrainingData, draw: &Draw) -> i64 {
+    if draw.null_label {
+        ClassLabel::Null.index()
+    } else {
+        i64::from(data.label(draw.slice))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slice `i` holds the value i; slice `broken` cannot be read.
+    struct Plain {
+        broken: Option<usize>,
+    }
+
+    impl TrainingData for Plain {
+        fn len(&self) -> usize {
+            12
+        }
+        fn shape(&self) -> [usize; 3] {
+            [2, 3, 3]
+        }
+        fn fill(&self, index: usize, image: &mut [f32]) -> Result<(), DataError> {
+            if self.broken == Some(index) {
+                return Err(DataError {
+                    name: self.name(index),
+                    reason: "unreadable".to_owned(),
+                });
+            }
+            image.fill(index as f32);
+            Ok(())
+        }
+        fn label(&self, index: usize) -> u8 {
+            u8::from(index % 2 == 1)
+        }
+        fn name(&self, index: usize) -> String {
+            format!("plain/{index}")
+        }
+    }
+
+    fn plan(steps: Range<u64>, positions: Range<usize>) -> LoadPlan {
+        LoadPlan {
+            seed: 9,
+            sampler: Sampler::new(9, 12, 4, 100, 0.3).unwrap(),
+            steps,
+            positions,
+        }
+    }
+
+    fn load_all(steps: Range<u64>, positions: Range<usize>) -> Vec<Batch> {
+        let data = Arc::new(Plain { broken: None });
+        let mut loader = Loader::start(data, plan(steps.clone(), positions)).unwrap();
+        steps.map(|_| loader.next_batch().unwrap()).collect()
+    }
+
+    #[test]
+    fn batches_hold_what_was_drawn() {
+        for batch in load_all(0..7, 0..4) {
+            let draws = plan(0..0, 0..0).sampler.draw(batch.step, 0..4);
+            assert_eq!(batch.x0.size(), [4, 2, 3, 3]);
+            for (row, draw) in draws.iter().enumerate() {
+                assert_eq!(batch.slices[row], draw.slice);
+                let row = i64::try_from(row).unwrap();
+                assert_eq!(batch.x0.double_value(&[row, 1, 2, 2]), draw.slice as f64);
+                assert_eq!(batch.times.int64_value(&[row]), draw.time as i64);
+                let label = if draw.null_label { -1 } else { draw.slice as i64 % 2 };
+                assert_eq!(batch.labels.int64_value(&[row]), label);
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_and_a_resumed_range_are_parts_of_the_whole() {
+        let whole = load_all(0..6, 0..4);
+        let share = load_all(3..6, 2..4);
+        for (part, whole) in share.iter().zip(&whole[3..]) {
+            assert_eq!(part.step, whole.step);
+            assert_eq!(part.noise, whole.noise.narrow(0, 2, 2));
+            assert_eq!(part.x0, whole.x0.narrow(0, 2, 2));
+        }
+    }
+
+    #[test]
+    fn an_unreadable_slice_is_named_and_a_dropped_loader_ends() {
+        let data = Arc::new(Plain { broken: Some(5) });
+        let mut loader = Loader::start(data, plan(0..1000, 0..4)).unwrap();
+        let error = (0..3).find_map(|_| loader.next_batch().err()).unwrap();
+        assert!(error.to_string().contains("plain/5"), "{error}");
+        let data = Arc::new(Plain { broken: None });
+        drop(Loader::start(data, plan(0..u64::MAX, 0..4)).unwrap());
+    }
+}

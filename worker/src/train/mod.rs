@@ -1,0 +1,30 @@
+//! Training of the noise predictor on one device (SCIENCE 7).
+//!
+//! What a step sees depends on (seed, step) alone: the slices of its global batch, their t, noise
+//! and label drop. Only the dropout masks also depend on the rank. So an interrupted run that goes
+//! on from a checkpoint ends with the bits of an undisturbed one, and the batch can be divided
+//! among any number of ranks.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`sampler`] | which slice, t and label stand where in a global batch |
+//! | [`data`] | training slices, scaled and cached |
+//! | [`loader`] | batches prepared ahead on a thread of their own |
+//! | [`optimizer`] | AdamW with state that can be saved |
+//! | [`ema`] | moving average of the weights |
+//! | [`loss`] | recent loss and loss curve |
+//! | [`checkpoint`] | checkpoint folders, whole or absent |
+//! | [`trainer`] | the loop |
+
+pub mod checkpoint;
+pub mod data;
+pub mod ema;
+pub mod loader;
+pub mod loss;
+pub mod optimizer;
+pub mod sampler;
+pub mod trainer;
+
+pub use checkpoint::Identity;
+pub use data::{StoreSlices, TrainingData};
+pub use trainer::{Control, TrainError, TrainOutcome, TrainProgress, TrainRequest, train};

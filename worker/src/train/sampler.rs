@@ -1,0 +1,226 @@
+//! Which slice stands where in the global batch of a step, and its t, label drop and noise.
+//!
+//! Everything is a function of (seed, step, position in the global batch), so the samples of a
+//! step do not depend on how many ranks share it or on where a run was resumed.
+
+use std::ops::Range;
+
+use anofpdm_common::random::{Domain, Stream};
+use tch::{Cuda, Device};
+
+/// A training set that cannot fill one batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the training split has {slices} slices, fewer than one batch of {batch}: \
+     use a smaller batch or more subjects"
+)]
+pub struct TooFewSlices {
+    /// Slices there are.
+    pub slices: usize,
+    /// Global batch.
+    pub batch: usize,
+}
+
+/// One place of a global batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    /// Index of the training slice.
+    pub slice: usize,
+    /// Diffusion time, `0 .. times`.
+    pub time: usize,
+    /// Train this sample with the null label.
+    pub null_label: bool,
+}
+
+/// Draws the global batches: a fresh permutation of the slices per epoch, its short tail dropped,
+/// t uniform.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    seed: u64,
+    slices: usize,
+    batch: usize,
+    times: usize,
+    null_label: f64,
+    /// The permutation of the epoch last asked for.
+    order: Option<(u64, Vec<u32>)>,
+}
+
+impl Sampler {
+    /// `times` is the length of the schedule, `null_label` the probability of the null label.
+    ///
+    /// # Errors
+    /// When the slices do not fill one batch, or there are more than 2^32.
+    pub fn new(
+        seed: u64,
+        slices: usize,
+        batch: usize,
+        times: usize,
+        null_label: f64,
+    ) -> Result<Self, TooFewSlices> {
+        if batch == 0 || slices < batch || u32::try_from(slices).is_err() {
+            return Err(TooFewSlices { slices, batch });
+        }
+        Ok(Self {
+            seed,
+            slices,
+            batch,
+            times: times.max(1),
+            null_label,
+            order: None,
+        })
+    }
+
+    /// Places `positions` of the global batch of `step` (steps count from 0).
+    pub fn draw(&mut self, step: u64, positions: Range<usize>) -> Vec<Draw> {
+        let steps_an_epoch = (self.slices / self.batch) as u64;
+        let epoch = step / steps_an_epoch;
+        let start = usize::try_from(step % steps_an_epoch).unwrap_or(0) * self.batch;
+        let (seed, times, null_label) = (self.seed, self.times as u64, self.null_label);
+        let order = self.order_of(epoch);
+        positions
+            .filter_map(|position| {
+                let slice = *order.get(start + position)? as usize;
+                let mut stream = Stream::new(seed, Domain::TrainingSample, step, position as u64);
+                let time = usize::try_from(stream.below(times)).ok()?;
+                let null_label = stream.uniform() < null_label;
+                Some(Draw {
+                    slice,
+                    time,
+                    null_label,
+                })
+            })
+            .collect()
+    }
+
+    fn order_of(&mut self, epoch: u64) -> &[u32] {
+        let order = match self.order.take() {
+            Some((known, order)) if known == epoch => order,
+            _ => Stream::new(self.seed, Domain::TrainingOrder, epoch, 0).permutation(self.slices),
+        };
+        &self.order.insert((epoch, order)).1
+    }
+}
+
+/// The noise of one sample: standard normal, keyed by (seed, step, position).
+pub fn fill_noise(seed: u64, step: u64, position: usize, noise: &mut [f32]) {
+    let mut stream = Stream::new(seed, Domain::TrainingNoise, step, position as u64);
+    for pair in noise.chunks_mut(2) {
+        let (first, second) = stream.gaussian_pair();
+        #[allow(clippy::cast_possible_truncation)] // rounded to the network's precision
+        for (value, drawn) in pair.iter_mut().zip([first as f32, second as f32]) {
+            *value = drawn;
+        }
+    }
+}
+
+/// Seeds torch's generators, from which the dropout masks of a step are drawn.
+pub fn seed_dropout(seed: u64, step: u64, rank: u64, device: Device) {
+    seed_torch(Stream::new(seed, Domain::Dropout, step, rank), device);
+}
+
+/// Seeds torch's generators, from which fresh weights are drawn.
+pub fn seed_initial_weights(seed: u64, device: Device) {
+    seed_torch(Stream::new(seed, Domain::InitialWeights, 0, 0), device);
+}
+
+fn seed_torch(mut stream: Stream, device: Device) {
+    let seed = stream.next_u64();
+    tch::manual_seed(seed.cast_signed());
+    if device.is_cuda() {
+        Cuda::manual_seed_all(seed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn sampler(slices: usize, batch: usize) -> Sampler {
+        Sampler::new(3, slices, batch, 1000, 0.1).unwrap()
+    }
+
+    #[test]
+    fn an_epoch_holds_every_slice_once_and_drops_the_tail() {
+        let mut sampler = sampler(23, 5);
+        let mut epochs = Vec::new();
+        for epoch in 0..3 {
+            let slices: Vec<usize> = (epoch * 4..epoch * 4 + 4)
+                .flat_map(|step| sampler.draw(step, 0..5))
+                .map(|draw| draw.slice)
+                .collect();
+            assert_eq!(slices.len(), 20);
+            assert_eq!(slices.iter().collect::<BTreeSet<_>>().len(), 20);
+            assert!(slices.iter().all(|slice| *slice < 23));
+            epochs.push(slices);
+        }
+        assert_ne!(epochs[0], epochs[1]);
+        assert_ne!(epochs[1], epochs[2]);
+    }
+
+    #[test]
+    fn ranks_see_parts_of_the_same_batch() {
+        let mut whole = sampler(40, 8);
+        for step in [0, 1, 4, 5, 17] {
+            let expected = whole.draw(step, 0..8);
+            for share in [1, 2, 4] {
+                // A fresh sampler for each: nothing may hang on what was drawn before.
+                let parts: Vec<Draw> = (0..8 / share)
+                    .flat_map(|rank| {
+                        sampler(40, 8).draw(step, rank * share..(rank + 1) * share)
+                    })
+                    .collect();
+                assert_eq!(parts, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn labels_drop_at_their_rate_and_times_are_uniform() {
+        let mut sampler = sampler(100, 100);
+        let draws: Vec<Draw> = (0..1000).flat_map(|step| sampler.draw(step, 0..100)).collect();
+        let share = |count: usize| count as f64 / draws.len() as f64;
+        // Five standard deviations of a binomial with 1e5 trials.
+        let dropped = share(draws.iter().filter(|draw| draw.null_label).count());
+        assert!((dropped - 0.1).abs() < 5.0 * 0.00095, "{dropped}");
+        for tenth in 0..10 {
+            let within = tenth * 100..tenth * 100 + 100;
+            let found = share(draws.iter().filter(|d| within.contains(&d.time)).count());
+            assert!((found - 0.1).abs() < 5.0 * 0.00095, "{tenth}: {found}");
+        }
+        // Both ends of the schedule are drawn.
+        assert!(draws.iter().any(|draw| draw.time == 0));
+        assert!(draws.iter().any(|draw| draw.time == 999));
+        // Label drop is independent of t.
+        let early: Vec<_> = draws.iter().filter(|draw| draw.time < 500).collect();
+        let rate = early.iter().filter(|d| d.null_label).count() as f64 / early.len() as f64;
+        assert!((rate - 0.1).abs() < 5.0 * 0.00135, "{rate}");
+    }
+
+    #[test]
+    fn no_label_is_dropped_at_rate_zero() {
+        let mut sampler = Sampler::new(0, 50, 50, 10, 0.0).unwrap();
+        assert!((0..50).all(|step| sampler.draw(step, 0..50).iter().all(|d| !d.null_label)));
+    }
+
+    #[test]
+    fn noise_is_fixed_by_its_place_and_differs_between_places() {
+        let noise = |seed, step, position| {
+            let mut values = vec![0.0; 33];
+            fill_noise(seed, step, position, &mut values);
+            values
+        };
+        assert_eq!(noise(1, 2, 3), noise(1, 2, 3));
+        for other in [noise(2, 2, 3), noise(1, 3, 3), noise(1, 2, 4)] {
+            assert_ne!(noise(1, 2, 3), other);
+        }
+        assert!(noise(1, 2, 3).iter().all(|value| *value != 0.0));
+    }
+
+    #[test]
+    fn too_few_slices_are_refused() {
+        let message = Sampler::new(0, 7, 8, 1000, 0.1).unwrap_err().to_string();
+        assert!(message.contains("7 slices") && message.contains("batch of 8"), "{message}");
+    }
+}
