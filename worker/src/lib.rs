@@ -6,8 +6,10 @@
 //! | [`tensors`] | named tensors in safetensors files |
 //! | [`nn`] | the networks and their weights |
 //! | [`diffusion`] | schedules, forward steps, noise |
+//! | [`train`] | the training loop and its checkpoints |
 
 pub mod diffusion;
 pub mod nn;
 pub mod tensors;
 pub mod torch;
+pub mod train;

@@ -14,7 +14,7 @@ pub struct DataError {
 }
 
 /// The slices of the training subjects, healthy and not, scaled to [-1, 1] (SCIENCE 7, 8).
-pub trait TrainingData: Send + Sync {
+pub trait TrainingData: std::fmt::Debug + Send + Sync {
     /// Number of slices.
     fn len(&self) -> usize;
 
@@ -89,11 +89,11 @@ impl<D: TrainingData> TrainingData for Cached<D> {
         }
         self.data.fill(index, image)?;
         let bytes = size_of_val(image);
-        let reserved =
-            self.bytes_left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                    left.checked_sub(bytes)
-                });
+        let reserved = self
+            .bytes_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(bytes)
+            });
         if let (Ok(_), Some(slot)) = (reserved, slot)
             && slot.set(image.into()).is_err()
         {
@@ -117,6 +117,7 @@ mod tests {
     use super::*;
 
     /// Slices of four values each; counts the reads.
+    #[derive(Debug)]
     struct Counting {
         reads: AtomicUsize,
     }

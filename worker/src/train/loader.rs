@@ -166,6 +166,7 @@ mod tests {
     use super::*;
 
     /// Slice `i` holds the value i; slice `broken` cannot be read.
+    #[derive(Debug)]
     struct Plain {
         broken: Option<usize>,
     }
@@ -220,7 +221,11 @@ mod tests {
                 let row = i64::try_from(row).unwrap();
                 assert_eq!(batch.x0.double_value(&[row, 1, 2, 2]), draw.slice as f64);
                 assert_eq!(batch.times.int64_value(&[row]), draw.time as i64);
-                let label = if draw.null_label { -1 } else { draw.slice as i64 % 2 };
+                let label = if draw.null_label {
+                    -1
+                } else {
+                    draw.slice as i64 % 2
+                };
                 assert_eq!(batch.labels.int64_value(&[row]), label);
             }
         }

@@ -26,5 +26,5 @@ pub mod sampler;
 pub mod trainer;
 
 pub use checkpoint::Identity;
-pub use data::{StoreSlices, TrainingData};
+pub use data::{Cached, DataError, TrainingData};
 pub use trainer::{Control, TrainError, TrainOutcome, TrainProgress, TrainRequest, train};

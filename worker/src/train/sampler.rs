@@ -167,9 +167,7 @@ mod tests {
             for share in [1, 2, 4] {
                 // A fresh sampler for each: nothing may hang on what was drawn before.
                 let parts: Vec<Draw> = (0..8 / share)
-                    .flat_map(|rank| {
-                        sampler(40, 8).draw(step, rank * share..(rank + 1) * share)
-                    })
+                    .flat_map(|rank| sampler(40, 8).draw(step, rank * share..(rank + 1) * share))
                     .collect();
                 assert_eq!(parts, expected);
             }
@@ -179,7 +177,9 @@ mod tests {
     #[test]
     fn labels_drop_at_their_rate_and_times_are_uniform() {
         let mut sampler = sampler(100, 100);
-        let draws: Vec<Draw> = (0..1000).flat_map(|step| sampler.draw(step, 0..100)).collect();
+        let draws: Vec<Draw> = (0..1000)
+            .flat_map(|step| sampler.draw(step, 0..100))
+            .collect();
         let share = |count: usize| count as f64 / draws.len() as f64;
         // Five standard deviations of a binomial with 1e5 trials.
         let dropped = share(draws.iter().filter(|draw| draw.null_label).count());
@@ -221,6 +221,9 @@ mod tests {
     #[test]
     fn too_few_slices_are_refused() {
         let message = Sampler::new(0, 7, 8, 1000, 0.1).unwrap_err().to_string();
-        assert!(message.contains("7 slices") && message.contains("batch of 8"), "{message}");
+        assert!(
+            message.contains("7 slices") && message.contains("batch of 8"),
+            "{message}"
+        );
     }
 }
