@@ -8,11 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::store::durable::{self, DiskError};
 use serde::{Deserialize, Serialize};
 
 use super::loss::LossHistory;
@@ -79,14 +80,9 @@ struct FileRecord {
 /// What goes wrong with checkpoints.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The operating system's word on a path.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
+    /// The file system refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A tensor file cannot be read or written.
     #[error(transparent)]
     Tensors(#[from] TensorFileError),
@@ -149,11 +145,11 @@ impl Checkpoints {
         network: &NetworkConfig,
         identity: Identity,
     ) -> Result<Self, CheckpointError> {
-        fs::create_dir_all(folder).map_err(io(folder))?;
-        for entry in fs::read_dir(folder).map_err(io(folder))? {
-            let path = entry.map_err(io(folder))?.path();
+        durable::create_dir(folder)?;
+        for entry in fs::read_dir(folder).map_err(reading(folder))? {
+            let path = entry.map_err(reading(folder))?.path();
             if file_name(&path).starts_with(PARTIAL_PREFIX) {
-                fs::remove_dir_all(&path).map_err(io(&path))?;
+                remove(&path)?;
             }
         }
         Ok(Self {
@@ -189,14 +185,14 @@ impl Checkpoints {
         for (step, path) in self.folders()? {
             earlier += usize::from(step <= state.step);
             if step > state.step || earlier > KEPT {
-                fs::remove_dir_all(&path).map_err(io(&path))?;
+                remove(&path)?;
             }
         }
         Ok(path)
     }
 
     fn write(&self, state: &State, partial: &Path, path: &Path) -> Result<(), CheckpointError> {
-        fs::create_dir(partial).map_err(io(partial))?;
+        durable::create_dir(partial)?;
         let mut files = BTreeMap::new();
         for (name, tensors) in [
             (MODEL_FILE, &state.model),
@@ -208,7 +204,7 @@ impl Checkpoints {
             files.insert(name.to_owned(), record(&file)?);
         }
         let config = json(CONFIG_FILE, &self.network)?;
-        write_synced(&partial.join(CONFIG_FILE), &config)?;
+        durable::write(&partial.join(CONFIG_FILE), &config)?;
         files.insert(CONFIG_FILE.to_owned(), record(&partial.join(CONFIG_FILE))?);
         let meta = Meta {
             format: FORMAT,
@@ -217,14 +213,12 @@ impl Checkpoints {
             loss: state.loss.clone(),
             files,
         };
-        write_synced(&partial.join(META_FILE), &json(META_FILE, &meta)?)?;
-        sync_folder(partial)?;
+        durable::write(&partial.join(META_FILE), &json(META_FILE, &meta)?)?;
         // Only a damaged checkpoint can stand in the way of the rename.
-        if path.try_exists().map_err(io(path))? {
-            fs::remove_dir_all(path).map_err(io(path))?;
+        if path.try_exists().map_err(reading(path))? {
+            remove(path)?;
         }
-        fs::rename(partial, path).map_err(io(path))?;
-        sync_folder(&self.folder)
+        Ok(durable::rename(partial, path)?)
     }
 
     /// The last whole checkpoint, if there is one. Damaged ones are passed over with a warning.
@@ -295,8 +289,8 @@ impl Checkpoints {
     /// Checkpoint folders, last step first.
     fn folders(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
         let mut folders = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(io(&self.folder))? {
-            let path = entry.map_err(io(&self.folder))?.path();
+        for entry in fs::read_dir(&self.folder).map_err(reading(&self.folder))? {
+            let path = entry.map_err(reading(&self.folder))?.path();
             if let Some(step) = file_name(&path)
                 .strip_prefix(FOLDER_PREFIX)
                 .and_then(|digits| digits.parse().ok())
@@ -338,10 +332,10 @@ fn whole(path: &Path) -> Result<Meta, Damage> {
 
 /// Size and digest of a file.
 fn record(path: &Path) -> Result<FileRecord, CheckpointError> {
-    let file = File::open(path).map_err(io(path))?;
-    let bytes = file.metadata().map_err(io(path))?.len();
+    let file = File::open(path).map_err(reading(path))?;
+    let bytes = file.metadata().map_err(reading(path))?.len();
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file).map_err(io(path))?;
+    hasher.update_reader(file).map_err(reading(path))?;
     Ok(FileRecord {
         bytes,
         digest: hasher.finalize().into(),
@@ -360,25 +354,16 @@ fn json<T: Serialize>(file: &'static str, value: &T) -> Result<Vec<u8>, Checkpoi
     serde_json::to_vec_pretty(value).map_err(|source| CheckpointError::Json { file, source })
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    File::create(path)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map_err(io(path))
-}
-
-fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
-    File::open(path)
-        .and_then(|folder| folder.sync_all())
-        .map_err(io(path))
-}
-
 fn file_name(path: &Path) -> &str {
     path.file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default()
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
-    let path = path.to_owned();
-    move |source| CheckpointError::Io { path, source }
+fn remove(path: &Path) -> Result<(), DiskError> {
+    fs::remove_dir_all(path).map_err(|error| DiskError::new("remove folder", path, error))
+}
+
+fn reading(path: &Path) -> impl FnOnce(io::Error) -> DiskError {
+    move |error| DiskError::new("read", path, error)
 }

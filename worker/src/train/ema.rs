@@ -26,7 +26,7 @@ impl Ema {
         tch::no_grad(|| {
             for (name, average) in &mut self.averages {
                 if let Some(weight) = weights.get(name) {
-                    let _ = average.lerp_(weight, 1.0 - self.decay);
+                    drop(average.lerp_(weight, 1.0 - self.decay));
                 }
             }
         });
@@ -65,7 +65,7 @@ mod tests {
         let mut weight = Tensor::from_slice(&[1.0_f64]);
         let weights = NamedTensors::from([("w".to_owned(), weight.shallow_clone())]);
         let ema = Ema::new(0.5, &weights);
-        let _ = weight.fill_(7.0);
+        drop(weight.fill_(7.0));
         assert_eq!(ema.weights()["w"].double_value(&[0]), 1.0);
     }
 }

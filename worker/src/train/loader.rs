@@ -139,7 +139,7 @@ fn assemble(
             fill_noise(seed, step, first + offset, noise);
             data.fill(draw.slice, image)
         })?;
-    let times: Vec<i64> = draws.iter().map(|draw| draw.time as i64).collect();
+    let times: Vec<i64> = draws.iter().map(|draw| draw.time).collect();
     let labels: Vec<i64> = draws.iter().map(|draw| class_number(data, draw)).collect();
     #[allow(clippy::cast_possible_wrap)] // sizes of one batch
     let shape = [draws.len(), channels, height, width].map(|size| size as i64);
@@ -220,11 +220,11 @@ mod tests {
                 assert_eq!(batch.slices[row], draw.slice);
                 let row = i64::try_from(row).unwrap();
                 assert_eq!(batch.x0.double_value(&[row, 1, 2, 2]), draw.slice as f64);
-                assert_eq!(batch.times.int64_value(&[row]), draw.time as i64);
+                assert_eq!(batch.times.int64_value(&[row]), draw.time);
                 let label = if draw.null_label {
                     -1
                 } else {
-                    draw.slice as i64 % 2
+                    i64::from(draw.slice % 2 == 1)
                 };
                 assert_eq!(batch.labels.int64_value(&[row]), label);
             }

@@ -114,26 +114,28 @@ impl AdamW {
         let step = self.step as f64;
         let step_size = learning_rate / (1.0 - libm::pow(beta1, step));
         let root_correction = (1.0 - libm::pow(beta2, step)).sqrt();
+        // An in-place operation returns one more handle to its tensor, dropped at once.
         tch::no_grad(|| {
             for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
                 if weight_decay != 0.0 {
-                    let _ = slot
-                        .parameter
-                        .g_mul_scalar_(1.0 - learning_rate * weight_decay);
+                    drop(
+                        slot.parameter
+                            .g_mul_scalar_(1.0 - learning_rate * weight_decay),
+                    );
                 }
-                let _ = slot.v.g_mul_scalar_(beta2);
+                drop(slot.v.g_mul_scalar_(beta2));
                 if gradient.defined() {
-                    let _ = slot.m.lerp_(gradient, 1.0 - beta1);
+                    drop(slot.m.lerp_(gradient, 1.0 - beta1));
                     let mut square = gradient * (1.0 - beta2);
-                    let _ = slot.v.g_add_(&square.g_mul_(gradient));
+                    drop(slot.v.g_add_(&square.g_mul_(gradient)));
                 } else {
-                    let _ = slot.m.g_mul_scalar_(beta1);
+                    drop(slot.m.g_mul_scalar_(beta1));
                 }
                 let mut denominator = slot.v.sqrt();
-                let _ = denominator.g_div_scalar_(root_correction);
-                let _ = denominator.g_add_scalar_(eps);
+                drop(denominator.g_div_scalar_(root_correction));
+                drop(denominator.g_add_scalar_(eps));
                 let mut change = &slot.m * -step_size;
-                let _ = slot.parameter.g_add_(&change.g_div_(&denominator));
+                drop(slot.parameter.g_add_(&change.g_div_(&denominator)));
             }
         });
     }

@@ -27,7 +27,7 @@ pub struct Draw {
     /// Index of the training slice.
     pub slice: usize,
     /// Diffusion time, `0 .. times`.
-    pub time: usize,
+    pub time: i64,
     /// Train this sample with the null label.
     pub null_label: bool,
 }
@@ -81,7 +81,7 @@ impl Sampler {
             .filter_map(|position| {
                 let slice = *order.get(start + position)? as usize;
                 let mut stream = Stream::new(seed, Domain::TrainingSample, step, position as u64);
-                let time = usize::try_from(stream.below(times)).ok()?;
+                let time = i64::try_from(stream.below(times)).ok()?;
                 let null_label = stream.uniform() < null_label;
                 Some(Draw {
                     slice,
@@ -185,7 +185,7 @@ mod tests {
         let dropped = share(draws.iter().filter(|draw| draw.null_label).count());
         assert!((dropped - 0.1).abs() < 5.0 * 0.00095, "{dropped}");
         for tenth in 0..10 {
-            let within = tenth * 100..tenth * 100 + 100;
+            let within = tenth * 100..(tenth + 1) * 100;
             let found = share(draws.iter().filter(|d| within.contains(&d.time)).count());
             assert!((found - 0.1).abs() < 5.0 * 0.00095, "{tenth}: {found}");
         }
