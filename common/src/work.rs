@@ -195,6 +195,27 @@ pub enum Plan {
     Forward(ForwardPlan),
 }
 
+/// Longest plan accepted, bytes.
+pub const MAX_PLAN_BYTES: u64 = 256 << 20;
+
+impl Plan {
+    /// The bytes of the artifact. JSON: a person can read what a run was asked to do.
+    ///
+    /// # Errors
+    /// [`PlanError::Json`], which would be a bug.
+    pub fn to_json(&self) -> Result<Vec<u8>, PlanError> {
+        serde_json::to_vec(self).map_err(|error| PlanError::Json(error.to_string()))
+    }
+
+    /// Reads the artifact back.
+    ///
+    /// # Errors
+    /// [`PlanError::Json`] when the bytes are no plan of this version.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, PlanError> {
+        serde_json::from_slice(bytes).map_err(|error| PlanError::Json(error.to_string()))
+    }
+}
+
 /// What a worker is asked to do. Never holds tensors or paths.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Job {
@@ -301,9 +322,9 @@ pub enum PlanError {
         /// The index.
         index: usize,
     },
-    /// The key could not be formed.
-    #[error("cannot form the key: {0}")]
-    Key(String),
+    /// Not the JSON of a plan, or a key that cannot be written.
+    #[error("not a plan of this version: {0}")]
+    Json(String),
 }
 
 fn out_of_range(what: &'static str, index: usize) -> PlanError {
@@ -370,7 +391,7 @@ impl ForwardPlan {
     /// The key of the record that `cell` makes of `batch`: same key, same bits.
     ///
     /// # Errors
-    /// When an index is out of range or the key cannot be encoded.
+    /// When an index is out of range.
     pub fn record_key(&self, batch: usize, cell: usize) -> Result<Digest, PlanError> {
         let cell = self.cell(cell)?;
         let trajectory = self.trajectory(cell)?;
@@ -424,7 +445,7 @@ impl TrainPlan {
     /// The key of the trained weights.
     ///
     /// # Errors
-    /// When the key cannot be encoded.
+    /// When the plan cannot be written as JSON, which would be a bug.
     pub fn key(&self) -> Result<Digest, PlanError> {
         key_of(&TrainKey {
             schema: RECORD_SCHEMA,
@@ -441,5 +462,5 @@ fn key_of<T: Serialize>(material: &T) -> Result<Digest, PlanError> {
     // JSON: field order and number format are fixed, and a key never depends on the wire codec.
     serde_json::to_vec(material)
         .map(|bytes| Digest::of(&bytes))
-        .map_err(|error| PlanError::Key(error.to_string()))
+        .map_err(|error| PlanError::Json(error.to_string()))
 }

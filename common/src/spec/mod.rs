@@ -44,7 +44,8 @@ pub struct RunSpec {
 pub struct SpecError(String);
 
 impl SpecError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// An error with this text.
+    pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }

@@ -142,42 +142,11 @@ impl<T: Message> Journal<T> {
             .map_err(failed("open"))?;
         let size = file.metadata().map_err(failed("read"))?.len();
         let start = begin(&file, path, size)?;
-        let mut good = start;
-        let mut entries = 0;
-        let mut reader = BufReader::new(&file);
-        reader
-            .seek(SeekFrom::Start(start))
-            .map_err(failed("read"))?;
-        let mut bytes = Vec::new();
-        let mut torn = None;
-        while good < size {
-            let intact = match next_envelope(&mut reader, &mut bytes).map_err(failed("read"))? {
-                Ok(()) => wire::open(Kind::Journal, &bytes).map(drop),
-                Err(error) => Err(error),
-            };
-            if let Err(reason) = intact {
-                if intact_entry_after(&file, good, size).map_err(failed("read"))? {
-                    return Err(JournalError::Corrupt {
-                        path: path.to_owned(),
-                        offset: good,
-                        reason,
-                    });
-                }
-                torn = Some(TornTail {
-                    offset: good,
-                    bytes: size - good,
-                });
-                break;
-            }
-            let entry = wire::decode(&bytes).map_err(|reason| JournalError::Unreadable {
-                path: path.to_owned(),
-                offset: good,
-                reason,
-            })?;
-            replay(entry);
-            entries += 1;
-            good += bytes.len() as u64;
-        }
+        let Scan {
+            good,
+            entries,
+            torn,
+        } = scan(&file, path, start, size, &mut replay)?;
         if torn.is_some() {
             file.set_len(good).map_err(failed("cut"))?;
             file.sync_all().map_err(failed("sync"))?;
@@ -193,6 +162,27 @@ impl<T: Message> Journal<T> {
             entries,
             torn,
         })
+    }
+
+    /// Gives every entry of the journal at `path` to `replay` without touching the file, also while a
+    /// coordinator writes to it: what is torn at the end is not there yet.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; a journal that is absent cannot be read.
+    pub fn read(path: &Path, mut replay: impl FnMut(T)) -> Result<(), JournalError> {
+        let failed = |action| move |error| DiskError::new(action, path, error);
+        let file = File::open(path).map_err(failed("open"))?;
+        let size = file.metadata().map_err(failed("read"))?.len();
+        let start = FILE_HEADER.len() as u64;
+        if size < start {
+            return Ok(());
+        }
+        let mut found = vec![0; FILE_HEADER.len()];
+        file.read_exact_at(&mut found, 0).map_err(failed("read"))?;
+        if found != FILE_HEADER {
+            return Err(JournalError::NotAJournal(path.to_owned()));
+        }
+        scan(&file, path, start, size, &mut replay).map(drop)
     }
 
     /// Adds `entry` and waits until it is on the disk.
@@ -224,6 +214,64 @@ impl<T: Message> Journal<T> {
         self.length += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// What a journal file holds.
+struct Scan {
+    /// End of the last good entry.
+    good: u64,
+    entries: u64,
+    torn: Option<TornTail>,
+}
+
+/// Reads the entries from `start` on.
+fn scan<T: Message>(
+    file: &File,
+    path: &Path,
+    start: u64,
+    size: u64,
+    replay: &mut dyn FnMut(T),
+) -> Result<Scan, JournalError> {
+    let failed = |error| DiskError::new("read", path, error);
+    let mut good = start;
+    let mut entries = 0;
+    let mut reader = BufReader::new(file);
+    reader.seek(SeekFrom::Start(start)).map_err(failed)?;
+    let mut bytes = Vec::new();
+    let mut torn = None;
+    while good < size {
+        let intact = match next_envelope(&mut reader, &mut bytes).map_err(failed)? {
+            Ok(()) => wire::open(Kind::Journal, &bytes).map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(reason) = intact {
+            if intact_entry_after(file, good, size).map_err(failed)? {
+                return Err(JournalError::Corrupt {
+                    path: path.to_owned(),
+                    offset: good,
+                    reason,
+                });
+            }
+            torn = Some(TornTail {
+                offset: good,
+                bytes: size - good,
+            });
+            break;
+        }
+        let entry = wire::decode(&bytes).map_err(|reason| JournalError::Unreadable {
+            path: path.to_owned(),
+            offset: good,
+            reason,
+        })?;
+        replay(entry);
+        entries += 1;
+        good += bytes.len() as u64;
+    }
+    Ok(Scan {
+        good,
+        entries,
+        torn,
+    })
 }
 
 /// Checks the file's first line, or writes it into a new file. Returns where entries begin.
