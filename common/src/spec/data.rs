@@ -5,16 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
-
-/// How a stored slice becomes a network input in [-1, 1] (SCIENCE 8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScalingName {
-    /// Each slice and modality min-max scaled, as the reference loader does.
-    SliceMinmax,
-    /// `2 min(x, 1) - 1` of the percentile-divided values, as the paper says.
-    Percentile,
-}
+pub use crate::store::scaling::Scaling as ScalingName;
 
 /// `[data]` of a spec.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

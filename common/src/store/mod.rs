@@ -3,3 +3,5 @@
 pub mod artifacts;
 pub mod durable;
 pub mod journal;
+pub mod scaling;
+pub mod slices;

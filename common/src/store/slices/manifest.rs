@@ -1,0 +1,237 @@
+//! `manifest.json`: what a slice store holds, and the digest of its data.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Digest;
+
+/// The `format` of the stores this version reads and writes.
+pub const MANIFEST_FORMAT: &str = "anofpdm-slices-1";
+
+/// What a subject's slices are for. All slices of a subject are for the same thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// Networks learn from them.
+    Train,
+    /// Calibration reads their image-level labels.
+    Validation,
+    /// Scores are of these.
+    Test,
+}
+
+impl Split {
+    /// All three, in the order of `75/5/20`.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
+    }
+}
+
+/// One subject of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectRecord {
+    /// Name; its file is `subjects/ID.safetensors`.
+    pub id: String,
+    /// What it is for by default; a run spec may say otherwise.
+    pub split: Split,
+    /// Number of slices N.
+    pub slices: usize,
+    /// Slices with image-level label 1.
+    pub lesion_slices: usize,
+    /// blake3 of the subject's file.
+    pub digest: Digest,
+}
+
+/// A subject that was not converted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SkippedSubject {
+    /// Name.
+    pub id: String,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// The contents of `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_FORMAT`].
+    pub format: String,
+    /// Channel order of the images.
+    pub modalities: Vec<String>,
+    /// Side of a slice in pixels; slices are square.
+    pub size: usize,
+    /// Digest of the data: modalities, size, subjects and their digests, not the split.
+    pub digest: Digest,
+    /// Subjects, sorted by name.
+    pub subjects: Vec<SubjectRecord>,
+    /// What was left out and why, sorted by name.
+    pub skipped: Vec<SkippedSubject>,
+}
+
+impl Manifest {
+    /// A manifest of these subjects, sorted, with its digest.
+    pub fn new(
+        modalities: Vec<String>,
+        size: usize,
+        mut subjects: Vec<SubjectRecord>,
+        mut skipped: Vec<SkippedSubject>,
+    ) -> Self {
+        subjects.sort_by(|a, b| a.id.cmp(&b.id));
+        skipped.sort();
+        let digest = data_digest(&modalities, size, &subjects);
+        Self {
+            format: MANIFEST_FORMAT.to_owned(),
+            modalities,
+            size,
+            digest,
+            subjects,
+            skipped,
+        }
+    }
+
+    /// The record of a subject.
+    pub fn subject(&self, id: &str) -> Option<&SubjectRecord> {
+        self.subjects
+            .binary_search_by(|subject| subject.id.as_str().cmp(id))
+            .ok()
+            .and_then(|index| self.subjects.get(index))
+    }
+
+    /// What is wrong with a manifest that was read, if anything.
+    pub(super) fn fault(&self) -> Option<String> {
+        if self.format != MANIFEST_FORMAT {
+            return Some(format!(
+                "format is '{}', not '{MANIFEST_FORMAT}'",
+                self.format
+            ));
+        }
+        if self.modalities.is_empty() || !(1..=MAX_SIZE).contains(&self.size) {
+            return Some(format!(
+                "{} modalities of size {} are not slices",
+                self.modalities.len(),
+                self.size
+            ));
+        }
+        if let Some(subject) = self
+            .subjects
+            .iter()
+            .find(|subject| !is_plain_name(&subject.id))
+        {
+            return Some(format!("'{}' is not a subject name", subject.id));
+        }
+        if !self.subjects.is_sorted_by(|a, b| a.id < b.id) {
+            return Some("subjects are not sorted, or one is named twice".to_owned());
+        }
+        if data_digest(&self.modalities, self.size, &self.subjects) != self.digest {
+            return Some("digest does not belong to its subjects".to_owned());
+        }
+        None
+    }
+}
+
+/// Largest side of a slice: far above any scanner's, small enough that no product of sizes overflows.
+pub(super) const MAX_SIZE: usize = 4_096;
+
+/// A name that is one plain file name on any system: no separators, nothing hidden, no control characters.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 200
+        && !name.starts_with('.')
+        && !name
+            .chars()
+            .any(|c| c.is_control() || matches!(c, '/' | '\\' | ':'))
+}
+
+fn data_digest(modalities: &[String], size: usize, subjects: &[SubjectRecord]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |bytes: &[u8]| {
+        // Lengths in front, so that no two lists of fields give the same bytes.
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    field(MANIFEST_FORMAT.as_bytes());
+    field(&(modalities.len() as u64).to_le_bytes());
+    for modality in modalities {
+        field(modality.as_bytes());
+    }
+    field(&(size as u64).to_le_bytes());
+    for subject in subjects {
+        field(subject.id.as_bytes());
+        field(subject.digest.as_bytes());
+    }
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, split: Split) -> SubjectRecord {
+        SubjectRecord {
+            id: id.to_owned(),
+            split,
+            slices: 3,
+            lesion_slices: 1,
+            digest: Digest::of(id.as_bytes()),
+        }
+    }
+
+    fn manifest(subjects: Vec<SubjectRecord>) -> Manifest {
+        Manifest::new(vec!["flair".to_owned()], 128, subjects, Vec::new())
+    }
+
+    #[test]
+    fn digest_ignores_split_and_order_but_not_the_data() {
+        let a = manifest(vec![record("a", Split::Train), record("b", Split::Test)]);
+        let b = manifest(vec![
+            record("b", Split::Train),
+            record("a", Split::Validation),
+        ]);
+        assert_eq!(a.digest, b.digest);
+        assert_ne!(a.digest, manifest(vec![record("a", Split::Train)]).digest);
+        assert_ne!(
+            a.digest,
+            Manifest::new(vec!["t1".to_owned()], 128, a.subjects.clone(), vec![]).digest
+        );
+        assert_ne!(
+            a.digest,
+            Manifest::new(vec!["flair".to_owned()], 64, a.subjects.clone(), vec![]).digest
+        );
+    }
+
+    #[test]
+    fn split_names_are_the_contract() {
+        for split in Split::ALL {
+            assert_eq!(
+                serde_json::to_string(&split).unwrap(),
+                format!("\"{split}\"")
+            );
+        }
+    }
+
+    #[test]
+    fn hostile_manifests_are_faulty() {
+        let good = manifest(vec![record("a", Split::Train)]);
+        assert_eq!(good.fault(), None);
+        let faulty = |change: fn(&mut Manifest)| {
+            let mut manifest = good.clone();
+            change(&mut manifest);
+            manifest.fault().is_some()
+        };
+        assert!(faulty(|m| m.format = "other".to_owned()));
+        assert!(faulty(|m| m.size = usize::MAX));
+        assert!(faulty(|m| m.modalities.clear()));
+        assert!(faulty(|m| m.subjects[0].id = "../a".to_owned()));
+        assert!(faulty(|m| m.subjects.push(m.subjects[0].clone())));
+        assert!(faulty(|m| m.subjects[0].digest = Digest::of(b"x")));
+    }
+}

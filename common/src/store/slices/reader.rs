@@ -1,0 +1,215 @@
+//! Reading a slice store.
+//!
+//! Two views with different rights: [`ImageReader`] gives images and image-level labels and has no way to the pixel
+//! masks, so what trains or calibrates from it cannot use them; [`TruthReader`] gives the masks, for evaluation.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::StoreError;
+use super::manifest::{Manifest, SubjectRecord};
+use super::subject_file::{SourceGrid, SubjectFile};
+use crate::ids::Digest;
+
+pub(super) const MANIFEST_FILE: &str = "manifest.json";
+pub(super) const SUBJECTS_FOLDER: &str = "subjects";
+
+/// Room for a manifest of a hundred thousand subjects.
+const MAX_MANIFEST: u64 = 64 << 20;
+
+/// A finished slice store.
+#[derive(Debug, Clone)]
+pub struct SliceStore {
+    root: PathBuf,
+    manifest: Arc<Manifest>,
+}
+
+impl SliceStore {
+    /// Opens the store at `root` and checks its manifest. No subject file is read.
+    ///
+    /// # Errors
+    /// When there is no manifest, or it is damaged.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let root = root.as_ref().to_path_buf();
+        let path = root.join(MANIFEST_FILE);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(StoreError::NoManifest(root));
+            }
+            Err(e) => return Err(StoreError::read(&path)(e)),
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_MANIFEST)
+            .read_to_end(&mut bytes)
+            .map_err(StoreError::read(&path))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|e| StoreError::damaged(&path, e.to_string()))?;
+        if let Some(fault) = manifest.fault() {
+            return Err(StoreError::damaged(path, fault));
+        }
+        Ok(Self {
+            root,
+            manifest: Arc::new(manifest),
+        })
+    }
+
+    /// What the store holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The store's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Images and image-level labels; no masks.
+    pub fn images(&self) -> ImageReader {
+        ImageReader(self.clone())
+    }
+
+    /// Pixel masks, for evaluation only.
+    pub fn truth(&self) -> TruthReader {
+        TruthReader(self.clone())
+    }
+
+    /// Reads a subject's file whole and compares its digest with the manifest.
+    ///
+    /// # Errors
+    /// When the subject is unknown, its file cannot be read, or its bytes are not those that were written.
+    pub fn verify(&self, id: &str) -> Result<(), StoreError> {
+        let record = self.record(id)?;
+        let path = self.subject_path(id);
+        let mut hasher = blake3::Hasher::new();
+        let file = File::open(&path).map_err(StoreError::read(&path))?;
+        hasher
+            .update_reader(file)
+            .map_err(StoreError::read(&path))?;
+        if Digest::from(hasher.finalize()) == record.digest {
+            Ok(())
+        } else {
+            Err(StoreError::damaged(
+                path,
+                "its bytes are not those that the manifest names",
+            ))
+        }
+    }
+
+    fn record(&self, id: &str) -> Result<&SubjectRecord, StoreError> {
+        self.manifest
+            .subject(id)
+            .ok_or_else(|| StoreError::UnknownSubject {
+                store: self.root.clone(),
+                id: id.to_owned(),
+            })
+    }
+
+    fn subject_path(&self, id: &str) -> PathBuf {
+        self.root
+            .join(SUBJECTS_FOLDER)
+            .join(format!("{id}.safetensors"))
+    }
+
+    fn open_subject(&self, id: &str) -> Result<(SubjectFile, &SubjectRecord), StoreError> {
+        let record = self.record(id)?;
+        let channels = self.manifest.modalities.len();
+        let file = SubjectFile::open(self.subject_path(id), record, channels, self.manifest.size)?;
+        Ok((file, record))
+    }
+}
+
+/// The view that training and calibration get: images and image-level labels, never masks.
+#[derive(Debug, Clone)]
+pub struct ImageReader(SliceStore);
+
+impl ImageReader {
+    /// Opens a subject: reads header, labels and slice numbers, no image yet.
+    ///
+    /// # Errors
+    /// When the subject is unknown or its file is damaged.
+    pub fn subject(&self, id: &str) -> Result<SubjectImages, StoreError> {
+        let (file, record) = self.0.open_subject(id)?;
+        Ok(SubjectImages {
+            id: record.id.clone(),
+            channels: self.0.manifest.modalities.len(),
+            size: self.0.manifest.size,
+            slice_index: file.slice_index()?,
+            labels: file.labels()?,
+            file,
+        })
+    }
+
+    /// What the store holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+}
+
+/// One subject's images, read slice by slice.
+#[derive(Debug)]
+pub struct SubjectImages {
+    /// Name of the subject.
+    pub id: String,
+    /// Modalities C.
+    pub channels: usize,
+    /// Side of a slice: H = W.
+    pub size: usize,
+    /// Place of each slice in its volume, [N].
+    pub slice_index: Vec<i32>,
+    /// Image-level labels, [N]: 1 where the slice shows a lesion.
+    pub labels: Vec<u8>,
+    file: SubjectFile,
+}
+
+impl SubjectImages {
+    /// Number of slices N.
+    pub fn slices(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Where the slices came from.
+    pub fn source(&self) -> &SourceGrid {
+        &self.file.source
+    }
+
+    /// Reads slice `n`, [C, H, W] of stored values, into `out`, replacing what was there. Only this slice is read.
+    ///
+    /// # Errors
+    /// When `n` is past the end or the file cannot be read.
+    pub fn read_slice(&self, n: usize, out: &mut Vec<f32>) -> Result<(), StoreError> {
+        let slices = self.slices();
+        if n >= slices {
+            return Err(StoreError::NoSlice {
+                id: self.id.clone(),
+                slice: n,
+                slices,
+            });
+        }
+        self.file.read_image(n, slices, out)
+    }
+}
+
+/// The view that evaluation gets: pixel masks.
+#[derive(Debug, Clone)]
+pub struct TruthReader(SliceStore);
+
+impl TruthReader {
+    /// The mask of slice `n` of a subject, [H, W], 1 on lesion pixels; `None` where nobody drew masks.
+    ///
+    /// # Errors
+    /// When the subject is unknown, `n` is past its end, or its file is damaged.
+    pub fn mask(&self, id: &str, n: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let (file, record) = self.0.open_subject(id)?;
+        if n >= record.slices {
+            return Err(StoreError::NoSlice {
+                id: id.to_owned(),
+                slice: n,
+                slices: record.slices,
+            });
+        }
+        file.read_mask(n, record.slices)
+    }
+}

@@ -1,0 +1,231 @@
+//! One subject's file: `subjects/ID.safetensors`.
+//!
+//! | tensor | shape | dtype | meaning |
+//! |---|---|---|---|
+//! | `image` | [N, C, H, W] | f32 | divided by the volume's 99th percentile, resized; not yet scaled to [-1, 1] |
+//! | `label` | [N] | u8 | 1 where the slice shows a lesion |
+//! | `mask` | [N, H, W] | u8 | 1 on lesion pixels; absent where nobody drew masks |
+//! | `slice_index` | [N] | i32 | place of the slice along the source's head axis |
+//!
+//! H is the first axis of the oriented volume and W the second, as the reference stores them. The metadata key
+//! `source` holds a [`SourceGrid`] as JSON.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::manifest::SubjectRecord;
+
+/// Metadata key under which the [`SourceGrid`] stands.
+pub(super) const SOURCE_KEY: &str = "source";
+
+/// A header is a few hundred bytes; anything near this is not one.
+const MAX_HEADER: u64 = 1 << 20;
+
+/// One axis of the oriented volume: which axis of the source file it is, and whether it runs backwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AxisMap {
+    /// Axis of the source array, 0 to 2.
+    pub axis: usize,
+    /// True where index 0 of the oriented volume is the last of the source.
+    pub flipped: bool,
+}
+
+/// Where stored slices came from: enough to put a map back on the subject's own grid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceGrid {
+    /// Shape of the source array.
+    pub shape: [usize; 3],
+    /// Voxel to world (right, anterior, superior; millimetres), upper three rows.
+    pub affine: [[f64; 4]; 3],
+    /// How the oriented volume's axes lie in the source array.
+    pub axes: [AxisMap; 3],
+    /// Rows and columns of an oriented slice after padding, before resizing.
+    pub canvas: [usize; 2],
+    /// Rows and columns of padding before the first row and column.
+    pub padding: [usize; 2],
+}
+
+/// Where one tensor lies in the file.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    offset: u64,
+    bytes: usize,
+}
+
+impl Extent {
+    /// Part `n` of `parts` equal ones; the caller knows that `n < parts`.
+    fn part(self, n: usize, parts: usize) -> Self {
+        let bytes = self.bytes / parts;
+        Self {
+            offset: self.offset + (n * bytes) as u64,
+            bytes,
+        }
+    }
+}
+
+/// An open subject file whose header was checked against the manifest and the file's length.
+#[derive(Debug)]
+pub(super) struct SubjectFile {
+    path: PathBuf,
+    file: File,
+    image: Extent,
+    label: Extent,
+    mask: Option<Extent>,
+    slice_index: Extent,
+    pub(super) source: SourceGrid,
+}
+
+impl SubjectFile {
+    /// Opens and checks a file of `record.slices` slices with `channels` modalities of side `size`.
+    pub(super) fn open(
+        path: PathBuf,
+        record: &SubjectRecord,
+        channels: usize,
+        size: usize,
+    ) -> Result<Self, StoreError> {
+        let file = File::open(&path).map_err(StoreError::read(&path))?;
+        let length = file.metadata().map_err(StoreError::read(&path))?.len();
+        let (data_start, metadata) = read_header(&path, &file, length)?;
+
+        let locate = |name: &str, dtype: Dtype, shape: &[usize]| {
+            let Some(info) = metadata.info(name) else {
+                return Ok(None);
+            };
+            if info.dtype != dtype || info.shape != shape {
+                return Err(StoreError::damaged(
+                    &path,
+                    format!(
+                        "tensor '{name}' is {:?} {:?}, and the manifest asks for {dtype:?} {shape:?}",
+                        info.dtype, info.shape
+                    ),
+                ));
+            }
+            extent(info.data_offsets, data_start, length)
+                .filter(|extent| Some(extent.bytes) == byte_length(dtype, shape))
+                .map(Some)
+                .ok_or_else(|| StoreError::damaged(&path, format!("tensor '{name}' is truncated")))
+        };
+        let require = |name: &str, found: Option<Extent>| {
+            found.ok_or_else(|| StoreError::damaged(&path, format!("tensor '{name}' is missing")))
+        };
+
+        let slices = record.slices;
+        let image = require(
+            "image",
+            locate("image", Dtype::F32, &[slices, channels, size, size])?,
+        )?;
+        let label = require("label", locate("label", Dtype::U8, &[slices])?)?;
+        let mask = locate("mask", Dtype::U8, &[slices, size, size])?;
+        let slice_index = require("slice_index", locate("slice_index", Dtype::I32, &[slices])?)?;
+        let source = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|map| map.get(SOURCE_KEY))
+            .and_then(|text| serde_json::from_str(text).ok())
+            .ok_or_else(|| StoreError::damaged(&path, "its metadata has no source grid"))?;
+        Ok(Self {
+            path,
+            file,
+            image,
+            label,
+            mask,
+            slice_index,
+            source,
+        })
+    }
+
+    /// The labels, one a slice.
+    pub(super) fn labels(&self) -> Result<Vec<u8>, StoreError> {
+        let labels = self.read(self.label)?;
+        if labels.iter().any(|label| *label > 1) {
+            return Err(StoreError::damaged(
+                &self.path,
+                "a label is neither 0 nor 1",
+            ));
+        }
+        Ok(labels)
+    }
+
+    /// Place of each slice in its volume.
+    pub(super) fn slice_index(&self) -> Result<Vec<i32>, StoreError> {
+        let bytes = self.read(self.slice_index)?;
+        Ok(bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|chunk| i32::from_le_bytes(*chunk))
+            .collect())
+    }
+
+    /// Mask of slice `n` of `slices`, [H, W], if there are masks.
+    pub(super) fn read_mask(&self, n: usize, slices: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        self.mask
+            .map(|masks| self.read(masks.part(n, slices)))
+            .transpose()
+    }
+
+    /// Slice `n` of `slices` into `out` (replaced): [C, H, W].
+    pub(super) fn read_image(
+        &self,
+        n: usize,
+        slices: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), StoreError> {
+        let raw = self.read(self.image.part(n, slices))?;
+        out.clear();
+        out.extend(
+            raw.as_chunks()
+                .0
+                .iter()
+                .map(|chunk| f32::from_le_bytes(*chunk)),
+        );
+        Ok(())
+    }
+
+    fn read(&self, extent: Extent) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; extent.bytes];
+        self.file
+            .read_exact_at(&mut bytes, extent.offset)
+            .map_err(StoreError::read(&self.path))?;
+        Ok(bytes)
+    }
+}
+
+/// Start of the data and the parsed header.
+fn read_header(path: &Path, file: &File, length: u64) -> Result<(u64, Metadata), StoreError> {
+    let mut prefix = [0; 8];
+    file.read_exact_at(&mut prefix, 0)
+        .map_err(|_| StoreError::damaged(path, "too short for a safetensors file"))?;
+    let header = u64::from_le_bytes(prefix);
+    let in_file = header.checked_add(8).is_some_and(|end| end <= length);
+    let header_length = usize::try_from(header)
+        .ok()
+        .filter(|_| in_file && header <= MAX_HEADER)
+        .ok_or_else(|| StoreError::damaged(path, "the length of its header is impossible"))?;
+    let mut bytes = vec![0; header_length];
+    file.read_exact_at(&mut bytes, 8)
+        .map_err(StoreError::read(path))?;
+    let metadata = serde_json::from_slice(&bytes)
+        .map_err(|e| StoreError::damaged(path, format!("its header does not parse: {e}")))?;
+    Ok((8 + header, metadata))
+}
+
+fn extent((start, end): (usize, usize), data_start: u64, length: u64) -> Option<Extent> {
+    let bytes = end.checked_sub(start)?;
+    let offset = data_start.checked_add(start as u64)?;
+    let past = data_start.checked_add(end as u64)?;
+    (past <= length).then_some(Extent { offset, bytes })
+}
+
+fn byte_length(dtype: Dtype, shape: &[usize]) -> Option<usize> {
+    let width = dtype.bitsize() / 8;
+    shape
+        .iter()
+        .try_fold(width, |bytes, side| bytes.checked_mul(*side))
+}

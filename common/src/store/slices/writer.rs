@@ -1,0 +1,312 @@
+//! Writing a slice store: resumable, one writer at a time, and a store only once its manifest stands.
+//!
+//! `STORE/progress/ID.json` says from what a subject's file was made, so that a later call keeps it when nothing
+//! changed. It is written after the file, and removed before the file is replaced.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::manifest::{Manifest, SkippedSubject, SubjectRecord, is_plain_name};
+use super::reader::{MANIFEST_FILE, SUBJECTS_FOLDER, SliceStore};
+use super::subject_file::{SOURCE_KEY, SourceGrid};
+use crate::ids::Digest;
+use crate::store::durable::{self, DiskError};
+
+const PROGRESS_FOLDER: &str = "progress";
+/// Both the lock and the sign that an unfinished folder is ours.
+const LOCK_FILE: &str = ".anofpdm-store";
+const PREVIEW_FILE: &str = "preview.png";
+
+/// One subject, ready to be written.
+#[derive(Debug, Clone)]
+pub struct SubjectData {
+    /// [N, C, H, W].
+    pub image: Vec<f32>,
+    /// [N].
+    pub label: Vec<u8>,
+    /// [N, H, W], where there are masks.
+    pub mask: Option<Vec<u8>>,
+    /// [N].
+    pub slice_index: Vec<i32>,
+    /// Where it came from.
+    pub source: SourceGrid,
+}
+
+/// What a subject's file is known by once written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConvertedSubject {
+    /// Number of slices.
+    pub slices: usize,
+    /// Slices with label 1.
+    pub lesion_slices: usize,
+    /// blake3 of the file.
+    pub digest: Digest,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Progress {
+    /// Digest over parameters and input files.
+    key: Digest,
+    /// Length of the subject's file in bytes.
+    bytes: u64,
+    #[serde(flatten)]
+    converted: ConvertedSubject,
+}
+
+/// The one process that writes a store.
+#[derive(Debug)]
+pub struct StoreWriter {
+    root: PathBuf,
+    modalities: Vec<String>,
+    size: usize,
+    /// Held, and so locked, as long as the writer lives.
+    _lock: File,
+}
+
+impl StoreWriter {
+    /// Takes the folder `root` for a store of `modalities` at `size`; it is made where absent.
+    ///
+    /// # Errors
+    /// When the folder holds something else or a finished store of another kind, or another process writes it.
+    pub fn create(root: &Path, modalities: &[String], size: usize) -> Result<Self, StoreError> {
+        refuse_foreign(root)?;
+        for folder in [SUBJECTS_FOLDER, PROGRESS_FOLDER] {
+            let path = root.join(folder);
+            durable::create_dir(&path)?;
+        }
+        let lock_path = root.join(LOCK_FILE);
+        let lock = File::create(&lock_path).map_err(|e| DiskError::new("write", &lock_path, e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(root.to_path_buf())),
+            Err(TryLockError::Error(source)) => {
+                return Err(DiskError::new("lock", &lock_path, source).into());
+            }
+        }
+        match SliceStore::open(root) {
+            Ok(store) => {
+                let found = store.manifest();
+                if found.modalities != modalities || found.size != size {
+                    return Err(StoreError::OtherStore {
+                        folder: root.to_path_buf(),
+                        found: describe(&found.modalities, found.size),
+                        asked: describe(modalities, size),
+                    });
+                }
+            }
+            // Unfinished is what resuming is for; a damaged manifest is replaced.
+            Err(StoreError::NoManifest(_) | StoreError::Damaged { .. }) => {}
+            Err(e) => return Err(e),
+        }
+        Ok(Self {
+            root: root.to_path_buf(),
+            modalities: modalities.to_vec(),
+            size,
+            _lock: lock,
+        })
+    }
+
+    /// The subject as written by an earlier call, if it was made from the same things (`key`) and is still whole.
+    pub fn kept(&self, id: &str, key: Digest) -> Option<ConvertedSubject> {
+        let text = fs::read(self.progress_path(id)).ok()?;
+        let progress: Progress = serde_json::from_slice(&text).ok()?;
+        let length = fs::metadata(self.subject_path(id)).ok()?.len();
+        (progress.key == key && progress.bytes == length).then_some(progress.converted)
+    }
+
+    /// Writes one subject; `key` is a digest of all that decides its bits. Any number of threads may call this, each
+    /// with its own subject.
+    ///
+    /// # Errors
+    /// When the arrays do not fit together or the disk refuses. The store has no manifest then.
+    pub fn write_subject(
+        &self,
+        id: &str,
+        key: Digest,
+        data: &SubjectData,
+    ) -> Result<ConvertedSubject, StoreError> {
+        let bytes = self.encode(id, data)?;
+        let converted = ConvertedSubject {
+            slices: data.label.len(),
+            lesion_slices: data.label.iter().filter(|label| **label == 1).count(),
+            digest: Digest::of(&bytes),
+        };
+        // A manifest must never stand over files that are being replaced.
+        remove(&self.root.join(MANIFEST_FILE))?;
+        remove(&self.progress_path(id))?;
+        let path = self.subject_path(id);
+        durable::write(&path, &bytes)?;
+        let progress = Progress {
+            key,
+            bytes: bytes.len() as u64,
+            converted: converted.clone(),
+        };
+        self.write_json(self.progress_path(id), &progress)?;
+        Ok(converted)
+    }
+
+    /// Writes the manifest: from now on this is a store. Files of subjects that it does not name are removed.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn commit(
+        self,
+        subjects: Vec<SubjectRecord>,
+        skipped: Vec<SkippedSubject>,
+    ) -> Result<SliceStore, StoreError> {
+        let manifest = Manifest::new(self.modalities.clone(), self.size, subjects, skipped);
+        self.write_json(self.root.join(MANIFEST_FILE), &manifest)?;
+        self.sweep(&manifest)?;
+        SliceStore::open(&self.root)
+    }
+
+    /// Where the contact sheet of this store belongs.
+    pub fn preview_path(root: &Path) -> PathBuf {
+        root.join(PREVIEW_FILE)
+    }
+
+    fn encode(&self, id: &str, data: &SubjectData) -> Result<Vec<u8>, StoreError> {
+        let inconsistent = |reason: String| StoreError::Inconsistent {
+            id: id.to_owned(),
+            reason,
+        };
+        if !is_plain_name(id) {
+            return Err(inconsistent("not a plain file name".to_owned()));
+        }
+        let (slices, channels, size) = (data.label.len(), self.modalities.len(), self.size);
+        let image: Vec<u8> = data.image.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let index: Vec<u8> = data
+            .slice_index
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
+        let tensors = [
+            (
+                "image",
+                Dtype::F32,
+                vec![slices, channels, size, size],
+                Some(&image),
+            ),
+            ("label", Dtype::U8, vec![slices], Some(&data.label)),
+            (
+                "mask",
+                Dtype::U8,
+                vec![slices, size, size],
+                data.mask.as_ref(),
+            ),
+            ("slice_index", Dtype::I32, vec![slices], Some(&index)),
+        ];
+        let views: Vec<(&str, TensorView<'_>)> = tensors
+            .iter()
+            .filter_map(|(name, dtype, shape, bytes)| {
+                bytes.map(|bytes| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)))
+            })
+            .collect::<Result<_, safetensors::SafeTensorError>>()
+            .map_err(|e| inconsistent(e.to_string()))?;
+        let source =
+            serde_json::to_string(&data.source).map_err(|e| inconsistent(e.to_string()))?;
+        // One key only: the order of several would not be the same twice, and neither would the digest.
+        let metadata = std::iter::once((SOURCE_KEY.to_owned(), source)).collect();
+        safetensors::serialize(views, Some(metadata)).map_err(|e| inconsistent(e.to_string()))
+    }
+
+    fn sweep(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        for (folder, extension) in [(SUBJECTS_FOLDER, "safetensors"), (PROGRESS_FOLDER, "json")] {
+            let folder = self.root.join(folder);
+            let named: BTreeSet<String> = manifest
+                .subjects
+                .iter()
+                .map(|subject| format!("{}.{extension}", subject.id))
+                .collect();
+            for entry in fs::read_dir(&folder).map_err(StoreError::read(&folder))? {
+                let entry = entry.map_err(StoreError::read(&folder))?;
+                if !entry
+                    .file_name()
+                    .to_str()
+                    .is_some_and(|name| named.contains(name))
+                {
+                    remove(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_json(&self, path: PathBuf, value: &impl Serialize) -> Result<(), StoreError> {
+        let mut text = serde_json::to_vec_pretty(value)
+            .map_err(|e| DiskError::new("encode", &path, io::Error::other(e)))?;
+        text.push(b'\n');
+        Ok(durable::write(&path, &text)?)
+    }
+
+    fn subject_path(&self, id: &str) -> PathBuf {
+        self.root
+            .join(SUBJECTS_FOLDER)
+            .join(format!("{id}.safetensors"))
+    }
+
+    fn progress_path(&self, id: &str) -> PathBuf {
+        self.root.join(PROGRESS_FOLDER).join(format!("{id}.json"))
+    }
+}
+
+/// A folder may be taken when it is absent, empty, a store, or one of our unfinished ones.
+fn refuse_foreign(root: &Path) -> Result<(), StoreError> {
+    const OURS: [&str; 5] = [
+        MANIFEST_FILE,
+        SUBJECTS_FOLDER,
+        PROGRESS_FOLDER,
+        LOCK_FILE,
+        PREVIEW_FILE,
+    ];
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => {
+            return Err(StoreError::read(root)(source));
+        }
+    };
+    let foreign = |found: String| StoreError::Foreign {
+        folder: root.to_path_buf(),
+        found,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry
+            .map_err(StoreError::read(root))?
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        let temporary = name == "manifest.json.tmp";
+        if !OURS.contains(&name.as_str()) && !temporary {
+            return Err(foreign(name));
+        }
+        names.push(name);
+    }
+    let marked = names.iter().any(|name| name == LOCK_FILE);
+    match names.first() {
+        Some(first) if !marked && SliceStore::open(root).is_err() => Err(foreign(first.clone())),
+        _ => Ok(()),
+    }
+}
+
+fn describe(modalities: &[String], size: usize) -> String {
+    format!("{} at {size} x {size}", modalities.join(","))
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(durable::sync_parent(path)?),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(DiskError::new("remove", path, e).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

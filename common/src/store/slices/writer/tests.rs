@@ -1,0 +1,222 @@
+use super::*;
+use crate::store::slices::{AxisMap, Split};
+
+const SIZE: usize = 4;
+
+fn modalities() -> Vec<String> {
+    vec!["flair".to_owned(), "t2".to_owned()]
+}
+
+fn data(slices: usize, with_masks: bool) -> SubjectData {
+    let pixels = SIZE * SIZE;
+    SubjectData {
+        image: (0..slices * 2 * pixels).map(|i| i as f32).collect(),
+        label: (0..slices).map(|n| u8::from(n % 2 == 1)).collect(),
+        mask: with_masks.then(|| {
+            (0..slices * pixels)
+                .map(|i| u8::from(i / pixels % 2 == 1))
+                .collect()
+        }),
+        slice_index: (0..slices)
+            .map(|n| i32::try_from(n).unwrap() + 10)
+            .collect(),
+        source: SourceGrid {
+            shape: [4, 4, slices],
+            affine: [
+                [-1.0, 0.0, 0.0, 0.1],
+                [0.0, -1.0, 0.0, 0.0],
+                [0.0, 0.0, 1.0, 0.0],
+            ],
+            axes: [0, 1, 2].map(|axis| AxisMap {
+                axis,
+                flipped: false,
+            }),
+            canvas: [4, 4],
+            padding: [0, 0],
+        },
+    }
+}
+
+fn record(id: &str, converted: ConvertedSubject) -> SubjectRecord {
+    SubjectRecord {
+        id: id.to_owned(),
+        split: Split::Train,
+        slices: converted.slices,
+        lesion_slices: converted.lesion_slices,
+        digest: converted.digest,
+    }
+}
+
+fn key() -> Digest {
+    Digest::of(b"inputs")
+}
+
+fn store(root: &Path) -> SliceStore {
+    let writer = StoreWriter::create(root, &modalities(), SIZE).unwrap();
+    let a = writer.write_subject("a", key(), &data(3, true)).unwrap();
+    let b = writer.write_subject("b", key(), &data(2, false)).unwrap();
+    writer
+        .commit(vec![record("b", b), record("a", a)], vec![])
+        .unwrap()
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    assert_eq!(store.manifest().subjects[0].lesion_slices, 1);
+    store.verify("a").unwrap();
+
+    let images = store.images().subject("a").unwrap();
+    assert_eq!(
+        (images.channels, images.size, images.slices()),
+        (2, SIZE, 3)
+    );
+    assert_eq!(images.labels, [0, 1, 0]);
+    assert_eq!(images.slice_index, [10, 11, 12]);
+    assert_eq!(*images.source(), data(3, true).source);
+    let mut slice = vec![9.0; 100];
+    images.read_slice(2, &mut slice).unwrap();
+    assert_eq!(slice, data(3, true).image[64..96]);
+    assert!(matches!(
+        images.read_slice(3, &mut slice),
+        Err(StoreError::NoSlice { slices: 3, .. })
+    ));
+
+    let truth = store.truth();
+    assert_eq!(truth.mask("a", 0).unwrap().unwrap(), [0; 16]);
+    assert_eq!(truth.mask("a", 1).unwrap().unwrap(), [1; 16]);
+    assert!(truth.mask("b", 0).unwrap().is_none());
+    assert!(matches!(
+        truth.mask("a", 3),
+        Err(StoreError::NoSlice { .. })
+    ));
+    assert!(matches!(
+        store.images().subject("c"),
+        Err(StoreError::UnknownSubject { .. })
+    ));
+}
+
+#[test]
+fn the_same_data_gives_the_same_bytes() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert_eq!(
+        store(first.path()).manifest(),
+        store(second.path()).manifest()
+    );
+}
+
+#[test]
+fn without_a_manifest_it_is_no_store_and_what_was_written_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let finished = store(folder.path());
+    fs::remove_file(folder.path().join(MANIFEST_FILE)).unwrap();
+    assert!(matches!(
+        SliceStore::open(folder.path()),
+        Err(StoreError::NoManifest(_))
+    ));
+
+    let writer = StoreWriter::create(folder.path(), &modalities(), SIZE).unwrap();
+    let a = writer.kept("a", key()).unwrap();
+    assert_eq!(a.digest, finished.manifest().subjects[0].digest);
+    assert!(writer.kept("a", Digest::of(b"other inputs")).is_none());
+    fs::write(folder.path().join("subjects/b.safetensors"), b"half").unwrap();
+    assert!(writer.kept("b", key()).is_none());
+    // Only "a" is committed: what is left of "b" goes.
+    writer.commit(vec![record("a", a)], vec![]).unwrap();
+    assert!(!folder.path().join("subjects/b.safetensors").exists());
+    assert!(!folder.path().join("progress/b.json").exists());
+}
+
+#[test]
+fn replacing_a_subject_withdraws_the_manifest_first() {
+    let folder = tempfile::tempdir().unwrap();
+    store(folder.path());
+    let writer = StoreWriter::create(folder.path(), &modalities(), SIZE).unwrap();
+    writer
+        .write_subject("a", Digest::of(b"new"), &data(1, true))
+        .unwrap();
+    assert!(matches!(
+        SliceStore::open(folder.path()),
+        Err(StoreError::NoManifest(_))
+    ));
+}
+
+#[test]
+fn one_writer_no_foreign_folder_no_other_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let writer = StoreWriter::create(&root, &modalities(), SIZE).unwrap();
+    assert!(matches!(
+        StoreWriter::create(&root, &modalities(), SIZE),
+        Err(StoreError::Locked(_))
+    ));
+    drop(writer);
+    store(&root);
+    assert!(matches!(
+        StoreWriter::create(&root, &modalities(), 8),
+        Err(StoreError::OtherStore { .. })
+    ));
+
+    fs::write(root.join("thesis.docx"), b"").unwrap();
+    assert!(matches!(
+        StoreWriter::create(&root, &modalities(), SIZE),
+        Err(StoreError::Foreign { found, .. }) if found == "thesis.docx"
+    ));
+    // A folder that merely has a `subjects` of its own is not ours either.
+    let other = folder.path().join("other");
+    fs::create_dir_all(other.join("subjects")).unwrap();
+    assert!(matches!(
+        StoreWriter::create(&other, &modalities(), SIZE),
+        Err(StoreError::Foreign { .. })
+    ));
+}
+
+#[test]
+fn data_that_does_not_fit_together_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let writer = StoreWriter::create(folder.path(), &modalities(), SIZE).unwrap();
+    let mut short = data(2, true);
+    short.image.pop();
+    assert!(matches!(
+        writer.write_subject("a", key(), &short),
+        Err(StoreError::Inconsistent { .. })
+    ));
+    assert!(matches!(
+        writer.write_subject("../a", key(), &data(1, true)),
+        Err(StoreError::Inconsistent { .. })
+    ));
+}
+
+/// Every truncation and every damaged header byte is an error or an honest read: never a panic.
+#[test]
+fn damaged_files_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let path = folder.path().join("subjects/a.safetensors");
+    let good = fs::read(&path).unwrap();
+    for length in (0..good.len()).step_by(7) {
+        fs::write(&path, &good[..length]).unwrap();
+        assert!(
+            store.images().subject("a").is_err() || store.truth().mask("a", 0).is_err(),
+            "cut to {length} bytes"
+        );
+        assert!(store.verify("a").is_err());
+    }
+    let header = 8 + usize::from(good[0]) + 256 * usize::from(good[1]);
+    for index in 0..header {
+        for value in [0, b'9', 0xff] {
+            let mut bad = good.clone();
+            bad[index] = value;
+            fs::write(&path, &bad).unwrap();
+            if let Ok(images) = store.images().subject("a") {
+                images.read_slice(0, &mut Vec::new()).ok();
+            }
+        }
+    }
+    fs::write(&path, [&[0xff; 8][..], &good[8..]].concat()).unwrap();
+    assert!(matches!(
+        store.images().subject("a"),
+        Err(StoreError::Damaged { .. })
+    ));
+}
