@@ -9,6 +9,7 @@ use anofpdm_tests::{assert_close, read_tensors, shared_dir, values};
 use anofpdm_worker::nn::embedding::sinusoid;
 use anofpdm_worker::nn::weights::{self, open_unet};
 use anofpdm_worker::nn::{ClassLabel, Labels, Mode, Module, UNet};
+use anofpdm_worker::torch;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -25,6 +26,8 @@ fn config(oracles: &Path) -> NetworkConfig {
 }
 
 fn oracle_net(oracles: &Path) -> UNet {
+    // Tests run side by side already.
+    torch::set_threads(1);
     let path = oracles.join("unet_v2.safetensors");
     open_unet(&path, &config(oracles), Device::Cpu).unwrap()
 }

@@ -7,8 +7,10 @@
 //! | [`nn`] | the networks and their weights |
 //! | [`diffusion`] | schedules, forward steps, noise |
 //! | [`train`] | the training loop and its checkpoints |
+//! | [`methods`] | the methods of the benchmark |
 
 pub mod diffusion;
+pub mod methods;
 pub mod nn;
 pub mod tensors;
 pub mod torch;

@@ -118,12 +118,9 @@ fn load_cuda() -> Result<(), String> {
         .clone()
 }
 
-/// Threads inside one operation, and across operations (one: the order of reduction is fixed).
-///
-/// The number of threads is part of the numeric profile. Call once, before the first computation.
+/// Threads inside one operation of libtorch. Part of the numeric profile: it sets how sums are split.
 pub fn set_threads(threads: i32) {
     tch::set_num_threads(threads.max(1));
-    tch::set_num_interop_threads(1);
 }
 
 unsafe extern "C" {

@@ -1,5 +1,16 @@
 //! Diffusion: noise schedules, single steps, noise.
 //!
 //! Index words: index `i` counts kept steps from 0 and is the paper's `t = i + 1`.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`schedule`] | betas, alpha_bar, strided schedules |
+//! | [`step`] | Eq. 2, 4, 7 and 10 |
+//! | [`noise`] | the counter-based generator and given noise |
 
+pub mod noise;
 pub mod schedule;
+pub mod step;
+
+pub use noise::NoiseSource;
+pub use schedule::{Respacing, Schedule};

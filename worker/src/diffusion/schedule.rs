@@ -204,6 +204,27 @@ impl Schedule {
         &self.alpha_bar
     }
 
+    /// alpha_bar at `index`; 0 beyond the last one, where only noise is left.
+    pub fn alpha_bar(&self, index: usize) -> f64 {
+        self.alpha_bar.get(index).copied().unwrap_or(0.0)
+    }
+
+    /// B_t = (1 - alpha_bar) / sqrt(alpha_bar) at `index`: the factor between a gradient of
+    /// log p(h | x_t) and the change of x0 it causes (SCIENCE 0).
+    pub fn gradient_factor(&self, index: usize) -> f64 {
+        let alpha_bar = self.alpha_bar(index);
+        (1.0 - alpha_bar) / alpha_bar.sqrt()
+    }
+
+    /// Time the network is given at `index`.
+    ///
+    /// # Panics
+    /// When `index` is past the schedule: callers compare the number of steps with
+    /// [`Schedule::len`] first.
+    pub fn network_time(&self, index: usize) -> i64 {
+        self.timestep_map[index]
+    }
+
     /// Variance of q(x_{t-1} | x_t, x_0) at every kept index (Eq. 3).
     pub fn posterior_variances(&self) -> &[f64] {
         &self.posterior_variance

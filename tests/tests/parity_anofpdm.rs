@@ -1,0 +1,288 @@
+//! AnoFPDM's forward process against the `fpdm_*` oracles: traces, end steps, maps, kept tensors.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anofpdm_common::method::{Encoding, MapKind};
+use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::semantics::Semantics;
+use anofpdm_tests::{Tensor as Oracle, assert_close, read_tensors, shared_dir, values};
+use anofpdm_worker::diffusion::{NoiseSource, Schedule};
+use anofpdm_worker::methods::accumulator::{Accumulator, AccumulatorSettings, pixel_mean};
+use anofpdm_worker::methods::anofpdm::{ForwardPass, ForwardResult};
+use anofpdm_worker::nn::UNet;
+use anofpdm_worker::nn::weights::open_unet;
+use anofpdm_worker::torch;
+use tch::{Device, Kind, Tensor};
+
+const SEMANTICS: [(&str, Semantics); 3] = [
+    ("reference", Semantics::Reference),
+    ("paper", Semantics::Paper),
+    ("paper_clipped", Semantics::PaperClipped),
+];
+
+/// Name, respacing, steps, encoding.
+const SCENARIOS: [(&str, &str, usize, Encoding); 4] = [
+    ("S50_ddim", "50", 26, Encoding::Ddim),
+    ("S50_ddpm", "50", 26, Encoding::Ddpm),
+    ("T1000_ddim", "none", 16, Encoding::Ddim),
+    ("T1000_ddpm", "none", 16, Encoding::Ddpm),
+];
+
+const MODALITIES: [i64; 2] = [0, 3];
+const GUIDANCE: f64 = 2.0;
+
+type Oracles = BTreeMap<String, Oracle>;
+
+struct Bench {
+    net: UNet,
+    inputs: Oracles,
+}
+
+impl Bench {
+    fn new(oracles: &Path) -> Self {
+        // Tests run side by side already.
+        torch::set_threads(1);
+        let text = std::fs::read_to_string(oracles.join("config.json")).unwrap();
+        let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let config: NetworkConfig = serde_json::from_value(whole["unet_v2"].clone()).unwrap();
+        let weights = oracles.join("unet_v2.safetensors");
+        Self {
+            net: open_unet(&weights, &config, Device::Cpu).unwrap(),
+            inputs: read_tensors(&oracles.join("inputs.safetensors")),
+        }
+    }
+
+    fn run(&mut self, pass: &ForwardPass<'_>) -> ForwardResult {
+        let noise = NoiseSource::Given(self.inputs["noise"].torch());
+        let x0 = self.inputs["x0"].torch();
+        pass.run(&mut self.net, &x0, &noise, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap()
+    }
+}
+
+fn pass<'a>(
+    schedule: &'a Schedule,
+    semantics: Semantics,
+    encoding: Encoding,
+    steps: usize,
+) -> ForwardPass<'a> {
+    ForwardPass {
+        schedule,
+        switches: semantics.switches(),
+        encoding,
+        steps,
+        guidance: &[GUIDANCE],
+        modalities: &MODALITIES,
+        maps: &[MapKind::Aam],
+        end_step_ratios: &[],
+        keep: &[],
+        lesion: None,
+    }
+}
+
+fn close(oracle: &Oracles, name: &str, got: &Tensor, rtol: f64, atol: f64) {
+    assert_close(name, &values(got), &oracle[name].values, rtol, atol);
+}
+
+fn exact(oracle: &Oracles, name: &str, got: &Tensor) {
+    close(oracle, name, got, 0.0, 0.5);
+}
+
+#[test]
+fn scenarios() {
+    let Some(shared) = shared_dir("scenarios") else {
+        return;
+    };
+    let oracles = shared.join("oracles");
+    let mut bench = Bench::new(&oracles);
+    for (scenario, respacing, steps, encoding) in SCENARIOS {
+        let oracle = read_tensors(&oracles.join(format!("fpdm_{scenario}.safetensors")));
+        let schedule = Schedule::linear(1000, &respacing.parse().unwrap()).unwrap();
+        for (convention, semantics) in SEMANTICS {
+            let name = |tensor: &str| format!("{convention}.{tensor}");
+            let keep: Vec<usize> = oracle[&name("kept_steps")]
+                .i64()
+                .into_iter()
+                .map(|index| usize::try_from(index).unwrap())
+                .collect();
+            let result = bench.run(&ForwardPass {
+                keep: &keep,
+                ..pass(&schedule, semantics, encoding, steps)
+            });
+            let done = &result.guidance[0];
+            close(&oracle, &name("M"), &done.divergence, 1e-3, 1e-6);
+            close(&oracle, &name("mse_h"), &done.mse_h, 1e-3, 1e-6);
+            close(&oracle, &name("mse_null"), &result.mse_null, 1e-3, 1e-6);
+            exact(&oracle, &name("t_e"), &done.t_e);
+            let aam = &done.maps[&MapKind::Aam].map;
+            close(&oracle, &name("aam_mod"), aam, 1e-3, 1e-5);
+            let mean = aam.mean_dim(1, true, Kind::Float);
+            close(&oracle, &name("aam"), &mean, 1e-3, 1e-5);
+
+            let kept = |of: &dyn Fn(usize) -> Tensor| {
+                let steps: Vec<Tensor> = (0..keep.len()).map(of).collect();
+                Tensor::stack(&steps, 1).narrow(0, 0, 2)
+            };
+            let x = kept(&|i| result.kept[i].x.shallow_clone());
+            close(&oracle, &name("x_kept"), &x, 0.0, 1e-4);
+            let ugp = kept(&|i| result.kept[i].ugp.shallow_clone());
+            close(&oracle, &name("ugp_kept"), &ugp, 0.0, 1e-4);
+            let hgp = kept(&|i| result.kept[i].hgp[0].shallow_clone());
+            close(&oracle, &name("hgp_kept"), &hgp, 0.0, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn evaluations_do_not_depend_on_strengths_and_maps() {
+    let Some(shared) = shared_dir("evaluations_do_not_depend_on_strengths_and_maps") else {
+        return;
+    };
+    let mut bench = Bench::new(&shared.join("oracles"));
+    let schedule = Schedule::linear(1000, &"50".parse().unwrap()).unwrap();
+    let all = [
+        MapKind::Aam,
+        MapKind::Ste,
+        MapKind::Gradient,
+        MapKind::GradientTe,
+        MapKind::GradientWeighted,
+    ];
+    let (slices, steps) = (6, 5);
+    for (_, semantics) in SEMANTICS {
+        for encoding in [Encoding::Ddim, Encoding::Ddpm] {
+            let result = bench.run(&ForwardPass {
+                guidance: &[0.5, 1.0, 2.0, 5.0],
+                maps: &all,
+                end_step_ratios: &[0.5, 1.0, 2.0],
+                ..pass(&schedule, semantics, encoding, steps)
+            });
+            let per_slice = match (semantics, encoding) {
+                // The public walk asks for the null prediction at the next time on the same input.
+                (Semantics::Reference, Encoding::Ddim) => 3 * steps - 1,
+                _ => 2 * steps,
+            };
+            assert_eq!(result.evaluations, slices * per_slice as u64);
+        }
+    }
+}
+
+/// One pass over a list of strengths: the same bits as one pass each, and the oracle's numbers.
+#[test]
+fn sweep() {
+    let Some(shared) = shared_dir("sweep") else {
+        return;
+    };
+    let oracles = shared.join("oracles");
+    let mut bench = Bench::new(&oracles);
+    let oracle = read_tensors(&oracles.join("fpdm_sweep.safetensors"));
+    for (scenario, respacing, steps, encoding) in SCENARIOS {
+        if encoding != Encoding::Ddim {
+            continue;
+        }
+        let schedule = Schedule::linear(1000, &respacing.parse().unwrap()).unwrap();
+        for (convention, semantics) in SEMANTICS {
+            let name = |tensor: &str| format!("{scenario}.{convention}.{tensor}");
+            let strengths = oracle[&name("w")].values.clone();
+            let result = bench.run(&ForwardPass {
+                guidance: &strengths,
+                ..pass(&schedule, semantics, encoding, steps)
+            });
+            let stack = |of: &dyn Fn(usize) -> Tensor| {
+                let each: Vec<Tensor> = (0..strengths.len()).map(of).collect();
+                Tensor::stack(&each, 0)
+            };
+            let divergence = stack(&|i| result.guidance[i].divergence.shallow_clone());
+            let mse_h = stack(&|i| result.guidance[i].mse_h.shallow_clone());
+            for (tensor, got) in [("M", divergence), ("mse_h", mse_h)] {
+                let largest = oracle[&name(tensor)]
+                    .values
+                    .iter()
+                    .copied()
+                    .fold(0.0, f64::max);
+                close(&oracle, &name(tensor), &got, 3e-3, 3e-4 * largest);
+            }
+            let t_e = stack(&|i| result.guidance[i].t_e.shallow_clone());
+            exact(&oracle, &name("t_e"), &t_e);
+
+            let alone = bench.run(&ForwardPass {
+                guidance: &strengths[3..4],
+                ..pass(&schedule, semantics, encoding, steps)
+            });
+            let (alone, listed) = (&alone.guidance[0], &result.guidance[3]);
+            assert_eq!(alone.divergence, listed.divergence);
+            assert_eq!(alone.mse_h, listed.mse_h);
+            let map = |done: &anofpdm_worker::methods::accumulator::GuidanceResult| {
+                done.maps[&MapKind::Aam].map.shallow_clone()
+            };
+            assert_eq!(map(alone), map(listed));
+        }
+    }
+}
+
+/// The reference's end-step ratios, both sides of 1.
+#[test]
+fn end_steps_of_ratios() {
+    let Some(shared) = shared_dir("end_steps_of_ratios") else {
+        return;
+    };
+    let oracles = shared.join("oracles");
+    let mut bench = Bench::new(&oracles);
+    for (scenario, respacing, steps, encoding) in SCENARIOS {
+        let oracle = read_tensors(&oracles.join(format!("fpdm_{scenario}.safetensors")));
+        let schedule = Schedule::linear(1000, &respacing.parse().unwrap()).unwrap();
+        let result = bench.run(&ForwardPass {
+            end_step_ratios: &[0.5, 1.0, 2.0],
+            ..pass(&schedule, Semantics::Reference, encoding, steps)
+        });
+        let done = &result.guidance[0];
+        let ends = |index: usize| &done.ratio_maps[index].end;
+        exact(&oracle, "reference.ablation.ratio0.5.end_step", ends(0));
+        exact(&oracle, "reference.ablation.ratio2.end_step", ends(2));
+        assert_eq!(done.ratio_maps[1].map, done.maps[&MapKind::Aam].map);
+    }
+}
+
+/// Given predictions with the end step at index 0, in the middle and at the end.
+#[test]
+fn edge_cases() {
+    let Some(shared) = shared_dir("edge_cases") else {
+        return;
+    };
+    let oracle = read_tensors(&shared.join("oracles/fpdm_edge.safetensors"));
+    let (hgp, ugp) = (oracle["xstart"].torch(), oracle["xstart_null"].torch());
+    let channels = Tensor::from_slice(&MODALITIES);
+    let x0 = oracle["source"].torch().index_select(1, &channels);
+    for (convention, semantics) in [
+        ("reference", Semantics::Reference),
+        ("paper", Semantics::Paper),
+    ] {
+        let settings = AccumulatorSettings {
+            guidance: GUIDANCE,
+            aggregation: semantics.switches().aggregation,
+            maps: &[MapKind::Aam],
+            end_step_ratios: &[],
+        };
+        let mut state = Accumulator::new(settings, &x0, None);
+        let mut mse_null = Vec::new();
+        for index in 0..6 {
+            let (hgp, ugp) = (hgp.select(1, index), ugp.select(1, index));
+            state.push(&hgp, &ugp, 1.0);
+            mse_null.push(pixel_mean(&(ugp - &x0).square()));
+        }
+        let done = state.finish().unwrap();
+        let name = |tensor: &str| format!("{convention}.{tensor}");
+        close(&oracle, &name("M"), &done.divergence, 1e-3, 1e-6);
+        close(&oracle, &name("mse_h"), &done.mse_h, 1e-3, 1e-6);
+        let mse_null = Tensor::stack(&mse_null, 1);
+        close(&oracle, &name("mse_null"), &mse_null, 1e-3, 1e-6);
+        exact(&oracle, &name("t_e"), &done.t_e);
+        let aam = &done.maps[&MapKind::Aam].map;
+        close(&oracle, &name("aam_mod"), aam, 1e-3, 1e-5);
+    }
+}

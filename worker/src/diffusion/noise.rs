@@ -1,0 +1,108 @@
+//! Where the noise of Eq. 2 comes from: a counter-based generator, or a given tensor.
+//!
+//! A generated value depends on (seed, slice, step, position) alone, never on the batch it is drawn
+//! in or on what was drawn before; so results do not depend on batches, order or workers.
+
+use anofpdm_common::random::{Domain, Stream};
+use rayon::prelude::*;
+use tch::{Device, Tensor};
+
+/// Noise for a batch, by index.
+#[derive(Debug)]
+pub enum NoiseSource {
+    /// Standard normal values keyed by (seed, slice identity, index).
+    Counter {
+        /// Seed of the run.
+        seed: u64,
+        /// Identity of every slice of the batch.
+        slices: Vec<u64>,
+    },
+    /// f32 `[n, N, C, H, W]`: entry i is the noise at index i.
+    Given(Tensor),
+}
+
+impl NoiseSource {
+    /// How many indices there is noise for; `None` when unlimited.
+    pub fn len(&self) -> Option<usize> {
+        match self {
+            Self::Counter { .. } => None,
+            Self::Given(bank) => bank.size().first().and_then(|n| usize::try_from(*n).ok()),
+        }
+    }
+
+    /// No noise at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// Shape of the batch this is noise for, `[N, C, H, W]`, where the source has one.
+    pub fn batch_shape(&self) -> Option<Vec<i64>> {
+        match self {
+            Self::Counter { .. } => None,
+            Self::Given(bank) => Some(bank.size().get(1..).unwrap_or_default().to_vec()),
+        }
+    }
+
+    /// f32 noise of shape `[N, C, H, W]` at `index`.
+    ///
+    /// # Panics
+    /// When `index` is past [`NoiseSource::len`]: the caller checks it once, before the first step.
+    #[allow(clippy::cast_possible_wrap)] // indices are small
+    pub fn at(&self, index: usize, shape: &[i64], device: Device) -> Tensor {
+        match self {
+            Self::Given(bank) => bank.get(index as i64).to_device(device),
+            Self::Counter { seed, slices } => {
+                let numbers: i64 = shape.iter().skip(1).product();
+                let values: Vec<Vec<f32>> = slices
+                    .par_iter()
+                    .map(|slice| gaussians(*seed, *slice, index, numbers.unsigned_abs()))
+                    .collect();
+                Tensor::from_slice(&values.concat())
+                    .reshape(shape)
+                    .to_device(device)
+            }
+        }
+    }
+}
+
+/// Standard normal values of one slice at one index.
+fn gaussians(seed: u64, slice: u64, index: usize, count: u64) -> Vec<f32> {
+    let mut stream = Stream::new(seed, Domain::ScoringNoise, slice, index as u64);
+    #[allow(clippy::cast_possible_truncation)] // float32 is what the state is held in
+    let mut values: Vec<f32> = (0..count.div_ceil(2))
+        .flat_map(|_| <[f64; 2]>::from(stream.gaussian_pair()))
+        .map(|value| value as f32)
+        .collect();
+    values.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counter(slices: &[u64]) -> NoiseSource {
+        NoiseSource::Counter {
+            seed: 7,
+            slices: slices.to_vec(),
+        }
+    }
+
+    #[test]
+    fn noise_does_not_depend_on_the_batch() {
+        let pair = counter(&[3, 9]).at(5, &[2, 1, 3, 3], Device::Cpu);
+        let alone = counter(&[9]).at(5, &[1, 1, 3, 3], Device::Cpu);
+        assert_eq!(pair.get(1), alone.get(0));
+        assert_ne!(pair.get(0), pair.get(1));
+        assert_ne!(alone, counter(&[9]).at(6, &[1, 1, 3, 3], Device::Cpu));
+    }
+
+    #[test]
+    fn a_given_bank_is_used_as_it_is() {
+        let bank = Tensor::from_slice(&[1_f32, 2., 3., 4.]).view([2, 1, 1, 1, 2]);
+        let source = NoiseSource::Given(bank.shallow_clone());
+        assert_eq!(source.len(), Some(2));
+        assert_eq!(source.batch_shape(), Some(vec![1, 1, 1, 2]));
+        assert_eq!(source.at(1, &[1, 1, 1, 2], Device::Cpu), bank.get(1));
+    }
+}
