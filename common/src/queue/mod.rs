@@ -1,1 +1,331 @@
-//! placeholder
+//! Jobs from the coordinator to the workers, at least once, through leases.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`lease`] | the state machine: who holds which shard, errors, crashes, retries |
+//! | [`backoff`] | the wait before a retry |
+//! | [`broker`] | the state machine with workers, verdicts and events around it |
+//! | [`local`] | driver: the coordinator itself, over a Unix socket |
+//!
+//! A worker sees [`WorkQueue`] and a coordinator sees [`Dispatch`]; neither knows which driver runs. Both
+//! are blocking: workers have plain threads, and the coordinator drives its run from one.
+//!
+//! Who owns what:
+//!
+//! - the *queue* owns leases, deadlines, error and crash counters, backoff, and the list of workers;
+//! - the *worker* owns its progress: it renews only when its device has moved on, from a thread of its own,
+//!   and it may not renew on behalf of a stuck device;
+//! - the *coordinator* owns the truth. It is asked through [`Judge`] before a worker is let in and before
+//!   a result counts, and writes its journal before it answers. First, duplicate or conflict is decided
+//!   there for each record key; the queue knows shards only.
+//!
+//! A result the coordinator rejects (its records fail verification) is an error of class
+//! [`ErrorClass::Transient`] with the coordinator's reason: most likely that worker or its disk is at fault
+//! and another attempt is right; three times wrong is dead. It is not `BadInput`, which says that the *job*
+//! is wrong.
+
+pub mod backoff;
+pub mod broker;
+pub mod lease;
+pub mod local;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Digest;
+use crate::wire::WireError;
+use crate::work::{Completion, Job, WorkerInfo};
+pub use lease::{
+    Counts, DeadLetter, ErrorClass, LeaseConfig, LeaseId, LiveLease, Renewal, Setback,
+};
+
+/// What a worker learns when it is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// A lease not renewed for this long is lost; renew at a third of it.
+    pub ttl: Duration,
+}
+
+/// A job and the right to do it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Names the lease in every later call.
+    pub id: LeaseId,
+    /// What to do.
+    pub job: Job,
+}
+
+/// Answer to [`WorkQueue::take`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Take {
+    /// Work.
+    Leased(Lease),
+    /// Nothing now; ask again.
+    Empty,
+    /// Nothing ever again: the run is complete.
+    Finished,
+    /// The coordinator wants no more work started.
+    Drain,
+}
+
+/// The worker's side of a queue. All calls block; renewing works while another thread takes or computes.
+pub trait WorkQueue: Send + Sync {
+    /// Introduces the worker; the first call.
+    ///
+    /// # Errors
+    /// [`QueueError::Refused`] with the coordinator's reason, for instance another numeric profile.
+    fn register(&self, worker: &WorkerInfo) -> Result<Registration, QueueError>;
+
+    /// Asks for work and waits for it up to `wait`.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn take(&self, wait: Duration) -> Result<Take, QueueError>;
+
+    /// Extends a lease. Calling it is the promise that the device has moved on since the last call;
+    /// `progress` is the number of ticks (network evaluations) it has finished on this lease.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn renew(&self, lease: &LeaseId, progress: u64) -> Result<Renewal, QueueError>;
+
+    /// Delivers a result, welcome even when the lease is lost. Returns when the claim is delivered; what
+    /// the coordinator makes of it is its own affair.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn complete(&self, lease: &LeaseId, completion: &Completion) -> Result<(), QueueError>;
+
+    /// Reports that the job failed, with the full error chain. Without effect when the lease is lost.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn fail(&self, lease: &LeaseId, class: ErrorClass, message: &str) -> Result<(), QueueError>;
+
+    /// Gives a job back unfinished, without blame: a drain, or a cancellation obeyed.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError>;
+}
+
+/// A result as it reaches the coordinator.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The lease it was made under, lost or not.
+    pub lease: LeaseId,
+    /// What was asked for.
+    pub job: &'a Job,
+    /// Who made it.
+    pub worker: &'a str,
+    /// What the worker claims.
+    pub completion: &'a Completion,
+}
+
+/// What the coordinator says to a [`Claim`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Verified and in the journal: the shard is done.
+    Accept,
+    /// The records are not what was asked for: an error of the shard, with this reason.
+    Reject(String),
+    /// The coordinator cannot tell, for instance because its journal has failed and it is about to stop:
+    /// the shard goes back without blame.
+    Undecided,
+}
+
+/// Something that happened to a shard or a worker, told after the fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A worker was let in.
+    WorkerJoined(WorkerInfo),
+    /// A worker is gone; what it held follows as [`Event::Crashed`].
+    WorkerLeft(WorkerInfo),
+    /// A worker has begun a shard.
+    Leased {
+        /// The lease.
+        lease: LeaseId,
+        /// The worker.
+        worker: String,
+    },
+    /// A worker reported an error, or its result was rejected.
+    Failed {
+        /// The lease.
+        lease: LeaseId,
+        /// The worker.
+        worker: String,
+        /// The class of the error.
+        class: ErrorClass,
+        /// The full error chain.
+        message: String,
+        /// What became of the shard.
+        setback: Setback,
+    },
+    /// A worker died, or was silent for too long.
+    Crashed {
+        /// The lease.
+        lease: LeaseId,
+        /// The worker.
+        worker: String,
+        /// What became of the shard.
+        setback: Setback,
+    },
+    /// A worker gave a shard back.
+    HandedBack {
+        /// The lease.
+        lease: LeaseId,
+        /// The worker.
+        worker: String,
+        /// What became of the shard.
+        setback: Setback,
+    },
+}
+
+/// The coordinator's decisions, asked for by the queue from inside [`Dispatch::serve`].
+pub trait Judge {
+    /// Lets a worker in, or says why not.
+    ///
+    /// # Errors
+    /// The reason, for the worker's log.
+    fn admit(&mut self, worker: &WorkerInfo) -> Result<(), String>;
+
+    /// Verifies a result, journals it, and says whether the shard is done. Also asked for results of
+    /// shards that are done already: a duplicate must be counted, and a conflict noticed.
+    fn judge(&mut self, claim: Claim<'_>) -> Verdict;
+
+    /// Takes note.
+    fn notice(&mut self, event: Event);
+}
+
+/// A worker as the coordinator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerStatus {
+    /// What it said of itself.
+    pub info: WorkerInfo,
+    /// What it holds; times are on the queue's own clock.
+    pub leases: Vec<LiveLease>,
+}
+
+/// The coordinator's side of a queue.
+///
+/// The shards of a run are submitted again after a restart (those without a journaled result): counters
+/// begin afresh then. Every answer to a worker is made inside [`serve`](Self::serve), so the caller must
+/// come back to it within a small part of the lease time.
+pub trait Dispatch {
+    /// Adds a shard; false when its number is known already.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn submit(&mut self, shard: u64, job: Job) -> Result<bool, QueueError>;
+
+    /// Takes a shard out, through renewal where a worker has it; false when it is done, dead or unknown.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn cancel(&mut self, shard: u64) -> Result<bool, QueueError>;
+
+    /// Offers a dead shard again; false when it is not dead.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn revive(&mut self, shard: u64) -> Result<bool, QueueError>;
+
+    /// Stops or starts giving out shards.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn set_paused(&mut self, paused: bool) -> Result<(), QueueError>;
+
+    /// Says that nothing more will be submitted: takes are answered [`Take::Finished`] once nothing is
+    /// outstanding.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn finish(&mut self) -> Result<(), QueueError>;
+
+    /// From now on takes are answered [`Take::Drain`]; leases go on.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn drain(&mut self) -> Result<(), QueueError>;
+
+    /// Answers workers for about `wait`, returning earlier when something was answered.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn serve(&mut self, judge: &mut dyn Judge, wait: Duration) -> Result<(), QueueError>;
+
+    /// Shards by state.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn counts(&self) -> Result<Counts, QueueError>;
+
+    /// Shards given up, with their errors.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn dead_letters(&self) -> Result<Vec<DeadLetter>, QueueError>;
+
+    /// Workers let in and not gone.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError>;
+}
+
+/// The queue cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The coordinator does not want this worker.
+    #[error("the coordinator refused this worker: {0}")]
+    Refused(String),
+    /// The URL names no queue.
+    #[error("'{0}' is not the address of a queue: unix:PATH is expected")]
+    Address(String),
+    /// The socket cannot be made or reached.
+    #[error("queue at {address}: {source}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The other side closed the connection, or did not answer in time.
+    #[error("the coordinator is gone: {0}")]
+    Gone(String),
+    /// The other side sent something that is no message.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A message that makes no sense here.
+    #[error("queue protocol: {0}")]
+    Protocol(String),
+}
+
+/// Connects a worker to the queue at `address`.
+///
+/// # Errors
+/// [`QueueError::Address`], [`QueueError::Unreachable`].
+pub fn connect(address: &str) -> Result<Box<dyn WorkQueue>, QueueError> {
+    match address.split_once(':') {
+        Some(("unix", path)) => Ok(Box::new(local::LocalQueue::connect(path.as_ref())?)),
+        _ => Err(QueueError::Address(address.to_owned())),
+    }
+}
+
+/// A worker name no other start of any worker has: host, process, and a digest of boot, process namespace
+/// and time. A name used twice would let a dead worker's leases pass for a live one's.
+pub fn unique_worker_id() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let host = read("/proc/sys/kernel/hostname");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let start = format!(
+        "{} {:?} {now:?} {:?}",
+        read("/proc/sys/kernel/random/boot_id"),
+        std::fs::read_link("/proc/self/ns/pid").ok(),
+        std::thread::current().id(),
+    );
+    let unique = Digest::of(start.as_bytes()).short();
+    format!("{}-{}-{unique}", host.trim(), std::process::id())
+}

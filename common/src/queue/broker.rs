@@ -1,0 +1,278 @@
+//! A queue in one value: the state machine with its workers, verdicts and events, still without threads
+//! or sockets.
+//!
+//! The local driver puts a socket in front of it. By itself it serves a test, or a caller that plays the
+//! worker too. All calls come from one thread, so every decision has an order and the coordinator's
+//! journal needs no lock.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::lease::{Counts, DeadLetter, Expired, Finish, LeaseTable, Setback};
+use super::{
+    Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, LeaseId, QueueError,
+    Registration, Renewal, Take, Verdict, WorkerStatus,
+};
+use crate::work::{Completion, Job, WorkerInfo};
+
+/// Time since some start; never goes back.
+pub trait Clock: std::fmt::Debug + Send {
+    /// Now.
+    fn now(&self) -> Duration;
+}
+
+/// The clock of a real run.
+#[derive(Debug, Clone, Copy)]
+pub struct MonotonicClock(Instant);
+
+impl MonotonicClock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for MonotonicClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Leases, workers and the answers they get.
+#[derive(Debug)]
+pub struct Broker {
+    table: LeaseTable<Job>,
+    workers: BTreeMap<String, WorkerInfo>,
+    clock: Box<dyn Clock>,
+    finishing: bool,
+    draining: bool,
+}
+
+impl Broker {
+    /// A queue without shards or workers.
+    pub fn new(config: LeaseConfig, clock: Box<dyn Clock>) -> Self {
+        Self {
+            table: LeaseTable::new(config),
+            workers: BTreeMap::new(),
+            clock,
+            finishing: false,
+            draining: false,
+        }
+    }
+
+    /// Lets a worker in.
+    ///
+    /// # Errors
+    /// The reason why not: the judge's, or that its name is taken.
+    pub fn register(
+        &mut self,
+        worker: &WorkerInfo,
+        judge: &mut dyn Judge,
+    ) -> Result<Registration, String> {
+        if self.workers.contains_key(&worker.worker) {
+            let name = &worker.worker;
+            return Err(format!(
+                "a worker named {name} is here already; names are unique per start"
+            ));
+        }
+        judge.admit(worker)?;
+        self.workers.insert(worker.worker.clone(), worker.clone());
+        judge.notice(Event::WorkerJoined(worker.clone()));
+        Ok(Registration {
+            ttl: self.table.config().ttl,
+        })
+    }
+
+    /// Work for `worker`, if there is any right now. A name that is not registered gets
+    /// [`Take::Drain`].
+    pub fn take(&mut self, worker: &str, judge: &mut dyn Judge) -> Take {
+        self.expire(judge);
+        if self.draining || !self.workers.contains_key(worker) {
+            return Take::Drain;
+        }
+        if self.finishing && self.table.counts().outstanding() == 0 {
+            return Take::Finished;
+        }
+        match self.table.take(worker, self.clock.now()) {
+            None => Take::Empty,
+            Some(grant) => {
+                let lease = Lease {
+                    id: grant.lease,
+                    job: grant.payload.clone(),
+                };
+                judge.notice(Event::Leased {
+                    lease: lease.id,
+                    worker: worker.to_owned(),
+                });
+                Take::Leased(lease)
+            }
+        }
+    }
+
+    /// Extends a lease.
+    pub fn renew(&mut self, worker: &str, lease: LeaseId, progress: u64) -> Renewal {
+        self.table.renew(worker, lease, progress, self.clock.now())
+    }
+
+    /// Has a result judged and moves its shard accordingly.
+    pub fn complete(
+        &mut self,
+        worker: &str,
+        lease: LeaseId,
+        completion: &Completion,
+        judge: &mut dyn Judge,
+    ) {
+        let Some(job) = self.table.payload(lease.shard) else {
+            tracing::warn!(
+                worker,
+                shard = lease.shard,
+                "result of an unknown shard ignored"
+            );
+            return;
+        };
+        let claim = Claim {
+            lease,
+            job,
+            worker,
+            completion,
+        };
+        match judge.judge(claim) {
+            Verdict::Accept => {
+                let finish = self.table.complete(worker, lease);
+                if finish != Finish::InTime {
+                    tracing::info!(
+                        worker,
+                        shard = lease.shard,
+                        ?finish,
+                        "result after the lease was lost"
+                    );
+                }
+            }
+            Verdict::Reject(reason) => {
+                let message = format!("the result was rejected: {reason}");
+                self.fail(worker, lease, ErrorClass::Transient, &message, judge);
+            }
+            Verdict::Undecided => self.hand_back(worker, lease, judge),
+        }
+    }
+
+    /// Records a worker's error.
+    pub fn fail(
+        &mut self,
+        worker: &str,
+        lease: LeaseId,
+        class: ErrorClass,
+        message: &str,
+        judge: &mut dyn Judge,
+    ) {
+        let now = self.clock.now();
+        let setback = self.table.fail(worker, lease, class, message, now);
+        judge.notice(Event::Failed {
+            lease,
+            worker: worker.to_owned(),
+            class,
+            message: super::lease::shorten(message).to_owned(),
+            setback,
+        });
+    }
+
+    /// Takes a shard back without blame.
+    pub fn hand_back(&mut self, worker: &str, lease: LeaseId, judge: &mut dyn Judge) {
+        let setback = self.table.hand_back(worker, lease);
+        if setback != Setback::NotHeld {
+            judge.notice(Event::HandedBack {
+                lease,
+                worker: worker.to_owned(),
+                setback,
+            });
+        }
+    }
+
+    /// A worker is gone for good: each of its leases is a crash.
+    pub fn gone(&mut self, worker: &str, judge: &mut dyn Judge) {
+        let Some(info) = self.workers.remove(worker) else {
+            return;
+        };
+        judge.notice(Event::WorkerLeft(info));
+        let expired = self.table.owner_lost(worker);
+        report(expired, judge);
+    }
+
+    /// Ends leases that have run out.
+    pub fn expire(&mut self, judge: &mut dyn Judge) {
+        let expired = self.table.reap(self.clock.now());
+        report(expired, judge);
+    }
+
+    /// Time until something happens by itself, if anything will.
+    pub fn next_change(&self) -> Option<Duration> {
+        let deadline = self.table.next_deadline()?;
+        Some(deadline.saturating_sub(self.clock.now()))
+    }
+}
+
+fn report(expired: Vec<Expired>, judge: &mut dyn Judge) {
+    for Expired {
+        lease,
+        owner,
+        setback,
+    } in expired
+    {
+        judge.notice(Event::Crashed {
+            lease,
+            worker: owner,
+            setback,
+        });
+    }
+}
+
+impl Dispatch for Broker {
+    fn submit(&mut self, shard: u64, job: Job) -> Result<bool, QueueError> {
+        Ok(self.table.submit(shard, job))
+    }
+
+    fn cancel(&mut self, shard: u64) -> Result<bool, QueueError> {
+        Ok(self.table.cancel(shard))
+    }
+
+    fn revive(&mut self, shard: u64) -> Result<bool, QueueError> {
+        Ok(self.table.revive(shard))
+    }
+
+    fn set_paused(&mut self, paused: bool) -> Result<(), QueueError> {
+        self.table.set_paused(paused);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), QueueError> {
+        self.finishing = true;
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<(), QueueError> {
+        self.draining = true;
+        Ok(())
+    }
+
+    /// A broker alone has nobody to wait for: it only ends leases that have run out.
+    fn serve(&mut self, judge: &mut dyn Judge, _wait: Duration) -> Result<(), QueueError> {
+        self.expire(judge);
+        Ok(())
+    }
+
+    fn counts(&self) -> Result<Counts, QueueError> {
+        Ok(self.table.counts())
+    }
+
+    fn dead_letters(&self) -> Result<Vec<DeadLetter>, QueueError> {
+        Ok(self.table.dead_letters().collect())
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError> {
+        let status = |info: &WorkerInfo| WorkerStatus {
+            info: info.clone(),
+            leases: self.table.leases_of(&info.worker).collect(),
+        };
+        Ok(self.workers.values().map(status).collect())
+    }
+}
