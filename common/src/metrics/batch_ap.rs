@@ -1,0 +1,94 @@
+//! `auprc_batch`: the mean of the average precision of consecutive batches, as the public code forms it.
+
+use std::num::NonZeroUsize;
+
+use super::average_precision::average_precision;
+use super::score_run::RunSource;
+use super::setup::{Setup, SliceStatistics};
+
+/// Slices in a batch of the public evaluation.
+pub const REFERENCE_BATCH: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+
+/// Walks the slices in order in batches of `batch`, the last one as short as it comes, and averages.
+///
+/// Mixed: every batch counts alike, one without positives as 0. Unhealthy: a batch's average precision is that of
+/// its unhealthy slices and it weighs as many as it has of them. A batch without a pixel to score (or, unhealthy,
+/// without such a slice) weighs nothing. `None` when nothing has weight.
+///
+/// # Errors
+/// What `source` meets while reading.
+pub fn batch_average_precision<S: RunSource + ?Sized>(
+    source: &S,
+    slices: &[SliceStatistics],
+    batch: NonZeroUsize,
+    setup: Setup,
+) -> Result<Option<f64>, S::Error> {
+    let all: Vec<usize> = (0..slices.len()).collect();
+    let (mut sum, mut total) = (0.0, 0.0);
+    for indices in all.chunks(batch.get()) {
+        let included: Vec<usize> = indices
+            .iter()
+            .copied()
+            .filter(|index| setup.includes(&slices[*index]))
+            .collect();
+        let Some(value) = average_precision(source, &included)? else {
+            continue;
+        };
+        let weight = match setup {
+            Setup::Mixed => 1.0,
+            Setup::Unhealthy => included.len() as f64,
+        };
+        sum += weight * value;
+        total += weight;
+    }
+    Ok((total > 0.0).then(|| sum / total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::overlap::Overlap;
+    use super::super::score_run::score_run;
+    use super::*;
+
+    /// One slice: two pixels, the lesion (if any) scored `lesion`, the other pixel 0.5.
+    fn slice(unhealthy: bool, lesion: f32) -> (SliceStatistics, Vec<u32>) {
+        let statistics = SliceStatistics {
+            patient: 0,
+            unhealthy,
+            classified_unhealthy: true,
+            overlap: Overlap::default(),
+        };
+        let run = score_run(&[lesion, 0.5], &[u8::from(unhealthy), 0], None).unwrap();
+        (statistics, run)
+    }
+
+    fn both(slices: Vec<(SliceStatistics, Vec<u32>)>, batch: usize) -> [Option<f64>; 2] {
+        let (statistics, runs): (Vec<_>, Vec<_>) = slices.into_iter().unzip();
+        let batch = NonZeroUsize::new(batch).unwrap();
+        Setup::ALL.map(|setup| {
+            batch_average_precision(runs.as_slice(), &statistics, batch, setup).unwrap()
+        })
+    }
+
+    #[test]
+    fn batches_weigh_alike_mixed_and_by_unhealthy_slices_otherwise() {
+        // Batches: two found lesions; one missed lesion; a healthy slice alone.
+        let slices = vec![
+            slice(true, 0.9),
+            slice(true, 0.9),
+            slice(true, 0.1),
+            slice(false, 0.9),
+            slice(false, 0.9),
+        ];
+        // The second mixed batch ranks its lesion last of four: 1/4; unhealthy: last of two.
+        let [mixed, unhealthy] = both(slices, 2);
+        assert_eq!(mixed, Some((1.0 + 0.25 + 0.0) / 3.0));
+        assert_eq!(unhealthy, Some((2.0 * 1.0 + 1.0 * 0.5) / 3.0));
+    }
+
+    #[test]
+    fn without_unhealthy_slices_one_of_the_two_is_undefined() {
+        assert_eq!(both(vec![slice(false, 0.9)], 100), [Some(0.0), None]);
+        assert_eq!(both(Vec::new(), 100), [None, None]);
+    }
+}
