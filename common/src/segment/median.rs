@@ -159,7 +159,7 @@ mod tests {
     fn naive(map: &[f32], height: usize, width: usize) -> Vec<f32> {
         let fold = |position: isize, length: usize| -> usize {
             let mut position = position;
-            let last = length as isize - 1;
+            let last = length.cast_signed() - 1;
             while position < 0 || position > last {
                 position = if last == 0 { 0 } else { position.abs() };
                 if position > last {
@@ -169,8 +169,8 @@ mod tests {
             position as usize
         };
         let mut filtered = Vec::new();
-        for y in 0..height as isize {
-            for x in 0..width as isize {
+        for y in 0..height.cast_signed() {
+            for x in 0..width.cast_signed() {
                 let mut window: Vec<f32> = (0..25)
                     .map(|i| map[fold(y + i / 5 - 2, height) * width + fold(x + i % 5 - 2, width)])
                     .collect();

@@ -104,18 +104,21 @@ pub fn divergence_ratio(divergence: f32, max_divergence: f32) -> f32 {
 
 /// The index into [`QuantileLevels`] for a ratio in 0..=1 (clamped; NaN counts as 0).
 ///
-/// Two digits are kept by rounding half to even. [`LevelIndex::TruncatedFloat32`] then multiplies the rounded
-/// float32 by 100 and truncates, which makes 52 of 0.53 and 58 of 0.59.
+/// [`LevelIndex::Rounded`] rounds 100 times the ratio, formed without rounding error. [`LevelIndex::TruncatedFloat32`]
+/// rounds to two digits in float32 (ties to even), multiplies by 100 and truncates, which makes 52 of 0.53 and 58
+/// of 0.59.
 pub fn level_index(ratio: f32, rule: LevelIndex) -> usize {
     let ratio = if ratio.is_nan() {
         0.0
     } else {
         ratio.clamp(0.0, 1.0)
     };
-    let hundredths = (ratio * 100.0).round_ties_even();
     match rule {
-        LevelIndex::Rounded => hundredths as usize,
-        LevelIndex::TruncatedFloat32 => (hundredths / 100.0 * 100.0) as usize,
+        LevelIndex::Rounded => (f64::from(ratio) * 100.0).round_ties_even() as usize,
+        LevelIndex::TruncatedFloat32 => {
+            let two_digits = (ratio * 100.0).round_ties_even() / 100.0;
+            (two_digits * 100.0) as usize
+        }
     }
 }
 
