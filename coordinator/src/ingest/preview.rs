@@ -1,0 +1,84 @@
+//! A contact sheet of a store, to see at a glance whether it came out right.
+
+use std::io::Cursor;
+use std::path::PathBuf;
+
+use anofpdm_common::store::durable::{self, DiskError};
+use anofpdm_common::store::scaling::Scaling;
+use anofpdm_common::store::slices::{SliceStore, StoreError, StoreWriter};
+use image::{ImageFormat, Rgb, RgbImage};
+
+const MAX_SUBJECTS: usize = 8;
+const SLICES_EACH: usize = 6;
+const GAP: usize = 2;
+const OUTLINE: Rgb<u8> = Rgb([255, 64, 64]);
+
+/// Why there is no contact sheet.
+#[derive(Debug, thiserror::Error)]
+pub enum PreviewError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The picture cannot be written.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The picture cannot be encoded.
+    #[error("the contact sheet cannot be encoded: {0}")]
+    Encode(#[from] image::ImageError),
+}
+
+/// Writes `preview.png` into the store: a row for each of the first subjects, slices evenly spread from feet to head,
+/// the first modality, lesions outlined, forehead up.
+///
+/// # Errors
+/// [`PreviewError`].
+pub fn write(store: &SliceStore) -> Result<PathBuf, PreviewError> {
+    let manifest = store.manifest();
+    let size = manifest.size;
+    let subjects = &manifest.subjects[..manifest.subjects.len().min(MAX_SUBJECTS)];
+    let side = |tiles: usize| u32::try_from(tiles * (size + GAP)).unwrap_or(u32::MAX);
+    let mut sheet = RgbImage::new(side(SLICES_EACH), side(subjects.len()));
+    let (images, truth) = (store.images(), store.truth());
+    let mut slice = Vec::new();
+    for (row, record) in subjects.iter().enumerate() {
+        let subject = images.subject(&record.id)?;
+        for column in 0..SLICES_EACH.min(record.slices) {
+            let n = (2 * column + 1) * record.slices / (2 * SLICES_EACH.min(record.slices));
+            subject.read_slice(n, &mut slice)?;
+            Scaling::Percentile.apply(&mut slice, subject.channels, size * size);
+            let mask = truth.mask(&record.id, n)?;
+            draw(&mut sheet, [row * (size + GAP), column * (size + GAP)], &slice, mask.as_deref(), size);
+        }
+    }
+    let mut bytes = Cursor::new(Vec::new());
+    sheet.write_to(&mut bytes, ImageFormat::Png)?;
+    let path = StoreWriter::preview_path(store.root());
+    durable::write(&path, bytes.get_ref())?;
+    Ok(path)
+}
+
+/// Draws one slice, transposed: stored rows run to the left, pictures' rows run down.
+fn draw(sheet: &mut RgbImage, [top, left]: [usize; 2], slice: &[f32], mask: Option<&[u8]>, size: usize) {
+    for (index, value) in slice.iter().take(size * size).enumerate() {
+        let (x, y) = (index / size, index % size);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let grey = ((value.clamp(-1.0, 1.0) + 1.0) * 127.5) as u8;
+        let colour = match mask {
+            Some(mask) if on_outline(mask, x, y, size) => OUTLINE,
+            _ => Rgb([grey; 3]),
+        };
+        let (column, line) = (u32::try_from(left + x), u32::try_from(top + y));
+        if let (Ok(column), Ok(line)) = (column, line)
+            && let Some(pixel) = sheet.get_pixel_mut_checked(column, line)
+        {
+            *pixel = colour;
+        }
+    }
+}
+
+/// A lesion pixel with a neighbour that is none.
+fn on_outline(mask: &[u8], x: usize, y: usize, size: usize) -> bool {
+    let lesion = |x: usize, y: usize| x < size && y < size && mask[x * size + y] != 0;
+    lesion(x, y)
+        && !(lesion(x.wrapping_sub(1), y) && lesion(x + 1, y) && lesion(x, y.wrapping_sub(1)) && lesion(x, y + 1))
+}
