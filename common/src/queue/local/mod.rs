@@ -24,3 +24,6 @@ mod server;
 pub use client::LocalQueue;
 #[cfg(feature = "serve")]
 pub use dispatcher::LocalDispatcher;
+
+#[cfg(all(test, feature = "serve"))]
+mod tests;

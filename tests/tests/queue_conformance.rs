@@ -1,0 +1,304 @@
+//! One suite, every driver: what a worker and a coordinator may rely on, whichever queue runs.
+//!
+//! `queue_conformance!(driver)` makes the tests for one [`Driver`]. A driver's dispatcher lives on a thread
+//! of its own, as in a real run; the tests reach it through a channel.
+
+mod queue_rig;
+
+use std::time::{Duration, Instant};
+
+use anofpdm_common::queue::{
+    ErrorClass, LeaseId, QueueError, Registration, Renewal, Setback, Take, Verdict,
+};
+use queue_rig::{Driver, InProcess, Rig, UnixSocket, completion, job};
+
+/// Longer than any answer takes, far shorter than a failing test may hang.
+const SOON: Duration = Duration::from_secs(5);
+
+fn leased(take: Take) -> LeaseId {
+    match take {
+        Take::Leased(lease) => {
+            assert_eq!(lease.job, job(lease.id.shard), "the job of another shard");
+            lease.id
+        }
+        other => panic!("expected a lease, got {other:?}"),
+    }
+}
+
+fn take_complete_finish<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(3);
+    assert!(
+        !rig.ask(|queue, _| queue.submit(0, job(0)).unwrap()),
+        "known already"
+    );
+    let worker = rig.worker("a");
+    for shard in 0..3 {
+        let lease = leased(worker.take(SOON).unwrap());
+        assert_eq!(lease.shard, shard);
+        assert_eq!(
+            worker.renew(&lease, 1).unwrap(),
+            Renewal::Held { cancel: false }
+        );
+        worker.complete(&lease, &completion(shard)).unwrap();
+        assert_eq!(worker.renew(&lease, 2).unwrap(), Renewal::Lost);
+    }
+    assert_eq!(worker.take(Duration::ZERO).unwrap(), Take::Empty);
+    rig.ask(|queue, _| queue.finish().unwrap());
+    assert_eq!(worker.take(SOON).unwrap(), Take::Finished);
+    assert_eq!(rig.counts().done, 3);
+    let claims = rig.ask(|_, judge| judge.claims.clone());
+    assert_eq!(claims, [(0, "a".into()), (1, "a".into()), (2, "a".into())]);
+}
+
+fn two_workers_never_share_a_shard<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(2);
+    let (a, b) = (rig.worker("a"), rig.worker("b"));
+    let first = leased(a.take(SOON).unwrap());
+    let second = leased(b.take(SOON).unwrap());
+    assert_ne!(first.shard, second.shard);
+    assert_eq!(b.take(Duration::ZERO).unwrap(), Take::Empty);
+    assert_eq!(b.renew(&first, 1).unwrap(), Renewal::Lost, "not its lease");
+    assert_eq!(a.renew(&first, 1).unwrap(), Renewal::Held { cancel: false });
+}
+
+fn an_expired_lease_moves_and_the_zombie_is_fenced<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    let (zombie, other) = (rig.worker("zombie"), rig.worker("other"));
+    let old = leased(zombie.take(SOON).unwrap());
+    rig.let_leases_expire();
+    let new = leased(other.take(SOON).unwrap());
+    assert_eq!(new.shard, old.shard);
+    assert!(new.epoch > old.epoch);
+    assert_eq!(zombie.renew(&old, 1).unwrap(), Renewal::Lost);
+    zombie.fail(&old, ErrorClass::Fatal, "too late").unwrap();
+    zombie.hand_back(&old).unwrap();
+    assert_eq!(
+        other.renew(&new, 1).unwrap(),
+        Renewal::Held { cancel: false }
+    );
+    let crashed = rig.events("crashed zombie");
+    assert_eq!(crashed, [Setback::Requeued]);
+}
+
+fn a_late_result_is_welcome_and_done_is_final<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    let (zombie, other) = (rig.worker("zombie"), rig.worker("other"));
+    let old = leased(zombie.take(SOON).unwrap());
+    rig.let_leases_expire();
+    let new = leased(other.take(SOON).unwrap());
+    zombie.complete(&old, &completion(0)).unwrap();
+    assert_eq!(rig.counts().done, 1);
+    assert_eq!(
+        other.renew(&new, 1).unwrap(),
+        Renewal::Lost,
+        "stop: it is done"
+    );
+    other.complete(&new, &completion(0)).unwrap();
+    assert_eq!(rig.counts().done, 1);
+    let claims = rig.ask(|_, judge| judge.claims.clone());
+    assert_eq!(claims.len(), 2, "the coordinator sees the duplicate");
+    assert_eq!(other.take(Duration::ZERO).unwrap(), Take::Empty);
+}
+
+fn renewal_keeps_a_lease<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    let worker = rig.worker("a");
+    let lease = leased(worker.take(SOON).unwrap());
+    for progress in 1..=6 {
+        rig.pass(D::TTL / 3);
+        let renewal = worker.renew(&lease, progress).unwrap();
+        assert_eq!(renewal, Renewal::Held { cancel: false });
+    }
+    assert!(rig.events("crashed a").is_empty());
+}
+
+fn the_third_crash_is_dead<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    for name in ["a", "b", "c"] {
+        let worker = rig.worker(name);
+        leased(worker.take(SOON).unwrap());
+        rig.lose(name, worker);
+    }
+    assert_eq!(rig.counts().dead, 1);
+    let letters = rig.ask(|queue, _| queue.dead_letters().unwrap());
+    assert_eq!((letters[0].crashes, letters[0].errors), (3, 0));
+    assert_eq!(letters[0].worker, "c");
+    assert!(rig.ask(|queue, _| queue.revive(0).unwrap()));
+    leased(rig.worker("d").take(SOON).unwrap());
+}
+
+fn the_third_error_is_dead_and_its_text_is_kept<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    let worker = rig.worker("a");
+    for error in 1..=3 {
+        let lease = rig.take_after_backoff(&*worker);
+        let text = format!("read record: disk {error}: no such device");
+        worker.fail(&lease, ErrorClass::Transient, &text).unwrap();
+    }
+    let letters = rig.ask(|queue, _| queue.dead_letters().unwrap());
+    assert_eq!((letters[0].crashes, letters[0].errors), (0, 3));
+    assert!(format!("{:?}", letters[0].failure).contains("disk 3: no such device"));
+    assert_eq!(worker.take(Duration::ZERO).unwrap(), Take::Empty);
+}
+
+fn bad_input_is_dead_at_once<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    let worker = rig.worker("a");
+    let lease = leased(worker.take(SOON).unwrap());
+    let long = "x".repeat(1 << 20);
+    worker.fail(&lease, ErrorClass::BadInput, &long).unwrap();
+    assert_eq!(rig.counts().dead, 1);
+}
+
+fn hand_back_is_not_counted<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    let worker = rig.worker("a");
+    for _ in 0..5 {
+        let lease = leased(worker.take(SOON).unwrap());
+        worker.hand_back(&lease).unwrap();
+    }
+    leased(worker.take(SOON).unwrap());
+    assert_eq!(rig.events("handed-back a").len(), 5);
+}
+
+fn a_rejected_result_is_tried_again<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    let worker = rig.worker("a");
+    rig.ask(|_, judge| judge.verdict = Verdict::Reject("record 3 is not finite".into()));
+    let lease = leased(worker.take(SOON).unwrap());
+    worker.complete(&lease, &completion(0)).unwrap();
+    assert_eq!(rig.counts().done, 0);
+    rig.ask(|_, judge| judge.verdict = Verdict::Undecided);
+    let lease = rig.take_after_backoff(&*worker);
+    worker.complete(&lease, &completion(0)).unwrap();
+    rig.ask(|_, judge| judge.verdict = Verdict::Accept);
+    let lease = leased(worker.take(SOON).unwrap());
+    worker.complete(&lease, &completion(0)).unwrap();
+    assert_eq!(rig.counts().done, 1);
+    let failed = rig.events("failed a");
+    assert!(matches!(failed[..], [Setback::RetryAt(_)]), "{failed:?}");
+}
+
+fn pause_and_resume<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(2);
+    let worker = rig.worker("a");
+    let lease = leased(worker.take(SOON).unwrap());
+    rig.ask(|queue, _| queue.set_paused(true).unwrap());
+    assert_eq!(worker.take(Duration::ZERO).unwrap(), Take::Empty);
+    assert_eq!(
+        worker.renew(&lease, 1).unwrap(),
+        Renewal::Held { cancel: false }
+    );
+    worker.complete(&lease, &completion(0)).unwrap();
+    rig.ask(|queue, _| queue.set_paused(false).unwrap());
+    assert_eq!(leased(worker.take(SOON).unwrap()).shard, 1);
+}
+
+fn cancel_through_renewal<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(2);
+    let worker = rig.worker("a");
+    let lease = leased(worker.take(SOON).unwrap());
+    assert!(rig.ask(|queue, _| queue.cancel(0).unwrap() && queue.cancel(1).unwrap()));
+    assert_eq!(
+        worker.renew(&lease, 1).unwrap(),
+        Renewal::Held { cancel: true }
+    );
+    worker.hand_back(&lease).unwrap();
+    assert_eq!(worker.take(Duration::ZERO).unwrap(), Take::Empty);
+    assert_eq!(rig.counts().cancelled, 2);
+}
+
+fn drain_stops_taking<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(2);
+    let worker = rig.worker("a");
+    let lease = leased(worker.take(SOON).unwrap());
+    rig.ask(|queue, _| queue.drain().unwrap());
+    assert_eq!(worker.take(SOON).unwrap(), Take::Drain);
+    worker.complete(&lease, &completion(0)).unwrap();
+    assert_eq!(rig.counts().done, 1);
+}
+
+fn a_worker_may_be_refused<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    rig.ask(|_, judge| judge.refuse = Some("profile differs: threads 2, the run has 1".into()));
+    let refused = rig.connect("a").register(&queue_rig::info("a"));
+    let Err(QueueError::Refused(reason)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(reason.contains("threads 2"));
+    rig.ask(|_, judge| judge.refuse = None);
+    let _first = rig.worker("a");
+    let twice = rig.connect("a").register(&queue_rig::info("a"));
+    assert!(
+        matches!(twice, Err(QueueError::Refused(_))),
+        "names are unique"
+    );
+    let other = rig.connect("b");
+    let registration = other.register(&queue_rig::info("b")).unwrap();
+    assert_eq!(registration, Registration { ttl: D::TTL });
+    assert_eq!(rig.ask(|queue, _| queue.workers().unwrap().len()), 2);
+}
+
+fn a_lost_worker_frees_its_shard_at_once<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    let (doomed, other) = (rig.worker("doomed"), rig.worker("other"));
+    let lease = leased(doomed.take(SOON).unwrap());
+    let status = rig.ask(|queue, _| queue.workers().unwrap());
+    assert_eq!(status[0].leases[0].lease, lease);
+    let lost = Instant::now();
+    rig.lose("doomed", doomed);
+    assert_eq!(leased(other.take(SOON).unwrap()).shard, 0);
+    assert!(lost.elapsed() < D::TTL, "waited for the deadline");
+    assert_eq!(rig.events("crashed doomed"), [Setback::Requeued]);
+    assert_eq!(rig.ask(|queue, _| queue.workers().unwrap().len()), 1);
+}
+
+macro_rules! queue_conformance {
+    ($name:ident, $driver:ident) => {
+        queue_conformance!(@tests $name, $driver,
+            take_complete_finish,
+            two_workers_never_share_a_shard,
+            an_expired_lease_moves_and_the_zombie_is_fenced,
+            a_late_result_is_welcome_and_done_is_final,
+            renewal_keeps_a_lease,
+            the_third_crash_is_dead,
+            the_third_error_is_dead_and_its_text_is_kept,
+            bad_input_is_dead_at_once,
+            hand_back_is_not_counted,
+            a_rejected_result_is_tried_again,
+            pause_and_resume,
+            cancel_through_renewal,
+            drain_stops_taking,
+            a_worker_may_be_refused,
+            a_lost_worker_frees_its_shard_at_once,
+        );
+    };
+    (@tests $name:ident, $driver:ident, $($test:ident,)*) => {
+        mod $name {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test::<super::$driver>();
+                }
+            )*
+        }
+    };
+}
+
+queue_conformance!(in_process, InProcess);
+queue_conformance!(unix_socket, UnixSocket);

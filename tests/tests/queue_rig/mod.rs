@@ -1,0 +1,261 @@
+//! What the conformance suite runs on: a dispatcher on a thread, a judge that notes everything, and the
+//! drivers under test.
+
+mod drivers;
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::queue::backoff::Backoff;
+use anofpdm_common::queue::{
+    Claim, Counts, Dispatch, Event, Judge, LeaseConfig, LeaseId, Setback, Take, Verdict, WorkQueue,
+};
+use anofpdm_common::spec::Precision;
+use anofpdm_common::work::{Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
+
+pub(crate) use drivers::{InProcess, UnixSocket};
+
+/// A driver under test.
+pub(crate) trait Driver: Sized + Send + 'static {
+    /// Short where time is real.
+    const TTL: Duration;
+
+    /// The queue, used from one thread.
+    type Queue: Dispatch;
+
+    /// Starts a queue; called on the thread that will use it.
+    fn start(config: LeaseConfig, judge: &SharedJudge) -> (Self, Self::Queue);
+
+    /// A worker that is not registered yet.
+    fn connect(&self, name: &str) -> Box<dyn WorkQueue>;
+
+    /// Lets time pass.
+    fn pass(&self, time: Duration);
+
+    /// The worker's process dies.
+    fn lose(&self, name: &str, worker: Box<dyn WorkQueue>);
+}
+
+/// The judge, shared with a driver that calls it from the worker's side.
+pub(crate) type SharedJudge = std::sync::Arc<std::sync::Mutex<Notes>>;
+
+/// A judge that does as it is told and notes what it hears.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    pub(crate) verdict: Verdict,
+    pub(crate) refuse: Option<String>,
+    pub(crate) claims: Vec<(u64, String)>,
+    events: Vec<(String, Setback)>,
+}
+
+impl Judge for Notes {
+    fn admit(&mut self, _worker: &WorkerInfo) -> Result<(), String> {
+        self.refuse.clone().map_or(Ok(()), Err)
+    }
+
+    fn judge(&mut self, claim: Claim<'_>) -> Verdict {
+        assert_eq!(claim.job, &job(claim.lease.shard));
+        assert_eq!(claim.completion, &completion(claim.lease.shard));
+        self.claims
+            .push((claim.lease.shard, claim.worker.to_owned()));
+        self.verdict.clone()
+    }
+
+    fn notice(&mut self, event: Event) {
+        let (what, worker, setback) = match event {
+            Event::Failed {
+                worker, setback, ..
+            } => ("failed", worker, setback),
+            Event::Crashed {
+                worker, setback, ..
+            } => ("crashed", worker, setback),
+            Event::HandedBack {
+                worker, setback, ..
+            } => ("handed-back", worker, setback),
+            Event::WorkerJoined(_) | Event::WorkerLeft(_) | Event::Leased { .. } => return,
+        };
+        self.events.push((format!("{what} {worker}"), setback));
+    }
+}
+
+type Order<Q> = Box<dyn FnOnce(&mut Q, &mut Notes) + Send>;
+
+/// A running queue.
+pub(crate) struct Rig<D: Driver> {
+    driver: D,
+    orders: Option<mpsc::Sender<Order<D::Queue>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<D: Driver> Rig<D> {
+    pub(crate) fn start() -> Self {
+        let config = LeaseConfig {
+            ttl: D::TTL,
+            backoff: Backoff {
+                base: Duration::from_millis(10),
+                cap: Duration::from_millis(40),
+            },
+            ..LeaseConfig::default()
+        };
+        let judge = SharedJudge::new(std::sync::Mutex::new(Notes {
+            verdict: Verdict::Accept,
+            refuse: None,
+            claims: Vec::new(),
+            events: Vec::new(),
+        }));
+        let (orders, inbox) = mpsc::channel();
+        let (started, driver) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let (driver, mut queue) = D::start(config, &judge);
+            started.send(driver).unwrap();
+            serve(&mut queue, &judge, &inbox);
+        });
+        Self {
+            driver: driver.recv().unwrap(),
+            orders: Some(orders),
+            thread: Some(thread),
+        }
+    }
+
+    /// Does something on the dispatcher's thread.
+    pub(crate) fn ask<R: Send + 'static>(
+        &self,
+        order: impl FnOnce(&mut dyn Dispatch, &mut Notes) -> R + Send + 'static,
+    ) -> R {
+        let (reply, answer) = mpsc::channel();
+        let order: Order<D::Queue> = Box::new(move |queue, notes| {
+            reply.send(order(queue, notes)).unwrap();
+        });
+        self.orders.as_ref().unwrap().send(order).unwrap();
+        answer.recv().unwrap()
+    }
+
+    pub(crate) fn submit(&self, shards: u64) {
+        for shard in 0..shards {
+            assert!(self.ask(move |queue, _| queue.submit(shard, job(shard)).unwrap()));
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.ask(|queue, _| queue.counts().unwrap())
+    }
+
+    /// What became of the shards in the events of this name ("crashed a").
+    pub(crate) fn events(&self, name: &'static str) -> Vec<Setback> {
+        self.ask(move |_, notes| {
+            let named = notes.events.iter().filter(|(event, _)| event == name);
+            named.map(|(_, setback)| *setback).collect()
+        })
+    }
+
+    pub(crate) fn connect(&self, name: &str) -> Box<dyn WorkQueue> {
+        self.driver.connect(name)
+    }
+
+    /// A registered worker.
+    pub(crate) fn worker(&self, name: &str) -> Box<dyn WorkQueue> {
+        let worker = self.connect(name);
+        assert_eq!(worker.register(&info(name)).unwrap().ttl, D::TTL);
+        worker
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        self.driver.pass(time);
+    }
+
+    pub(crate) fn let_leases_expire(&self) {
+        self.pass(D::TTL + D::TTL / 2);
+    }
+
+    /// Takes a shard that waits for its retry.
+    pub(crate) fn take_after_backoff(&self, worker: &dyn WorkQueue) -> LeaseId {
+        let begin = Instant::now();
+        loop {
+            match worker.take(Duration::from_millis(100)).unwrap() {
+                Take::Leased(lease) => return lease.id,
+                Take::Empty if begin.elapsed() < Duration::from_secs(5) => {
+                    self.pass(Duration::from_millis(40));
+                }
+                other => panic!("no retry: {other:?}"),
+            }
+        }
+    }
+
+    /// Kills a worker and waits until the queue knows.
+    pub(crate) fn lose(&self, name: &str, worker: Box<dyn WorkQueue>) {
+        self.driver.lose(name, worker);
+        let begin = Instant::now();
+        loop {
+            let name = name.to_owned();
+            let known = self.ask(move |queue, _| {
+                let workers = queue.workers().unwrap();
+                workers.iter().any(|worker| worker.info.worker == name)
+            });
+            if !known {
+                return;
+            }
+            assert!(
+                begin.elapsed() < Duration::from_secs(5),
+                "the loss went unseen"
+            );
+        }
+    }
+}
+
+impl<D: Driver> Drop for Rig<D> {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(std::thread::panicking() || matches!(ended, Some(Ok(()))));
+    }
+}
+
+fn serve<Q: Dispatch>(queue: &mut Q, judge: &SharedJudge, inbox: &mpsc::Receiver<Order<Q>>) {
+    loop {
+        match inbox.recv_timeout(Duration::from_millis(1)) {
+            Ok(order) => order(queue, &mut judge.lock().unwrap()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let mut judge = judge.lock().unwrap();
+        queue.serve(&mut *judge, Duration::from_millis(2)).unwrap();
+    }
+}
+
+pub(crate) fn job(shard: u64) -> Job {
+    Job {
+        stage: Stage::Score,
+        plan: Digest::of(b"plan"),
+        task: Task::Batches {
+            first: u32::try_from(shard).unwrap(),
+            count: 1,
+            cells: vec![0, 3],
+        },
+    }
+}
+
+pub(crate) fn completion(shard: u64) -> Completion {
+    Completion {
+        manifest: Digest::of(&shard.to_le_bytes()),
+        evaluations: 66,
+        padding: 0,
+        device_millis: 12,
+    }
+}
+
+pub(crate) fn info(name: &str) -> WorkerInfo {
+    WorkerInfo {
+        worker: name.to_owned(),
+        host: "here".to_owned(),
+        pid: std::process::id(),
+        profile: NumericProfile {
+            device: "cpu".to_owned(),
+            precision: Precision::Fp32,
+            libtorch: "2.11.0".to_owned(),
+            cpu_capability: "AVX2".to_owned(),
+            threads: 1,
+        },
+    }
+}
