@@ -3,6 +3,8 @@
 //! `queue_conformance!(driver)` makes the tests for one [`Driver`]. A driver's dispatcher lives on a thread
 //! of its own, as in a real run; the tests reach it through a channel.
 
+#![allow(clippy::unwrap_used)]
+
 mod queue_rig;
 
 use std::time::{Duration, Instant};

@@ -25,5 +25,6 @@ pub use client::LocalQueue;
 #[cfg(feature = "serve")]
 pub use dispatcher::LocalDispatcher;
 
-#[cfg(all(test, feature = "serve"))]
+#[cfg(feature = "serve")]
+#[cfg(test)]
 mod tests;

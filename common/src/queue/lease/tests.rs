@@ -338,8 +338,8 @@ impl Observer {
         assert_eq!(counts.leased, self.live.len() as u64);
         assert_eq!(counts.done, self.done.len() as u64);
         assert_eq!(counts.dead, table.dead_letters().count() as u64);
-        for entry in table.entries.values() {
-            assert!(entry.errors <= 3 && entry.crashes <= 3);
+        for letter in table.dead_letters() {
+            assert!(letter.errors <= 3 && letter.crashes <= 3);
         }
     }
 }
