@@ -60,6 +60,13 @@ impl Method {
         Self::GradientWeighted,
     ];
 
+    /// The method that thresholds `map` of an `encoding` trajectory, where there is one.
+    pub fn of(encoding: Encoding, map: MapKind) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|method| method.encoding() == encoding && method.map() == map)
+    }
+
     /// The name used in specs and reports.
     pub const fn name(self) -> &'static str {
         match self {

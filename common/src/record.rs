@@ -1,1 +1,103 @@
-//! placeholder
+//! Records: what one cell says about one batch.
+//!
+//! Statistics against the pixel truth are integers; floats are what the method itself decided. Slices
+//! stand in the order of their batch, so a record needs no slice names: its key fixes them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::overlap::Overlap;
+use crate::wire::{Kind, Message};
+
+/// What a record holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// Sequences for calibration.
+    Traces(Vec<SliceTrace>),
+    /// Masks, as statistics against the pixel truth.
+    Masks(Vec<SliceScore>),
+}
+
+/// The sequences of one slice at one strength, each `[steps x modalities]`, modality fastest.
+///
+/// Nothing here was compared with a mask: calibration is made of these and of image-level labels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SliceTrace {
+    /// M_t (Eq. 12).
+    pub divergence: Vec<f32>,
+    /// MSE^h_t (Eq. 14, 18).
+    pub mse_h: Vec<f32>,
+    /// MSE^null_t (Eq. 16, 18).
+    pub mse_null: Vec<f32>,
+}
+
+/// What one cell made of one slice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SliceScore {
+    /// Mask (component filter applied, whatever the classification) against the pixel truth.
+    pub overlap: Overlap,
+    /// Cosine of the two MSE sequences (Eq. 18): the classification is applied when adding up.
+    pub cosine: f32,
+    /// Threshold Q* on the filtered map; NaN where a map is undefined.
+    pub q_star: f32,
+    /// What was decided for each modality.
+    pub modalities: Vec<ModalityDecision>,
+    /// Sorted keys of the foreground pixels, score and label (see [`crate::metrics::average_precision`]).
+    pub run: Vec<u32>,
+    /// Data for Figures 2 and 5, where asked for.
+    pub figures: Option<Box<SliceFigures>>,
+}
+
+/// The dynamic hyper-parameters of one modality.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ModalityDecision {
+    /// Index of the largest M (Eq. 21).
+    pub end_step: u32,
+    /// M at that index.
+    pub divergence: f32,
+    /// Index into the 101 quantile levels (Algorithm 1).
+    pub level_index: u8,
+    /// False where the mean of Eq. 20 is empty (`t_e = 0` under `reference`): the map stored is that
+    /// step's, the mask empty.
+    pub defined: bool,
+}
+
+/// Data for Figures 2 and 5.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SliceFigures {
+    /// Per-step sequences (Figure 2), where asked for.
+    pub traces: Option<FigureTraces>,
+    /// Overlap with the end step at each of the asked multiples of t_e (Figure 5c).
+    pub end_step_ratios: Vec<Overlap>,
+    /// Overlap at each of the asked fixed thresholds (Figure 5d).
+    pub fixed_thresholds: Vec<Overlap>,
+}
+
+/// Sequences over the steps, each `[steps x modalities]`, modality fastest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FigureTraces {
+    /// The sequences of calibration, on a test slice.
+    pub trace: SliceTrace,
+    /// Mean of S_t over the lesion; NaN on a slice without one.
+    pub inside: Vec<f32>,
+    /// Mean of S_t outside the lesion.
+    pub outside: Vec<f32>,
+}
+
+impl Record {
+    /// Number of slices.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Traces(slices) => slices.len(),
+            Self::Masks(slices) => slices.len(),
+        }
+    }
+
+    /// True for a record without slices.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Message for Record {
+    const KIND: Kind = Kind::Record;
+}

@@ -59,14 +59,14 @@ pub struct NumericProfile {
 
 impl std::fmt::Display for NumericProfile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let precision = match self.precision {
-            Precision::Auto => "auto",
-            Precision::Fp32 => "fp32",
-        };
         write!(
             f,
-            "{} {precision}, libtorch {}, {}, {} thread(s)",
-            self.device, self.libtorch, self.cpu_capability, self.threads
+            "{} {}, libtorch {}, {}, {} thread(s)",
+            self.device,
+            self.precision.name(),
+            self.libtorch,
+            self.cpu_capability,
+            self.threads
         )
     }
 }

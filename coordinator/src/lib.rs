@@ -1,4 +1,27 @@
-//! What plans, watches and adds up: the command `anofpdm`. It never links libtorch.
+//! What plans, watches and adds up. The command people type is `anofpdm`.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`cli`] | the command line, one file a command |
+//! | [`bench_file`] | a spec file with what surrounds it |
+//! | [`dataset`] | the slices of a run, split by patient |
+//! | [`ingest`] | NIfTI to slice store; the phantom |
+//! | [`plan`] | from spec to batches, cells, shards, estimates |
+//! | [`run_folder`] | the folder of a run and its lock |
+//! | [`cache`] | records of other runs |
+//! | [`drive`] | submit, watch, retry, resume |
+//! | [`calibrate`] | thresholds from image-level labels |
+//! | [`aggregate`] | records added up to rows |
+//! | [`report`] | tables |
 
+pub mod aggregate;
+pub mod bench_file;
+pub mod cache;
+pub mod calibrate;
 pub mod cli;
+pub mod dataset;
+pub mod drive;
 pub mod ingest;
+pub mod plan;
+pub mod report;
+pub mod run_folder;

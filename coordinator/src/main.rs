@@ -1,1 +1,19 @@
-fn main() {}
+//! `anofpdm`: plans, watches and adds up a benchmark of weakly-supervised anomaly segmentation.
+
+use std::process::ExitCode;
+
+use anofpdm_coordinator::cli;
+
+fn main() -> ExitCode {
+    if let Err(error) = anofpdm_common::telemetry::init() {
+        eprintln!("error: {error}");
+        return ExitCode::from(cli::failure::USAGE);
+    }
+    match cli::main() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            cli::failure::exit_code(&error)
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! What the whole-program and parity tests share: where the oracles lie, and how a tensor file is read.
 
+pub mod programs;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

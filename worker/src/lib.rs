@@ -6,12 +6,14 @@
 //! | [`tensors`] | named tensors in safetensors files |
 //! | [`nn`] | the networks and their weights |
 //! | [`diffusion`] | schedules, forward steps, noise |
+//! | [`service`] | jobs from the queue, run and reported |
 //! | [`train`] | the training loop and its checkpoints |
 //! | [`methods`] | the methods of the benchmark |
 
 pub mod diffusion;
 pub mod methods;
 pub mod nn;
+pub mod service;
 pub mod tensors;
 pub mod torch;
 pub mod train;

@@ -128,6 +128,28 @@ unsafe extern "C" {
     safe fn aoti_torch_abi_version() -> u64;
 }
 
+/// What kind of device this is, for the numeric profile: results of one kind are comparable bit by
+/// bit. A GPU is named by its model as the driver tells it, so that two of a kind are one class.
+pub fn device_class(device: tch::Device) -> String {
+    match device {
+        tch::Device::Cpu => "cpu".to_owned(),
+        _ => gpu_models().unwrap_or_else(|| "cuda".to_owned()),
+    }
+}
+
+/// The models of this machine's GPUs, each once.
+fn gpu_models() -> Option<String> {
+    let models: std::collections::BTreeSet<String> = std::fs::read_dir("/proc/driver/nvidia/gpus")
+        .ok()?
+        .filter_map(|gpu| std::fs::read_to_string(gpu.ok()?.path().join("information")).ok())
+        .filter_map(|text| {
+            let model = text.lines().find_map(|line| line.strip_prefix("Model:"))?;
+            Some(model.trim().to_owned())
+        })
+        .collect();
+    (!models.is_empty()).then(|| models.into_iter().collect::<Vec<_>>().join(" + "))
+}
+
 /// Version of the libtorch in use, e.g. `2.11.0`. Part of the numeric profile.
 pub fn libtorch_version() -> String {
     let [major, minor, patch, ..] = aoti_torch_abi_version().to_be_bytes();

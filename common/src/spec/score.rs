@@ -85,6 +85,16 @@ pub enum Precision {
     Fp32,
 }
 
+impl Precision {
+    /// The name in specs and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Fp32 => "fp32",
+        }
+    }
+}
+
 /// `[compute]` of a spec.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

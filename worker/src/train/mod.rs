@@ -23,6 +23,7 @@ pub mod loader;
 pub mod loss;
 pub mod optimizer;
 pub mod sampler;
+pub mod store_slices;
 pub mod trainer;
 
 pub use checkpoint::Identity;

@@ -1,0 +1,24 @@
+//! The fingerprint of a run: one digest over sorted record keys and record digests.
+//!
+//! Keys hold everything that decides a record's bits, the weights among them; so for given checkpoints and
+//! one numeric profile it is the same for one worker, for eight, and for eight of which three were killed.
+
+use anofpdm_common::ids::Digest;
+
+use super::Finished;
+
+/// The fingerprint of the finished stages.
+pub(super) fn fingerprint<'a>(stages: impl IntoIterator<Item = &'a Finished>) -> Digest {
+    let mut records: Vec<(Digest, Digest)> = stages
+        .into_iter()
+        .flat_map(|stage| stage.records.iter().flatten().copied())
+        .collect();
+    records.sort_unstable();
+    records.dedup();
+    let mut hasher = blake3::Hasher::new();
+    for (key, record) in records {
+        hasher.update(key.as_bytes());
+        hasher.update(record.as_bytes());
+    }
+    hasher.finalize().into()
+}

@@ -1,0 +1,83 @@
+//! The records of one cell over all batches, read when asked for.
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::metrics::score_run::RunSource;
+use anofpdm_common::record::{Record, SliceScore};
+use anofpdm_common::store::artifacts::ArtifactStore;
+use anofpdm_common::wire::{self, Kind};
+
+use super::{AggregateError, Finished};
+
+/// One cell of a finished scoring plan; slices are numbered through the batches.
+pub(super) struct CellRecords<'a> {
+    pub(super) artifacts: &'a ArtifactStore,
+    /// First slice and record of each batch.
+    batches: Vec<(usize, usize, Digest)>,
+}
+
+impl<'a> CellRecords<'a> {
+    pub(super) fn new(finished: &Finished, cell: usize, artifacts: &'a ArtifactStore) -> Self {
+        let mut first = 0;
+        let batches = finished
+            .plan
+            .batches
+            .iter()
+            .zip(&finished.records)
+            .map(|(batch, cells)| {
+                let entry = (first, batch.len(), cells[cell].1);
+                first += batch.len();
+                entry
+            })
+            .collect();
+        Self { artifacts, batches }
+    }
+
+    /// Hands every slice to `visit`, in order, one batch in memory at a time.
+    pub(super) fn for_each(
+        &self,
+        mut visit: impl FnMut(usize, &SliceScore),
+    ) -> Result<(), AggregateError> {
+        for &(first, _, record) in &self.batches {
+            for (offset, score) in self.read(record)?.iter().enumerate() {
+                visit(first + offset, score);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, record: Digest) -> Result<Vec<SliceScore>, AggregateError> {
+        let bytes = self.artifacts.get(&record, Kind::Record.limit() as u64)?;
+        match wire::decode(&bytes)? {
+            Record::Masks(scores) => Ok(scores),
+            Record::Traces(_) => Err(AggregateError::Kind(record)),
+        }
+    }
+}
+
+impl RunSource for CellRecords<'_> {
+    type Error = AggregateError;
+
+    fn visit_runs(
+        &self,
+        slices: &[usize],
+        visit: &mut dyn FnMut(usize, &[u32]),
+    ) -> Result<(), Self::Error> {
+        let mut wanted = slices;
+        for &(first, count, record) in &self.batches {
+            let here = wanted.partition_point(|slice| *slice < first + count);
+            let (of_batch, rest) = wanted.split_at(here);
+            wanted = rest;
+            if of_batch.is_empty() {
+                continue;
+            }
+            let scores = self.read(record)?;
+            for slice in of_batch {
+                let score = scores
+                    .get(slice - first)
+                    .ok_or(AggregateError::Kind(record))?;
+                visit(*slice, &score.run);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! A spec file with what surrounds it: the folder its paths count from, its slices, its networks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::spec::{ModelSpec, RunSpec, SpecError};
+
+use crate::dataset::{Dataset, DatasetError};
+use crate::plan::estimate::{Estimate, Slices, estimate};
+use crate::run_folder::RunFolder;
+
+/// What can be wrong with a spec file.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// It cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The spec file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It does not say what it should.
+    #[error("{path}: {source}")]
+    Spec {
+        /// The spec file.
+        path: PathBuf,
+        /// What is wrong.
+        source: SpecError,
+    },
+    /// Its slices cannot be used.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+}
+
+/// A parsed spec and where it lies.
+#[derive(Debug, Clone)]
+pub struct BenchFile {
+    /// The spec.
+    pub spec: RunSpec,
+    path: PathBuf,
+}
+
+impl BenchFile {
+    /// Reads and checks a spec file. Its relative paths become absolute ones, counted from its folder, so
+    /// that the copy in the run folder means the same.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub fn read(path: &Path) -> Result<Self, BenchError> {
+        let read = |source| BenchError::Read {
+            path: path.to_path_buf(),
+            source,
+        };
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        let mut spec = RunSpec::parse(&text).map_err(|source| BenchError::Spec {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let base = std::path::absolute(path).map_err(read)?;
+        let base = base.parent().unwrap_or(Path::new("/"));
+        spec.data.store = base.join(&spec.data.store);
+        for model in spec.model.values_mut() {
+            model.checkpoint = model.checkpoint.as_ref().map(|file| base.join(file));
+        }
+        Ok(Self {
+            spec,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// A spec that is at hand, with absolute paths.
+    pub fn of(spec: RunSpec, path: PathBuf) -> Self {
+        Self { spec, path }
+    }
+
+    /// Opens the slices.
+    ///
+    /// # Errors
+    /// [`BenchError::Dataset`].
+    pub fn dataset(&self) -> Result<Dataset, BenchError> {
+        let base = self.path.parent().unwrap_or(Path::new(""));
+        Ok(Dataset::open(&self.spec.data, base)?)
+    }
+
+    /// The architecture of network `name` for the slices of `dataset`.
+    ///
+    /// # Errors
+    /// [`BenchError::Spec`] when it does not fit them.
+    pub fn network(&self, name: &str, dataset: &Dataset) -> Result<NetworkConfig, BenchError> {
+        let manifest = dataset.store().manifest();
+        let sized = || {
+            let size = i64::try_from(manifest.size).unwrap_or(i64::MAX);
+            let channels = i64::try_from(manifest.modalities.len()).unwrap_or(i64::MAX);
+            self.spec
+                .model
+                .get(name)
+                .ok_or_else(|| SpecError::new(format!("there is no [model.{name}]")))?
+                .network(size, channels)
+        };
+        sized().map_err(|source| self.blame(SpecError::new(format!("[model.{name}]: {source}"))))
+    }
+
+    /// What the run will cost; `dir` is its folder where it is not the default one.
+    ///
+    /// # Errors
+    /// An empty split, an architecture that does not fit, an unreadable subject.
+    pub fn estimate(&self, dataset: &Dataset, dir: Option<&Path>) -> Result<Estimate, BenchError> {
+        for name in self.needed()?.into_keys() {
+            self.network(name, dataset)?;
+        }
+        let validation = dataset.validation()?;
+        let test = dataset.test()?;
+        let slices = Slices {
+            train: dataset.training_slices(),
+            validation: validation.slices.len() as u64,
+            test: test.slices.len() as u64,
+        };
+        let size = dataset.store().manifest().size as u64;
+        let mut estimate = estimate(&self.spec, slices, size * size);
+        let asked = [
+            (
+                "validation",
+                self.spec.data.validation_slices,
+                validation.available,
+            ),
+            ("test", self.spec.data.test_slices, test.available),
+        ];
+        for (split, asked, available) in asked {
+            if available < asked {
+                estimate.warnings.push(format!(
+                    "{asked} {split} slices are asked for, {available} are there: all of them are used"
+                ));
+            }
+        }
+        let dir = dir.map_or_else(|| self.default_dir(), Path::to_path_buf);
+        if let Ok(folder) = RunFolder::open(&dir) {
+            estimate.cached = crate::drive::finished_records(&folder);
+        }
+        Ok(estimate)
+    }
+
+    /// Identifies the benchmark.
+    ///
+    /// # Errors
+    /// [`BenchError::Spec`] when the spec cannot be written as TOML, which would be a bug.
+    pub fn digest(&self) -> Result<Digest, BenchError> {
+        self.spec.digest().map_err(|source| self.blame(source))
+    }
+
+    /// The networks the methods need.
+    ///
+    /// # Errors
+    /// [`BenchError::Spec`] naming the one that no section describes.
+    pub fn needed(&self) -> Result<BTreeMap<&str, &ModelSpec>, BenchError> {
+        self.spec
+            .needed_networks()
+            .map_err(|source| self.blame(source))
+    }
+
+    fn blame(&self, source: SpecError) -> BenchError {
+        BenchError::Spec {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    /// `runs/NAME`.
+    pub fn default_dir(&self) -> PathBuf {
+        Path::new("runs").join(&self.spec.name)
+    }
+}

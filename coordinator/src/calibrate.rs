@@ -1,0 +1,272 @@
+//! Calibration of a run (SCIENCE 3): traces and image-level labels in, thresholds out.
+//!
+//! Pixel labels cannot reach this code: it is handed [`ImageReader`], which has no way to a mask, and
+//! records of traces, which were never compared with one.
+
+use std::collections::BTreeMap;
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::method::Encoding;
+use anofpdm_common::metrics::calibration::{
+    self, CalibrationError, CalibrationSlice, ImageLabel, select_guidance,
+};
+use anofpdm_common::record::Record;
+use anofpdm_common::spec::Guidance;
+use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
+use anofpdm_common::store::durable::{self, DiskError};
+use anofpdm_common::store::slices::{ImageReader, StoreError};
+use anofpdm_common::wire::{self, Kind, WireError};
+use anofpdm_common::work::{ForwardPlan, PlanError, SliceRef};
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::{Dataset, DatasetError};
+use crate::drive::ledger::Ledger;
+use crate::run_folder::RunFolder;
+
+/// Largest calibration file read, bytes.
+const FILE_LIMIT: u64 = 16 << 20;
+
+/// Why thresholds cannot be found or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CalibrateError {
+    /// The validation slices decide nothing.
+    #[error(transparent)]
+    Undecided(#[from] CalibrationError),
+    /// The slices.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The slice store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A record cannot be read.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// A record cannot be decoded.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A record is not there.
+    #[error("calibration record {0} is missing: run again")]
+    Missing(Digest),
+    /// A calibration file.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A calibration file says something else.
+    #[error("{path}: {message}; delete it and run again")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// All strengths of one encoding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// The encoding.
+    pub encoding: Encoding,
+    /// In the order of the spec.
+    pub strengths: Vec<Strength>,
+}
+
+/// What the validation slices decided for one guidance strength.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Strength {
+    /// Guidance strength w.
+    pub guidance: f64,
+    /// Cos_w: slices at or below it are called unhealthy.
+    pub cos_threshold: f32,
+    /// Accuracy of that decision.
+    pub accuracy: f64,
+    /// M_max of each scored modality.
+    pub max_divergence: Vec<f32>,
+    /// Chosen by Algorithm 2.
+    pub selected: bool,
+}
+
+impl Calibration {
+    /// The strengths that are rows of the table.
+    pub fn table_strengths<'a>(
+        &'a self,
+        guidance: &'a Guidance,
+    ) -> impl Iterator<Item = &'a Strength> {
+        self.strengths
+            .iter()
+            .filter(move |strength| match guidance {
+                Guidance::List(_) => true,
+                Guidance::Select { .. } => strength.selected,
+            })
+    }
+
+    /// The strength of a table row.
+    pub fn strength(&self, guidance: f64) -> Option<&Strength> {
+        self.strengths
+            .iter()
+            .find(|strength| strength.guidance.to_bits() == guidance.to_bits())
+    }
+}
+
+/// Refuses, before anything is computed, validation slices of one kind.
+///
+/// # Errors
+/// [`CalibrationError::OneKind`]; an empty split; an unreadable store.
+pub fn check_labels(dataset: &Dataset) -> Result<(), CalibrateError> {
+    let images = dataset.store().images();
+    let (mut healthy, mut unhealthy) = (0, 0);
+    let subjects = dataset.plan().subjects;
+    for label in labels(&subjects, &dataset.validation()?.slices, &images)? {
+        match label {
+            ImageLabel::Healthy => healthy += 1,
+            ImageLabel::Unhealthy => unhealthy += 1,
+        }
+    }
+    if healthy == 0 || unhealthy == 0 {
+        return Err(CalibrationError::OneKind { healthy, unhealthy }.into());
+    }
+    Ok(())
+}
+
+/// Calibrates every encoding of `plan` from its records.
+///
+/// # Errors
+/// [`CalibrateError`].
+pub fn calibrate(
+    plan: &ForwardPlan,
+    ledger: &Ledger,
+    artifacts: &ArtifactStore,
+    images: &ImageReader,
+) -> Result<BTreeMap<Encoding, Calibration>, CalibrateError> {
+    let slices: Vec<SliceRef> = plan.batches.iter().flatten().copied().collect();
+    let labels = labels(&plan.data.subjects, &slices, images)?;
+    let switches = plan.semantics.switches();
+    let modalities = plan.data.scored.len();
+    let mut result: BTreeMap<Encoding, Calibration> = BTreeMap::new();
+    let mut correct: BTreeMap<Encoding, Vec<(f64, usize)>> = BTreeMap::new();
+    for (number, cell) in plan.cells.iter().enumerate() {
+        let encoding = plan.trajectory(cell)?.encoding;
+        let traces = traces(plan, number, &labels, ledger, artifacts)?;
+        let found = calibration::calibrate(&traces, modalities, &switches)?;
+        correct
+            .entry(encoding)
+            .or_default()
+            .push((cell.guidance, found.cosine.correct));
+        result
+            .entry(encoding)
+            .or_insert_with(|| Calibration {
+                encoding,
+                strengths: Vec::new(),
+            })
+            .strengths
+            .push(Strength {
+                guidance: cell.guidance,
+                cos_threshold: found.cosine.threshold,
+                accuracy: found.cosine.accuracy(),
+                max_divergence: found.max_divergence,
+                selected: false,
+            });
+    }
+    for (encoding, calibration) in &mut result {
+        let chosen = correct.get(encoding).and_then(|list| select_guidance(list));
+        for strength in &mut calibration.strengths {
+            strength.selected = chosen == Some(strength.guidance);
+        }
+    }
+    Ok(result)
+}
+
+/// The sequences of one cell over all validation slices, with their labels.
+fn traces(
+    plan: &ForwardPlan,
+    cell: usize,
+    labels: &[ImageLabel],
+    ledger: &Ledger,
+    artifacts: &ArtifactStore,
+) -> Result<Vec<CalibrationSlice>, CalibrateError> {
+    let mut slices = Vec::with_capacity(labels.len());
+    for batch in 0..plan.batches.len() {
+        let key = plan.record_key(batch, cell)?;
+        let digest = ledger.record(key).ok_or(CalibrateError::Missing(key))?;
+        let bytes = artifacts.get(&digest, Kind::Record.limit() as u64)?;
+        if let Record::Traces(traces) = wire::decode(&bytes)? {
+            slices.extend(
+                traces
+                    .into_iter()
+                    .zip(&labels[slices.len()..])
+                    .map(|(trace, label)| CalibrationSlice {
+                        label: *label,
+                        mse_h: trace.mse_h,
+                        mse_null: trace.mse_null,
+                        divergence: trace.divergence,
+                    })
+                    .collect::<Vec<_>>(),
+            );
+        }
+    }
+    Ok(slices)
+}
+
+/// Image-level labels of slices, from the store.
+fn labels(
+    subjects: &[String],
+    slices: &[SliceRef],
+    images: &ImageReader,
+) -> Result<Vec<ImageLabel>, CalibrateError> {
+    let mut of_subject: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    slices
+        .iter()
+        .map(|slice| {
+            let labels = match of_subject.entry(slice.subject) {
+                std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+                std::collections::btree_map::Entry::Vacant(new) => {
+                    new.insert(images.subject(&subjects[slice.subject as usize])?.labels)
+                }
+            };
+            Ok(match labels.get(slice.position as usize) {
+                Some(0) | None => ImageLabel::Healthy,
+                Some(_) => ImageLabel::Unhealthy,
+            })
+        })
+        .collect()
+}
+
+/// Writes `calibration/ENCODING.json`.
+///
+/// # Errors
+/// Names the file.
+pub fn write(
+    folder: &RunFolder,
+    calibration: &BTreeMap<Encoding, Calibration>,
+) -> Result<(), CalibrateError> {
+    for (encoding, calibration) in calibration {
+        let path = folder
+            .calibration()
+            .join(format!("{}.json", encoding.name()));
+        let text = serde_json::to_vec_pretty(calibration)
+            .map_err(|error| DiskError::new("write", &path, error.into()))?;
+        durable::write(&path, &text)?;
+    }
+    Ok(())
+}
+
+/// Reads `calibration/ENCODING.json`.
+///
+/// # Errors
+/// When it is absent or not what [`write()`] writes.
+pub fn read(folder: &RunFolder, encoding: Encoding) -> Result<Calibration, CalibrateError> {
+    use std::io::Read;
+
+    let path = folder
+        .calibration()
+        .join(format!("{}.json", encoding.name()));
+    let mut text = String::new();
+    std::fs::File::open(&path)
+        .and_then(|file| file.take(FILE_LIMIT).read_to_string(&mut text))
+        .map_err(|error| DiskError::new("read", &path, error))?;
+    serde_json::from_str(&text).map_err(|error| CalibrateError::File {
+        path: path.display().to_string(),
+        message: error.to_string(),
+    })
+}

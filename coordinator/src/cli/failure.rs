@@ -1,0 +1,49 @@
+//! Exit codes: what kind of failure an error is.
+
+use std::process::ExitCode;
+
+use anofpdm_common::spec::SpecError;
+
+use crate::run_folder::RunFolderError;
+
+/// Success.
+pub const SUCCESS: u8 = 0;
+/// The work failed.
+pub const FAILURE: u8 = 1;
+/// The command line or the spec is wrong.
+pub const USAGE: u8 = 2;
+/// Interrupted by the user.
+pub const INTERRUPTED: u8 = 130;
+
+/// The command line asks for something that does not exist or does not fit together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// The user pressed Ctrl-C or sent SIGTERM.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; run the same command again to go on")]
+pub struct Interrupted;
+
+/// The exit code for an error, by the first cause in its chain that decides it.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let code = error
+        .chain()
+        .find_map(|cause| {
+            if cause.is::<Interrupted>() {
+                Some(INTERRUPTED)
+            } else if cause.is::<UsageError>()
+                || cause.is::<SpecError>()
+                || matches!(
+                    cause.downcast_ref(),
+                    Some(RunFolderError::OtherSpec { .. } | RunFolderError::Spec { .. })
+                )
+            {
+                Some(USAGE)
+            } else {
+                None
+            }
+        })
+        .unwrap_or(FAILURE);
+    ExitCode::from(code)
+}

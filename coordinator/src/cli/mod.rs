@@ -1,0 +1,61 @@
+//! The command line (DESIGN 3): one file a command.
+
+pub mod failure;
+pub mod gc;
+pub mod plan;
+pub mod preprocess;
+pub mod report;
+pub mod run;
+pub mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Benchmarks weakly-supervised anomaly segmentation on brain MRI with diffusion models.
+#[derive(Debug, Parser)]
+#[command(name = "anofpdm", version, propagate_version = true)]
+#[command(
+    after_help = "Start here:\n  anofpdm demo                      the whole pipeline on a phantom, in minutes\n  anofpdm preprocess DATA STORE --layout brats\n  anofpdm run examples/brats13-small.toml\n\nLogs: ANOFPDM_LOG=debug. Exit codes: 0 success, 1 failure, 2 bad usage or bad spec, 130 interrupted."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// NIfTI volumes to a slice store
+    Preprocess(preprocess::PreprocessArgs),
+    /// Dry run: stages, shards, network evaluations, disk
+    Plan(plan::PlanArgs),
+    /// The whole benchmark; run again to resume
+    Run(run::RunArgs),
+    /// Where a run stands
+    Status(status::StatusArgs),
+    /// Tables again from the stored records
+    Report(report::ReportArgs),
+    /// What run folders and caches hold, and what can go
+    Gc(gc::GcArgs),
+}
+
+/// Parses the command line and does what it says.
+///
+/// # Errors
+/// Whatever the command could not do; [`failure::exit_code`] turns it into an exit code.
+pub fn main() -> anyhow::Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Preprocess(args) => preprocess::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Gc(args) => gc::run(&args),
+    }
+}
+
+/// Prints a value as one pretty JSON document.
+fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}

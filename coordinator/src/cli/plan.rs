@@ -1,0 +1,77 @@
+//! `anofpdm plan SPEC`: what a run will do and cost.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::print_json;
+use crate::bench_file::BenchFile;
+
+/// Arguments of `anofpdm plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  anofpdm plan examples/brats13-small.toml --json")]
+pub struct PlanArgs {
+    /// The run spec (TOML)
+    spec: PathBuf,
+    /// Run folder, to count what is there already [default: runs/NAME]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the estimate; starts nothing.
+///
+/// # Errors
+/// A bad spec, an unreadable store, an empty split.
+pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
+    let bench = BenchFile::read(&args.spec)?;
+    let dataset = bench.dataset()?;
+    let estimate = bench
+        .estimate(&dataset, args.dir.as_deref())
+        .context("cannot estimate the run")?;
+    if args.json {
+        print_json(&estimate)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let evaluations = &estimate.network_evaluations;
+    println!("run          {}", estimate.run);
+    println!(
+        "slices       {} train, {} validation, {} test",
+        estimate.slices.train, estimate.slices.validation, estimate.slices.test
+    );
+    println!("cells        {} (method x guidance x seed)", estimate.cells);
+    println!(
+        "evaluations  {} = {} train + {} calibrate + {} score; {} more of padding",
+        evaluations.total,
+        evaluations.by_stage.train,
+        evaluations.by_stage.calibrate,
+        evaluations.by_stage.score,
+        evaluations.padding
+    );
+    println!(
+        "             {} without sharing trajectories ({:.1} x)",
+        evaluations.without_sharing,
+        ratio(evaluations.without_sharing, evaluations.total)
+    );
+    println!(
+        "shards       {}; {} records are there already",
+        estimate.shards, estimate.cached
+    );
+    println!(
+        "disk         {:.1} MB at most",
+        ratio(estimate.disk_bytes, 1_000_000)
+    );
+    for warning in &estimate.warnings {
+        println!("warning      {warning}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn ratio(a: u64, b: u64) -> f64 {
+    a as f64 / (b.max(1)) as f64
+}

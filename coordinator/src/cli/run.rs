@@ -1,0 +1,150 @@
+//! `anofpdm run SPEC`: the whole benchmark.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anofpdm_common::work::Stage;
+use clap::{Args, ValueEnum};
+
+use super::failure::UsageError;
+use super::print_json;
+use crate::bench_file::BenchFile;
+use crate::drive::signals::Interrupt;
+use crate::drive::{DriveOptions, drive};
+use crate::report::markdown;
+
+/// Arguments of `anofpdm run`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  anofpdm run examples/brats13-small.toml\n\nRun it again to go on after an interruption: finished work is never repeated."
+)]
+pub struct RunArgs {
+    /// The run spec (TOML)
+    spec: PathBuf,
+    #[command(flatten)]
+    how: HowArgs,
+    /// Run folder [default: runs/NAME]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Stop after this stage
+    #[arg(long, value_enum, default_value_t = Until::Report)]
+    until: Until,
+    /// Print summary.json instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a run is driven; none of it changes a result.
+#[derive(Debug, Clone, Args)]
+pub struct HowArgs {
+    /// The queue: local starts workers on this machine
+    #[arg(long, default_value = "local", value_parser = ["local"])]
+    queue: String,
+    /// Devices, one worker each: cpu, cuda:0,cuda:1; auto takes every GPU there is, else the CPU
+    #[arg(long, default_value = "auto", value_delimiter = ',')]
+    device: Vec<String>,
+    /// Workers on the CPU [default: as many as its cores allow with the spec's threads]
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Folder of records shared with other runs
+    #[arg(long, env = "ANOFPDM_CACHE")]
+    cache: Option<PathBuf>,
+    /// Seconds after which a silent worker's shard is given to another
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    lease: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Until {
+    Train,
+    Calibrate,
+    Score,
+    Report,
+}
+
+/// Most local workers.
+const MAX_WORKERS: usize = 256;
+
+impl HowArgs {
+    /// The options for a run in `dir` whose workers use `threads` each.
+    ///
+    /// # Errors
+    /// A number of workers that makes no sense.
+    pub fn options(&self, dir: &Path, threads: u32) -> Result<DriveOptions, UsageError> {
+        Ok(DriveOptions {
+            dir: dir.to_path_buf(),
+            until: None,
+            devices: self.devices(threads)?,
+            cache: self.cache.clone(),
+            lease: self
+                .lease
+                .map_or_else(DriveOptions::default_lease, Duration::from_secs),
+        })
+    }
+
+    fn devices(&self, threads: u32) -> Result<Vec<String>, UsageError> {
+        let automatic = self.device == ["auto"];
+        if automatic && self.workers.is_none() {
+            let gpus = gpus();
+            if !gpus.is_empty() {
+                return Ok(gpus);
+            }
+        }
+        if !automatic && self.device != ["cpu"] {
+            if self.workers.is_some() {
+                return Err(UsageError(
+                    "--workers is for the CPU; name each GPU once in --device".to_owned(),
+                ));
+            }
+            return Ok(self.device.clone());
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = self
+            .workers
+            .unwrap_or_else(|| (cores / threads as usize).max(1));
+        if workers == 0 || workers > MAX_WORKERS {
+            return Err(UsageError(format!(
+                "--workers is {workers}: 1 to {MAX_WORKERS} are supported"
+            )));
+        }
+        Ok(vec!["cpu".to_owned(); workers])
+    }
+}
+
+/// The GPUs whose device files are there. The coordinator does not link libtorch, so it asks the system.
+fn gpus() -> Vec<String> {
+    (0..64)
+        .filter(|number| Path::new(&format!("/dev/nvidia{number}")).exists())
+        .map(|number| format!("cuda:{number}"))
+        .collect()
+}
+
+/// Runs the benchmark and prints its table.
+///
+/// # Errors
+/// [`crate::drive::DriveError`].
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let bench = BenchFile::read(&args.spec)?;
+    let dir = args.dir.clone().unwrap_or_else(|| bench.default_dir());
+    let mut options = args.how.options(&dir, bench.spec.compute.threads)?;
+    options.until = match args.until {
+        Until::Train => Some(Stage::Train),
+        Until::Calibrate => Some(Stage::Calibrate),
+        Until::Score => Some(Stage::Score),
+        Until::Report => None,
+    };
+    let interrupt = Interrupt::listen()?;
+    let Some(summary) = drive(&bench, &options, &interrupt)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if args.json {
+        print_json(&summary)?;
+    } else {
+        println!("{}", markdown::table(&summary));
+        println!();
+        println!("report       {}", dir.join("report").display());
+        println!("fingerprint  {}", summary.fingerprint);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,227 @@
+//! The slices of a run: the store of its spec, split by patient, with the scored modalities resolved.
+
+use std::path::{Path, PathBuf};
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::spec::{DataSpec, SpecError};
+use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
+use anofpdm_common::work::{DataPlan, SliceRef};
+
+use crate::ingest::split::{self, SplitError};
+use crate::plan::selection::{Selection, choose};
+
+/// Separates the permutation of the validation slices from that of the test slices.
+const VALIDATION: u64 = 0;
+const TEST: u64 = 1;
+
+/// What can be wrong with the slices of a run.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The split of the spec cannot be applied.
+    #[error("data.split: {0}")]
+    Split(#[from] SplitError),
+    /// A modality of the spec is not in the store.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A stage needs subjects and its split has none.
+    #[error(
+        "the {split} split has no subject{hint}; {subjects} subject(s) are in {store}: set data.split in the spec, or preprocess more"
+    )]
+    EmptySplit {
+        /// Which split.
+        split: &'static str,
+        /// More precisely.
+        hint: &'static str,
+        /// Subjects of the store.
+        subjects: usize,
+        /// The store.
+        store: PathBuf,
+    },
+}
+
+/// An open store with the patient split that holds for this run.
+#[derive(Debug)]
+pub struct Dataset {
+    store: SliceStore,
+    /// Subject ids in the store's order, with split and slice count.
+    subjects: Vec<(String, Split, u32)>,
+    scored: Vec<u32>,
+    spec: DataSpec,
+}
+
+impl Dataset {
+    /// Opens the store of `spec`; relative paths count from `base`, the folder of the spec file.
+    ///
+    /// # Errors
+    /// [`DatasetError`].
+    pub fn open(spec: &DataSpec, base: &Path) -> Result<Self, DatasetError> {
+        let store = SliceStore::open(&base.join(&spec.store))?;
+        let manifest = store.manifest();
+        let ids: Vec<&str> = manifest.subjects.iter().map(|s| s.id.as_str()).collect();
+        let splits: Vec<Split> = match &spec.split {
+            None => manifest.subjects.iter().map(|s| s.split).collect(),
+            Some(source) => split::assign(source, base, &ids, spec.seed)?,
+        };
+        let subjects = manifest
+            .subjects
+            .iter()
+            .zip(splits)
+            .map(|(subject, split)| {
+                let slices = u32::try_from(subject.slices).unwrap_or(u32::MAX);
+                (subject.id.clone(), split, slices)
+            })
+            .collect();
+        let scored = scored_channels(&spec.scored, &manifest.modalities)?;
+        Ok(Self {
+            store,
+            subjects,
+            scored,
+            spec: spec.clone(),
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &SliceStore {
+        &self.store
+    }
+
+    /// Digest of the store's content.
+    pub fn digest(&self) -> Digest {
+        self.store.manifest().digest
+    }
+
+    /// Channel that raw intensities are read from: FLAIR, else the first modality.
+    pub fn raw_channel(&self) -> usize {
+        self.store
+            .manifest()
+            .modalities
+            .iter()
+            .position(|name| name == "flair")
+            .unwrap_or(0)
+    }
+
+    /// The slices' origin, as plans carry it.
+    pub fn plan(&self) -> DataPlan {
+        DataPlan {
+            digest: self.digest(),
+            scaling: self.spec.scaling,
+            scored: self.scored.clone(),
+            subjects: self.subjects.iter().map(|(id, _, _)| id.clone()).collect(),
+        }
+    }
+
+    /// The slices' origin for training: the training subjects only.
+    ///
+    /// # Errors
+    /// [`DatasetError::EmptySplit`].
+    pub fn training_plan(&self) -> Result<DataPlan, DatasetError> {
+        let subjects: Vec<String> = self
+            .subjects
+            .iter()
+            .filter(|(_, split, _)| *split == Split::Train)
+            .map(|(id, _, _)| id.clone())
+            .collect();
+        if subjects.is_empty() {
+            return Err(self.empty("train", ""));
+        }
+        Ok(DataPlan {
+            subjects,
+            ..self.plan()
+        })
+    }
+
+    /// The slices to calibrate on.
+    ///
+    /// # Errors
+    /// [`DatasetError::EmptySplit`].
+    pub fn validation(&self) -> Result<Selection, DatasetError> {
+        let subjects = self.of_split(Split::Validation);
+        if subjects.is_empty() {
+            return Err(self.empty("validation", ""));
+        }
+        let asked = self.spec.validation_slices;
+        Ok(choose(&subjects, asked, self.spec.seed, VALIDATION))
+    }
+
+    /// The slices to score: those of test subjects with a mask.
+    ///
+    /// # Errors
+    /// [`DatasetError::EmptySplit`]; a subject file that cannot be read.
+    pub fn test(&self) -> Result<Selection, DatasetError> {
+        let all = self.of_split(Split::Test);
+        if all.is_empty() {
+            return Err(self.empty("test", ""));
+        }
+        let mut subjects = Vec::new();
+        for (index, slices) in all {
+            let (id, _, _) = &self.subjects[index as usize];
+            if self.store.truth().mask(id, 0)?.is_some() {
+                subjects.push((index, slices));
+            } else {
+                tracing::warn!(subject = id, "no mask: this test subject cannot be scored");
+            }
+        }
+        if subjects.is_empty() {
+            return Err(self.empty("test", " with a mask (scoring needs pixel truth)"));
+        }
+        let asked = self.spec.test_slices;
+        Ok(choose(&subjects, asked, self.spec.seed, TEST))
+    }
+
+    /// The subject of a slice.
+    pub fn subject(&self, slice: SliceRef) -> &str {
+        &self.subjects[slice.subject as usize].0
+    }
+
+    /// Slices of the training split.
+    pub fn training_slices(&self) -> u64 {
+        self.of_split(Split::Train)
+            .iter()
+            .map(|(_, slices)| u64::from(*slices))
+            .sum()
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn of_split(&self, wanted: Split) -> Vec<(u32, u32)> {
+        self.subjects
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, split, _))| *split == wanted)
+            .map(|(index, (_, _, slices))| (index as u32, *slices))
+            .collect()
+    }
+
+    fn empty(&self, split: &'static str, hint: &'static str) -> DatasetError {
+        DatasetError::EmptySplit {
+            split,
+            hint,
+            subjects: self.subjects.len(),
+            store: self.store.root().to_path_buf(),
+        }
+    }
+}
+
+fn scored_channels(names: &[String], modalities: &[String]) -> Result<Vec<u32>, SpecError> {
+    let all = 0..u32::try_from(modalities.len()).unwrap_or(u32::MAX);
+    if names.is_empty() {
+        return Ok(all.collect());
+    }
+    names
+        .iter()
+        .map(|name| {
+            all.clone()
+                .zip(modalities)
+                .find(|(_, modality)| *modality == name)
+                .map(|(channel, _)| channel)
+                .ok_or_else(|| {
+                    SpecError::new(format!(
+                        "data.scored names '{name}'; the store has {}",
+                        modalities.join(", ")
+                    ))
+                })
+        })
+        .collect()
+}

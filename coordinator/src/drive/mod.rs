@@ -1,0 +1,237 @@
+//! Runs a benchmark: submit, watch, retry, resume, cancel (DESIGN 9).
+//!
+//! Stages are derived, never remembered: at each start the journal says which records are there, the plan says which
+//! are wanted, and the difference is submitted. So `run` twice is `run` once, and a killed coordinator
+//! goes on where its journal ends.
+
+pub mod engine;
+pub mod journal;
+mod judge;
+pub mod ledger;
+mod progress;
+pub mod signals;
+mod stages;
+pub mod supervisor;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anofpdm_common::queue::LeaseConfig;
+use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
+use anofpdm_common::store::durable::DiskError;
+use anofpdm_common::store::journal::JournalError;
+use anofpdm_common::work::{PlanError, Stage};
+
+use crate::aggregate::{self, AggregateError};
+use crate::bench_file::{BenchError, BenchFile};
+use crate::cache::RecordCache;
+use crate::calibrate::CalibrateError;
+use crate::dataset::DatasetError;
+use crate::report;
+use crate::report::summary::Summary;
+use crate::run_folder::{RunFolder, RunFolderError};
+use engine::{Engine, EngineError, LocalWorkers};
+use journal::{RunJournal, read_ledger};
+use judge::{Current, RunJudge};
+use ledger::Entry;
+use signals::Interrupt;
+use stages::Stages;
+
+pub(crate) use stages::record_keys;
+
+/// How a run is driven; none of it changes a result.
+#[derive(Debug, Clone)]
+pub struct DriveOptions {
+    /// The run folder.
+    pub dir: PathBuf,
+    /// Stop after this stage; `None` goes on to the report.
+    pub until: Option<Stage>,
+    /// One worker a device.
+    pub devices: Vec<String>,
+    /// Folder of a record cache shared with other runs.
+    pub cache: Option<PathBuf>,
+    /// A lease not renewed for this long is lost.
+    pub lease: Duration,
+}
+
+impl DriveOptions {
+    /// The default time a lease lives without renewal.
+    pub fn default_lease() -> Duration {
+        LeaseConfig::default().ttl
+    }
+}
+
+/// Why a run stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The run folder.
+    #[error(transparent)]
+    Folder(#[from] RunFolderError),
+    /// The spec or its slices.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    /// The slices.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The artifact store.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    /// Queue and workers.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Calibration.
+    #[error(transparent)]
+    Calibrate(#[from] CalibrateError),
+    /// Adding up.
+    #[error(transparent)]
+    Aggregate(#[from] AggregateError),
+    /// A file of the report.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The cache folder.
+    #[error("cache {path}: {source}")]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The folder belongs to other slices.
+    #[error(
+        "{0} was begun on other slices than the store holds now; give the run another name or --dir"
+    )]
+    OtherData(PathBuf),
+    /// A checkpoint of the spec cannot be read.
+    #[error("[model.{network}] checkpoint: {source}")]
+    Checkpoint {
+        /// The network.
+        network: String,
+        /// What is wrong.
+        source: ArtifactError,
+    },
+    /// More than one device for a training run.
+    #[error(
+        "[model.{0}.train]: devices is {1}; this version trains on one device: set devices = 1, or give a checkpoint"
+    )]
+    Devices(String, u32),
+    /// Deliveries disagree again and again.
+    #[error(
+        "{0} record(s) stay in conflict after repeated runs: a device gives different bits for the same work"
+    )]
+    Conflicts(usize),
+}
+
+/// Runs `bench` until its report (or `options.until`) and returns the summary, if it got that far.
+///
+/// # Errors
+/// [`DriveError`]; whatever was finished is in the journal, and the same call goes on from there.
+pub fn drive(
+    bench: &BenchFile,
+    options: &DriveOptions,
+    interrupt: &Interrupt,
+) -> Result<Option<Summary>, DriveError> {
+    let started = Instant::now();
+    let dataset = bench.dataset()?;
+    // Everything that can be wrong with the spec is said before anything is computed.
+    let estimate = bench.estimate(&dataset, Some(&options.dir))?;
+    for warning in &estimate.warnings {
+        tracing::warn!("{warning}");
+    }
+    crate::calibrate::check_labels(&dataset)?;
+
+    let folder = RunFolder::create(&options.dir, &bench.spec)?;
+    let _lock = folder.lock()?;
+    let mut journal = RunJournal::open(&folder)?;
+    begin(&mut journal, bench, &folder, &dataset)?;
+    let cache = match &options.cache {
+        None => None,
+        Some(path) => Some(RecordCache::open(path).map_err(|source| DriveError::Cache {
+            path: path.clone(),
+            source,
+        })?),
+    };
+    let judge = RunJudge {
+        journal,
+        artifacts: ArtifactStore::open(&folder.records())?,
+        cache,
+        current: Current::Idle,
+        failure: None,
+    };
+    let workers = LocalWorkers {
+        devices: options.devices.clone(),
+        threads: bench.spec.compute.threads,
+        data: dataset.store().root().to_path_buf(),
+        artifacts: folder.records(),
+        checkpoints: folder.checkpoints(),
+        logs: folder.root().join("logs"),
+        lease: options.lease,
+    };
+    let mut stages = Stages {
+        bench,
+        dataset: &dataset,
+        folder: &folder,
+        engine: Engine::new(judge, workers, interrupt.clone()),
+    };
+    let worked = stages.run(options.until);
+    // Whatever happened, workers are ended in good order and the time they took is kept.
+    let stopped = Entry::Stopped {
+        wall_millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    let judge = match (worked, stages.engine.stop()) {
+        (Ok(()), Ok(mut judge)) => {
+            judge.journal.append(&stopped)?;
+            judge
+        }
+        (Ok(()), Err(error)) => return Err(error.into()),
+        (Err(error), Ok(mut judge)) => {
+            if let Err(second) = judge.journal.append(&stopped) {
+                tracing::debug!(%second, "the time of this start is lost");
+            }
+            return Err(error);
+        }
+        (Err(error), Err(_)) => return Err(error),
+    };
+    if options.until.is_some() {
+        return Ok(None);
+    }
+    let summary = aggregate::summarise(bench, &folder, judge.journal.ledger())?;
+    report::write(&folder, &summary)?;
+    Ok(Some(summary))
+}
+
+/// Binds a new journal to spec and slices, or checks that an old one belongs to them.
+fn begin(
+    journal: &mut RunJournal,
+    bench: &BenchFile,
+    folder: &RunFolder,
+    dataset: &crate::dataset::Dataset,
+) -> Result<(), DriveError> {
+    let spec = bench.digest()?;
+    match journal.ledger().created {
+        None => journal.append(&Entry::Created {
+            spec,
+            data: dataset.digest(),
+        })?,
+        Some((_, data)) if data != dataset.digest() => {
+            return Err(DriveError::OtherData(folder.root().to_path_buf()));
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+/// Records a run folder has finished, training included; 0 where its journal cannot be read.
+pub fn finished_records(folder: &RunFolder) -> u64 {
+    read_ledger(folder).map_or(0, |ledger| ledger.finished.values().sum())
+}
+
+/// The `checkpoints/` folder of one network.
+pub fn checkpoint_folder(folder: &RunFolder, network: &str) -> PathBuf {
+    Path::new(&folder.checkpoints()).join(network)
+}

@@ -1,0 +1,36 @@
+//! Signals: Ctrl-C and SIGTERM as a flag that the drive looks at; a file-size limit as an error of the write.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
+
+/// Turns true at the first signal; a second one ends the process at once.
+#[derive(Debug, Clone)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the system grants no handler.
+    pub fn listen() -> io::Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag false and sets it, the second finds it true.
+            let code = i32::from(crate::cli::failure::INTERRUPTED);
+            flag::register_conditional_shutdown(signal, code, Arc::clone(&asked))?;
+            flag::register(signal, Arc::clone(&asked))?;
+        }
+        // Unhandled, it would kill the process in the middle of a write instead of failing the write.
+        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+        Ok(Self(asked))
+    }
+
+    /// True once a signal came.
+    pub fn asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,251 @@
+//! Starts the local workers, one a device, and replaces those that crash.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A worker that lives shorter than this died at start-up.
+const EARLY_DEATH: Duration = Duration::from_secs(10);
+
+/// After this many early deaths in a row a device is given up.
+const MAX_EARLY_DEATHS: u32 = 5;
+
+/// First pause before a restart; doubled at each early death.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How much of a dead worker's log is shown.
+const LOG_TAIL_BYTES: u64 = 4_096;
+
+/// What every local worker is started with.
+#[derive(Debug, Clone)]
+pub struct WorkerCommand {
+    /// The `anofpdm-worker` program.
+    pub program: PathBuf,
+    /// The queue it takes work from.
+    pub queue: String,
+    /// Root of the slice store.
+    pub data: PathBuf,
+    /// Root of the artifact store.
+    pub artifacts: PathBuf,
+    /// Root of the training checkpoints.
+    pub checkpoints: PathBuf,
+    /// Folder for the workers' logs.
+    pub logs: PathBuf,
+    /// Intra-op threads.
+    pub threads: u32,
+}
+
+/// Why a device has no worker any more.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// The program could not be started at all.
+    #[error(
+        "cannot start {program}: {source}; build both programs with `make build`, or set ANOFPDM_WORKER"
+    )]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It keeps dying.
+    #[error(
+        "the worker on {device} died {MAX_EARLY_DEATHS} times within seconds of its start; the end of {log}:\n{tail}"
+    )]
+    KeepsDying {
+        /// Its device.
+        device: String,
+        /// Its log file.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+    },
+    /// The log could not be opened.
+    #[error("{path}: {source}")]
+    Log {
+        /// The log file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// The worker program: `ANOFPDM_WORKER`, else `anofpdm-worker` beside this program.
+pub fn worker_program() -> PathBuf {
+    if let Some(path) = std::env::var_os("ANOFPDM_WORKER") {
+        return PathBuf::from(path);
+    }
+    std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(|dir| dir.join("anofpdm-worker")))
+        .unwrap_or_else(|| PathBuf::from("anofpdm-worker"))
+}
+
+/// The local workers of a run, one a device.
+#[derive(Debug)]
+pub struct Supervisor {
+    command: WorkerCommand,
+    slots: Vec<Slot>,
+}
+
+/// One device and the worker on it.
+#[derive(Debug)]
+struct Slot {
+    device: String,
+    log: PathBuf,
+    child: Option<Child>,
+    started: Instant,
+    early_deaths: u32,
+    /// Not started again before this.
+    pause_until: Instant,
+}
+
+impl Supervisor {
+    /// Starts a worker on each of `devices`.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub fn start(command: WorkerCommand, devices: &[String]) -> Result<Self, SupervisorError> {
+        let now = Instant::now();
+        let slots = devices
+            .iter()
+            .enumerate()
+            .map(|(slot, device)| Slot {
+                device: device.clone(),
+                log: command.logs.join(format!("worker-{slot}.log")),
+                child: None,
+                started: now,
+                early_deaths: 0,
+                pause_until: now,
+            })
+            .collect();
+        let mut supervisor = Self { command, slots };
+        supervisor.look_after()?;
+        Ok(supervisor)
+    }
+
+    /// Replaces workers that died; called again and again while there is work.
+    ///
+    /// # Errors
+    /// [`SupervisorError::KeepsDying`], or when one cannot be started.
+    pub fn look_after(&mut self) -> Result<(), SupervisorError> {
+        for slot in &mut self.slots {
+            if let Some(child) = &mut slot.child {
+                match child.try_wait() {
+                    Ok(None) => continue,
+                    ended => slot.bury(&ended)?,
+                }
+            }
+            if Instant::now() >= slot.pause_until {
+                slot.child = Some(start(&self.command, &slot.device, &slot.log)?);
+                slot.started = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// True while a worker lives.
+    pub fn any_alive(&mut self) -> bool {
+        self.slots.iter_mut().any(|slot| {
+            slot.child
+                .as_mut()
+                .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        })
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        for child in self.slots.iter_mut().filter_map(|slot| slot.child.as_mut()) {
+            if matches!(child.try_wait(), Ok(None))
+                && let Err(error) = child.kill().and_then(|()| child.wait())
+            {
+                tracing::warn!(%error, "cannot end a worker");
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Notes a death and when to start the next worker.
+    fn bury(&mut self, ended: &io::Result<Option<ExitStatus>>) -> Result<(), SupervisorError> {
+        self.child = None;
+        self.early_deaths = if self.started.elapsed() < EARLY_DEATH && !was_killed(ended) {
+            self.early_deaths + 1
+        } else {
+            0
+        };
+        if self.early_deaths >= MAX_EARLY_DEATHS {
+            return Err(SupervisorError::KeepsDying {
+                device: self.device.clone(),
+                log: self.log.clone(),
+                tail: tail(&self.log),
+            });
+        }
+        let status = match ended {
+            Ok(Some(status)) => status.to_string(),
+            Ok(None) => String::from("alive"),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(device = self.device, status, log = %self.log.display(), "worker died, starting another");
+        self.pause_until = Instant::now() + FIRST_PAUSE * 2_u32.pow(self.early_deaths);
+        Ok(())
+    }
+}
+
+/// True for SIGKILL: somebody else ended the worker, so nothing is wrong with its start.
+/// (Should its shard be the cause, the shard's crash counter ends it.)
+fn was_killed(ended: &io::Result<Option<ExitStatus>>) -> bool {
+    const SIGKILL: i32 = 9;
+    matches!(ended, Ok(Some(status)) if status.signal() == Some(SIGKILL))
+}
+
+fn start(command: &WorkerCommand, device: &str, log: &Path) -> Result<Child, SupervisorError> {
+    let log_error = |source| SupervisorError::Log {
+        path: log.to_path_buf(),
+        source,
+    };
+    fs::create_dir_all(&command.logs).map_err(log_error)?;
+    let output = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .map_err(log_error)?;
+    Command::new(&command.program)
+        .arg("run")
+        .args(["--queue", &command.queue])
+        .args(["--device", device])
+        .arg("--data")
+        .arg(&command.data)
+        .arg("--artifacts")
+        .arg(&command.artifacts)
+        .arg("--checkpoints")
+        .arg(&command.checkpoints)
+        .args(["--threads", &command.threads.to_string()])
+        // The worker ends when this pipe closes, so that none outlives a killed coordinator.
+        .arg("--exit-with-parent")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(output))
+        .spawn()
+        .map_err(|source| SupervisorError::Start {
+            program: command.program.clone(),
+            source,
+        })
+}
+
+/// The last lines of a log, as far as they can be read.
+fn tail(log: &Path) -> String {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+    };
+    read().unwrap_or_else(|error| format!("({error})"))
+}

@@ -1,0 +1,44 @@
+//! The plans of calibration and scoring.
+
+use anofpdm_common::spec::RunSpec;
+use anofpdm_common::work::{DataPlan, ForwardPlan, NetworkPlan, NumericProfile, SliceRef, Stage};
+
+use super::cells::Columns;
+use super::selection::batches;
+
+/// Everything but slices and columns that a forward plan is made of.
+#[derive(Debug, Clone)]
+pub struct Setting<'a> {
+    /// The spec.
+    pub spec: &'a RunSpec,
+    /// The slices' origin.
+    pub data: &'a DataPlan,
+    /// Networks with weights.
+    pub networks: &'a [NetworkPlan],
+    /// The run's numeric profile.
+    pub profile: &'a NumericProfile,
+}
+
+/// The plan of a stage: `columns` on `slices`.
+pub fn forward_plan(
+    setting: &Setting<'_>,
+    stage: Stage,
+    columns: &Columns,
+    slices: &[SliceRef],
+) -> ForwardPlan {
+    let spec = setting.spec;
+    ForwardPlan {
+        stage,
+        semantics: spec.score.semantics,
+        steps: spec.score.steps,
+        respacing: spec.score.respacing,
+        component_area: spec.score.component_area,
+        profile: setting.profile.clone(),
+        data: setting.data.clone(),
+        networks: setting.networks.to_vec(),
+        trajectories: columns.trajectories.clone(),
+        cells: columns.cells.clone(),
+        batch_slices: spec.compute.batch_slices,
+        batches: batches(slices, spec.compute.batch_slices),
+    }
+}

@@ -1,0 +1,7 @@
+//! From spec to work: stages, batches, cells, shards, and what they will cost.
+
+pub mod cells;
+pub mod estimate;
+pub mod forward;
+pub mod selection;
+pub mod shards;

@@ -1,0 +1,123 @@
+//! `report/table.md`: the table for people, in the layout of the paper's Table 1 (percent, mean ± deviation).
+
+use anofpdm_common::metrics::setup::Setup;
+
+use super::summary::{Row, Summary, Value};
+
+/// The whole document.
+pub fn document(summary: &Summary) -> String {
+    let mut lines = vec![
+        format!("# {}", summary.run),
+        String::new(),
+        table(summary),
+        String::new(),
+        "Percent. `±` is the standard deviation over noise seeds; brackets hold a 95 % bootstrap interval over \
+         patients. AUPRC is average precision of all pooled foreground pixels; AUPRC/100 the mean over batches of 100 slices. \
+         Rows marked † chose a threshold with pixel labels."
+            .to_owned(),
+        String::new(),
+        format!(
+            "{} of {} slice records, {} duplicates, {} conflicts. Fingerprint `{}`.",
+            summary.coverage.scored,
+            summary.coverage.planned,
+            summary.coverage.duplicates,
+            summary.coverage.conflicts,
+            summary.fingerprint
+        ),
+        format!(
+            "Semantics {}, {} on {}; {} network evaluations, {:.0} device seconds, {:.2} slices/s.",
+            summary.semantics,
+            summary.precision,
+            summary.device,
+            summary.cost.network_evaluations,
+            summary.cost.device_seconds,
+            summary.cost.slices_per_second
+        ),
+        String::new(),
+        "## Calibration (image-level labels of the validation slices)".to_owned(),
+        String::new(),
+        "| encoding | w | Cos_w | accuracy | M_max | chosen |".to_owned(),
+        "|---|---|---|---|---|---|".to_owned(),
+    ];
+    for row in &summary.calibration {
+        let maxima: Vec<String> = row
+            .max_divergence
+            .iter()
+            .map(|max| format!("{max:.4}"))
+            .collect();
+        lines.push(format!(
+            "| {} | {} | {:.5} | {:.1} | {} | {} |",
+            row.encoding,
+            row.guidance,
+            row.cos_threshold,
+            100.0 * row.accuracy,
+            maxima.join(", "),
+            if row.selected { "yes" } else { "" }
+        ));
+    }
+    if !summary.warnings.is_empty() {
+        lines.push(String::new());
+        lines.push("## Warnings".to_owned());
+        lines.push(String::new());
+        lines.extend(
+            summary
+                .warnings
+                .iter()
+                .map(|warning| format!("- {warning}")),
+        );
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The table alone, also what `run` and `demo` print.
+pub fn table(summary: &Summary) -> String {
+    let mut lines = vec![
+        "| method | w | mixed DICE | IoU | AUPRC | AUPRC/100 | unhealthy DICE | IoU | AUPRC | AUPRC/100 |"
+            .to_owned(),
+        "|---|---|---|---|---|---|---|---|---|---|".to_owned(),
+    ];
+    let of_setup = |setup| {
+        summary
+            .rows
+            .iter()
+            .filter(move |row: &&Row| row.setup == setup)
+    };
+    for mixed in of_setup(Setup::Mixed) {
+        let unhealthy = of_setup(Setup::Unhealthy)
+            .find(|row| row.method == mixed.method && row.guidance == mixed.guidance);
+        let values = |row: Option<&Row>| {
+            row.map_or_else(
+                || vec![String::from("-"); 4],
+                |row| {
+                    [&row.dice, &row.iou, &row.auprc, &row.auprc_batch]
+                        .map(cell)
+                        .to_vec()
+                },
+            )
+        };
+        lines.push(format!(
+            "| {}{} | {} | {} | {} |",
+            mixed.method,
+            if mixed.pixel_labels { " †" } else { "" },
+            mixed.guidance.map(|w| w.to_string()).unwrap_or_default(),
+            values(Some(mixed)).join(" | "),
+            values(unhealthy).join(" | ")
+        ));
+    }
+    lines.join("\n")
+}
+
+fn cell(value: &Value) -> String {
+    let Some(mean) = value.mean else {
+        return "-".to_owned();
+    };
+    let mut text = format!("{:.1}", 100.0 * mean);
+    if let Some(std) = value.std {
+        text.push_str(&format!(" ± {:.1}", 100.0 * std));
+    }
+    if let Some([low, high]) = value.ci95 {
+        text.push_str(&format!(" [{:.1}, {:.1}]", 100.0 * low, 100.0 * high));
+    }
+    text
+}

@@ -1,0 +1,28 @@
+//! Writes the report of a run: `summary.json`, a Markdown table, a CSV table.
+
+pub mod csv;
+pub mod markdown;
+pub mod summary;
+
+use anofpdm_common::store::durable::{self, DiskError};
+
+use crate::run_folder::RunFolder;
+use summary::Summary;
+
+/// Writes all files of the report.
+///
+/// # Errors
+/// Names the file that cannot be written.
+pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
+    let mut json = serde_json::to_string_pretty(summary)
+        .map_err(|error| DiskError::new("write", &folder.report(), error.into()))?;
+    json.push('\n');
+    for (name, text) in [
+        ("summary.json", json),
+        ("table.md", markdown::document(summary)),
+        ("table.csv", csv::table(summary)),
+    ] {
+        durable::write(&folder.report().join(name), text.as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! `report/summary.json`: what other programs read (DESIGN 4).
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::metrics::setup::Setup;
+use serde::{Deserialize, Serialize};
+
+/// A whole result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Name of the run.
+    pub run: String,
+    /// One digest over sorted record keys and record digests.
+    pub fingerprint: Digest,
+    /// Digest of the normalised spec.
+    pub spec_digest: Digest,
+    /// `paper`, `paper-clipped` or `reference`.
+    pub semantics: String,
+    /// Number format the networks ran in.
+    pub precision: String,
+    /// Device class of the numeric profile.
+    pub device: String,
+    /// Proof that every slice was scored once.
+    pub coverage: Coverage,
+    /// The table.
+    pub rows: Vec<Row>,
+    /// What it took.
+    pub cost: Cost,
+    /// What the image-level labels decided, for each encoding and strength.
+    pub calibration: Vec<CalibrationRow>,
+    /// What a reader should know before quoting a number.
+    pub warnings: Vec<String>,
+}
+
+/// Slices x cells x seeds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Slice records the spec asks for.
+    pub planned: u64,
+    /// Slice records that count.
+    pub scored: u64,
+    /// Slice records delivered again with equal bits.
+    pub duplicates: u64,
+    /// Slice records delivered with different bits.
+    pub conflicts: u64,
+}
+
+/// One method at one strength in one set-up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Name of the method, or of a trivial row.
+    pub method: String,
+    /// Guidance strength; null for trivial rows.
+    pub guidance: Option<f64>,
+    /// Mixed or unhealthy.
+    pub setup: Setup,
+    /// Noise seeds; empty for trivial rows.
+    pub seeds: Vec<u64>,
+    /// Mean DICE over slices.
+    pub dice: Value,
+    /// Mean IoU over slices.
+    pub iou: Value,
+    /// Average precision of all pooled foreground pixels.
+    pub auprc: Value,
+    /// Mean average precision of batches of 100 slices, as the reference does.
+    pub auprc_batch: Value,
+    /// True where a threshold was chosen with pixel labels.
+    pub pixel_labels: bool,
+    /// Modality maps without a defined mean (t_e = 0 under `reference`), summed over seeds.
+    pub undefined_maps: u64,
+}
+
+/// A number with its spread.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Value {
+    /// Mean over seeds.
+    pub mean: Option<f64>,
+    /// Sample standard deviation over seeds; null with fewer than two.
+    pub std: Option<f64>,
+    /// One value a seed.
+    pub per_seed: Vec<Option<f64>>,
+    /// 95 % interval of a bootstrap over patients; null where it is not defined.
+    pub ci95: Option<[f64; 2]>,
+}
+
+/// What the run took, over all its starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Evaluations of one slice by one network, training counted in forward passes.
+    pub network_evaluations: u64,
+    /// The same by stage.
+    pub by_stage: StageEvaluations,
+    /// Evaluations spent on padding the last batches.
+    pub padding: u64,
+    /// Time devices worked, seconds.
+    pub device_seconds: f64,
+    /// Time coordinators were at work, seconds.
+    pub wall_seconds: f64,
+    /// Test slices x seeds over the device time of scoring.
+    pub slices_per_second: f64,
+}
+
+/// Evaluations by stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageEvaluations {
+    /// Training, forward passes.
+    pub train: u64,
+    /// Calibration.
+    pub calibrate: u64,
+    /// Scoring.
+    pub score: u64,
+}
+
+/// One strength, calibrated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationRow {
+    /// `ddim` or `ddpm`.
+    pub encoding: String,
+    /// Guidance strength.
+    pub guidance: f64,
+    /// Cos_w: slices at or below it are called unhealthy.
+    pub cos_threshold: f64,
+    /// Accuracy of that decision on the validation slices.
+    pub accuracy: f64,
+    /// M_max, for each scored modality.
+    pub max_divergence: Vec<f32>,
+    /// Chosen by Algorithm 2.
+    pub selected: bool,
+}

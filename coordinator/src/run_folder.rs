@@ -1,0 +1,231 @@
+//! The folder of a run (DESIGN 4): its paths, its lock, and the spec it belongs to.
+//!
+//! ```text
+//! runs/NAME/
+//!   spec.toml      normalised spec
+//!   lock           held by the coordinator at work
+//!   journal        the truth about the run
+//!   checkpoints/   training, one folder a network
+//!   calibration/   thresholds, one file a guidance strength and encoding
+//!   records/       the artifact store: plans, weights, manifests, records, by digest
+//!   report/        tables
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anofpdm_common::spec::{RunSpec, SpecError};
+use anofpdm_common::store::durable::{self, DiskError};
+
+/// What can go wrong with a run folder.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFolderError {
+    /// A file operation failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Another coordinator works on it.
+    #[error("{0} is locked: another coordinator is at work on this run; wait for it or stop it")]
+    Locked(PathBuf),
+    /// The folder belongs to another spec.
+    #[error(
+        "{path} belongs to another spec (first difference: {difference}); give the new one another name or --dir, or remove the folder"
+    )]
+    OtherSpec {
+        /// The run folder.
+        path: PathBuf,
+        /// The first line that differs.
+        difference: String,
+    },
+    /// There is no run here.
+    #[error(
+        "{0} holds no run: no spec.toml; name a folder that `anofpdm run` made, or a run under runs/"
+    )]
+    NoRun(PathBuf),
+    /// The stored spec is broken.
+    #[error("{path}: {source}")]
+    Spec {
+        /// The stored spec.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SpecError,
+    },
+}
+
+/// An existing run folder. Holds no lock.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+/// Keeps other coordinators out for as long as it lives.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+}
+
+impl RunFolder {
+    /// Creates the folder for `spec`, or opens the one that belongs to the same spec.
+    ///
+    /// # Errors
+    /// [`RunFolderError::OtherSpec`] when it belongs to another; I/O errors.
+    pub fn create(root: &Path, spec: &RunSpec) -> Result<Self, RunFolderError> {
+        let folder = Self {
+            root: root.to_path_buf(),
+        };
+        for dir in [
+            folder.root.clone(),
+            folder.checkpoints(),
+            folder.calibration(),
+            folder.records(),
+            folder.report(),
+        ] {
+            fs::create_dir_all(&dir).map_err(|source| RunFolderError::Io { path: dir, source })?;
+        }
+        let path = folder.spec_path();
+        let text = spec.to_toml().map_err(|source| RunFolderError::Spec {
+            path: path.clone(),
+            source,
+        })?;
+        match fs::read_to_string(&path) {
+            Ok(stored) if stored == text => {}
+            Ok(stored) => {
+                return Err(RunFolderError::OtherSpec {
+                    path: folder.root,
+                    difference: first_difference(&stored, &text),
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                durable::write(&path, text.as_bytes())?;
+            }
+            Err(source) => return Err(RunFolderError::Io { path, source }),
+        }
+        Ok(folder)
+    }
+
+    /// Opens an existing run: a folder, or a name under `runs/`.
+    ///
+    /// # Errors
+    /// [`RunFolderError::NoRun`].
+    pub fn open(name: &Path) -> Result<Self, RunFolderError> {
+        let candidates = [name.to_path_buf(), Path::new("runs").join(name)];
+        candidates
+            .into_iter()
+            .map(|root| Self { root })
+            .find(|folder| folder.spec_path().is_file())
+            .ok_or_else(|| RunFolderError::NoRun(name.to_path_buf()))
+    }
+
+    /// The spec of the run.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn spec(&self) -> Result<RunSpec, RunFolderError> {
+        let path = self.spec_path();
+        let text = fs::read_to_string(&path).map_err(|source| RunFolderError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        RunSpec::parse(&text).map_err(|source| RunFolderError::Spec { path, source })
+    }
+
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// [`RunFolderError::Locked`] when another coordinator holds it.
+    pub fn lock(&self) -> Result<RunLock, RunFolderError> {
+        let path = self.root.join("lock");
+        let io_error = |source| RunFolderError::Io {
+            path: path.clone(),
+            source,
+        };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(io_error)?;
+        match file.try_lock() {
+            Ok(()) => Ok(RunLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(RunFolderError::Locked(self.root.clone())),
+            Err(TryLockError::Error(source)) => Err(io_error(source)),
+        }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// The journal file.
+    pub fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+    /// Training checkpoints, one folder a network.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+    /// Calibration results.
+    pub fn calibration(&self) -> PathBuf {
+        self.root.join("calibration")
+    }
+    /// The artifact store.
+    pub fn records(&self) -> PathBuf {
+        self.root.join("records")
+    }
+    /// Tables.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report")
+    }
+    fn spec_path(&self) -> PathBuf {
+        self.root.join("spec.toml")
+    }
+}
+
+fn first_difference(stored: &str, new: &str) -> String {
+    stored
+        .lines()
+        .zip(new.lines())
+        .find(|(a, b)| a != b)
+        .map_or_else(
+            || "one is longer than the other".to_owned(),
+            |(a, b)| format!("'{a}' there, '{b}' here"),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: &str = "name = \"x\"\n[data]\nstore = \"s\"\n[model.guided]\npreset = \"paper\"\n\
+        [model.guided.train]\n[score]\nmethods = [\"anofpdm-ddim\"]\nguidance = [2]\n";
+
+    #[test]
+    fn a_folder_is_locked_once_and_belongs_to_one_spec() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = RunSpec::parse(SPEC).unwrap();
+        let folder = RunFolder::create(dir.path(), &spec).unwrap();
+        let lock = folder.lock().unwrap();
+        assert!(matches!(folder.lock(), Err(RunFolderError::Locked(_))));
+        drop(lock);
+        folder.lock().unwrap();
+
+        assert_eq!(
+            RunFolder::create(dir.path(), &spec)
+                .unwrap()
+                .spec()
+                .unwrap(),
+            spec
+        );
+        let other = RunSpec::parse(&SPEC.replace("[2]", "[3]")).unwrap();
+        let error = RunFolder::create(dir.path(), &other).unwrap_err();
+        assert!(error.to_string().contains("3.0"), "{error}");
+    }
+}

@@ -1,0 +1,129 @@
+//! One command from slices to a table; the table is whole, counted and the same however it was computed.
+
+use anofpdm_tests::programs::{Bench, SPEC};
+use serde_json::Value;
+
+#[test]
+fn a_run_makes_a_whole_table_and_counts_what_it_computes() {
+    let bench = Bench::new();
+    let plan: Value =
+        serde_json::from_str(&bench.succeeds("anofpdm", &["plan", "tiny.toml", "--json"])).unwrap();
+    let printed = bench.succeeds(
+        "anofpdm",
+        &["run", "tiny.toml", "--dir", "one", "--workers", "1"],
+    );
+    assert!(printed.contains("anofpdm-ddim-ste"), "{printed}");
+
+    let summary = bench.summary("one");
+    // 2 methods of one encoding and 1 of the other, 2 strengths, 2 seeds, 18 slices.
+    assert_eq!(summary["coverage"]["planned"], 3 * 2 * 2 * 18);
+    assert_eq!(
+        summary["coverage"]["scored"],
+        summary["coverage"]["planned"]
+    );
+    assert_eq!(summary["coverage"]["conflicts"], 0);
+    assert_eq!(
+        summary["cost"]["network_evaluations"], plan["network_evaluations"]["total"],
+        "the run computes what the plan says"
+    );
+    assert_eq!(
+        summary["cost"]["padding"],
+        plan["network_evaluations"]["padding"]
+    );
+    // Two evaluations a slice-step, whatever the number of strengths and methods.
+    assert_eq!(
+        summary["cost"]["by_stage"]["score"],
+        2 * 8 * 18 * 2 * 2,
+        "2 a step x 8 steps x 18 slices x 2 encodings x 2 seeds"
+    );
+
+    let rows = summary["rows"].as_array().unwrap();
+    assert_eq!(
+        rows.len(),
+        2 * (3 * 2 + 3),
+        "two set-ups, methods x strengths and three trivial rows"
+    );
+    for row in rows {
+        let trivial = row["guidance"].is_null();
+        let dice = row["dice"]["mean"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&dice), "{row}");
+        assert_eq!(
+            row["dice"]["per_seed"].as_array().unwrap().len(),
+            if trivial { 1 } else { 2 }
+        );
+        assert!(row["auprc"]["mean"].is_number(), "{row}");
+    }
+
+    // Again: nothing is computed, the answer stays; and without workers from the records alone.
+    let again = bench.succeeds(
+        "anofpdm",
+        &["run", "tiny.toml", "--dir", "one", "--workers", "1"],
+    );
+    assert_eq!(again.lines().next(), printed.lines().next());
+    assert_eq!(
+        bench.summary("one")["cost"]["network_evaluations"],
+        summary["cost"]["network_evaluations"]
+    );
+    let rows = summary["rows"].clone();
+    bench.succeeds("anofpdm", &["report", "one"]);
+    assert_eq!(bench.summary("one")["rows"], rows);
+}
+
+#[test]
+fn one_worker_and_four_give_the_same_fingerprint() {
+    let bench = Bench::new();
+    for (run, workers) in [("one", "1"), ("four", "4")] {
+        bench.succeeds(
+            "anofpdm",
+            &["run", "tiny.toml", "--dir", run, "--workers", workers],
+        );
+    }
+    let (one, four) = (bench.summary("one"), bench.summary("four"));
+    assert_eq!(one["fingerprint"], four["fingerprint"]);
+    assert_eq!(one["rows"], four["rows"]);
+    assert_eq!(
+        one["cost"]["network_evaluations"],
+        four["cost"]["network_evaluations"]
+    );
+
+    // A cell's bits do not depend on which other cells ran, nor on how batches are cut into shards: with the trained
+    // weights given, a run of one method and one strength repeats its rows.
+    let weights = std::fs::read_dir(bench.path().join("one/checkpoints/guided"))
+        .unwrap()
+        .filter_map(|entry| Some(entry.ok()?.path().join("ema.safetensors")))
+        .filter(|path| path.is_file())
+        .max()
+        .unwrap();
+    let narrow = SPEC
+        .replace("name = \"tiny\"", "name = \"narrow\"")
+        .replace(
+            "[model.guided]\n",
+            &format!("[model.guided]\ncheckpoint = \"{}\"\n", weights.display()),
+        )
+        .replace(
+            "\"anofpdm-ddim\", \"anofpdm-ddim-ste\", \"anofpdm-ddpm\"",
+            "\"anofpdm-ddim\"",
+        )
+        .replace("guidance = [1, 3]", "guidance = [3]")
+        .replace("shard_slices = 4", "shard_slices = 12");
+    bench.write("narrow.toml", &narrow);
+    bench.succeeds(
+        "anofpdm",
+        &["run", "narrow.toml", "--dir", "narrow", "--workers", "2"],
+    );
+    let narrow = bench.summary("narrow");
+    let row = |summary: &Value, setup: &str| {
+        summary["rows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| {
+                row["method"] == "anofpdm-ddim" && row["guidance"] == 3.0 && row["setup"] == setup
+            })
+            .unwrap()
+            .clone()
+    };
+    for setup in ["mixed", "unhealthy"] {
+        assert_eq!(row(&one, setup), row(&narrow, setup));
+    }
+}

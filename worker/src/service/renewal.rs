@@ -1,0 +1,112 @@
+//! Keeps a lease alive from its own thread, and only while the device thread makes progress.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anofpdm_common::queue::{self, LeaseId, WorkQueue};
+
+/// What the device thread tells the renewal thread, and back.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    ticks: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Progress {
+    /// One network evaluation, or a piece of work about as long.
+    pub(super) fn tick(&self) {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// True once the lease is lost or cancelled: the job should stop.
+    pub(super) fn stop_asked(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+}
+
+/// The renewal thread of one lease.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    progress: Arc<Progress>,
+    done: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Renewal {
+    pub(super) fn start(queue: &Arc<dyn WorkQueue>, lease: LeaseId, ttl: Duration) -> Self {
+        let progress = Arc::new(Progress::default());
+        let done = Arc::new((Mutex::new(false), Condvar::new()));
+        let every = (ttl / 3).min(REPORT_EVERY);
+        let thread = {
+            let (queue, progress, done) =
+                (Arc::clone(queue), Arc::clone(&progress), Arc::clone(&done));
+            std::thread::spawn(move || renew(queue.as_ref(), &lease, every, &progress, &done))
+        };
+        Self {
+            progress,
+            done,
+            thread: Some(thread),
+        }
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Ends the thread: the job is over.
+    pub(super) fn stop(mut self) {
+        let (flag, signal) = self.done.as_ref();
+        *flag.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        signal.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the renewal thread panicked. This is a bug.");
+        }
+    }
+}
+
+/// Progress is shown to people, so it is reported more often than the lease needs.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
+
+fn renew(
+    queue: &dyn WorkQueue,
+    lease: &LeaseId,
+    every: Duration,
+    progress: &Progress,
+    done: &(Mutex<bool>, Condvar),
+) {
+    let (flag, signal) = done;
+    let mut last_ticks = None;
+    loop {
+        let guard = flag.lock().unwrap_or_else(PoisonError::into_inner);
+        let (guard, _) = signal
+            .wait_timeout_while(guard, every, |done| !*done)
+            .unwrap_or_else(PoisonError::into_inner);
+        if *guard {
+            return;
+        }
+        drop(guard);
+        let ticks = progress.ticks();
+        if last_ticks == Some(ticks) {
+            continue;
+        }
+        last_ticks = Some(ticks);
+        match queue.renew(lease, ticks) {
+            Ok(queue::Renewal::Held { cancel }) => {
+                if cancel {
+                    progress.stop.store(true, Ordering::Relaxed);
+                }
+            }
+            // The result would still be welcome (same key, same bits), but somebody else has the work now.
+            Ok(queue::Renewal::Lost) => progress.stop.store(true, Ordering::Relaxed),
+            Err(error) => tracing::warn!(%error, "cannot renew the lease"),
+        }
+    }
+}
