@@ -8,10 +8,12 @@
 //! | [`diffusion`] | schedules, forward steps, noise |
 //! | [`train`] | the training loop and its checkpoints |
 //! | [`methods`] | the methods of the benchmark |
+//! | [`trace`] | `anofpdm-worker trace`: one batch, everything visible |
 
 pub mod diffusion;
 pub mod methods;
 pub mod nn;
 pub mod tensors;
 pub mod torch;
+pub mod trace;
 pub mod train;
