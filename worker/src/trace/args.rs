@@ -60,7 +60,7 @@ pub struct TraceArgs {
     #[arg(long, default_value = "ddim", value_parser = encoding)]
     pub encoding: Encoding,
     /// Guidance strengths w
-    #[arg(long, default_value = "2", value_delimiter = ',', value_parser = non_negative)]
+    #[arg(long, default_value = "2", value_delimiter = ',', value_parser = non_negative, allow_hyphen_values = true)]
     pub guidance: Vec<f64>,
     /// Forward steps, counted in kept indices of the schedule
     #[arg(long, value_name = "K")]

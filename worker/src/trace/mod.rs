@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use tch::{Device, Kind, Tensor};
 
 use crate::diffusion::{NoiseSource, Schedule};
-use crate::methods::anofpdm::ForwardPass;
+use crate::methods::anofpdm::{ForwardError, ForwardPass};
 use crate::nn::{config, weights};
 use crate::tensors::{self, NamedTensors};
 use crate::torch;
@@ -72,9 +72,14 @@ pub fn run(args: &TraceArgs) -> Result<()> {
         lesion: None,
     };
     let noise = inputs.noise(args.seed);
-    let result = pass.run(&mut net, &inputs.x0, &noise, &mut |_| {
-        ControlFlow::Continue(())
-    })?;
+    let result = pass
+        .run(&mut net, &inputs.x0, &noise, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .map_err(|error| match error {
+            ForwardError::Invalid(message) => UsageError::new(message).into(),
+            other => anyhow::Error::from(other),
+        })?;
     tracing::info!(evaluations = result.evaluations, "forward process done");
 
     let setup = Setup {
