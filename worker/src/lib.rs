@@ -9,6 +9,7 @@
 //! | [`service`] | jobs from the queue, run and reported |
 //! | [`train`] | the training loop and its checkpoints |
 //! | [`methods`] | the methods of the benchmark |
+//! | [`trace`] | `anofpdm-worker trace`: one batch, everything visible |
 
 pub mod diffusion;
 pub mod methods;
@@ -16,4 +17,5 @@ pub mod nn;
 pub mod service;
 pub mod tensors;
 pub mod torch;
+pub mod trace;
 pub mod train;

@@ -1,1 +1,54 @@
-fn main() {}
+//! `anofpdm-worker`: the program that runs on a device.
+//!
+//! Exit codes: 0 success, 1 failure, 2 bad usage.
+
+use std::process::ExitCode;
+
+use anofpdm_worker::trace::{self, args::TraceArgs, args::UsageError};
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "anofpdm-worker",
+    version,
+    about = "Runs anofpdm's networks on one device"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Trace(Box<TraceArgs>),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = anofpdm_common::telemetry::init()
+        .map_err(anyhow::Error::from)
+        .and_then(|()| match cli.command {
+            Command::Trace(args) => trace::run(&args),
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+        }
+    }
+}
+
+/// An error and its causes in one line; a cause that the line already tells is not repeated.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |line, cause| {
+        let cause = cause.to_string();
+        if line.is_empty() {
+            cause
+        } else if line.contains(&cause) {
+            line
+        } else {
+            format!("{line}: {cause}")
+        }
+    })
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use anofpdm_common::store::durable::{self, DiskError};
 use tch::Tensor;
 
 /// Tensors by name, in name order.
@@ -28,6 +29,9 @@ pub enum TensorFileError {
         /// The cause.
         source: tch::TchError,
     },
+    /// A written file cannot be put in its place.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// Larger than anything expected here.
     #[error("{path}: {bytes} bytes, expected at most {limit}: is this the right file?")]
     TooLarge {
@@ -86,13 +90,7 @@ fn write_and_sync(
     File::open(temporary)
         .and_then(|file| file.sync_all())
         .map_err(io(path))?;
-    std::fs::rename(temporary, path).map_err(io(path))?;
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))
-        .and_then(|folder| folder.sync_all())
-        .map_err(io(path))
+    Ok(durable::rename(temporary, path)?)
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TensorFileError {

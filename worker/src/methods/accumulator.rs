@@ -47,6 +47,8 @@ pub struct GuidanceResult {
     pub mse_h: Tensor,
     /// First argmax of M over the index (Eq. 21), i64 `[N, m]`.
     pub t_e: Tensor,
+    /// M at t_e, f32 `[N, m]`.
+    pub peak: Tensor,
     /// Where the maps are NaN by definition (t_e = 0, end step excluded), bool `[N, m]`.
     pub undefined: Tensor,
     /// The maps wanted.
@@ -164,6 +166,7 @@ impl Accumulator {
             divergence,
             mse_h,
             t_e: self.t_e,
+            peak: self.best,
             undefined,
             maps,
             ratio_maps: self.ratios.finish(),

@@ -9,9 +9,11 @@
 //! | [`attention`] | self-attention with class tokens |
 //! | [`sampling`] | halving and doubling of feature maps |
 //! | [`unet`] | the whole network |
+//! | [`config`] | configuration files |
 //! | [`weights`] | checkpoint files |
 
 pub mod attention;
+pub mod config;
 pub mod embedding;
 pub mod init;
 pub mod norm;
