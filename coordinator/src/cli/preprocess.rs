@@ -57,7 +57,11 @@ pub struct PreprocessArgs {
 /// # Errors
 /// When there is no store to show for it.
 pub fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
-    let modalities = args.modalities.as_deref().map(parse_modalities).transpose()?;
+    let modalities = args
+        .modalities
+        .as_deref()
+        .map(parse_modalities)
+        .transpose()?;
     let request = Request {
         input: args.input.clone(),
         store: args.store.clone(),
@@ -78,7 +82,11 @@ pub fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
         print_text(&report, manifest);
     }
     let complete = manifest.skipped.is_empty() || args.allow_skipped;
-    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn parse_modalities(names: &[String]) -> anyhow::Result<Vec<String>> {
@@ -112,18 +120,36 @@ fn as_json(report: &Report) -> serde_json::Value {
 }
 
 fn print_text(report: &Report, manifest: &Manifest) {
-    println!("{}: {} at {} x {}", report.store.root().display(), manifest.modalities.join(","), manifest.size, manifest.size);
+    println!(
+        "{}: {} at {} x {}",
+        report.store.root().display(),
+        manifest.modalities.join(","),
+        manifest.size,
+        manifest.size
+    );
     for split in Split::ALL {
-        let subjects: Vec<_> = manifest.subjects.iter().filter(|subject| subject.split == split).collect();
+        let subjects: Vec<_> = manifest
+            .subjects
+            .iter()
+            .filter(|subject| subject.split == split)
+            .collect();
         println!(
             "  {:<10} {:>5} subjects {:>7} slices {:>7} with lesion",
             split.to_string(),
             subjects.len(),
             subjects.iter().map(|subject| subject.slices).sum::<usize>(),
-            subjects.iter().map(|subject| subject.lesion_slices).sum::<usize>(),
+            subjects
+                .iter()
+                .map(|subject| subject.lesion_slices)
+                .sum::<usize>(),
         );
     }
-    println!("  converted {}, kept {}, skipped {}", report.converted, report.kept, manifest.skipped.len());
+    println!(
+        "  converted {}, kept {}, skipped {}",
+        report.converted,
+        report.kept,
+        manifest.skipped.len()
+    );
     for subject in &manifest.skipped {
         println!("  skipped {}: {}", subject.id, subject.reason);
     }
@@ -141,15 +167,23 @@ struct Console {
 impl Progress for Console {
     fn begin(&self, subjects: usize) {
         let bar = self.bar.get_or_init(|| ProgressBar::new(subjects as u64));
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} subjects, {eta} left {wide_msg}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{bar:30} {pos}/{len} subjects, {eta} left {wide_msg}")
+        {
             bar.set_style(style);
         }
     }
 
     fn done(&self, id: &str, outcome: &Outcome) {
         let line = match outcome {
-            Outcome::Converted(subject) => format!("{id}: {} slices, {} with lesion", subject.slices, subject.lesion_slices),
-            Outcome::Kept(subject) => format!("{id}: kept, {} slices, {} with lesion", subject.slices, subject.lesion_slices),
+            Outcome::Converted(subject) => format!(
+                "{id}: {} slices, {} with lesion",
+                subject.slices, subject.lesion_slices
+            ),
+            Outcome::Kept(subject) => format!(
+                "{id}: kept, {} slices, {} with lesion",
+                subject.slices, subject.lesion_slices
+            ),
             Outcome::Skipped(reason) => format!("{id}: skipped: {reason}"),
         };
         let Some(bar) = self.bar.get() else { return };

@@ -112,10 +112,14 @@ impl ChosenFiles {
             .iter()
             .map(|modality| {
                 let paths = files.images.get(modality).map_or(&[][..], Vec::as_slice);
-                single(modality, paths)?.ok_or_else(|| SkipReason::MissingModality(modality.clone()))
+                single(modality, paths)?
+                    .ok_or_else(|| SkipReason::MissingModality(modality.clone()))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { images, mask: single("mask", &files.masks)? })
+        Ok(Self {
+            images,
+            mask: single("mask", &files.masks)?,
+        })
     }
 }
 
@@ -145,20 +149,30 @@ pub fn convert(
         return Err(SkipReason::NoTruth);
     }
     let volumes = read_images(&files.images)?;
-    let mask = files.mask.as_deref().map(|path| read_beside(path, &volumes, &files.images)).transpose()?;
+    let mask = files
+        .mask
+        .as_deref()
+        .map(|path| read_beside(path, &volumes, &files.images))
+        .transpose()?;
     let divisors = volumes
         .iter()
         .zip(&files.images)
         .map(|(volume, path)| {
-            positive_percentile(&volume.values, PERCENT).ok_or_else(|| SkipReason::NoPositive(file_name(path)))
+            positive_percentile(&volume.values, PERCENT)
+                .ok_or_else(|| SkipReason::NoPositive(file_name(path)))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let views: Vec<Oriented<'_>> = volumes.iter().map(|volume| volume.oriented(conversion.orientation)).collect();
+    let views: Vec<Oriented<'_>> = volumes
+        .iter()
+        .map(|volume| volume.oriented(conversion.orientation))
+        .collect();
     let Some((first, source)) = views.first().zip(volumes.first()) else {
         return Err(SkipReason::MissingModality("any".to_owned()));
     };
 
-    let sums: Vec<f64> = (0..first.shape[2]).map(|z| modality_mean_sum(&views, &divisors, z)).collect();
+    let sums: Vec<f64> = (0..first.shape[2])
+        .map(|z| modality_mean_sum(&views, &divisors, z))
+        .collect();
     let kept = kept_range(&sums).ok_or(SkipReason::NoSlice)?;
     let canvas = Canvas::new([first.shape[0], first.shape[1]], conversion);
 
@@ -166,18 +180,31 @@ pub fn convert(
     for z in kept.clone() {
         for (view, divisor) in views.iter().zip(&divisors) {
             #[allow(clippy::cast_possible_truncation)]
-            image.extend(canvas.image(view.slice(z).map(|x| x / divisor)).into_iter().map(|x| x as f32));
+            image.extend(
+                canvas
+                    .image(view.slice(z).map(|x| x / divisor))
+                    .into_iter()
+                    .map(|x| x as f32),
+            );
         }
     }
     let (label, mask) = match &mask {
         Some(mask) => {
             let view = mask.oriented(conversion.orientation);
             let slices: Vec<Vec<u8>> = kept.clone().map(|z| canvas.mask(view.slice(z))).collect();
-            let label = slices.iter().map(|slice| u8::from(slice.contains(&1))).collect();
+            let label = slices
+                .iter()
+                .map(|slice| u8::from(slice.contains(&1)))
+                .collect();
             (label, Some(slices.concat()))
         }
         None => {
-            let label = |z| labels.and_then(|labels| labels.get(&z)).copied().ok_or(SkipReason::NoLabel(z));
+            let label = |z| {
+                labels
+                    .and_then(|labels| labels.get(&z))
+                    .copied()
+                    .ok_or(SkipReason::NoLabel(z))
+            };
             (kept.clone().map(label).collect::<Result<_, _>>()?, None)
         }
     };
@@ -201,7 +228,11 @@ pub fn convert(
 fn modality_mean_sum(views: &[Oriented<'_>], divisors: &[f64], z: usize) -> f64 {
     #[allow(clippy::cast_precision_loss)]
     let count = views.len() as f64;
-    let sum: f64 = views.iter().zip(divisors).map(|(view, divisor)| view.slice(z).map(|x| x / divisor).sum::<f64>()).sum();
+    let sum: f64 = views
+        .iter()
+        .zip(divisors)
+        .map(|(view, divisor)| view.slice(z).map(|x| x / divisor).sum::<f64>())
+        .sum();
     sum / count
 }
 
@@ -216,7 +247,11 @@ struct Canvas {
 
 impl Canvas {
     fn new(slice: [usize; 2], conversion: &Conversion) -> Self {
-        let sides = if conversion.pad { [slice[0].max(slice[1]); 2] } else { slice };
+        let sides = if conversion.pad {
+            [slice[0].max(slice[1]); 2]
+        } else {
+            slice
+        };
         let output = [conversion.size; 2];
         Self {
             slice,
@@ -258,7 +293,10 @@ fn read_images(paths: &[PathBuf]) -> Result<Vec<Volume>, SkipReason> {
 
 /// Reads a volume that must lie on the grid of the first of `others`.
 fn read_beside(path: &Path, others: &[Volume], paths: &[PathBuf]) -> Result<Volume, SkipReason> {
-    let volume = Volume::read(path).map_err(|source| SkipReason::Volume { file: file_name(path), source })?;
+    let volume = Volume::read(path).map_err(|source| SkipReason::Volume {
+        file: file_name(path),
+        source,
+    })?;
     let (Some(expected), Some(first)) = (others.first(), paths.first()) else {
         return Ok(volume);
     };
@@ -270,13 +308,26 @@ fn read_beside(path: &Path, others: &[Volume], paths: &[PathBuf]) -> Result<Volu
             first: file_name(first),
         });
     }
-    let pairs = volume.affine.iter().flatten().zip(expected.affine.iter().flatten());
-    if pairs.into_iter().any(|(a, b)| (a - b).abs() > AFFINE_TOLERANCE) {
-        return Err(SkipReason::Affine { file: file_name(path), first: file_name(first) });
+    let pairs = volume
+        .affine
+        .iter()
+        .flatten()
+        .zip(expected.affine.iter().flatten());
+    if pairs
+        .into_iter()
+        .any(|(a, b)| (a - b).abs() > AFFINE_TOLERANCE)
+    {
+        return Err(SkipReason::Affine {
+            file: file_name(path),
+            first: file_name(first),
+        });
     }
     Ok(volume)
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }

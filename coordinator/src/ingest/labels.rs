@@ -20,7 +20,9 @@ pub enum LabelsError {
         source: std::io::Error,
     },
     /// A line is not `subject,slice,label`.
-    #[error("{path}, line {line}: {reason}; expected subject,slice,label with slice counted from 0 and label 0 or 1")]
+    #[error(
+        "{path}, line {line}: {reason}; expected subject,slice,label with slice counted from 0 and label 0 or 1"
+    )]
     Line {
         /// The file.
         path: PathBuf,
@@ -42,13 +44,24 @@ impl Labels {
     /// # Errors
     /// [`LabelsError`] with the line.
     pub fn read(path: &Path) -> Result<Self, LabelsError> {
-        let failed = |source| LabelsError::Read { path: path.to_path_buf(), source };
+        let failed = |source| LabelsError::Read {
+            path: path.to_path_buf(),
+            source,
+        };
         let file = File::open(path).map_err(failed)?;
         let mut labels: HashMap<String, BTreeMap<usize, u8>> = HashMap::new();
         for (index, line) in BufReader::new(file.take(MAX_BYTES)).lines().enumerate() {
             let line = line.map_err(failed)?;
-            let bad = |reason: String| LabelsError::Line { path: path.to_path_buf(), line: index + 1, reason };
-            let fields: Vec<&str> = line.trim_start_matches('\u{feff}').split(',').map(str::trim).collect();
+            let bad = |reason: String| LabelsError::Line {
+                path: path.to_path_buf(),
+                line: index + 1,
+                reason,
+            };
+            let fields: Vec<&str> = line
+                .trim_start_matches('\u{feff}')
+                .split(',')
+                .map(str::trim)
+                .collect();
             if index == 0 {
                 if fields != ["subject", "slice", "label"] {
                     return Err(bad(format!("the header is '{line}'")));
@@ -61,13 +74,18 @@ impl Labels {
             let &[subject, slice, label] = fields.as_slice() else {
                 return Err(bad(format!("{} fields", fields.len())));
             };
-            let slice = slice.parse().map_err(|_| bad(format!("'{slice}' is not a slice number")))?;
+            let slice = slice
+                .parse()
+                .map_err(|_| bad(format!("'{slice}' is not a slice number")))?;
             let label = match label {
                 "0" => 0,
                 "1" => 1,
                 other => return Err(bad(format!("'{other}' is not a label"))),
             };
-            let previous = labels.entry(subject.to_owned()).or_default().insert(slice, label);
+            let previous = labels
+                .entry(subject.to_owned())
+                .or_default()
+                .insert(slice, label);
             if previous.is_some_and(|previous| previous != label) {
                 return Err(bad(format!("slice {slice} of '{subject}' has two labels")));
             }
@@ -95,15 +113,26 @@ mod tests {
     #[test]
     fn rows_become_labels() {
         let labels = read("subject,slice,label\na,3,1\n a , 4 ,0\n\nb,0,0\n").unwrap();
-        assert_eq!(labels.subject("a").unwrap(), &BTreeMap::from([(3, 1), (4, 0)]));
+        assert_eq!(
+            labels.subject("a").unwrap(),
+            &BTreeMap::from([(3, 1), (4, 0)])
+        );
         assert!(labels.subject("c").is_none());
     }
 
     #[test]
     fn bad_rows_are_named() {
-        for text in ["slice,label\n", "subject,slice,label\na,1\n", "subject,slice,label\na,-1,0\n",
-            "subject,slice,label\na,1,2\n", "subject,slice,label\na,1,0\na,1,1\n"] {
-            assert!(matches!(read(text), Err(LabelsError::Line { .. })), "{text}");
+        for text in [
+            "slice,label\n",
+            "subject,slice,label\na,1\n",
+            "subject,slice,label\na,-1,0\n",
+            "subject,slice,label\na,1,2\n",
+            "subject,slice,label\na,1,0\na,1,1\n",
+        ] {
+            assert!(
+                matches!(read(text), Err(LabelsError::Line { .. })),
+                "{text}"
+            );
         }
     }
 }

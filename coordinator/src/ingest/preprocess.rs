@@ -93,7 +93,10 @@ pub enum PreprocessError {
 }
 
 fn list(skipped: &[SkippedSubject]) -> String {
-    skipped.iter().map(|subject| format!("\n  {}: {}", subject.id, subject.reason)).collect()
+    skipped
+        .iter()
+        .map(|subject| format!("\n  {}: {}", subject.id, subject.reason))
+        .collect()
 }
 
 /// What is told while subjects are converted; called from several threads.
@@ -134,12 +137,20 @@ pub struct Report {
 /// [`PreprocessError`]; there is then no finished store in the folder, or the one that was there before.
 pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, PreprocessError> {
     let layout = request.layout.layout();
-    let subjects = discover(layout, &request.input)
-        .map_err(|source| PreprocessError::Input { path: request.input.clone(), source })?;
+    let subjects = discover(layout, &request.input).map_err(|source| PreprocessError::Input {
+        path: request.input.clone(),
+        source,
+    })?;
     if subjects.is_empty() {
-        return Err(PreprocessError::NoSubject { path: request.input.clone(), expects: layout.expects() });
+        return Err(PreprocessError::NoSubject {
+            path: request.input.clone(),
+            expects: layout.expects(),
+        });
     }
-    let modalities = request.modalities.clone().unwrap_or_else(|| common_modalities(layout, &subjects));
+    let modalities = request
+        .modalities
+        .clone()
+        .unwrap_or_else(|| common_modalities(layout, &subjects));
     if modalities.is_empty() {
         return Err(PreprocessError::NoModality(request.input.clone()));
     }
@@ -156,7 +167,9 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
 
     let writer = StoreWriter::create(&request.store, &conversion.modalities, request.size)?;
     progress.begin(subjects.len());
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(request.threads.unwrap_or(0)).build()?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(request.threads.unwrap_or(0))
+        .build()?;
     let outcomes: Vec<(&str, Outcome)> = pool.install(|| {
         subjects
             .par_iter()
@@ -191,7 +204,9 @@ fn one_subject(
         Ok(chosen) => chosen,
         Err(reason) => return skipped(reason),
     };
-    let labels = labels.and_then(|labels| labels.subject(id)).filter(|_| chosen.mask.is_none());
+    let labels = labels
+        .and_then(|labels| labels.subject(id))
+        .filter(|_| chosen.mask.is_none());
     let key = conversion_key(conversion, &chosen, labels);
     if let Some(kept) = writer.kept(id, key) {
         return Ok(Outcome::Kept(kept));
@@ -203,15 +218,28 @@ fn one_subject(
 }
 
 /// Digest of everything that decides a subject's bits; input files count by name, length and time of change.
-fn conversion_key(conversion: &Conversion, files: &ChosenFiles, labels: Option<&BTreeMap<usize, u8>>) -> Digest {
+fn conversion_key(
+    conversion: &Conversion,
+    files: &ChosenFiles,
+    labels: Option<&BTreeMap<usize, u8>>,
+) -> Digest {
     let stamp = |path: &PathBuf| {
         let metadata = fs::metadata(path).ok();
-        let changed = metadata.as_ref().and_then(|m| m.modified().ok()).and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        (path.file_name().map(ToOwned::to_owned), metadata.map(|m| m.len()), changed)
+        let changed = metadata
+            .as_ref()
+            .and_then(|m| m.modified().ok())
+            .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        (
+            path.file_name().map(ToOwned::to_owned),
+            metadata.map(|m| m.len()),
+            changed,
+        )
     };
     let images: Vec<_> = files.images.iter().map(stamp).collect();
     let mask = files.mask.as_ref().map(stamp);
-    Digest::of(format!("{CONVERSION_VERSION} {conversion:?} {images:?} {mask:?} {labels:?}").as_bytes())
+    Digest::of(
+        format!("{CONVERSION_VERSION} {conversion:?} {images:?} {mask:?} {labels:?}").as_bytes(),
+    )
 }
 
 fn finish(
@@ -219,17 +247,26 @@ fn finish(
     writer: StoreWriter,
     outcomes: Vec<(&str, Outcome)>,
 ) -> Result<Report, PreprocessError> {
-    let kept = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Kept(_))).count();
+    let kept = outcomes
+        .iter()
+        .filter(|(_, outcome)| matches!(outcome, Outcome::Kept(_)))
+        .count();
     let mut subjects = Vec::new();
     let mut skipped = Vec::new();
     for (id, outcome) in outcomes {
         match outcome {
             Outcome::Converted(subject) | Outcome::Kept(subject) => subjects.push((id, subject)),
-            Outcome::Skipped(reason) => skipped.push(SkippedSubject { id: id.to_owned(), reason }),
+            Outcome::Skipped(reason) => skipped.push(SkippedSubject {
+                id: id.to_owned(),
+                reason,
+            }),
         }
     }
     if subjects.is_empty() {
-        return Err(PreprocessError::AllSkipped { path: request.input.clone(), skipped });
+        return Err(PreprocessError::AllSkipped {
+            path: request.input.clone(),
+            skipped,
+        });
     }
     let ids: Vec<&str> = subjects.iter().map(|(id, _)| *id).collect();
     let splits = split::assign(&request.split, Path::new(""), &ids, request.seed)?;
@@ -246,6 +283,14 @@ fn finish(
         })
         .collect();
     let store = writer.commit(records, skipped)?;
-    let preview = request.preview.then(|| preview::write(&store)).transpose()?;
-    Ok(Report { store, converted, kept, preview })
+    let preview = request
+        .preview
+        .then(|| preview::write(&store))
+        .transpose()?;
+    Ok(Report {
+        store,
+        converted,
+        kept,
+        preview,
+    })
 }

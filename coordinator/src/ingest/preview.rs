@@ -47,7 +47,13 @@ pub fn write(store: &SliceStore) -> Result<PathBuf, PreviewError> {
             subject.read_slice(n, &mut slice)?;
             Scaling::Percentile.apply(&mut slice, subject.channels, size * size);
             let mask = truth.mask(&record.id, n)?;
-            draw(&mut sheet, [row * (size + GAP), column * (size + GAP)], &slice, mask.as_deref(), size);
+            draw(
+                &mut sheet,
+                [row * (size + GAP), column * (size + GAP)],
+                &slice,
+                mask.as_deref(),
+                size,
+            );
         }
     }
     let mut bytes = Cursor::new(Vec::new());
@@ -58,7 +64,13 @@ pub fn write(store: &SliceStore) -> Result<PathBuf, PreviewError> {
 }
 
 /// Draws one slice, transposed: stored rows run to the left, pictures' rows run down.
-fn draw(sheet: &mut RgbImage, [top, left]: [usize; 2], slice: &[f32], mask: Option<&[u8]>, size: usize) {
+fn draw(
+    sheet: &mut RgbImage,
+    [top, left]: [usize; 2],
+    slice: &[f32],
+    mask: Option<&[u8]>,
+    size: usize,
+) {
     for (index, value) in slice.iter().take(size * size).enumerate() {
         let (x, y) = (index / size, index % size);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -80,5 +92,8 @@ fn draw(sheet: &mut RgbImage, [top, left]: [usize; 2], slice: &[f32], mask: Opti
 fn on_outline(mask: &[u8], x: usize, y: usize, size: usize) -> bool {
     let lesion = |x: usize, y: usize| x < size && y < size && mask[x * size + y] != 0;
     lesion(x, y)
-        && !(lesion(x.wrapping_sub(1), y) && lesion(x + 1, y) && lesion(x, y.wrapping_sub(1)) && lesion(x, y + 1))
+        && !(lesion(x.wrapping_sub(1), y)
+            && lesion(x + 1, y)
+            && lesion(x, y.wrapping_sub(1))
+            && lesion(x, y + 1))
 }

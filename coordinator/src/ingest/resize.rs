@@ -14,7 +14,11 @@ pub trait Sample: Copy + Add<Output = Self> + Mul<Output = Self> + Sub<Output = 
 
 macro_rules! sample {
     ($float:ty) => {
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
         impl Sample for $float {
             const ONE: Self = 1.0;
 
@@ -47,7 +51,11 @@ fn taps<T: Sample>(input: usize, output: usize) -> Vec<Tap<T>> {
         .map(|index| {
             let (whole, weight) = T::position(index, input, output).split();
             let first = whole.min(input - 1);
-            Tap { first, second: (first + 1).min(input - 1), weight }
+            Tap {
+                first,
+                second: (first + 1).min(input - 1),
+                weight,
+            }
         })
         .collect()
 }
@@ -61,7 +69,13 @@ pub struct Resize<T> {
 
 impl<T> std::fmt::Debug for Resize<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Resize({:?} to [{}, {}])", self.input, self.rows.len(), self.columns.len())
+        write!(
+            f,
+            "Resize({:?} to [{}, {}])",
+            self.input,
+            self.rows.len(),
+            self.columns.len()
+        )
     }
 }
 
@@ -71,8 +85,15 @@ impl<T: Sample> Resize<T> {
     /// # Panics
     /// When a side is 0.
     pub fn new(input: [usize; 2], output: [usize; 2]) -> Self {
-        assert!(input.iter().chain(&output).all(|side| *side > 0), "an image without pixels. This is a bug.");
-        Self { input, rows: taps(input[0], output[0]), columns: taps(input[1], output[1]) }
+        assert!(
+            input.iter().chain(&output).all(|side| *side > 0),
+            "an image without pixels. This is a bug."
+        );
+        Self {
+            input,
+            rows: taps(input[0], output[0]),
+            columns: taps(input[1], output[1]),
+        }
     }
 
     /// Resizes `image`, row-major.
@@ -81,14 +102,19 @@ impl<T: Sample> Resize<T> {
     /// When `image` has another size than was announced.
     pub fn apply(&self, image: &[T]) -> Vec<T> {
         let [height, width] = self.input;
-        assert_eq!(image.len(), height * width, "image of another size. This is a bug.");
+        assert_eq!(
+            image.len(),
+            height * width,
+            "image of another size. This is a bug."
+        );
         let mut out = Vec::with_capacity(self.rows.len() * self.columns.len());
         for row in &self.rows {
             let above = &image[row.first * width..(row.first + 1) * width];
             let below = &image[row.second * width..(row.second + 1) * width];
             out.extend(self.columns.iter().map(|column| {
                 let along = |line: &[T]| {
-                    (T::ONE - column.weight) * line[column.first] + column.weight * line[column.second]
+                    (T::ONE - column.weight) * line[column.first]
+                        + column.weight * line[column.second]
                 };
                 (T::ONE - row.weight) * along(above) + row.weight * along(below)
             }));
@@ -109,11 +135,17 @@ mod tests {
 
     #[test]
     fn halving_averages_the_middle_pixels() {
-        assert_eq!(Resize::<f32>::new([1, 4], [1, 2]).apply(&[0.0, 1.0, 2.0, 3.0]), [0.5, 2.5]);
+        assert_eq!(
+            Resize::<f32>::new([1, 4], [1, 2]).apply(&[0.0, 1.0, 2.0, 3.0]),
+            [0.5, 2.5]
+        );
     }
 
     #[test]
     fn edges_are_repeated_when_enlarging() {
-        assert_eq!(Resize::<f64>::new([1, 2], [1, 4]).apply(&[0.0, 1.0]), [0.0, 0.25, 0.75, 1.0]);
+        assert_eq!(
+            Resize::<f64>::new([1, 2], [1, 4]).apply(&[0.0, 1.0]),
+            [0.0, 0.25, 0.75, 1.0]
+        );
     }
 }

@@ -16,7 +16,9 @@ const MAX_FILE: u64 = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum SplitError {
     /// Neither ratios nor `reference` nor a file.
-    #[error("'{0}' is no split: three whole percentages that add up to 100 (75/5/20), 'reference', or a JSON or CSV file")]
+    #[error(
+        "'{0}' is no split: three whole percentages that add up to 100 (75/5/20), 'reference', or a JSON or CSV file"
+    )]
     Unknown(String),
     /// The file cannot be read.
     #[error("{path}: {source}")]
@@ -27,7 +29,9 @@ pub enum SplitError {
         source: std::io::Error,
     },
     /// The file does not hold a split.
-    #[error("{path}: {reason}; expected {{\"SUBJECT\": \"train\"}} or lines SUBJECT,SPLIT below 'subject,split', with train, validation or test")]
+    #[error(
+        "{path}: {reason}; expected {{\"SUBJECT\": \"train\"}} or lines SUBJECT,SPLIT below 'subject,split', with train, validation or test"
+    )]
     File {
         /// The file.
         path: PathBuf,
@@ -49,7 +53,12 @@ pub enum SplitError {
 ///
 /// # Errors
 /// [`SplitError`] when `source` is none of these or its file does not cover `ids`.
-pub fn assign(source: &str, base: &Path, ids: &[&str], seed: u64) -> Result<Vec<Split>, SplitError> {
+pub fn assign(
+    source: &str,
+    base: &Path,
+    ids: &[&str],
+    seed: u64,
+) -> Result<Vec<Split>, SplitError> {
     if source == "reference" {
         let train = ids.len() * 3 / 4;
         let validation = ids.len() / 20;
@@ -73,16 +82,24 @@ pub fn assign(source: &str, base: &Path, ids: &[&str], seed: u64) -> Result<Vec<
     let named = read_file(&path)?;
     ids.iter()
         .map(|id| {
-            named.get(*id).copied().ok_or_else(|| SplitError::Missing { path: path.clone(), id: (*id).to_owned() })
+            named.get(*id).copied().ok_or_else(|| SplitError::Missing {
+                path: path.clone(),
+                id: (*id).to_owned(),
+            })
         })
         .collect()
 }
 
 /// `a/b/c`, whole percentages.
 fn ratios(source: &str) -> Option<[usize; 3]> {
-    let parts: Vec<usize> = source.split('/').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let parts: Vec<usize> = source
+        .split('/')
+        .map(|part| part.parse().ok())
+        .collect::<Option<_>>()?;
     let ratios: [usize; 3] = parts.try_into().ok()?;
-    let total = ratios.iter().try_fold(0_usize, |sum, part| sum.checked_add(*part));
+    let total = ratios
+        .iter()
+        .try_fold(0_usize, |sum, part| sum.checked_add(*part));
     (total == Some(100)).then_some(ratios)
 }
 
@@ -135,28 +152,51 @@ fn deal(ids: &[&str], order: &[usize], counts: [usize; 3]) -> Vec<Split> {
 }
 
 fn read_file(path: &Path) -> Result<BTreeMap<String, Split>, SplitError> {
-    let failed = |source| SplitError::Read { path: path.to_path_buf(), source };
-    let bad = |reason: String| SplitError::File { path: path.to_path_buf(), reason };
+    let failed = |source| SplitError::Read {
+        path: path.to_path_buf(),
+        source,
+    };
+    let bad = |reason: String| SplitError::File {
+        path: path.to_path_buf(),
+        reason,
+    };
     if fs::metadata(path).map_err(failed)?.len() > MAX_FILE {
         return Err(bad("it is too large for a split".to_owned()));
     }
     let text = fs::read_to_string(path).map_err(failed)?;
-    if path.extension().is_some_and(|extension| extension == "json") {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "json")
+    {
         return serde_json::from_str(&text).map_err(|e| bad(e.to_string()));
     }
     let mut lines = text.trim_start_matches('\u{feff}').lines();
-    if lines.next().map(|header| header.replace(' ', "")).as_deref() != Some("subject,split") {
+    if lines
+        .next()
+        .map(|header| header.replace(' ', ""))
+        .as_deref()
+        != Some("subject,split")
+    {
         return Err(bad("the header is not 'subject,split'".to_owned()));
     }
     let mut named = BTreeMap::new();
-    for (index, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let (id, name) = line.split_once(',').ok_or_else(|| bad(format!("line {} is '{line}'", index + 2)))?;
+    for (index, line) in lines
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
+        let (id, name) = line
+            .split_once(',')
+            .ok_or_else(|| bad(format!("line {} is '{line}'", index + 2)))?;
         let split = Split::ALL
             .into_iter()
             .find(|split| split.to_string() == name.trim())
             .ok_or_else(|| bad(format!("line {}: '{}' is no split", index + 2, name.trim())))?;
         if named.insert(id.trim().to_owned(), split).is_some() {
-            return Err(bad(format!("line {} names '{}' again", index + 2, id.trim())));
+            return Err(bad(format!(
+                "line {} names '{}' again",
+                index + 2,
+                id.trim()
+            )));
         }
     }
     Ok(named)
@@ -199,35 +239,64 @@ mod tests {
         let mut backward = assign("75/5/20", Path::new(""), &ids, 3).unwrap();
         backward.reverse();
         assert_eq!(forward, backward);
-        assert_ne!(forward, assign("75/5/20", Path::new(""), &refs(&names), 4).unwrap());
-        assert_eq!(sizes(&assign("0/0/100", Path::new(""), &ids, 0).unwrap()), [0, 0, 100]);
-        assert_eq!(sizes(&assign("60/40/0", Path::new(""), &ids, 0).unwrap()), [60, 40, 0]);
+        assert_ne!(
+            forward,
+            assign("75/5/20", Path::new(""), &refs(&names), 4).unwrap()
+        );
+        assert_eq!(
+            sizes(&assign("0/0/100", Path::new(""), &ids, 0).unwrap()),
+            [0, 0, 100]
+        );
+        assert_eq!(
+            sizes(&assign("60/40/0", Path::new(""), &ids, 0).unwrap()),
+            [60, 40, 0]
+        );
     }
 
     #[test]
     fn two_subjects_are_dealt_as_far_as_they_go() {
         let names = names(2);
-        assert_eq!(assign("75/5/20", Path::new(""), &refs(&names), 0).unwrap().len(), 2);
+        assert_eq!(
+            assign("75/5/20", Path::new(""), &refs(&names), 0)
+                .unwrap()
+                .len(),
+            2
+        );
     }
 
     #[test]
     fn files_name_every_subject() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        write("a.json", r#"{"x": "test", "y": "train", "unused": "train"}"#);
+        write(
+            "a.json",
+            r#"{"x": "test", "y": "train", "unused": "train"}"#,
+        );
         write("a.csv", "subject,split\nx,test\ny, train\n");
         write("b.csv", "subject,split\nx,exam\n");
         write("c.csv", "subject,split\nx,test\nx,train\n");
         for file in ["a.json", "a.csv"] {
             let splits = assign(file, folder.path(), &["x", "y"], 0).unwrap();
             assert_eq!(splits, [Split::Test, Split::Train]);
-            assert!(matches!(assign(file, folder.path(), &["z"], 0), Err(SplitError::Missing { .. })));
+            assert!(matches!(
+                assign(file, folder.path(), &["z"], 0),
+                Err(SplitError::Missing { .. })
+            ));
         }
         for file in ["b.csv", "c.csv"] {
-            assert!(matches!(assign(file, folder.path(), &["x"], 0), Err(SplitError::File { .. })));
+            assert!(matches!(
+                assign(file, folder.path(), &["x"], 0),
+                Err(SplitError::File { .. })
+            ));
         }
         for source in ["none.json", "75/5", "70/5/20", "a/b/c", "", "75/5/20/0"] {
-            assert!(matches!(assign(source, folder.path(), &["x"], 0), Err(SplitError::Unknown(_))), "{source}");
+            assert!(
+                matches!(
+                    assign(source, folder.path(), &["x"], 0),
+                    Err(SplitError::Unknown(_))
+                ),
+                "{source}"
+            );
         }
     }
 }

@@ -37,7 +37,9 @@ impl Layout for Brats {
                     .and_then(|rest| rest.strip_prefix('_'));
                 match name {
                     Some("seg") => found.mask(id, path.clone()),
-                    Some(modality) if MODALITIES.contains(&modality) => found.image(id, modality, path.clone()),
+                    Some(modality) if MODALITIES.contains(&modality) => {
+                        found.image(id, modality, path.clone())
+                    }
                     _ => {}
                 }
             }

@@ -32,11 +32,15 @@ impl Layout for Generic {
                 found.subject(id);
                 for file in entries(&path)? {
                     if let Some(stem) = nifti_stem(&file) {
-                        let prefixed = stem.strip_prefix(id).and_then(|rest| rest.strip_prefix('_'));
+                        let prefixed = stem
+                            .strip_prefix(id)
+                            .and_then(|rest| rest.strip_prefix('_'));
                         add(id, prefixed.unwrap_or(stem), file.clone(), found);
                     }
                 }
-            } else if let Some((id, name)) = nifti_stem(&path).and_then(|stem| stem.rsplit_once('_')) {
+            } else if let Some((id, name)) =
+                nifti_stem(&path).and_then(|stem| stem.rsplit_once('_'))
+            {
                 add(id, name, path.clone(), found);
             }
         }

@@ -73,7 +73,11 @@ impl Found {
     }
 
     fn image(&mut self, id: &str, modality: &str, path: PathBuf) {
-        self.subject(id).images.entry(modality.to_owned()).or_default().push(path);
+        self.subject(id)
+            .images
+            .entry(modality.to_owned())
+            .or_default()
+            .push(path);
     }
 
     fn mask(&mut self, id: &str, path: PathBuf) {
@@ -85,20 +89,31 @@ impl Found {
 ///
 /// # Errors
 /// When a folder cannot be listed.
-pub fn discover(layout: &dyn Layout, root: &Path) -> std::io::Result<BTreeMap<String, SubjectFiles>> {
+pub fn discover(
+    layout: &dyn Layout,
+    root: &Path,
+) -> std::io::Result<BTreeMap<String, SubjectFiles>> {
     let mut found = Found::default();
     layout.collect(root, &mut found)?;
     Ok(found.0)
 }
 
 /// The modalities that most subjects have: what is converted when nobody says which.
-pub fn common_modalities(layout: &dyn Layout, subjects: &BTreeMap<String, SubjectFiles>) -> Vec<String> {
+pub fn common_modalities(
+    layout: &dyn Layout,
+    subjects: &BTreeMap<String, SubjectFiles>,
+) -> Vec<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for modality in subjects.values().flat_map(|files| files.images.keys()) {
         *counts.entry(modality).or_default() += 1;
     }
     let order = layout.modality_order();
-    let rank = |modality: &str| order.iter().position(|known| *known == modality).unwrap_or(order.len());
+    let rank = |modality: &str| {
+        order
+            .iter()
+            .position(|known| *known == modality)
+            .unwrap_or(order.len())
+    };
     let mut common: Vec<String> = counts
         .into_iter()
         .filter(|(_, count)| 2 * count > subjects.len())
@@ -114,7 +129,8 @@ fn nifti_stem(path: &Path) -> Option<&str> {
     if name.starts_with('.') {
         return None;
     }
-    name.strip_suffix(".nii.gz").or_else(|| name.strip_suffix(".nii"))
+    name.strip_suffix(".nii.gz")
+        .or_else(|| name.strip_suffix(".nii"))
 }
 
 /// Entries of a folder, by name.
@@ -152,13 +168,28 @@ mod tests {
     }
 
     fn subject(id: &str, modalities: &[&str], masks: usize) -> (String, Vec<String>, usize) {
-        (id.to_owned(), modalities.iter().map(|m| (*m).to_owned()).collect(), masks)
+        (
+            id.to_owned(),
+            modalities.iter().map(|m| (*m).to_owned()).collect(),
+            masks,
+        )
     }
 
     #[test]
     fn brats() {
-        let files = ["b/b_flair.nii.gz", "b/b_seg.nii", "a/a_t1.nii", "a/notes.txt", "a/x_t2.nii.gz", "phantom.json", ".git/c_t1.nii"];
-        assert_eq!(found(LayoutName::Brats, &files), [subject("a", &["t1"], 0), subject("b", &["flair"], 1)]);
+        let files = [
+            "b/b_flair.nii.gz",
+            "b/b_seg.nii",
+            "a/a_t1.nii",
+            "a/notes.txt",
+            "a/x_t2.nii.gz",
+            "phantom.json",
+            ".git/c_t1.nii",
+        ];
+        assert_eq!(
+            found(LayoutName::Brats, &files),
+            [subject("a", &["t1"], 0), subject("b", &["flair"], 1)]
+        );
     }
 
     #[test]
@@ -182,15 +213,31 @@ mod tests {
 
     #[test]
     fn generic_flat_and_in_folders() {
-        let files = ["p_1_t1.nii", "p_1_mask.nii.gz", "q/q_flair.nii.gz", "q/dwi.nii", "q/lesion.nii", "readme.nii.txt"];
-        let expected = [subject("p_1", &["t1"], 1), subject("q", &["dwi", "flair"], 1)];
+        let files = [
+            "p_1_t1.nii",
+            "p_1_mask.nii.gz",
+            "q/q_flair.nii.gz",
+            "q/dwi.nii",
+            "q/lesion.nii",
+            "readme.nii.txt",
+        ];
+        let expected = [
+            subject("p_1", &["t1"], 1),
+            subject("q", &["dwi", "flair"], 1),
+        ];
         assert_eq!(found(LayoutName::Generic, &files), expected);
     }
 
     #[test]
     fn default_modalities_are_those_of_most_subjects_in_published_order() {
         let mut found = Found::default();
-        for (id, modality) in [("a", "t2"), ("a", "flair"), ("b", "t2"), ("b", "flair"), ("b", "t1")] {
+        for (id, modality) in [
+            ("a", "t2"),
+            ("a", "flair"),
+            ("b", "t2"),
+            ("b", "flair"),
+            ("b", "t1"),
+        ] {
             found.image(id, modality, PathBuf::new());
         }
         assert_eq!(common_modalities(&brats::Brats, &found.0), ["flair", "t2"]);

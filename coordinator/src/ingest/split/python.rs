@@ -17,7 +17,9 @@ impl MersenneTwister {
         state[0] = 19_650_218;
         for i in 1..N {
             let previous = state[i - 1] ^ (state[i - 1] >> 30);
-            state[i] = 1_812_433_253_u32.wrapping_mul(previous).wrapping_add(index_word(i));
+            state[i] = 1_812_433_253_u32
+                .wrapping_mul(previous)
+                .wrapping_add(index_word(i));
         }
         let mut i = 1;
         for _ in 0..N {
@@ -31,7 +33,8 @@ impl MersenneTwister {
         }
         for _ in 1..N {
             let previous = state[i - 1] ^ (state[i - 1] >> 30);
-            state[i] = (state[i] ^ previous.wrapping_mul(1_566_083_941)).wrapping_sub(index_word(i));
+            state[i] =
+                (state[i] ^ previous.wrapping_mul(1_566_083_941)).wrapping_sub(index_word(i));
             i += 1;
             if i == N {
                 state[0] = state[N - 1];
