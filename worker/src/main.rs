@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use anofpdm_worker::service::args::{self as service, RunArgs};
 use anofpdm_worker::trace::{self, args::TraceArgs, args::UsageError};
 use clap::{Parser, Subcommand};
 
@@ -20,6 +21,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(RunArgs),
     Trace(Box<TraceArgs>),
 }
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let done = anofpdm_common::telemetry::init()
         .map_err(anyhow::Error::from)
         .and_then(|()| match cli.command {
+            Command::Run(args) => service::run(&args),
             Command::Trace(args) => trace::run(&args),
         });
     match done {
