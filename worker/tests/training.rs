@@ -281,6 +281,8 @@ fn the_last_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over() {
         "optimizer.safetensors",
     ];
     assert_eq!(folders(&straight.checkpoint), files);
+    let config = std::fs::read_to_string(straight.checkpoint.join("config.json")).unwrap();
+    assert!(config.contains("\"out_channels\": 1"), "{config}");
     let expected = contents(&straight.checkpoint);
     for name in files {
         let file = straight.checkpoint.join(name);
@@ -338,6 +340,11 @@ fn what_does_not_fit_is_refused() {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(folders(folder.path()), ["step-00000002"]);
+    let meta = folder.path().join("step-00000002/meta.json");
+    let text = std::fs::read_to_string(&meta).unwrap();
+    std::fs::write(&meta, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    let message = refused(|_| {});
+    assert!(message.contains("checkpoint format 2"), "{message}");
 }
 
 #[test]

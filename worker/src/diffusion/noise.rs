@@ -53,9 +53,10 @@ impl NoiseSource {
             Self::Given(bank) => bank.get(index as i64).to_device(device),
             Self::Counter { seed, slices } => {
                 let numbers: i64 = shape.iter().skip(1).product();
+                let numbers = usize::try_from(numbers).unwrap_or(0);
                 let values: Vec<Vec<f32>> = slices
                     .par_iter()
-                    .map(|slice| gaussians(*seed, *slice, index, numbers.unsigned_abs()))
+                    .map(|slice| gaussians(*seed, *slice, index, numbers))
                     .collect();
                 Tensor::from_slice(&values.concat())
                     .reshape(shape)
@@ -66,15 +67,22 @@ impl NoiseSource {
 }
 
 /// Standard normal values of one slice at one index.
-fn gaussians(seed: u64, slice: u64, index: usize, count: u64) -> Vec<f32> {
-    let mut stream = Stream::new(seed, Domain::ScoringNoise, slice, index as u64);
-    #[allow(clippy::cast_possible_truncation)] // float32 is what the state is held in
-    let mut values: Vec<f32> = (0..count.div_ceil(2))
-        .flat_map(|_| <[f64; 2]>::from(stream.gaussian_pair()))
-        .map(|value| value as f32)
-        .collect();
-    values.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+fn gaussians(seed: u64, slice: u64, index: usize, count: usize) -> Vec<f32> {
+    let mut values = vec![0.0; count];
+    let stream = Stream::new(seed, Domain::ScoringNoise, slice, index as u64);
+    fill_gaussians(stream, &mut values);
     values
+}
+
+/// Fills `values` with standard normal values from the beginning of `stream`.
+pub fn fill_gaussians(mut stream: Stream, values: &mut [f32]) {
+    for pair in values.chunks_mut(2) {
+        let (first, second) = stream.gaussian_pair();
+        #[allow(clippy::cast_possible_truncation)] // float32 is what the state is held in
+        for (value, drawn) in pair.iter_mut().zip([first as f32, second as f32]) {
+            *value = drawn;
+        }
+    }
 }
 
 #[cfg(test)]

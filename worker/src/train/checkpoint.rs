@@ -152,9 +152,12 @@ impl Checkpoints {
                 remove(&path)?;
             }
         }
+        let mut network = network.clone();
+        // What another program reads should not have to be inferred.
+        network.out_channels = Some(network.output_channels());
         Ok(Self {
             folder: folder.to_owned(),
-            network: network.clone(),
+            network,
             identity,
         })
     }

@@ -39,6 +39,9 @@ pub trait TrainingData: std::fmt::Debug + Send + Sync {
     fn name(&self, index: usize) -> String;
 }
 
+/// Usual budget of a [`Cached`]: small sets fit whole, the paper's (tens of GB) are read as they come.
+pub const CACHE_BYTES: usize = 1 << 30;
+
 /// Keeps slices in memory, first come first kept, until a byte budget is used up.
 ///
 /// Every epoch visits every slice once in random order, so a slice's age says nothing about its

@@ -8,7 +8,8 @@
 //! | module | concept |
 //! |---|---|
 //! | [`sampler`] | which slice, t and label stand where in a global batch |
-//! | [`data`] | training slices, scaled and cached |
+//! | [`data`] | what the trainer asks of training slices, and a cache |
+//! | [`store_slices`] | training slices out of a slice store |
 //! | [`loader`] | batches prepared ahead on a thread of their own |
 //! | [`optimizer`] | AdamW with state that can be saved |
 //! | [`ema`] | moving average of the weights |
@@ -27,5 +28,6 @@ pub mod store_slices;
 pub mod trainer;
 
 pub use checkpoint::Identity;
-pub use data::{Cached, DataError, TrainingData};
+pub use data::{CACHE_BYTES, Cached, DataError, TrainingData};
+pub use store_slices::StoreSlices;
 pub use trainer::{Control, TrainError, TrainOutcome, TrainProgress, TrainRequest, train};

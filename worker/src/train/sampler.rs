@@ -8,6 +8,8 @@ use std::ops::Range;
 use anofpdm_common::random::{Domain, Stream};
 use tch::{Cuda, Device};
 
+use crate::diffusion::noise::fill_gaussians;
+
 /// A training set that cannot fill one batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -103,14 +105,8 @@ impl Sampler {
 
 /// The noise of one sample: standard normal, keyed by (seed, step, position).
 pub fn fill_noise(seed: u64, step: u64, position: usize, noise: &mut [f32]) {
-    let mut stream = Stream::new(seed, Domain::TrainingNoise, step, position as u64);
-    for pair in noise.chunks_mut(2) {
-        let (first, second) = stream.gaussian_pair();
-        #[allow(clippy::cast_possible_truncation)] // rounded to the network's precision
-        for (value, drawn) in pair.iter_mut().zip([first as f32, second as f32]) {
-            *value = drawn;
-        }
-    }
+    let stream = Stream::new(seed, Domain::TrainingNoise, step, position as u64);
+    fill_gaussians(stream, noise);
 }
 
 /// Seeds torch's generators, from which the dropout masks of a step are drawn.

@@ -423,3 +423,23 @@ impl Speed {
         if seconds > 0.0 { images / seconds } else { 0.0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::step::q_sample;
+
+    #[test]
+    fn noising_is_the_forward_step_at_each_samples_time() {
+        let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &Respacing::None).unwrap();
+        let noising = Noising::new(Device::Cpu).unwrap();
+        let ramp = Tensor::arange(3 * 2 * 4 * 4, (Kind::Float, Device::Cpu)).view([3, 2, 4, 4]);
+        let (x0, noise) = ((&ramp * 0.1).cos(), (&ramp * 0.3).sin());
+        let x_t = noising.noised(&x0, &noise, &Tensor::from_slice(&[0_i64, 413, 999]));
+        for (row, index) in [(0, 0), (1, 413), (2, 999)] {
+            let expected = q_sample(&schedule, index, &x0.get(row), &noise.get(row));
+            let difference = (x_t.get(row) - expected).abs().max().double_value(&[]);
+            assert!(difference < 1e-6, "{index}: {difference}");
+        }
+    }
+}
