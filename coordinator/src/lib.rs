@@ -13,8 +13,10 @@
 //! | [`calibrate`] | thresholds from image-level labels |
 //! | [`aggregate`] | records added up to rows |
 //! | [`report`] | tables |
+//! | [`arrays`] | anyone's array files |
 
 pub mod aggregate;
+pub mod arrays;
 pub mod bench_file;
 pub mod cache;
 pub mod calibrate;

@@ -1,6 +1,7 @@
 //! `anofpdm metrics`: the metric definitions of this project applied to anyone's arrays.
 
 use std::num::NonZeroUsize;
+use std::process::ExitCode;
 
 use anofpdm_common::metrics::{Evaluation, Overlap, Section, SliceStatistics, evaluate, score_run};
 use anofpdm_common::segment::drop_small;
@@ -52,14 +53,14 @@ pub struct MetricsArgs {
 ///
 /// # Errors
 /// An array that cannot be read, arrays of different shapes, a score that is NaN, infinite or negative.
-pub fn run(args: &MetricsArgs) -> anyhow::Result<()> {
+pub fn run(args: &MetricsArgs) -> anyhow::Result<ExitCode> {
     let evaluation = evaluate_arrays(args)?;
     if args.json {
         print_json(&evaluation)?;
     } else {
         print!("{}", table(&evaluation));
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn evaluate_arrays(args: &MetricsArgs) -> anyhow::Result<Evaluation> {

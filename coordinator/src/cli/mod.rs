@@ -2,6 +2,7 @@
 
 pub mod failure;
 pub mod gc;
+pub mod metrics;
 pub mod plan;
 pub mod preprocess;
 pub mod report;
@@ -35,6 +36,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Tables again from the stored records
     Report(report::ReportArgs),
+    /// The metric definitions of this project applied to your own arrays
+    Metrics(metrics::MetricsArgs),
     /// What run folders and caches hold, and what can go
     Gc(gc::GcArgs),
 }
@@ -50,6 +53,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Metrics(args) => metrics::run(&args),
         Command::Gc(args) => gc::run(&args),
     }
 }
