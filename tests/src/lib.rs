@@ -26,22 +26,6 @@ pub fn shared_dir(test: &str) -> Option<PathBuf> {
     }
 }
 
-/// A program of this workspace, built beside the running test.
-///
-/// # Panics
-/// When it has not been built: `cargo build --release` makes it.
-pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the test knows where it lies");
-    let folder = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
-    let path = folder.join(name);
-    assert!(
-        path.is_file(),
-        "{} is not built: run `cargo build --release` first",
-        path.display()
-    );
-    path
-}
-
 /// One tensor of an oracle file, as numbers.
 #[derive(Debug, Clone)]
 pub struct Tensor {
