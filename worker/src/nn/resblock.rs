@@ -20,7 +20,7 @@ pub struct ResBlockConfig {
     pub leading_silu: bool,
 }
 
-/// GroupNorm - [SiLU] - conv - GroupNorm, scale, shift - SiLU - dropout - conv, plus the input.
+/// GroupNorm - (SiLU) - conv - GroupNorm, scale, shift - SiLU - dropout - conv, plus the input.
 #[derive(Debug)]
 pub struct ResBlock {
     leading_silu: bool,

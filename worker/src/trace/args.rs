@@ -32,6 +32,8 @@ const EXAMPLE: &str = "Example:
 /// Q_star [N], t_e, index, level, Q_mod [N, modalities], aam_mod [N, modalities, H, W], aam,
 /// aam_median, mask_unhealthy, mask_unhealthy_cc40 [N, 1, H, W] and what the options add. A list of
 /// guidance strengths puts a leading axis on everything except x_kept, ugp_kept and mse_null.
+// The help text speaks of shapes, which are no links.
+#[allow(rustdoc::broken_intra_doc_links)]
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct TraceArgs {

@@ -3,7 +3,7 @@
 //! | module | concept |
 //! |---|---|
 //! | [`args`] | what was typed, checked |
-//! | [`output`] | the tensors of the output file |
+//! | `output` | the tensors of the output file |
 
 pub mod args;
 mod output;
