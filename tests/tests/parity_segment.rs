@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anofpdm_common::metrics::Overlap;
 use anofpdm_common::segment::{
     COMPONENT_AREA, QuantileLevels, components, divergence_ratio, drop_small, level_index, mask_at,
     median_5x5, quantile, segment,
@@ -279,6 +280,102 @@ fn a_fixed_threshold_replaces_the_quantile() {
         );
         assert_eq!(mask_at(&maps.f32(), threshold), want, "{file}");
     }
+}
+
+#[test]
+fn slices_classified_healthy_have_an_empty_mixed_mask() {
+    let Some(shared) = shared_dir("slices_classified_healthy_have_an_empty_mixed_mask") else {
+        return;
+    };
+    for file in ["S50_ddim", "S50_ddpm", "T1000_ddim", "T1000_ddpm", "edge"] {
+        let tensors = scenario_file(&shared, file);
+        for prefix in ["paper", "paper_clipped", "reference", "reference_single"] {
+            let tensor = |name: &str| tensors.get(&format!("{prefix}.{name}"));
+            let (Some(mixed), Some(labels)) = (tensor("mask_mixed"), tensor("pred_label")) else {
+                continue;
+            };
+            let unhealthy = tensor("mask_unhealthy").unwrap();
+            let (mut masks, height, width) = images(&bytes(unhealthy), &unhealthy.shape);
+            for (mask, label) in masks.iter_mut().zip(labels.i64()) {
+                if label == 0 {
+                    mask.fill(0);
+                }
+            }
+            assert_eq!(masks.concat(), bytes(mixed), "{file} {prefix}");
+            if let Some(filtered) = tensor("mask_mixed_cc40") {
+                for mask in &mut masks {
+                    drop_small(mask, height, width, COMPONENT_AREA);
+                }
+                assert_eq!(masks.concat(), bytes(filtered), "{file} {prefix}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_modality_alone() {
+    let Some(shared) = shared_dir("one_modality_alone") else {
+        return;
+    };
+    for file in ["S50_ddim", "S50_ddpm", "T1000_ddim", "T1000_ddpm"] {
+        let tensors = scenario_file(&shared, file);
+        let Some(want) = tensors.get("reference_single.aam_median") else {
+            continue;
+        };
+        let maps = &tensors["reference.aam_mod"];
+        let (maps, height, width) = images(&maps.f32(), &maps.shape);
+        let levels = tensors["reference.level"].f32();
+        let results: Vec<_> = maps
+            .chunks(2)
+            .zip(levels.chunks(2))
+            .map(|(maps, levels)| segment(&[&maps[1]], &levels[1..], height, width))
+            .collect();
+        let medians: Vec<f32> = results.iter().flat_map(|r| r.aam_median.clone()).collect();
+        let masks: Vec<u8> = results.iter().flat_map(|r| r.mask.clone()).collect();
+        assert_close(file, &wide(&medians), &want.values, 1e-3, 1e-5);
+        assert_eq!(
+            masks,
+            bytes(&tensors["reference_single.mask_unhealthy"]),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn the_best_fixed_threshold_of_a_baseline() {
+    let Some(shared) = shared_dir("the_best_fixed_threshold_of_a_baseline") else {
+        return;
+    };
+    let oracle = read_tensors(&shared.join("oracles/baselines.safetensors"));
+    let truth = &read_tensors(&shared.join("oracles/inputs.safetensors"))["gt_mask"];
+    let (truth, height, width) = images(&bytes(truth), &truth.shape);
+    let (maps, ..) = images(&oracle["anoddpm.map"].f32(), &oracle["anoddpm.map"].shape);
+    let at_tenth: Vec<u8> = maps.iter().flat_map(|map| mask_at(map, 0.1)).collect();
+    assert_eq!(at_tenth, bytes(&oracle["anoddpm.mask_at_0.1"]));
+
+    let grid = &oracle["threshold_grid"].values;
+    let dice: Vec<f64> = grid
+        .iter()
+        .map(|threshold| {
+            let dice = maps.iter().zip(&truth).map(|(map, truth)| {
+                let mut mask = mask_at(map, *threshold as f32);
+                drop_small(&mut mask, height, width, COMPONENT_AREA);
+                Overlap::count(&mask, truth).dice()
+            });
+            dice.sum::<f64>() / maps.len() as f64
+        })
+        .collect();
+    assert_close(
+        "threshold_grid_dice",
+        &dice,
+        &oracle["threshold_grid_dice"].values,
+        0.0,
+        1e-4,
+    );
+    // The public code compares float32 means: thresholds that differ by less are a tie, and the first wins.
+    let most = dice.iter().copied().fold(0.0, f64::max);
+    let best = dice.iter().position(|dice| *dice >= most - 1e-7).unwrap();
+    assert_eq!([grid[best]][..], oracle["threshold_best"].values);
 }
 
 fn scenario_file(shared: &Path, name: &str) -> Tensors {
