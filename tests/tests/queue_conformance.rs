@@ -10,7 +10,7 @@ mod queue_rig;
 use std::time::{Duration, Instant};
 
 use anofpdm_common::queue::{
-    ErrorClass, LeaseId, QueueError, Registration, Renewal, Setback, Take, Verdict,
+    ErrorClass, LeaseId, Progress, QueueError, Registration, Renewal, Setback, Take, Verdict,
 };
 use queue_rig::{Driver, InProcess, Rig, UnixSocket, completion, job};
 
@@ -39,11 +39,14 @@ fn take_complete_finish<D: Driver>() {
         let lease = leased(worker.take(SOON).unwrap());
         assert_eq!(lease.shard, shard);
         assert_eq!(
-            worker.renew(&lease, 1).unwrap(),
+            worker.renew(&lease, Progress::from(1)).unwrap(),
             Renewal::Held { cancel: false }
         );
         worker.complete(&lease, &completion(shard)).unwrap();
-        assert_eq!(worker.renew(&lease, 2).unwrap(), Renewal::Lost);
+        assert_eq!(
+            worker.renew(&lease, Progress::from(2)).unwrap(),
+            Renewal::Lost
+        );
     }
     assert_eq!(worker.take(Duration::ZERO).unwrap(), Take::Empty);
     rig.ask(|queue, _| queue.finish().unwrap());
@@ -61,8 +64,15 @@ fn two_workers_never_share_a_shard<D: Driver>() {
     let second = leased(b.take(SOON).unwrap());
     assert_ne!(first.shard, second.shard);
     assert_eq!(b.take(Duration::ZERO).unwrap(), Take::Empty);
-    assert_eq!(b.renew(&first, 1).unwrap(), Renewal::Lost, "not its lease");
-    assert_eq!(a.renew(&first, 1).unwrap(), Renewal::Held { cancel: false });
+    assert_eq!(
+        b.renew(&first, Progress::from(1)).unwrap(),
+        Renewal::Lost,
+        "not its lease"
+    );
+    assert_eq!(
+        a.renew(&first, Progress::from(1)).unwrap(),
+        Renewal::Held { cancel: false }
+    );
 }
 
 fn an_expired_lease_moves_and_the_zombie_is_fenced<D: Driver>() {
@@ -74,11 +84,14 @@ fn an_expired_lease_moves_and_the_zombie_is_fenced<D: Driver>() {
     let new = leased(other.take(SOON).unwrap());
     assert_eq!(new.shard, old.shard);
     assert!(new.epoch > old.epoch);
-    assert_eq!(zombie.renew(&old, 1).unwrap(), Renewal::Lost);
+    assert_eq!(
+        zombie.renew(&old, Progress::from(1)).unwrap(),
+        Renewal::Lost
+    );
     zombie.fail(&old, ErrorClass::Fatal, "too late").unwrap();
     zombie.hand_back(&old).unwrap();
     assert_eq!(
-        other.renew(&new, 1).unwrap(),
+        other.renew(&new, Progress::from(1)).unwrap(),
         Renewal::Held { cancel: false }
     );
     let crashed = rig.events("crashed zombie");
@@ -95,7 +108,7 @@ fn a_late_result_is_welcome_and_done_is_final<D: Driver>() {
     zombie.complete(&old, &completion(0)).unwrap();
     assert_eq!(rig.counts().done, 1);
     assert_eq!(
-        other.renew(&new, 1).unwrap(),
+        other.renew(&new, Progress::from(1)).unwrap(),
         Renewal::Lost,
         "stop: it is done"
     );
@@ -113,7 +126,7 @@ fn renewal_keeps_a_lease<D: Driver>() {
     let lease = leased(worker.take(SOON).unwrap());
     for progress in 1..=6 {
         rig.pass(D::TTL / 3);
-        let renewal = worker.renew(&lease, progress).unwrap();
+        let renewal = worker.renew(&lease, progress.into()).unwrap();
         assert_eq!(renewal, Renewal::Held { cancel: false });
     }
     assert!(rig.events("crashed a").is_empty());
@@ -199,7 +212,7 @@ fn pause_and_resume<D: Driver>() {
     rig.ask(|queue, _| queue.set_paused(true).unwrap());
     assert_eq!(worker.take(Duration::ZERO).unwrap(), Take::Empty);
     assert_eq!(
-        worker.renew(&lease, 1).unwrap(),
+        worker.renew(&lease, Progress::from(1)).unwrap(),
         Renewal::Held { cancel: false }
     );
     worker.complete(&lease, &completion(0)).unwrap();
@@ -214,7 +227,7 @@ fn cancel_through_renewal<D: Driver>() {
     let lease = leased(worker.take(SOON).unwrap());
     assert!(rig.ask(|queue, _| queue.cancel(0).unwrap() && queue.cancel(1).unwrap()));
     assert_eq!(
-        worker.renew(&lease, 1).unwrap(),
+        worker.renew(&lease, Progress::from(1)).unwrap(),
         Renewal::Held { cancel: true }
     );
     worker.hand_back(&lease).unwrap();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::lease::{Counts, DeadLetter, Expired, Finish, LeaseTable, Setback};
 use super::{
-    Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, LeaseId, QueueError,
+    Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, LeaseId, Progress, QueueError,
     Registration, Renewal, Take, Verdict, WorkerStatus,
 };
 use crate::work::{Completion, Job, WorkerInfo};
@@ -110,7 +110,7 @@ impl Broker {
     }
 
     /// Extends a lease.
-    pub fn renew(&mut self, worker: &str, lease: LeaseId, progress: u64) -> Renewal {
+    pub fn renew(&mut self, worker: &str, lease: LeaseId, progress: Progress) -> Renewal {
         self.table.renew(worker, lease, progress, self.clock.now())
     }
 

@@ -185,6 +185,27 @@ pub struct DeadLetter {
     pub failure: Failure,
 }
 
+/// How far a worker says it is with a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Network evaluations, training steps or the like finished on this lease; only ever grows.
+    pub ticks: u64,
+    /// The same in words, for people; cut to [`NOTE_LIMIT`] bytes.
+    pub note: String,
+}
+
+/// Longest note kept, bytes.
+pub const NOTE_LIMIT: usize = 200;
+
+impl From<u64> for Progress {
+    fn from(ticks: u64) -> Self {
+        Self {
+            ticks,
+            note: String::new(),
+        }
+    }
+}
+
 /// A live lease, for status displays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveLease {
@@ -194,8 +215,8 @@ pub struct LiveLease {
     pub since: Duration,
     /// When it is lost unless renewed.
     pub deadline: Duration,
-    /// The owner's progress counter at its last renewal.
-    pub progress: u64,
+    /// The owner's progress at its last renewal.
+    pub progress: Progress,
 }
 
 /// Number of shards in each state.

@@ -37,7 +37,7 @@ use crate::ids::Digest;
 use crate::wire::WireError;
 use crate::work::{Completion, Job, WorkerInfo};
 pub use lease::{
-    Counts, DeadLetter, ErrorClass, LeaseConfig, LeaseId, LiveLease, Renewal, Setback,
+    Counts, DeadLetter, ErrorClass, LeaseConfig, LeaseId, LiveLease, Progress, Renewal, Setback,
 };
 
 /// What a worker learns when it is let in.
@@ -84,11 +84,11 @@ pub trait WorkQueue: Send + Sync {
     fn take(&self, wait: Duration) -> Result<Take, QueueError>;
 
     /// Extends a lease. Calling it is the promise that the device has moved on since the last call;
-    /// `progress` is the number of ticks (network evaluations) it has finished on this lease.
+    /// `progress` says how far it is with this lease.
     ///
     /// # Errors
     /// [`QueueError`] when the queue is out of reach.
-    fn renew(&self, lease: &LeaseId, progress: u64) -> Result<Renewal, QueueError>;
+    fn renew(&self, lease: &LeaseId, progress: Progress) -> Result<Renewal, QueueError>;
 
     /// Delivers a result, welcome even when the lease is lost. Returns when the claim is delivered; what
     /// the coordinator makes of it is its own affair.

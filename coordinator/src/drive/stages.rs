@@ -276,14 +276,14 @@ fn newest_checkpoint(folder: &Path) -> Option<String> {
         .max()
 }
 
-/// Steps done and what the worker says of them.
+/// The step training is at and what the worker says of it.
 fn training_progress(queue: &dyn Dispatch) -> (u64, String) {
     queue
         .workers()
         .unwrap_or_default()
         .into_iter()
         .flat_map(|worker| worker.leases)
-        .map(|lease| (lease.progress, String::new()))
+        .map(|lease| (lease.progress.ticks, lease.progress.note))
         .next()
         .unwrap_or_default()
 }

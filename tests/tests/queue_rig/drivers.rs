@@ -6,7 +6,7 @@ use std::time::Duration;
 use anofpdm_common::queue::broker::{Broker, Clock};
 use anofpdm_common::queue::local::{LocalDispatcher, LocalQueue};
 use anofpdm_common::queue::{
-    Counts, DeadLetter, Dispatch, ErrorClass, Judge, LeaseConfig, LeaseId, QueueError,
+    Counts, DeadLetter, Dispatch, ErrorClass, Judge, LeaseConfig, LeaseId, Progress, QueueError,
     Registration, Renewal, Take, WorkQueue, WorkerStatus,
 };
 use anofpdm_common::work::{Completion, Job, WorkerInfo};
@@ -91,7 +91,7 @@ impl WorkQueue for InProcessWorker {
         Ok(self.with(|broker, name, judge| broker.take(name, judge)))
     }
 
-    fn renew(&self, lease: &LeaseId, progress: u64) -> Result<Renewal, QueueError> {
+    fn renew(&self, lease: &LeaseId, progress: Progress) -> Result<Renewal, QueueError> {
         Ok(self.with(|broker, name, _| broker.renew(name, *lease, progress)))
     }
 

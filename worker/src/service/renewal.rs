@@ -12,6 +12,7 @@ use anofpdm_common::queue::{self, LeaseId, WorkQueue};
 pub(super) struct Progress {
     ticks: AtomicU64,
     stop: AtomicBool,
+    note: Mutex<String>,
 }
 
 impl Progress {
@@ -20,13 +21,30 @@ impl Progress {
         self.ticks.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// This many pieces of work are done, counted by the job itself.
+    pub(super) fn reach(&self, ticks: u64) {
+        self.ticks.store(ticks, Ordering::Relaxed);
+    }
+
+    /// Says in words how far the job is.
+    pub(super) fn note(&self, text: String) {
+        *self.note.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
     /// True once the lease is lost or cancelled: the job should stop.
     pub(super) fn stop_asked(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn ticks(&self) -> u64 {
-        self.ticks.load(Ordering::Relaxed)
+    fn snapshot(&self) -> queue::Progress {
+        queue::Progress {
+            ticks: self.ticks.load(Ordering::Relaxed),
+            note: self
+                .note
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        }
     }
 }
 
@@ -93,12 +111,12 @@ fn renew(
             return;
         }
         drop(guard);
-        let ticks = progress.ticks();
-        if last_ticks == Some(ticks) {
+        let now = progress.snapshot();
+        if last_ticks == Some(now.ticks) {
             continue;
         }
-        last_ticks = Some(ticks);
-        match queue.renew(lease, ticks) {
+        last_ticks = Some(now.ticks);
+        match queue.renew(lease, now) {
             Ok(queue::Renewal::Held { cancel }) => {
                 if cancel {
                     progress.stop.store(true, Ordering::Relaxed);

@@ -40,8 +40,12 @@ pub(super) fn run(
             data: plan.data.digest,
         },
     };
-    let outcome = train(&request, &mut |_| {
-        progress.tick();
+    let outcome = train(&request, &mut |at| {
+        progress.reach(at.step);
+        progress.note(format!(
+            "loss {:.4}, {:.1} images/s",
+            at.loss, at.images_per_second
+        ));
         if progress.stop_asked() {
             Control::Stop
         } else {

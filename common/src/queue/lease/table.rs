@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Counts, DeadLetter, ErrorClass, Expired, Failure, Finish, Grant, LeaseConfig, LeaseId,
-    LiveLease, Renewal, Setback, shorten,
+    LiveLease, NOTE_LIMIT, Progress, Renewal, Setback, shorten,
 };
 
 /// A live lease is this many of its measured ticks long at least (DESIGN 9).
@@ -18,7 +18,7 @@ struct Held {
     epoch: u64,
     since: Duration,
     deadline: Duration,
-    progress: u64,
+    progress: Progress,
     /// When `progress` last moved; with it, the length of a tick is measured.
     progressed: Duration,
     cancel: bool,
@@ -117,7 +117,7 @@ impl<P> LeaseTable<P> {
             epoch,
             since: now,
             deadline: now.saturating_add(self.config.ttl),
-            progress: 0,
+            progress: Progress::default(),
             progressed: now,
             cancel: false,
         };
@@ -130,17 +130,27 @@ impl<P> LeaseTable<P> {
 
     /// Extends a lease. `progress` is the worker's counter of finished ticks; from it the length of a tick
     /// is measured, and the lease is extended by four of them where that is more than the configured time.
-    pub fn renew(&mut self, owner: &str, lease: LeaseId, progress: u64, now: Duration) -> Renewal {
+    pub fn renew(
+        &mut self,
+        owner: &str,
+        lease: LeaseId,
+        progress: impl Into<Progress>,
+        now: Duration,
+    ) -> Renewal {
+        let mut progress = progress.into();
+        let cut = progress.note.floor_char_boundary(NOTE_LIMIT);
+        progress.note.truncate(cut);
         let ttl = self.config.ttl;
         let Some(held) = self.held(owner, lease) else {
             return Renewal::Lost;
         };
         let mut extension = ttl;
-        if progress > held.progress {
-            let ticks = u32::try_from(progress - held.progress).unwrap_or(u32::MAX);
+        held.progress.note = progress.note;
+        if progress.ticks > held.progress.ticks {
+            let ticks = u32::try_from(progress.ticks - held.progress.ticks).unwrap_or(u32::MAX);
             let tick = now.saturating_sub(held.progressed) / ticks;
             extension = ttl.max(tick.saturating_mul(TICKS_PER_LEASE));
-            held.progress = progress;
+            held.progress.ticks = progress.ticks;
             held.progressed = now;
         }
         let cancel = held.cancel;
@@ -333,7 +343,7 @@ impl<P> LeaseTable<P> {
                 },
                 since: held.since,
                 deadline: held.deadline,
-                progress: held.progress,
+                progress: held.progress.clone(),
             })
         })
     }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::protocol::{LONGEST_WAIT, Request, Response};
 use crate::queue::lease::shorten;
-use crate::queue::{ErrorClass, LeaseId, QueueError, Registration, Renewal, Take, WorkQueue};
+use crate::queue::{
+    ErrorClass, LeaseId, Progress, QueueError, Registration, Renewal, Take, WorkQueue,
+};
 use crate::wire::{self, HEADER_LEN, Message};
 use crate::work::{Completion, WorkerInfo};
 
@@ -82,7 +84,7 @@ impl WorkQueue for LocalQueue {
         }
     }
 
-    fn renew(&self, lease: &LeaseId, progress: u64) -> Result<Renewal, QueueError> {
+    fn renew(&self, lease: &LeaseId, progress: Progress) -> Result<Renewal, QueueError> {
         match self.ask(&Request::Renew(*lease, progress))? {
             Response::Renewal(renewal) => Ok(renewal),
             other => Err(unexpected(&other)),

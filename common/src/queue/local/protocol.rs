@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::queue::{ErrorClass, LeaseId, Registration, Renewal, Take};
+use crate::queue::{ErrorClass, LeaseId, Progress, Registration, Renewal, Take};
 use crate::wire::{Kind, Message};
 use crate::work::{Completion, WorkerInfo};
 
@@ -25,7 +25,7 @@ pub(super) enum Request {
     /// Work, within this time.
     Take(Duration),
     /// The lease goes on.
-    Renew(LeaseId, u64),
+    Renew(LeaseId, Progress),
     /// A result.
     Complete(LeaseId, Completion),
     /// An error.
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn golden_bytes_of_a_renewal() {
         let id = LeaseId { shard: 5, epoch: 6 };
-        let bytes = wire::encode(&Request::Renew(id, 7)).unwrap();
+        let bytes = wire::encode(&Request::Renew(id, Progress::from(7))).unwrap();
         let payload = [
             3_u8, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0,
         ];
