@@ -98,9 +98,14 @@ mod tests {
     #[test]
     fn golden_bytes_of_a_renewal() {
         let id = LeaseId { shard: 5, epoch: 6 };
-        let bytes = wire::encode(&Request::Renew(id, Progress::from(7))).unwrap();
+        let progress = Progress {
+            ticks: 7,
+            note: "on".to_owned(),
+        };
+        let bytes = wire::encode(&Request::Renew(id, progress)).unwrap();
         let payload = [
             3_u8, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0,
+            2, 0, 0, 0, 0, 0, 0, 0, b'o', b'n',
         ];
         assert_eq!(wire::open(Kind::Request, &bytes).unwrap(), payload);
     }
