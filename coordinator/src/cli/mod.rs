@@ -3,6 +3,7 @@
 pub mod failure;
 pub mod gc;
 pub mod metrics;
+pub mod phantom;
 pub mod plan;
 pub mod preprocess;
 pub mod report;
@@ -26,6 +27,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a synthetic data set as NIfTI in the real folder layout
+    Phantom(phantom::PhantomArgs),
     /// NIfTI volumes to a slice store
     Preprocess(preprocess::PreprocessArgs),
     /// Dry run: stages, shards, network evaluations, disk
@@ -48,6 +51,7 @@ enum Command {
 /// Whatever the command could not do; [`failure::exit_code`] turns it into an exit code.
 pub fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
+        Command::Phantom(args) => phantom::run(&args),
         Command::Preprocess(args) => preprocess::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Run(args) => run::run(&args),

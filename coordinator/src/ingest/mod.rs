@@ -7,6 +7,7 @@ pub mod convert;
 pub mod labels;
 pub mod layouts;
 pub mod percentile;
+pub mod phantom;
 pub mod preprocess;
 pub mod preview;
 pub mod resize;

@@ -1,0 +1,125 @@
+//! A synthetic data set: brain-like volumes with lesions, as real NIfTI in the folders of a real set.
+//!
+//! A lesion is as bright as grey matter in each modality, and there is several times more grey matter than lesion, so
+//! no threshold finds it. What gives it away is its place, size and shape. All volumes are a function of (seed,
+//! subject, grid), not of threads or of what was written before.
+
+mod anatomy;
+mod contrast;
+mod lesion;
+mod smooth;
+mod volumes;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anofpdm_common::store::durable::{self, DiskError};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use volumes::Subject;
+
+/// Remembers what a folder was made from.
+const MARKER: &str = "phantom.json";
+
+/// Which real data set is imitated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Four modalities, axes to the left, back and head
+    Brats,
+    /// T1 alone, axes to the right, front and head
+    Atlas,
+}
+
+/// What to generate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Which real data set is imitated.
+    pub kind: Kind,
+    /// Number of subjects.
+    pub subjects: usize,
+    /// Seed of everything.
+    pub seed: u64,
+    /// Voxels along the first two axes; BraTS has 240. The third has 155 of 240 as many.
+    pub grid: usize,
+}
+
+/// Why there is no phantom.
+#[derive(Debug, thiserror::Error)]
+pub enum PhantomError {
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A volume cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Volume {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: nifti::NiftiError,
+    },
+    /// The folder is taken.
+    #[error("{0}: holds something else than this phantom; choose an empty or new folder")]
+    Foreign(PathBuf),
+}
+
+/// What was generated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Subjects, with and without lesion.
+    pub subjects: usize,
+    /// Subjects without lesion.
+    pub healthy_subjects: usize,
+    /// Volumes' shape.
+    pub shape: [usize; 3],
+}
+
+/// Writes the phantom into `out`; `done` is told each finished subject, from several threads. Subjects that an
+/// interrupted call with the same request wrote are kept.
+///
+/// # Errors
+/// [`PhantomError`].
+pub fn generate(
+    request: &Request,
+    out: &Path,
+    done: &(dyn Fn(&str) + Sync),
+) -> Result<Summary, PhantomError> {
+    claim(request, out)?;
+    let healthy = (0..request.subjects)
+        .into_par_iter()
+        .map(|index| {
+            let subject = Subject::new(request, index);
+            subject.write(out)?;
+            done(&subject.id());
+            Ok(usize::from(subject.is_healthy()))
+        })
+        .sum::<Result<usize, PhantomError>>()?;
+    Ok(Summary {
+        subjects: request.subjects,
+        healthy_subjects: healthy,
+        shape: volumes::shape(request.grid),
+    })
+}
+
+/// Takes a new or empty folder, or one that this very request has taken before.
+fn claim(request: &Request, out: &Path) -> Result<(), PhantomError> {
+    durable::create_dir(out)?;
+    let marker = out.join(MARKER);
+    let taken: Option<Request> = fs::read(&marker)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
+    if taken.as_ref() == Some(request) {
+        return Ok(());
+    }
+    let mut entries = fs::read_dir(out).map_err(|e| DiskError::new("list", out, e))?;
+    if entries.next().is_some() {
+        return Err(PhantomError::Foreign(out.to_path_buf()));
+    }
+    let text = serde_json::to_vec_pretty(request)
+        .map_err(|e| DiskError::new("encode", &marker, e.into()))?;
+    Ok(durable::write(&marker, &text)?)
+}
+
+#[cfg(test)]
+mod tests;
