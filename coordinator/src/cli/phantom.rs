@@ -57,7 +57,7 @@ pub fn run(args: &PhantomArgs) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     if args.json {
         let value = serde_json::json!({ "out": args.out, "request": request, "summary": summary });
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        super::print_json(&value)?;
     } else {
         let [x, y, z] = summary.shape;
         println!(

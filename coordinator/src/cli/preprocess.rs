@@ -7,8 +7,9 @@ use anofpdm_common::store::slices::{Manifest, Split};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::failure::UsageError;
 use crate::ingest::layouts::LayoutName;
-use crate::ingest::preprocess::{Outcome, Progress, Report, Request, preprocess};
+use crate::ingest::preprocess::{Outcome, PreprocessError, Progress, Report, Request, preprocess};
 
 /// NIfTI volumes to a slice store; run again to resume
 #[derive(Debug, Args)]
@@ -74,10 +75,10 @@ pub fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
         preview: args.preview,
         threads: args.threads.map(usize::from),
     };
-    let report = preprocess(&request, &Console::default())?;
+    let report = preprocess(&request, &Console::default()).map_err(usage)?;
     let manifest = report.store.manifest();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&as_json(&report))?);
+        super::print_json(&as_json(&report))?;
     } else {
         print_text(&report, manifest);
     }
@@ -89,11 +90,25 @@ pub fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn parse_modalities(names: &[String]) -> anyhow::Result<Vec<String>> {
+/// What was typed wrong is told apart from what went wrong.
+fn usage(error: PreprocessError) -> anyhow::Error {
+    match error {
+        PreprocessError::Split(_) | PreprocessError::Labels(_) => {
+            UsageError(error.to_string()).into()
+        }
+        error => error.into(),
+    }
+}
+
+fn parse_modalities(names: &[String]) -> Result<Vec<String>, UsageError> {
     let mut modalities: Vec<String> = Vec::new();
     for name in names.iter().map(|name| name.trim().to_lowercase()) {
-        anyhow::ensure!(!name.is_empty(), "--modalities: an empty name");
-        anyhow::ensure!(!modalities.contains(&name), "--modalities: '{name}' twice");
+        if name.is_empty() {
+            return Err(UsageError("--modalities: an empty name".to_owned()));
+        }
+        if modalities.contains(&name) {
+            return Err(UsageError(format!("--modalities: '{name}' twice")));
+        }
         modalities.push(name);
     }
     Ok(modalities)

@@ -23,6 +23,11 @@ const AFFINE_TOLERANCE: f64 = 1e-2;
 /// Why a subject is skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum SkipReason {
+    /// A name that cannot be a file's on every system.
+    #[error(
+        "the subject's name has a character that file names cannot have everywhere (/ \\ : or a control character)"
+    )]
+    Name,
     /// A modality that was asked for is absent.
     #[error("missing modality '{0}'")]
     MissingModality(String),

@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::store::slices::{
     ConvertedSubject, SkippedSubject, SliceStore, StoreError, StoreWriter, SubjectRecord,
+    is_plain_name,
 };
 use rayon::prelude::*;
 
@@ -200,6 +201,9 @@ fn one_subject(
     files: &SubjectFiles,
 ) -> Result<Outcome, StoreError> {
     let skipped = |reason: SkipReason| Ok(Outcome::Skipped(reason.to_string()));
+    if !is_plain_name(id) {
+        return skipped(SkipReason::Name);
+    }
     let chosen = match ChosenFiles::new(files, &conversion.modalities) {
         Ok(chosen) => chosen,
         Err(reason) => return skipped(reason),
@@ -294,3 +298,6 @@ fn finish(
         preview,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,7 +142,7 @@ impl Manifest {
 pub(super) const MAX_SIZE: usize = 4_096;
 
 /// A name that is one plain file name on any system: no separators, nothing hidden, no control characters.
-pub(super) fn is_plain_name(name: &str) -> bool {
+pub fn is_plain_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 200
         && !name.starts_with('.')

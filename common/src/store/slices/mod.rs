@@ -7,7 +7,9 @@ mod subject_file;
 mod writer;
 
 pub use error::StoreError;
-pub use manifest::{MANIFEST_FORMAT, Manifest, SkippedSubject, Split, SubjectRecord};
+pub use manifest::{
+    MANIFEST_FORMAT, Manifest, SkippedSubject, Split, SubjectRecord, is_plain_name,
+};
 pub use reader::{ImageReader, SliceStore, SubjectImages, TruthReader};
 pub use subject_file::{AxisMap, SourceGrid};
 pub use writer::{ConvertedSubject, StoreWriter, SubjectData};
