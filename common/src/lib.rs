@@ -4,6 +4,7 @@
 //!
 //! | module | concept |
 //! |---|---|
+//! | [`mod@error_text`] | an error with all its causes |
 //! | [`ids`] | digests and the names of things |
 //! | [`semantics`] | the science switches: `paper`, `paper-clipped`, `reference` |
 //! | [`network`] | the architecture of a network, as its `config.json` |
@@ -19,6 +20,7 @@
 //! | [`metrics`] | DICE, IoU, average precision, calibration |
 //! | [`telemetry`] | tracing set-up |
 
+pub mod error_text;
 pub mod ids;
 pub mod method;
 pub mod metrics;

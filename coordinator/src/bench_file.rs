@@ -31,7 +31,7 @@ pub enum BenchError {
         source: SpecError,
     },
     /// Its slices cannot be used.
-    #[error(transparent)]
+    #[error("{0}")]
     Dataset(#[from] DatasetError),
 }
 
@@ -62,6 +62,14 @@ impl BenchFile {
         let base = std::path::absolute(path).map_err(read)?;
         let base = base.parent().unwrap_or(Path::new("/"));
         spec.data.store = base.join(&spec.data.store);
+        spec.data.split = spec.data.split.take().map(|split| {
+            let file = base.join(&split);
+            if file.is_file() {
+                file.display().to_string()
+            } else {
+                split
+            }
+        });
         for model in spec.model.values_mut() {
             model.checkpoint = model.checkpoint.as_ref().map(|file| base.join(file));
         }

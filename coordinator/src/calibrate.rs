@@ -30,28 +30,28 @@ const FILE_LIMIT: u64 = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrateError {
     /// The validation slices decide nothing.
-    #[error(transparent)]
+    #[error("{0}")]
     Undecided(#[from] CalibrationError),
     /// The slices.
-    #[error(transparent)]
+    #[error("{0}")]
     Dataset(#[from] DatasetError),
     /// The slice store.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// The plan.
-    #[error(transparent)]
+    #[error("{0}")]
     Plan(#[from] PlanError),
     /// A record cannot be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Artifact(#[from] ArtifactError),
     /// A record cannot be decoded.
-    #[error(transparent)]
+    #[error("{0}")]
     Wire(#[from] WireError),
     /// A record is not there.
     #[error("calibration record {0} is missing: run again")]
     Missing(Digest),
     /// A calibration file.
-    #[error(transparent)]
+    #[error("{0}")]
     Disk(#[from] DiskError),
     /// A calibration file says something else.
     #[error("{path}: {message}; delete it and run again")]

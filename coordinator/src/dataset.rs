@@ -18,13 +18,13 @@ const TEST: u64 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// The store cannot be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// The split of the spec cannot be applied.
     #[error("data.split: {0}")]
     Split(#[from] SplitError),
     /// A modality of the spec is not in the store.
-    #[error(transparent)]
+    #[error("{0}")]
     Spec(#[from] SpecError),
     /// A stage needs subjects and its split has none.
     #[error(

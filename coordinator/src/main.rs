@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anofpdm_common::error_text::error_text;
 use anofpdm_coordinator::cli;
 
 fn main() -> ExitCode {
@@ -12,7 +13,7 @@ fn main() -> ExitCode {
     match cli::main() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", error_text(error.as_ref()));
             cli::failure::exit_code(&error)
         }
     }

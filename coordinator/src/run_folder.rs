@@ -6,9 +6,10 @@
 //!   lock           held by the coordinator at work
 //!   journal        the truth about the run
 //!   checkpoints/   training, one folder a network
-//!   calibration/   thresholds, one file a guidance strength and encoding
+//!   calibration/   thresholds, one file an encoding
 //!   records/       the artifact store: plans, weights, manifests, records, by digest
 //!   report/        tables
+//!   logs/          what the local workers said
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -30,7 +31,7 @@ pub enum RunFolderError {
         source: io::Error,
     },
     /// A file could not be written.
-    #[error(transparent)]
+    #[error("{0}")]
     Disk(#[from] DiskError),
     /// Another coordinator works on it.
     #[error("{0} is locked: another coordinator is at work on this run; wait for it or stop it")]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anofpdm_worker::service::args::{self as service, RunArgs};
 use anofpdm_worker::trace::{self, args::TraceArgs, args::UsageError};
+use anofpdm_common::error_text::error_text;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -36,22 +37,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            eprintln!("error: {}", error_text(error.as_ref()));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
         }
     }
-}
-
-/// An error and its causes in one line; a cause that the line already tells is not repeated.
-fn chain(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |line, cause| {
-        let cause = cause.to_string();
-        if line.is_empty() {
-            cause
-        } else if line.contains(&cause) {
-            line
-        } else {
-            format!("{line}: {cause}")
-        }
-    })
 }

@@ -37,25 +37,25 @@ pub enum AggregateError {
         planned: usize,
     },
     /// The spec or its slices.
-    #[error(transparent)]
+    #[error("{0}")]
     Bench(#[from] BenchError),
     /// The slices.
-    #[error(transparent)]
+    #[error("{0}")]
     Dataset(#[from] DatasetError),
     /// The slice store.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// The plan.
-    #[error(transparent)]
+    #[error("{0}")]
     Plan(#[from] PlanError),
     /// A record.
-    #[error(transparent)]
+    #[error("{0}")]
     Artifact(#[from] ArtifactError),
     /// A record's bytes.
-    #[error(transparent)]
+    #[error("{0}")]
     Wire(#[from] WireError),
     /// Calibration.
-    #[error(transparent)]
+    #[error("{0}")]
     Calibrate(#[from] CalibrateError),
     /// A record is not of the kind its cell asked for.
     #[error("record {0} is not of the kind its cell asked for. This is a bug.")]

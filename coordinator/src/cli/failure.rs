@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anofpdm_common::spec::SpecError;
 
+use crate::bench_file::BenchError;
 use crate::run_folder::RunFolderError;
 
 /// Success.
@@ -34,6 +35,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 Some(INTERRUPTED)
             } else if cause.is::<UsageError>()
                 || cause.is::<SpecError>()
+                || matches!(cause.downcast_ref(), Some(BenchError::Read { .. }))
                 || matches!(
                     cause.downcast_ref(),
                     Some(RunFolderError::OtherSpec { .. } | RunFolderError::Spec { .. })

@@ -24,10 +24,10 @@ const STOP_GRACE: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The queue failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Queue(#[from] QueueError),
     /// A device has no worker.
-    #[error(transparent)]
+    #[error("{0}")]
     Supervisor(#[from] SupervisorError),
     /// The journal cannot be written: nothing counts any more.
     #[error("the journal failed, the run stops here and can be resumed: {0}")]
@@ -44,7 +44,7 @@ pub enum EngineError {
         message: String,
     },
     /// The user stopped it.
-    #[error(transparent)]
+    #[error("{0}")]
     Interrupted(#[from] Interrupted),
 }
 

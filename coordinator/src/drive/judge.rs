@@ -36,11 +36,11 @@ pub(super) enum Current {
 enum Rejection {
     #[error("the shard belongs to another plan")]
     OtherPlan,
-    #[error(transparent)]
+    #[error("{0}")]
     Plan(#[from] PlanError),
-    #[error(transparent)]
+    #[error("{0}")]
     Artifact(#[from] ArtifactError),
-    #[error(transparent)]
+    #[error("{0}")]
     Wire(#[from] WireError),
     #[error("the manifest names {found} records, {expected} were asked for")]
     Count { found: usize, expected: usize },

@@ -65,34 +65,34 @@ impl DriveOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
     /// The run folder.
-    #[error(transparent)]
+    #[error("{0}")]
     Folder(#[from] RunFolderError),
     /// The spec or its slices.
-    #[error(transparent)]
+    #[error("{0}")]
     Bench(#[from] BenchError),
     /// The slices.
-    #[error(transparent)]
+    #[error("{0}")]
     Dataset(#[from] DatasetError),
     /// The journal.
-    #[error(transparent)]
+    #[error("{0}")]
     Journal(#[from] JournalError),
     /// The artifact store.
-    #[error(transparent)]
+    #[error("{0}")]
     Artifacts(#[from] ArtifactError),
     /// Queue and workers.
-    #[error(transparent)]
+    #[error("{0}")]
     Engine(#[from] EngineError),
     /// A plan.
-    #[error(transparent)]
+    #[error("{0}")]
     Plan(#[from] PlanError),
     /// Calibration.
-    #[error(transparent)]
+    #[error("{0}")]
     Calibrate(#[from] CalibrateError),
     /// Adding up.
-    #[error(transparent)]
+    #[error("{0}")]
     Aggregate(#[from] AggregateError),
     /// A file of the report.
-    #[error(transparent)]
+    #[error("{0}")]
     Disk(#[from] DiskError),
     /// The cache folder.
     #[error("cache {path}: {source}")]

@@ -225,6 +225,8 @@ fn start(command: &WorkerCommand, device: &str, log: &Path) -> Result<Child, Sup
         .arg("--checkpoints")
         .arg(&command.checkpoints)
         .args(["--threads", &command.threads.to_string()])
+        // Waiting threads must not spin: with fewer free cores than threads it costs tens of times the work.
+        .env("OMP_WAIT_POLICY", "PASSIVE")
         // The worker ends when this pipe closes, so that none outlives a killed coordinator.
         .arg("--exit-with-parent")
         .stdin(Stdio::piped())

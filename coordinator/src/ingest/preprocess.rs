@@ -77,16 +77,16 @@ pub enum PreprocessError {
     #[error("{0}: no modality is there for most subjects; name those to convert with --modalities")]
     NoModality(PathBuf),
     /// The labels file.
-    #[error(transparent)]
+    #[error("{0}")]
     Labels(#[from] LabelsError),
     /// The split.
     #[error("--split: {0}")]
     Split(#[from] SplitError),
     /// The store.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// The contact sheet; the store itself is finished.
-    #[error(transparent)]
+    #[error("{0}")]
     Preview(#[from] PreviewError),
     /// The system gives no threads.
     #[error("cannot start threads: {0}")]

@@ -17,10 +17,10 @@ const OUTLINE: Rgb<u8> = Rgb([255, 64, 64]);
 #[derive(Debug, thiserror::Error)]
 pub enum PreviewError {
     /// The store cannot be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// The picture cannot be written.
-    #[error(transparent)]
+    #[error("{0}")]
     Disk(#[from] DiskError),
     /// The picture cannot be encoded.
     #[error("the contact sheet cannot be encoded: {0}")]

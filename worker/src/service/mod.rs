@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anofpdm_common::error_text::error_text;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
@@ -68,27 +69,12 @@ pub(crate) struct JobError {
 }
 
 impl JobError {
-    pub(crate) fn new(class: ErrorClass, error: &dyn std::error::Error) -> Self {
+    pub(crate) fn new(class: ErrorClass, error: &(dyn std::error::Error + 'static)) -> Self {
         Self {
             class,
-            message: chain(error),
+            message: error_text(error),
         }
     }
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// How a job ended.

@@ -49,7 +49,7 @@ pub struct Request {
 #[derive(Debug, thiserror::Error)]
 pub enum PhantomError {
     /// The disk refused.
-    #[error(transparent)]
+    #[error("{0}")]
     Disk(#[from] DiskError),
     /// A volume cannot be written.
     #[error("cannot write {path}: {source}")]
