@@ -20,6 +20,9 @@ struct Silent;
 impl Progress for Silent {
     fn begin(&self, _: usize) {}
     fn done(&self, _: &str, _: &Outcome) {}
+    fn stopped(&self) -> bool {
+        false
+    }
 }
 
 fn request(input: &Path, store: &Path, layout: LayoutName, modalities: &[&str]) -> Request {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::drive::signals::file_size_limit_as_error;
 use crate::ingest::phantom::{Kind, Request, generate};
 
 /// Write a synthetic data set as NIfTI in the real folder layout
@@ -38,6 +39,7 @@ pub struct PhantomArgs {
 /// # Errors
 /// When the folder is taken or the disk refuses.
 pub fn run(args: &PhantomArgs) -> anyhow::Result<ExitCode> {
+    file_size_limit_as_error()?;
     let request = Request {
         kind: args.kind,
         subjects: args.subjects as usize,

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use anofpdm_common::store::slices::{Manifest, Split};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::failure::UsageError;
+use super::failure::{Interrupted, UsageError};
+use crate::drive::signals::Interrupt;
 use crate::ingest::layouts::LayoutName;
 use crate::ingest::preprocess::{Outcome, PreprocessError, Progress, Report, Request, preprocess};
 
@@ -75,7 +77,11 @@ pub fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
         preview: args.preview,
         threads: args.threads.map(usize::from),
     };
-    let report = preprocess(&request, &Console::default()).map_err(usage)?;
+    let console = Console {
+        bar: OnceLock::new(),
+        interrupt: Interrupt::listen()?,
+    };
+    let report = preprocess(&request, &console).map_err(classify)?;
     let manifest = report.store.manifest();
     if args.json {
         super::print_json(&as_json(&report))?;
@@ -90,12 +96,13 @@ pub fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What was typed wrong is told apart from what went wrong.
-fn usage(error: PreprocessError) -> anyhow::Error {
+/// What was typed wrong and what was stopped are told apart from what went wrong: their exit codes differ.
+fn classify(error: PreprocessError) -> anyhow::Error {
     match error {
         PreprocessError::Split(_) | PreprocessError::Labels(_) => {
             UsageError(error.to_string()).into()
         }
+        PreprocessError::Stopped => Interrupted.into(),
         error => error.into(),
     }
 }
@@ -174,9 +181,9 @@ fn print_text(report: &Report, manifest: &Manifest) {
 }
 
 /// A bar on a terminal, a line a subject elsewhere.
-#[derive(Default)]
 struct Console {
-    bar: std::sync::OnceLock<ProgressBar>,
+    bar: OnceLock<ProgressBar>,
+    interrupt: Interrupt,
 }
 
 impl Progress for Console {
@@ -208,5 +215,9 @@ impl Progress for Console {
         } else {
             bar.set_message(line);
         }
+    }
+
+    fn stopped(&self) -> bool {
+        self.interrupt.asked()
     }
 }

@@ -24,8 +24,7 @@ impl Interrupt {
             flag::register_conditional_shutdown(signal, code, Arc::clone(&asked))?;
             flag::register(signal, Arc::clone(&asked))?;
         }
-        // Unhandled, it would kill the process in the middle of a write instead of failing the write.
-        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+        file_size_limit_as_error()?;
         Ok(Self(asked))
     }
 
@@ -33,4 +32,13 @@ impl Interrupt {
     pub fn asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Makes a write past the file-size limit fail; unhandled, the signal would kill the process in the middle of it.
+///
+/// # Errors
+/// When the system grants no handler.
+pub fn file_size_limit_as_error() -> io::Result<()> {
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
 }

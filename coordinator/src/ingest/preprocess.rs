@@ -88,6 +88,9 @@ pub enum PreprocessError {
     /// The contact sheet; the store itself is finished.
     #[error("{0}")]
     Preview(#[from] PreviewError),
+    /// [`Progress::stopped`]; what was converted is kept for the next call.
+    #[error("stopped before all subjects were converted")]
+    Stopped,
     /// The system gives no threads.
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -106,6 +109,8 @@ pub trait Progress: Sync {
     fn begin(&self, subjects: usize);
     /// One subject is done.
     fn done(&self, id: &str, outcome: &Outcome);
+    /// True when no further subject is to be begun.
+    fn stopped(&self) -> bool;
 }
 
 /// What became of a subject.
@@ -175,11 +180,14 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
         subjects
             .par_iter()
             .map(|(id, files)| {
+                if progress.stopped() {
+                    return Err(PreprocessError::Stopped);
+                }
                 let outcome = one_subject(&writer, &conversion, labels.as_ref(), id, files)?;
                 progress.done(id, &outcome);
                 Ok((id.as_str(), outcome))
             })
-            .collect::<Result<_, StoreError>>()
+            .collect::<Result<_, PreprocessError>>()
     })?;
     finish(request, writer, outcomes)
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::store::durable::{self, DiskError};
 const PROGRESS_FOLDER: &str = "progress";
 /// Both the lock and the sign that an unfinished folder is ours.
 const LOCK_FILE: &str = ".anofpdm-store";
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const PREVIEW_FILE: &str = "preview.png";
 
 /// One subject, ready to be written.
@@ -76,18 +78,11 @@ impl StoreWriter {
     /// When the folder holds something else or a finished store of another kind, or another process writes it.
     pub fn create(root: &Path, modalities: &[String], size: usize) -> Result<Self, StoreError> {
         refuse_foreign(root)?;
+        durable::create_dir(root)?;
+        // The sign first: a folder without it would be foreign to the next call.
+        let lock = lock(root)?;
         for folder in [SUBJECTS_FOLDER, PROGRESS_FOLDER] {
-            let path = root.join(folder);
-            durable::create_dir(&path)?;
-        }
-        let lock_path = root.join(LOCK_FILE);
-        let lock = File::create(&lock_path).map_err(|e| DiskError::new("write", &lock_path, e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(root.to_path_buf())),
-            Err(TryLockError::Error(source)) => {
-                return Err(DiskError::new("lock", &lock_path, source).into());
-            }
+            durable::create_dir(&root.join(folder))?;
         }
         match SliceStore::open(root) {
             Ok(store) => {
@@ -253,6 +248,26 @@ impl StoreWriter {
 
     fn progress_path(&self, id: &str) -> PathBuf {
         self.root.join(PROGRESS_FOLDER).join(format!("{id}.json"))
+    }
+}
+
+/// Locks the folder. A process that was killed holds its lock until the system has cleared it away, so a call right
+/// after it waits a little.
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join(LOCK_FILE);
+    let lock = File::create(&path).map_err(|e| DiskError::new("write", &path, e))?;
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                std::thread::sleep(LOCK_PATIENCE / 20);
+            }
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(root.to_path_buf())),
+            Err(TryLockError::Error(source)) => {
+                return Err(DiskError::new("lock", &path, source).into());
+            }
+        }
     }
 }
 

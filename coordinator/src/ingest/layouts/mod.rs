@@ -107,6 +107,11 @@ pub fn common_modalities(
     for modality in subjects.values().flat_map(|files| files.images.keys()) {
         *counts.entry(modality).or_default() += 1;
     }
+    // A folder without images is reported as skipped; it has no say in what the set holds.
+    let with_images = subjects
+        .values()
+        .filter(|files| !files.images.is_empty())
+        .count();
     let order = layout.modality_order();
     let rank = |modality: &str| {
         order
@@ -116,7 +121,7 @@ pub fn common_modalities(
     };
     let mut common: Vec<String> = counts
         .into_iter()
-        .filter(|(_, count)| 2 * count > subjects.len())
+        .filter(|(_, count)| 2 * count > with_images)
         .map(|(modality, _)| modality.to_owned())
         .collect();
     common.sort_by_key(|modality| rank(modality));

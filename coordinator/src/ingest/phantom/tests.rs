@@ -9,6 +9,9 @@ struct Silent;
 impl Progress for Silent {
     fn begin(&self, _: usize) {}
     fn done(&self, _: &str, _: &Outcome) {}
+    fn stopped(&self) -> bool {
+        false
+    }
 }
 
 fn request(kind: Kind, subjects: usize, grid: usize) -> Request {

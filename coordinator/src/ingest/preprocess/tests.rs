@@ -15,6 +15,9 @@ struct Silent;
 impl Progress for Silent {
     fn begin(&self, _: usize) {}
     fn done(&self, _: &str, _: &Outcome) {}
+    fn stopped(&self) -> bool {
+        false
+    }
 }
 
 const SHAPE: [usize; 3] = [12, 10, 5];
@@ -268,6 +271,36 @@ fn the_number_of_threads_does_not_matter() {
         report.store.manifest(),
         many.run().unwrap().store.manifest()
     );
+}
+
+/// Asks to stop once a subject is done.
+#[derive(Default)]
+struct StopAfterOne(std::sync::atomic::AtomicBool);
+
+impl Progress for StopAfterOne {
+    fn begin(&self, _: usize) {}
+    fn done(&self, _: &str, _: &Outcome) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+    fn stopped(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_stopped_call_keeps_what_it_did() {
+    let set = Set::new(&["a", "b", "c"]);
+    let request = Request {
+        threads: Some(1),
+        ..set.request(LayoutName::Brats)
+    };
+    assert!(matches!(
+        preprocess(&request, &StopAfterOne::default()),
+        Err(PreprocessError::Stopped)
+    ));
+    assert!(SliceStore::open(&request.store).is_err());
+    let report = set.run().unwrap();
+    assert_eq!((report.converted, report.kept), (2, 1));
 }
 
 /// Writes `id` with its axes permuted and flipped, and the affine that says so.
