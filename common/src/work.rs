@@ -11,7 +11,8 @@ use crate::ids::Digest;
 use crate::method::{Encoding, MapKind};
 use crate::network::NetworkConfig;
 use crate::semantics::Semantics;
-use crate::spec::{FigureSpec, Precision, Respacing, ScalingName, TrainSpec};
+use crate::spec::{FigureSpec, Precision, Respacing, TrainSpec};
+use crate::store::scaling::Scaling;
 
 /// Raised whenever the meaning or the bytes of a record change; part of every key.
 pub const RECORD_SCHEMA: u32 = 1;
@@ -135,7 +136,7 @@ pub struct DataPlan {
     /// Digest of the slice store's content.
     pub digest: Digest,
     /// Scaling to [-1, 1].
-    pub scaling: ScalingName,
+    pub scaling: Scaling,
     /// Channels whose maps are averaged.
     pub scored: Vec<u32>,
     /// Subjects named by the slices.
@@ -289,7 +290,7 @@ struct ForwardKey<'a> {
     component_area: u32,
     profile: &'a NumericProfile,
     data: Digest,
-    scaling: ScalingName,
+    scaling: Scaling,
     scored: &'a [u32],
     config: &'a NetworkConfig,
     weights: Digest,

@@ -127,7 +127,8 @@ impl BenchFile {
             test: test.slices.len() as u64,
         };
         let size = dataset.store().manifest().size as u64;
-        let mut estimate = estimate(&self.spec, slices, size * size);
+        let modalities = dataset.plan().scored.len() as u64;
+        let mut estimate = estimate(&self.spec, slices, size * size, modalities);
         let asked = [
             (
                 "validation",

@@ -58,7 +58,7 @@ impl Dataset {
     /// # Errors
     /// [`DatasetError`].
     pub fn open(spec: &DataSpec, base: &Path) -> Result<Self, DatasetError> {
-        let store = SliceStore::open(&base.join(&spec.store))?;
+        let store = SliceStore::open(base.join(&spec.store))?;
         let manifest = store.manifest();
         let ids: Vec<&str> = manifest.subjects.iter().map(|s| s.id.as_str()).collect();
         let splits: Vec<Split> = match &spec.split {

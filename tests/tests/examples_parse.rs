@@ -95,7 +95,7 @@ fn a_slice_of_the_papers_set_ups_takes_1200_evaluations() {
             validation: 1_000,
             test: test_slices,
         };
-        let evaluations = estimate(spec, slices, 128 * 128).network_evaluations;
+        let evaluations = estimate(spec, slices, 128 * 128, 2).network_evaluations;
         // Both encodings are walked: once for calibration, once a seed for scoring.
         assert_eq!(evaluations.by_stage.calibrate, 2 * 1_200 * 1_000, "{name}");
         assert_eq!(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
-pub use crate::store::scaling::Scaling as ScalingName;
+use crate::store::scaling::Scaling;
 
 /// `[data]` of a spec.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct DataSpec {
     pub scored: Vec<String>,
     /// Scaling to [-1, 1].
     #[serde(default = "default_scaling")]
-    pub scaling: ScalingName,
+    pub scaling: Scaling,
     /// Validation slices to calibrate on (fewer where the store has fewer).
     #[serde(default = "default_validation")]
     pub validation_slices: usize,
@@ -33,8 +33,8 @@ pub struct DataSpec {
     pub split: Option<String>,
 }
 
-fn default_scaling() -> ScalingName {
-    ScalingName::SliceMinmax
+fn default_scaling() -> Scaling {
+    Scaling::SliceMinmax
 }
 
 fn default_validation() -> usize {

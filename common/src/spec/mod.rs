@@ -9,7 +9,7 @@ mod respacing;
 mod score;
 mod suggest;
 
-pub use data::{DataSpec, ScalingName};
+pub use data::DataSpec;
 pub use model::{ModelSpec, Preset, TrainSpec};
 pub use respacing::{DIFFUSION_STEPS, Respacing};
 pub use score::{ComputeSpec, FigureSpec, Guidance, Precision, ScoreSpec};

@@ -38,14 +38,21 @@ pub(super) struct Repeat<'a, S: ?Sized> {
     pub(super) runs: &'a S,
 }
 
-/// All rows of methods, in the order of the plan.
+/// The cells of one method at one strength: a seed and the cell's number for each.
+struct Group {
+    method: Method,
+    guidance: f64,
+    cells: Vec<(u64, usize)>,
+}
+
+/// All rows of methods, in the order of the report.
 pub(super) fn rows(
     finished: &Finished,
     calibration: &BTreeMap<Encoding, Calibration>,
     artifacts: &ArtifactStore,
 ) -> Result<Vec<Row>, AggregateError> {
     let plan = &finished.plan;
-    let mut groups: Vec<(Method, f64, Vec<(u64, usize)>)> = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
     for (number, cell) in plan.cells.iter().enumerate() {
         let trajectory = plan.trajectory(cell)?;
         let CellOutput::Mask { map, .. } = &cell.output else {
@@ -54,18 +61,27 @@ pub(super) fn rows(
         let Some(method) = Method::of(trajectory.encoding, *map) else {
             continue;
         };
-        let known = groups
-            .iter_mut()
-            .find(|(m, w, _)| *m == method && w.to_bits() == cell.guidance.to_bits());
+        let known = groups.iter_mut().find(|group| {
+            group.method == method && group.guidance.to_bits() == cell.guidance.to_bits()
+        });
         match known {
-            Some((_, _, cells)) => cells.push((trajectory.seed, number)),
-            None => groups.push((method, cell.guidance, vec![(trajectory.seed, number)])),
+            Some(group) => group.cells.push((trajectory.seed, number)),
+            None => groups.push(Group {
+                method,
+                guidance: cell.guidance,
+                cells: vec![(trajectory.seed, number)],
+            }),
         }
     }
-    groups.sort_by(|a, b| a.0.cmp(&b.0));
+    groups.sort_by_key(|group| group.method);
 
     let mut rows = Vec::new();
-    for (method, guidance, cells) in groups {
+    for Group {
+        method,
+        guidance,
+        cells,
+    } in groups
+    {
         let threshold = calibration
             .get(&method.encoding())
             .and_then(|calibration| calibration.strength(guidance))

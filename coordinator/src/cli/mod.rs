@@ -1,5 +1,6 @@
 //! The command line (DESIGN 3): one file a command.
 
+pub mod demo;
 pub mod failure;
 pub mod gc;
 pub mod metrics;
@@ -27,6 +28,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The whole pipeline on a phantom: generate, preprocess, train, calibrate, score, report
+    Demo(demo::DemoArgs),
     /// Write a synthetic data set as NIfTI in the real folder layout
     Phantom(phantom::PhantomArgs),
     /// NIfTI volumes to a slice store
@@ -51,6 +54,7 @@ enum Command {
 /// Whatever the command could not do; [`failure::exit_code`] turns it into an exit code.
 pub fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Phantom(args) => phantom::run(&args),
         Command::Preprocess(args) => preprocess::run(&args),
         Command::Plan(args) => plan::run(&args),

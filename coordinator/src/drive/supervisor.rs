@@ -227,6 +227,8 @@ fn start(command: &WorkerCommand, device: &str, log: &Path) -> Result<Child, Sup
         .args(["--threads", &command.threads.to_string()])
         // Waiting threads must not spin: with fewer free cores than threads it costs tens of times the work.
         .env("OMP_WAIT_POLICY", "PASSIVE")
+        // fp32 means fp32: by default cuDNN may round convolutions to TF32.
+        .env("NVIDIA_TF32_OVERRIDE", "0")
         // The worker ends when this pipe closes, so that none outlives a killed coordinator.
         .arg("--exit-with-parent")
         .stdin(Stdio::piped())

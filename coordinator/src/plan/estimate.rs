@@ -63,10 +63,10 @@ pub struct ByStage {
     pub score: u64,
 }
 
-/// The estimate for `slices`, with records of `pixels` foreground pixels a slice.
+/// The estimate for `slices` of `pixels` pixels, of which every one may be foreground, and `modalities` scored ones.
 ///
 /// The number of strengths in the table is known before calibration: all of a list, one of a selection.
-pub fn estimate(spec: &RunSpec, slices: Slices, pixels: u64) -> Estimate {
+pub fn estimate(spec: &RunSpec, slices: Slices, pixels: u64, modalities: u64) -> Estimate {
     let score = &spec.score;
     let candidates = score.guidance.candidates().len() as u64;
     let strengths = match score.guidance {
@@ -110,7 +110,8 @@ pub fn estimate(spec: &RunSpec, slices: Slices, pixels: u64) -> Estimate {
         }
     }
     let cells = score.methods.len() as u64 * strengths * seeds;
-    let traces = 12 * u64::from(score.steps) * 2 * candidates * slices.validation;
+    let sequences = 3 * 4 * u64::from(score.steps) * modalities;
+    let traces = sequences * candidates * slices.validation * encodings(score).len() as u64;
     Estimate {
         run: spec.name.clone(),
         network_evaluations: Evaluations {
@@ -150,8 +151,8 @@ mod tests {
             validation: 100,
             test: 1_000,
         };
-        let one = estimate(&spec("[2]"), slices, 0);
-        let ten = estimate(&spec("[1,2,3,4,5,6,7,8,9,10]"), slices, 0);
+        let one = estimate(&spec("[2]"), slices, 0, 1);
+        let ten = estimate(&spec("[1,2,3,4,5,6,7,8,9,10]"), slices, 0, 1);
         assert_eq!(one.network_evaluations.total, 1_200 * (100 + 3 * 1_000));
         assert_eq!(one.network_evaluations.total, ten.network_evaluations.total);
         assert_eq!(

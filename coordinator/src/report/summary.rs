@@ -95,7 +95,7 @@ pub struct Cost {
     pub device_seconds: f64,
     /// Time coordinators were at work, seconds.
     pub wall_seconds: f64,
-    /// Test slices x seeds over the device time of scoring.
+    /// Test slices x encodings x seeds over the device time of scoring.
     pub slices_per_second: f64,
 }
 
