@@ -40,6 +40,9 @@ mod tests {
             source: source(),
         };
         assert_eq!(error_text(&repeats), "journal: disk full");
-        assert_eq!(error_text(&Outer::Hides(source())), "cannot start: disk full");
+        assert_eq!(
+            error_text(&Outer::Hides(source())),
+            "cannot start: disk full"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! `anofpdm metrics` as a person runs it, on the oracle's arrays.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::{Command, Output};
 
 use anofpdm_tests::programs::program;

@@ -1,5 +1,7 @@
 //! DICE, IoU, precision, recall and average precision against the public evaluation.
 
+#![allow(clippy::unwrap_used)]
+
 use std::num::NonZeroUsize;
 use std::ops::Range;
 

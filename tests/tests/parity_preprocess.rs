@@ -1,5 +1,7 @@
 //! Preprocessing against the public implementation's numbers (SCIENCE 8), and the counts on real volumes.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Schedules against `schedules.safetensors`.
 
+#![allow(clippy::unwrap_used)]
+
 use anofpdm_tests::{assert_close, read_tensors, shared_dir};
 use anofpdm_worker::diffusion::schedule::Schedule;
 

@@ -1,5 +1,8 @@
 //! Quantile, median filter, components and the way from maps to masks against the oracles.
 
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::cast_possible_wrap)] // small counts
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! Wrong input: each kind ends with a clear message and the right exit code, and nothing is lost.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::Command;
 
 use anofpdm_tests::programs::{Bench, SPEC, program};
@@ -70,10 +72,14 @@ fn manifest(bench: &Bench) -> serde_json::Value {
 
 fn split_file(bench: &Bench, split_of: impl Fn(&str) -> &'static str) -> String {
     let manifest = manifest(bench);
-    let lines = manifest["subjects"].as_array().unwrap().iter().map(|subject| {
-        let id = subject["id"].as_str().unwrap();
-        format!("{id},{}\n", split_of(id))
-    });
+    let lines = manifest["subjects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|subject| {
+            let id = subject["id"].as_str().unwrap();
+            format!("{id},{}\n", split_of(id))
+        });
     format!("subject,split\n{}", lines.collect::<String>())
 }
 
@@ -96,7 +102,16 @@ fn a_checkpoint_that_does_not_fit_is_named() {
     let bench = Bench::new();
     bench.succeeds(
         "anofpdm",
-        &["run", "tiny.toml", "--dir", "trained", "--until", "train", "--workers", "1"],
+        &[
+            "run",
+            "tiny.toml",
+            "--dir",
+            "trained",
+            "--until",
+            "train",
+            "--workers",
+            "1",
+        ],
     );
     let folder = std::fs::read_dir(bench.path().join("trained/checkpoints/guided"))
         .unwrap()
@@ -107,8 +122,16 @@ fn a_checkpoint_that_does_not_fit_is_named() {
     let given = format!("[model.guided]\ncheckpoint = \"{}\"\n", weights.display());
     for (name, spec, part) in [
         // Another architecture: a level more than the weights have.
-        ("arch", SPEC.replace("channel_mult = [1, 2]", "channel_mult = [1, 2, 2]"), "architecture"),
-        ("width", SPEC.replace("channels = 32", "channels = 64"), "shape"),
+        (
+            "arch",
+            SPEC.replace("channel_mult = [1, 2]", "channel_mult = [1, 2, 2]"),
+            "architecture",
+        ),
+        (
+            "width",
+            SPEC.replace("channels = 32", "channels = 64"),
+            "shape",
+        ),
     ] {
         bench.write("bad.toml", &spec.replace("[model.guided]\n", &given));
         let complaint = bench.fails(
@@ -125,7 +148,19 @@ fn a_checkpoint_that_does_not_fit_is_named() {
     // Slices with another number of channels than the weights.
     bench.succeeds(
         "anofpdm",
-        &["preprocess", "data", "one-channel", "--layout", "brats", "--modalities", "flair", "--size", "16", "--split", "50/25/25"],
+        &[
+            "preprocess",
+            "data",
+            "one-channel",
+            "--layout",
+            "brats",
+            "--modalities",
+            "flair",
+            "--size",
+            "16",
+            "--split",
+            "50/25/25",
+        ],
     );
     let spec = SPEC
         .replace("[model.guided]\n", &given)
@@ -153,7 +188,10 @@ fn a_run_folder_is_locked_and_belongs_to_its_spec() {
     assert!(complaint.contains("locked"), "{complaint}");
     assert!(first.wait().unwrap().success());
 
-    bench.write("tiny.toml", &SPEC.replace("guidance = [1, 3]", "guidance = [1, 4]"));
+    bench.write(
+        "tiny.toml",
+        &SPEC.replace("guidance = [1, 3]", "guidance = [1, 4]"),
+    );
     let complaint = bench.fails("anofpdm", &arguments, 2);
     assert!(complaint.contains("another spec"), "{complaint}");
 }
@@ -171,10 +209,19 @@ fn a_full_disk_is_an_error_and_the_run_goes_on_later() {
         .unwrap();
     let complaint = String::from_utf8_lossy(&limited.stderr);
     assert_eq!(limited.status.code(), Some(1), "{complaint}");
-    assert!(complaint.contains("space") || complaint.contains("limit"), "{complaint}");
-    bench.succeeds("anofpdm", &["run", "tiny.toml", "--dir", "run", "--workers", "1"]);
+    assert!(
+        complaint.contains("space") || complaint.contains("limit"),
+        "{complaint}"
+    );
+    bench.succeeds(
+        "anofpdm",
+        &["run", "tiny.toml", "--dir", "run", "--workers", "1"],
+    );
     let summary = bench.summary("run");
-    assert_eq!(summary["coverage"]["scored"], summary["coverage"]["planned"]);
+    assert_eq!(
+        summary["coverage"]["scored"],
+        summary["coverage"]["planned"]
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! One command from slices to a table; the table is whole, counted and the same however it was computed.
 
+#![allow(clippy::unwrap_used)]
+
 use anofpdm_tests::programs::{Bench, SPEC};
 use serde_json::Value;
 

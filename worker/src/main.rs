@@ -4,9 +4,9 @@
 
 use std::process::ExitCode;
 
+use anofpdm_common::error_text::error_text;
 use anofpdm_worker::service::args::{self as service, RunArgs};
 use anofpdm_worker::trace::{self, args::TraceArgs, args::UsageError};
-use anofpdm_common::error_text::error_text;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
