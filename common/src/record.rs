@@ -41,7 +41,7 @@ pub struct SliceScore {
     pub q_star: f32,
     /// What was decided for each modality.
     pub modalities: Vec<ModalityDecision>,
-    /// Sorted keys of the foreground pixels, score and label (see [`crate::metrics::average_precision`]).
+    /// Sorted keys of the foreground pixels, score and label (see [`mod@crate::metrics::score_run`]).
     pub run: Vec<u32>,
     /// Data for Figures 2 and 5, where asked for.
     pub figures: Option<Box<SliceFigures>>,

@@ -1,6 +1,7 @@
 //! Cosine, threshold search and M_max against the oracles.
 
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::cast_possible_wrap)] // small counts
 
 use anofpdm_common::metrics::calibration::{
     CalibrationSlice, ImageLabel, calibrate, classify, cosine, search_threshold,

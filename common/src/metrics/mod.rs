@@ -6,11 +6,11 @@
 //! |---|---|
 //! | [`setup`] | the mixed and the unhealthy set-up; what one slice contributes |
 //! | [`overlap`] | DICE, IoU, precision and recall from pixel counts |
-//! | [`score_run`] | scores and labels packed into sorted keys |
-//! | [`average_precision`] | exact AUPRC in bounded memory |
+//! | [`mod@score_run`] | scores and labels packed into sorted keys |
+//! | [`mod@average_precision`] | exact AUPRC in bounded memory |
 //! | [`batch_ap`] | the mean over batches that the public code reports |
 //! | [`histogram_ap`] | AUPRC with certified bounds from a histogram |
-//! | [`evaluate`] | all numbers of a table cell |
+//! | [`mod@evaluate`] | all numbers of a table cell |
 //! | [`bootstrap`] | confidence intervals over patients |
 //! | [`summary`] | mean and spread over seeds |
 //! | [`calibration`] | cosine threshold, M_max and guidance from image-level labels |

@@ -2,9 +2,9 @@
 //!
 //! | module | concept |
 //! |---|---|
-//! | [`quantile`] | the level table and the quantile of a map |
+//! | [`mod@quantile`] | the level table and the quantile of a map |
 //! | [`median`] | the 5x5 median filter |
-//! | [`components`] | connected components and the area filter |
+//! | [`mod@components`] | connected components and the area filter |
 //!
 //! All arithmetic is f32 in the order the public implementation does it, so that a pixel on the threshold falls
 //! on the same side.

@@ -1,6 +1,6 @@
 //! An append-only file of checksummed entries: the truth about a run.
 //!
-//! The file is a line of text (name and version) and then [`wire`](crate::wire) envelopes of kind
+//! The file is a line of text (name and version) and then [`wire`] envelopes of kind
 //! [`Kind::Journal`](crate::wire::Kind), one after another. [`Journal::append`] returns after the entry is
 //! on the disk; what it acknowledged is there after a crash.
 //!

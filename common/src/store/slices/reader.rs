@@ -157,9 +157,9 @@ pub struct SubjectImages {
     pub channels: usize,
     /// Side of a slice: H = W.
     pub size: usize,
-    /// Place of each slice in its volume, [N].
+    /// Place of each slice in its volume, `[N]`.
     pub slice_index: Vec<i32>,
-    /// Image-level labels, [N]: 1 where the slice shows a lesion.
+    /// Image-level labels, `[N]`: 1 where the slice shows a lesion.
     pub labels: Vec<u8>,
     file: SubjectFile,
 }

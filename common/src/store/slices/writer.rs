@@ -30,11 +30,11 @@ const PREVIEW_FILE: &str = "preview.png";
 pub struct SubjectData {
     /// [N, C, H, W].
     pub image: Vec<f32>,
-    /// [N].
+    /// `[N]`.
     pub label: Vec<u8>,
     /// [N, H, W], where there are masks.
     pub mask: Option<Vec<u8>>,
-    /// [N].
+    /// `[N]`.
     pub slice_index: Vec<i32>,
     /// Where it came from.
     pub source: SourceGrid,
