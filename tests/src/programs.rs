@@ -83,7 +83,7 @@ impl Bench {
                 "--subjects",
                 "6",
                 "--seed",
-                "1",
+                "2",
                 "--grid",
                 "48",
             ],
