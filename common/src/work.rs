@@ -424,9 +424,18 @@ impl ForwardPlan {
         })
     }
 
-    /// Network evaluations of one trajectory on one slice (SCIENCE 0, last row).
-    pub fn evaluations_per_slice(&self, trajectory: &Trajectory) -> u64 {
-        evaluations_per_slice(self.semantics, trajectory.encoding, self.steps)
+    /// The key of every record of the plan: `[batch][cell]`.
+    ///
+    /// # Errors
+    /// As [`Self::record_key`].
+    pub fn record_keys(&self) -> Result<Vec<Vec<Digest>>, PlanError> {
+        (0..self.batches.len())
+            .map(|batch| {
+                (0..self.cells.len())
+                    .map(|cell| self.record_key(batch, cell))
+                    .collect()
+            })
+            .collect()
     }
 }
 

@@ -8,6 +8,7 @@ use anofpdm_common::network::NetworkConfig;
 use anofpdm_common::spec::{ModelSpec, RunSpec, SpecError};
 
 use crate::dataset::{Dataset, DatasetError};
+use crate::ledger::journal::finished_records;
 use crate::plan::estimate::{Estimate, Slices, estimate};
 use crate::run_folder::RunFolder;
 
@@ -146,7 +147,7 @@ impl BenchFile {
         }
         let dir = dir.map_or_else(|| self.default_dir(), Path::to_path_buf);
         if let Ok(folder) = RunFolder::open(&dir) {
-            estimate.cached = crate::drive::finished_records(&folder);
+            estimate.cached = finished_records(&folder);
         }
         Ok(estimate)
     }

@@ -12,16 +12,16 @@ use anofpdm_common::metrics::calibration::{
 };
 use anofpdm_common::record::Record;
 use anofpdm_common::spec::Guidance;
-use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
+use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::durable::{self, DiskError};
 use anofpdm_common::store::slices::{ImageReader, StoreError};
-use anofpdm_common::wire::{self, Kind, WireError};
 use anofpdm_common::work::{ForwardPlan, PlanError, SliceRef};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, DatasetError};
-use crate::drive::ledger::Ledger;
+use crate::ledger::Ledger;
 use crate::run_folder::RunFolder;
+use crate::stored_record::{self, RecordError};
 
 /// Largest calibration file read, bytes.
 const FILE_LIMIT: u64 = 16 << 20;
@@ -43,10 +43,7 @@ pub enum CalibrateError {
     Plan(#[from] PlanError),
     /// A record cannot be read.
     #[error("{0}")]
-    Artifact(#[from] ArtifactError),
-    /// A record cannot be decoded.
-    #[error("{0}")]
-    Wire(#[from] WireError),
+    Record(#[from] RecordError),
     /// A record is not there.
     #[error("calibration record {0} is missing: run again")]
     Missing(Digest),
@@ -189,8 +186,7 @@ fn traces(
     for batch in 0..plan.batches.len() {
         let key = plan.record_key(batch, cell)?;
         let digest = ledger.record(key).ok_or(CalibrateError::Missing(key))?;
-        let bytes = artifacts.get(&digest, Kind::Record.limit() as u64)?;
-        if let Record::Traces(traces) = wire::decode(&bytes)? {
+        if let Record::Traces(traces) = stored_record::read(artifacts, digest)? {
             slices.extend(
                 traces
                     .into_iter()

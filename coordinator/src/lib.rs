@@ -9,10 +9,12 @@
 //! | [`plan`] | from spec to batches, cells, shards, estimates |
 //! | [`run_folder`] | the folder of a run and its lock |
 //! | [`cache`] | records of other runs |
+//! | [`ledger`] | what the journal says of a run |
 //! | [`drive`] | submit, watch, retry, resume |
 //! | [`calibrate`] | thresholds from image-level labels |
 //! | [`aggregate`] | records added up to rows |
 //! | [`report`] | tables |
+//! | [`stored_record`] | a record by its digest |
 //! | [`arrays`] | anyone's array files |
 
 pub mod aggregate;
@@ -24,6 +26,8 @@ pub mod cli;
 pub mod dataset;
 pub mod drive;
 pub mod ingest;
+pub mod ledger;
 pub mod plan;
 pub mod report;
 pub mod run_folder;
+pub mod stored_record;

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+use anofpdm_common::record::Record;
+use anofpdm_common::store::artifacts::ArtifactStore;
+use anofpdm_common::wire;
 use anofpdm_tests::programs::{Bench, SPEC};
 use serde_json::Value;
 
@@ -128,4 +131,59 @@ fn one_worker_and_four_give_the_same_fingerprint() {
     for setup in ["mixed", "unhealthy"] {
         assert_eq!(row(&one, setup), row(&narrow, setup));
     }
+}
+
+#[test]
+fn figures_come_out_of_the_same_pass_and_change_no_row() {
+    let bench = Bench::new();
+    let plain = SPEC.replace("guidance = [1, 3]", "guidance = [3]");
+    bench.write("plain.toml", &plain);
+    bench.write(
+        "figures.toml",
+        &plain.replace(
+            "[compute]",
+            "[score.figures]\ntraces = true\nend_step_ratios = [0.5, 1, 2]\nfixed_thresholds = [0.05]\n[compute]",
+        ),
+    );
+    bench.succeeds(
+        "anofpdm",
+        &["run", "plain.toml", "--dir", "plain", "--workers", "1"],
+    );
+    bench.succeeds(
+        "anofpdm",
+        &["run", "figures.toml", "--dir", "figures", "--workers", "1"],
+    );
+    let (plain, figures) = (bench.summary("plain"), bench.summary("figures"));
+    assert_eq!(plain["rows"], figures["rows"]);
+    assert_eq!(
+        plain["cost"]["network_evaluations"],
+        figures["cost"]["network_evaluations"]
+    );
+
+    let artifacts = ArtifactStore::open(&bench.path().join("figures/records")).unwrap();
+    let mut slices_with_figures = 0;
+    for entry in artifacts.entries().unwrap() {
+        let bytes = artifacts.get(&entry.unwrap().digest, 64 << 20).unwrap();
+        let Ok(Record::Masks(scores)) = wire::decode::<Record>(&bytes) else {
+            continue;
+        };
+        for (score, figures) in scores.iter().filter_map(|s| Some((s, s.figures.as_ref()?))) {
+            slices_with_figures += 1;
+            assert_eq!(figures.end_step_ratios.len(), 3);
+            assert_eq!(
+                figures.end_step_ratios[1], score.overlap,
+                "ratio 1 is t_e itself"
+            );
+            assert_eq!(figures.fixed_thresholds.len(), 1);
+            let traces = figures.traces.as_ref().unwrap();
+            // 8 steps of 2 modalities.
+            assert_eq!(traces.trace.divergence.len(), 16);
+            assert_eq!(traces.inside.len(), 16);
+            let healthy = score.overlap.truth == 0;
+            assert!(traces.inside.iter().all(|mean| mean.is_nan() == healthy));
+            assert!(traces.outside.iter().all(|mean| mean.is_finite()));
+        }
+    }
+    // Both encodings, two seeds, 18 slices; the other maps of a pass do not repeat them.
+    assert_eq!(slices_with_figures, 2 * 2 * 18);
 }

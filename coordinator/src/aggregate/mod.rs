@@ -11,16 +11,16 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::store::slices::StoreError;
-use anofpdm_common::wire::WireError;
 use anofpdm_common::work::{ForwardPlan, MAX_PLAN_BYTES, Plan, PlanError, Stage};
 
 use crate::bench_file::{BenchError, BenchFile};
 use crate::calibrate::{self, CalibrateError, Calibration};
 use crate::dataset::DatasetError;
-use crate::drive::ledger::Ledger;
+use crate::ledger::Ledger;
 use crate::plan::cells::encodings;
 use crate::report::summary::{CalibrationRow, Cost, Coverage, StageEvaluations, Summary};
 use crate::run_folder::RunFolder;
+use crate::stored_record::RecordError;
 
 /// Why a run cannot be added up.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +48,12 @@ pub enum AggregateError {
     /// The plan.
     #[error("{0}")]
     Plan(#[from] PlanError),
-    /// A record.
+    /// A plan in the artifact store.
     #[error("{0}")]
     Artifact(#[from] ArtifactError),
-    /// A record's bytes.
+    /// A record.
     #[error("{0}")]
-    Wire(#[from] WireError),
+    Record(#[from] RecordError),
     /// Calibration.
     #[error("{0}")]
     Calibrate(#[from] CalibrateError),
@@ -82,7 +82,7 @@ impl Finished {
         let Plan::Forward(plan) = Plan::from_json(&artifacts.get(digest, MAX_PLAN_BYTES)?)? else {
             return Err(AggregateError::NoStage(stage.name()));
         };
-        let keys = crate::drive::record_keys(&plan)?;
+        let keys = plan.record_keys()?;
         let all = || keys.iter().flatten();
         let missing = all().filter(|key| ledger.record(**key).is_none()).count();
         if missing > 0 {

@@ -4,9 +4,9 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::metrics::score_run::RunSource;
 use anofpdm_common::record::{Record, SliceScore};
 use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::wire::{self, Kind};
 
 use super::{AggregateError, Finished};
+use crate::stored_record;
 
 /// One cell of a finished scoring plan; slices are numbered through the batches.
 pub(super) struct CellRecords<'a> {
@@ -46,8 +46,7 @@ impl<'a> CellRecords<'a> {
     }
 
     fn read(&self, record: Digest) -> Result<Vec<SliceScore>, AggregateError> {
-        let bytes = self.artifacts.get(&record, Kind::Record.limit() as u64)?;
-        match wire::decode(&bytes)? {
+        match stored_record::read(self.artifacts, record)? {
             Record::Masks(scores) => Ok(scores),
             Record::Traces(_) => Err(AggregateError::Kind(record)),
         }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anofpdm_common::spec::SpecError;
 
 use crate::bench_file::BenchError;
+use crate::drive::signals::{INTERRUPTED, Interrupted};
 use crate::run_folder::RunFolderError;
 
 /// Success.
@@ -13,18 +14,10 @@ pub const SUCCESS: u8 = 0;
 pub const FAILURE: u8 = 1;
 /// The command line or the spec is wrong.
 pub const USAGE: u8 = 2;
-/// Interrupted by the user.
-pub const INTERRUPTED: u8 = 130;
-
 /// The command line asks for something that does not exist or does not fit together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
-
-/// The user pressed Ctrl-C or sent SIGTERM.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted; run the same command again to go on")]
-pub struct Interrupted;
 
 /// The exit code for an error, by the first cause in its chain that decides it.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {

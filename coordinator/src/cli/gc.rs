@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::print_json;
 use crate::cache::RecordCache;
-use crate::drive::journal::read_ledger;
+use crate::ledger::journal::read_ledger;
 use crate::run_folder::RunFolder;
 
 /// Arguments of `anofpdm gc`.

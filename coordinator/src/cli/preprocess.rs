@@ -8,8 +8,9 @@ use anofpdm_common::store::slices::{Manifest, Split};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::failure::{Interrupted, UsageError};
+use super::failure::UsageError;
 use crate::drive::signals::Interrupt;
+use crate::drive::signals::Interrupted;
 use crate::ingest::layouts::LayoutName;
 use crate::ingest::preprocess::{Outcome, PreprocessError, Progress, Report, Request, preprocess};
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::print_json;
-use crate::drive::journal::read_ledger;
+use crate::ledger::journal::read_ledger;
 use crate::report::{self, markdown};
 use crate::run_folder::RunFolder;
 use crate::{aggregate, bench_file::BenchFile};

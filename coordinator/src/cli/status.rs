@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::print_json;
-use crate::drive::journal::read_ledger;
+use crate::ledger::journal::read_ledger;
 use crate::run_folder::{RunFolder, RunFolderError};
 
 /// Arguments of `anofpdm status`.

@@ -1,8 +1,9 @@
 //! Queue, workers and journal of one run at work: submits shards and serves workers until they are done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::queue::local::LocalDispatcher;
 use anofpdm_common::queue::{DeadLetter, Dispatch, LeaseConfig, QueueError};
@@ -10,9 +11,8 @@ use anofpdm_common::store::journal::JournalError;
 use anofpdm_common::work::{Job, NumericProfile};
 
 use super::judge::RunJudge;
-use super::signals::Interrupt;
+use super::signals::{Interrupt, Interrupted};
 use super::supervisor::{Supervisor, SupervisorError, WorkerCommand, worker_program};
-use crate::cli::failure::Interrupted;
 
 /// Longest time between two looks at workers, signals and progress.
 const BEAT: Duration = Duration::from_millis(200);
@@ -32,8 +32,8 @@ pub enum EngineError {
     /// The journal cannot be written: nothing counts any more.
     #[error("the journal failed, the run stops here and can be resumed: {0}")]
     Journal(#[from] JournalError),
-    /// The socket's folder cannot be made.
-    #[error("cannot make a folder for the queue's socket: {0}")]
+    /// The run folder cannot be found again.
+    #[error("cannot name the queue's socket after the run folder: {0}")]
     Folder(std::io::Error),
     /// A shard was given up.
     #[error("{shards} shard(s) failed for good; the first: {message}")]
@@ -88,22 +88,38 @@ struct Running {
     dispatcher: LocalDispatcher,
     supervisor: Supervisor,
     next_shard: u64,
-    /// Holds the socket; removed at the end. Not in the run folder: a socket's path is limited to about a
-    /// hundred bytes.
-    _socket: tempfile::TempDir,
+    /// Declared last: removed once the dispatcher has closed the socket.
+    _socket: SocketFolder,
+}
+
+/// The folder of the queue's socket. Not in the run folder, since a socket's path is limited to about a hundred
+/// bytes; named by it, so that what a killed coordinator left is used again instead of piling up.
+struct SocketFolder(PathBuf);
+
+impl SocketFolder {
+    fn of(run: &Path) -> Result<Self, EngineError> {
+        let run = run.canonicalize().map_err(EngineError::Folder)?;
+        let name = Digest::of(run.as_os_str().as_encoded_bytes()).short();
+        Ok(Self(std::env::temp_dir().join(format!("anofpdm-{name}"))))
+    }
+}
+
+impl Drop for SocketFolder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::debug!(folder = %self.0.display(), %error, "the socket's folder stays");
+        }
+    }
 }
 
 impl Running {
     fn start(workers: &LocalWorkers) -> Result<Self, EngineError> {
-        let socket = tempfile::Builder::new()
-            .prefix("anofpdm-")
-            .tempdir()
-            .map_err(EngineError::Folder)?;
+        let socket = SocketFolder::of(&workers.artifacts)?;
         let config = LeaseConfig {
             ttl: workers.lease,
             ..LeaseConfig::default()
         };
-        let dispatcher = LocalDispatcher::listen(socket.path(), config)?;
+        let dispatcher = LocalDispatcher::listen(&socket.0, config)?;
         let command = WorkerCommand {
             program: worker_program(),
             queue: dispatcher.address(),

@@ -16,9 +16,10 @@ use anofpdm_common::work::{
     CellOutput, ForwardPlan, Job, Manifest, PlanError, Stage, Task, TrainPlan, WorkerInfo,
 };
 
-use super::journal::RunJournal;
-use super::ledger::Entry;
 use crate::cache::RecordCache;
+use crate::ledger::Entry;
+use crate::ledger::journal::RunJournal;
+use crate::stored_record::{self, RecordError};
 
 /// The plan the current shards belong to.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ enum Rejection {
     Artifact(#[from] ArtifactError),
     #[error("{0}")]
     Wire(#[from] WireError),
+    #[error("{0}")]
+    Record(#[from] RecordError),
     #[error("the manifest names {found} records, {expected} were asked for")]
     Count { found: usize, expected: usize },
     #[error("record {0} has another key than was asked for")]
@@ -120,8 +123,7 @@ impl RunJudge {
         for (index, (key, digest)) in manifest.entries.iter().enumerate() {
             let batch = plan.batch(*first as usize + index / cells.len())?;
             let cell = plan.cell(usize::from(cells[index % cells.len()]))?;
-            let bytes = self.artifacts.get(digest, Kind::Record.limit() as u64)?;
-            let record: Record = wire::decode(&bytes)?;
+            let record = stored_record::read(&self.artifacts, *digest)?;
             let shape = Shape {
                 slices: batch.len(),
                 sequence: plan.steps as usize * plan.data.scored.len(),

@@ -5,9 +5,7 @@
 //! goes on where its journal ends.
 
 pub mod engine;
-pub mod journal;
 mod judge;
-pub mod ledger;
 mod progress;
 pub mod signals;
 mod stages;
@@ -27,17 +25,15 @@ use crate::bench_file::{BenchError, BenchFile};
 use crate::cache::RecordCache;
 use crate::calibrate::CalibrateError;
 use crate::dataset::DatasetError;
+use crate::ledger::Entry;
+use crate::ledger::journal::RunJournal;
 use crate::report;
 use crate::report::summary::Summary;
 use crate::run_folder::{RunFolder, RunFolderError};
 use engine::{Engine, EngineError, LocalWorkers};
-use journal::{RunJournal, read_ledger};
 use judge::{Current, RunJudge};
-use ledger::Entry;
 use signals::Interrupt;
 use stages::Stages;
-
-pub(crate) use stages::record_keys;
 
 /// How a run is driven; none of it changes a result.
 #[derive(Debug, Clone)]
@@ -224,11 +220,6 @@ fn begin(
         Some(_) => {}
     }
     Ok(())
-}
-
-/// Records a run folder has finished, training included; 0 where its journal cannot be read.
-pub fn finished_records(folder: &RunFolder) -> u64 {
-    read_ledger(folder).map_or(0, |ledger| ledger.finished.values().sum())
 }
 
 /// The `checkpoints/` folder of one network.

@@ -7,6 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
+/// Exit code of an interrupted program.
+pub const INTERRUPTED: u8 = 130;
+
+/// The user pressed Ctrl-C or sent SIGTERM.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; run the same command again to go on")]
+pub struct Interrupted;
+
 /// Turns true at the first signal; a second one ends the process at once.
 #[derive(Debug, Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
@@ -20,7 +28,7 @@ impl Interrupt {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal finds the flag false and sets it, the second finds it true.
-            let code = i32::from(crate::cli::failure::INTERRUPTED);
+            let code = i32::from(INTERRUPTED);
             flag::register_conditional_shutdown(signal, code, Arc::clone(&asked))?;
             flag::register(signal, Arc::clone(&asked))?;
         }

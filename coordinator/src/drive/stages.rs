@@ -9,18 +9,18 @@ use anofpdm_common::queue::Dispatch;
 use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::spec::ModelSpec;
 use anofpdm_common::work::{
-    ForwardPlan, Job, NetworkPlan, Plan, PlanError, Stage, Task, TrainPlan,
+    ForwardPlan, Job, NetworkPlan, Plan, PlanError, SliceRef, Stage, Task, TrainPlan,
 };
 
 use super::engine::{Engine, OnDeath};
 use super::judge::{Current, RunJudge};
-use super::ledger::{Entry, Ledger};
 use super::progress::StageProgress;
 use super::{DriveError, checkpoint_folder};
 use crate::bench_file::BenchFile;
 use crate::calibrate::{self, Calibration};
 use crate::dataset::Dataset;
-use crate::plan::cells;
+use crate::ledger::{Entry, Ledger};
+use crate::plan::cells::{self, Columns};
 use crate::plan::forward::{Setting, forward_plan};
 use crate::plan::shards::shards;
 use crate::run_folder::RunFolder;
@@ -152,18 +152,7 @@ impl Stages<'_> {
         let bench = self.bench;
         let columns = cells::calibration(&bench.spec.score, networks);
         let slices = self.dataset.validation()?.slices;
-        let profile = self.engine.profile()?;
-        let plan = forward_plan(
-            &Setting {
-                spec: &bench.spec,
-                data: &self.dataset.plan(),
-                networks,
-                profile: &profile,
-            },
-            Stage::Calibrate,
-            &columns,
-            &slices,
-        );
+        let plan = self.plan(Stage::Calibrate, &columns, networks, &slices)?;
         self.forward(&plan)?;
         let calibration = calibrate::calibrate(
             &plan,
@@ -183,24 +172,30 @@ impl Stages<'_> {
         let bench = self.bench;
         let columns = cells::scoring(&bench.spec.score, networks, calibration);
         let slices = self.dataset.test()?.slices;
-        let profile = self.engine.profile()?;
-        let plan = forward_plan(
-            &Setting {
-                spec: &bench.spec,
-                data: &self.dataset.plan(),
-                networks,
-                profile: &profile,
-            },
-            Stage::Score,
-            &columns,
-            &slices,
-        );
+        let plan = self.plan(Stage::Score, &columns, networks, &slices)?;
         self.forward(&plan)
+    }
+
+    fn plan(
+        &mut self,
+        stage: Stage,
+        columns: &Columns,
+        networks: &[NetworkPlan],
+        slices: &[SliceRef],
+    ) -> Result<ForwardPlan, DriveError> {
+        let profile = self.engine.profile()?;
+        let setting = Setting {
+            spec: &self.bench.spec,
+            data: &self.dataset.plan(),
+            networks,
+            profile: &profile,
+        };
+        Ok(forward_plan(&setting, stage, columns, slices))
     }
 
     /// Brings every record of a forward plan into the journal.
     fn forward(&mut self, plan: &ForwardPlan) -> Result<(), DriveError> {
-        let keys = record_keys(plan)?;
+        let keys = plan.record_keys()?;
         let total: usize = keys.iter().map(Vec::len).sum();
         let digest = self.publish(&Plan::Forward(plan.clone()), plan.stage, total as u64)?;
         let all = || keys.iter().flatten().copied();
@@ -254,17 +249,6 @@ impl Stages<'_> {
         }
         Ok(digest)
     }
-}
-
-/// The record key of every batch and cell: `[batch][cell]`.
-pub(crate) fn record_keys(plan: &ForwardPlan) -> Result<Vec<Vec<Digest>>, PlanError> {
-    (0..plan.batches.len())
-        .map(|batch| {
-            (0..plan.cells.len())
-                .map(|cell| plan.record_key(batch, cell))
-                .collect()
-        })
-        .collect()
 }
 
 /// Name of the newest checkpoint folder: names sort by step.

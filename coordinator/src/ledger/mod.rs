@@ -4,6 +4,8 @@
 //! duplicate, a different one is a conflict: neither counts until a third delivery agrees with one of
 //! them (DESIGN 9).
 
+pub mod journal;
+
 use std::collections::{BTreeMap, HashMap};
 
 use anofpdm_common::ids::Digest;

@@ -2,7 +2,7 @@
 
 use anofpdm_common::store::journal::{Journal, JournalError};
 
-use super::ledger::{Entry, Ledger};
+use super::{Entry, Ledger};
 use crate::run_folder::RunFolder;
 
 /// A journal and the state its entries add up to: the two never differ.
@@ -57,4 +57,9 @@ pub fn read_ledger(folder: &RunFolder) -> Result<Ledger, JournalError> {
     let mut ledger = Ledger::default();
     Journal::<Entry>::read(&folder.journal(), |entry| ledger.apply(&entry))?;
     Ok(ledger)
+}
+
+/// Records a run folder has finished, training included; 0 where its journal cannot be read.
+pub fn finished_records(folder: &RunFolder) -> u64 {
+    read_ledger(folder).map_or(0, |ledger| ledger.finished.values().sum())
 }

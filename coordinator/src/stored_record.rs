@@ -1,0 +1,31 @@
+//! A record, by its digest, out of the artifact store of a run.
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::record::Record;
+use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
+use anofpdm_common::wire::{self, Kind, WireError};
+
+/// Why a record cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Its file is absent or damaged.
+    #[error("{0}")]
+    Artifact(#[from] ArtifactError),
+    /// Its bytes are no record of this version.
+    #[error("record {digest}: {source}")]
+    Wire {
+        /// The record.
+        digest: Digest,
+        /// What is wrong.
+        source: WireError,
+    },
+}
+
+/// Reads and checks the bytes of a record.
+///
+/// # Errors
+/// [`RecordError`].
+pub fn read(artifacts: &ArtifactStore, digest: Digest) -> Result<Record, RecordError> {
+    let bytes = artifacts.get(&digest, Kind::Record.limit() as u64)?;
+    wire::decode(&bytes).map_err(|source| RecordError::Wire { digest, source })
+}
