@@ -187,3 +187,44 @@ fn figures_come_out_of_the_same_pass_and_change_no_row() {
     // Both encodings, two seeds, 18 slices; the other maps of a pass do not repeat them.
     assert_eq!(slices_with_figures, 2 * 2 * 18);
 }
+
+#[test]
+fn a_shared_cache_spares_the_second_run_and_gc_knows_what_is_used() {
+    let bench = Bench::new();
+    for run in ["first", "second"] {
+        let dir = format!("runs/{run}");
+        bench.succeeds(
+            "anofpdm",
+            &[
+                "run",
+                "tiny.toml",
+                "--dir",
+                &dir,
+                "--workers",
+                "1",
+                "--cache",
+                "cache",
+            ],
+        );
+    }
+    let (first, second) = (bench.summary("runs/first"), bench.summary("runs/second"));
+    assert_eq!(first["fingerprint"], second["fingerprint"]);
+    assert!(first["cost"]["by_stage"]["score"].as_u64().unwrap() > 0);
+    assert_eq!(
+        second["cost"]["by_stage"]["score"], 0,
+        "every record was there"
+    );
+    assert_eq!(second["coverage"]["scored"], second["coverage"]["planned"]);
+
+    let removable = || -> u64 {
+        let text = bench.succeeds("anofpdm", &["gc", "--cache", "cache", "--json"]);
+        let holdings: Vec<Value> = serde_json::from_str(&text).unwrap();
+        let cache = holdings.iter().find(|h| h["place"] == "cache").unwrap();
+        cache["removable_files"].as_u64().unwrap()
+    };
+    assert_eq!(removable(), 0, "both runs share the cached records");
+    std::fs::remove_dir_all(bench.path().join("runs")).unwrap();
+    assert!(removable() > 0);
+    bench.succeeds("anofpdm", &["gc", "--cache", "cache", "--delete"]);
+    assert_eq!(removable(), 0);
+}
