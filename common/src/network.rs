@@ -148,3 +148,185 @@ impl NetworkConfig {
         Ok(())
     }
 }
+
+/// What a network takes, counted from its architecture alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Weights.
+    pub parameters: i64,
+    /// Values of one slice kept at once in a forward pass, roughly: all skips, and the widest step of the decoder
+    /// with its intermediate results.
+    pub activations: i64,
+}
+
+/// Results that a residual block holds at once beside its input: normed, convolved, shifted, output.
+const BLOCK_RESULTS: i64 = 4;
+
+impl NetworkConfig {
+    /// Counts weights and activations, layer by layer as SCIENCE 1 lists them.
+    pub fn footprint(&self) -> Footprint {
+        let mut count = Counter {
+            embedding: self.embedding_width(),
+            parameters: 0,
+            widest: 0,
+        };
+        let base = self.num_channels;
+        count.linear(base, count.embedding);
+        count.linear(count.embedding, count.embedding);
+        count.parameters += self.num_classes * base;
+        count.linear(base, count.embedding);
+        count.linear(count.embedding, count.embedding);
+
+        let levels = self.level_channels();
+        let attends = |level: usize| self.attention_downsample_rates.contains(&(1 << level));
+        let side = |level: usize| self.image_size >> level;
+        count.conv3(self.in_channels, base);
+        let mut skips = vec![(base, side(0))];
+        let mut width = base;
+        for (level, &channels) in levels.iter().enumerate() {
+            for _ in 0..self.num_res_blocks {
+                count.block(width, channels, side(level));
+                width = channels;
+                if attends(level) {
+                    count.attention(width, side(level), self.num_heads);
+                }
+                skips.push((width, side(level)));
+            }
+            if level + 1 < levels.len() {
+                count.conv3(width, width);
+                skips.push((width, side(level + 1)));
+            }
+        }
+        let kept: i64 = skips.iter().map(|(c, side)| c * side * side).sum();
+        let deepest = levels.len() - 1;
+        count.block(width, width, side(deepest));
+        count.attention(width, side(deepest), self.num_heads);
+        count.block(width, width, side(deepest));
+        for (level, &channels) in levels.iter().enumerate().rev() {
+            for _ in 0..=self.num_res_blocks {
+                let (skip, _) = skips.pop().unwrap_or((0, 0));
+                count.block(width + skip, channels, side(level));
+                width = channels;
+                if attends(level) {
+                    count.attention(width, side(level), self.num_heads);
+                }
+            }
+            if level > 0 {
+                count.conv3(width, width);
+            }
+        }
+        count.norm(width);
+        count.conv3(width, self.output_channels());
+        Footprint {
+            parameters: count.parameters,
+            activations: kept + count.widest,
+        }
+    }
+}
+
+struct Counter {
+    embedding: i64,
+    parameters: i64,
+    /// Values of the widest layer.
+    widest: i64,
+}
+
+impl Counter {
+    const fn linear(&mut self, from: i64, to: i64) {
+        self.parameters += from * to + to;
+    }
+
+    const fn conv3(&mut self, from: i64, to: i64) {
+        self.parameters += 9 * from * to + to;
+    }
+
+    const fn norm(&mut self, channels: i64) {
+        self.parameters += 2 * channels;
+    }
+
+    fn block(&mut self, from: i64, to: i64, side: i64) {
+        self.norm(from);
+        self.conv3(from, to);
+        self.linear(self.embedding, 2 * to);
+        self.norm(to);
+        self.conv3(to, to);
+        if from != to {
+            self.linear(from, to);
+        }
+        self.widest = self.widest.max(BLOCK_RESULTS * from.max(to) * side * side);
+    }
+
+    fn attention(&mut self, channels: i64, side: i64, heads: i64) {
+        self.norm(channels);
+        self.linear(channels, 3 * channels);
+        self.linear(self.embedding, 2 * channels);
+        self.linear(channels, channels);
+        // Weights of the softmax, twice: before and after it.
+        let tokens = side * side;
+        let weights = 2 * heads * tokens * (tokens + self.embedding);
+        self.widest = self.widest.max(weights + 5 * channels * tokens);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paper(in_channels: i64) -> NetworkConfig {
+        NetworkConfig {
+            arch: Arch::V2,
+            image_size: 128,
+            in_channels,
+            out_channels: None,
+            num_channels: 128,
+            num_res_blocks: 2,
+            channel_mult: vec![1, 1, 2, 3, 4],
+            attention_downsample_rates: vec![4, 8, 16],
+            num_heads: 4,
+            num_classes: 2,
+        }
+    }
+
+    #[test]
+    fn the_paper_networks_have_their_published_number_of_weights() {
+        assert_eq!(paper(4).footprint().parameters, 103_082_500);
+        assert_eq!(paper(1).footprint().parameters, 103_075_585);
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_refused_by_name() {
+        for (change, part) in [
+            (
+                NetworkConfig {
+                    num_channels: 100,
+                    ..paper(4)
+                },
+                "num_channels",
+            ),
+            (
+                NetworkConfig {
+                    image_size: 72,
+                    ..paper(4)
+                },
+                "image_size",
+            ),
+            (
+                NetworkConfig {
+                    num_heads: 5,
+                    ..paper(4)
+                },
+                "num_heads",
+            ),
+            (
+                NetworkConfig {
+                    in_channels: 0,
+                    ..paper(4)
+                },
+                "in_channels",
+            ),
+        ] {
+            let message = change.validate().unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

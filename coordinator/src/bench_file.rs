@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::NetworkConfig;
 use anofpdm_common::spec::{ModelSpec, RunSpec, SpecError};
+use anofpdm_common::work::Stage;
 
 use crate::dataset::{Dataset, DatasetError};
-use crate::ledger::journal::finished_records;
+use crate::ledger::Ledger;
+use crate::ledger::journal::read_ledger;
 use crate::plan::estimate::{Estimate, Slices, estimate};
 use crate::run_folder::RunFolder;
 
@@ -117,8 +119,11 @@ impl BenchFile {
     /// # Errors
     /// An empty split, an architecture that does not fit, an unreadable subject.
     pub fn estimate(&self, dataset: &Dataset, dir: Option<&Path>) -> Result<Estimate, BenchError> {
+        let batch = i64::from(self.spec.compute.batch_slices);
+        let mut memory = 0;
         for name in self.needed()?.into_keys() {
-            self.network(name, dataset)?;
+            let footprint = self.network(name, dataset)?.footprint();
+            memory = memory.max(4 * (footprint.parameters + batch * footprint.activations));
         }
         let validation = dataset.validation()?;
         let test = dataset.test()?;
@@ -145,9 +150,12 @@ impl BenchFile {
                 ));
             }
         }
+        estimate.memory_bytes = memory.unsigned_abs();
         let dir = dir.map_or_else(|| self.default_dir(), Path::to_path_buf);
         if let Ok(folder) = RunFolder::open(&dir) {
-            estimate.cached = finished_records(&folder);
+            let ledger = read_ledger(&folder).unwrap_or_default();
+            estimate.cached = ledger.finished.values().sum();
+            estimate.predicted_device_seconds = remaining_seconds(&estimate, &ledger);
         }
         Ok(estimate)
     }
@@ -181,4 +189,32 @@ impl BenchFile {
     pub fn default_dir(&self) -> PathBuf {
         Path::new("runs").join(&self.spec.name)
     }
+}
+
+/// Device time of what is left, stage by stage at its own rate; a stage that has not begun has none.
+#[allow(clippy::cast_precision_loss)]
+fn remaining_seconds(estimate: &Estimate, ledger: &Ledger) -> Option<f64> {
+    let by_stage = estimate.network_evaluations.by_stage;
+    [
+        (Stage::Train, by_stage.train),
+        (Stage::Calibrate, by_stage.calibrate),
+        (Stage::Score, by_stage.score),
+    ]
+    .into_iter()
+    .filter(|(_, planned)| *planned > 0)
+    .map(|(stage, planned)| {
+        let forward = [Stage::Score, Stage::Calibrate];
+        let rate_of = |stage| {
+            let cost = ledger.cost.get(&stage)?;
+            (cost.evaluations > 0)
+                .then(|| cost.device_millis as f64 / 1e3 / cost.evaluations as f64)
+        };
+        let rate = match stage {
+            Stage::Train => rate_of(Stage::Train),
+            _ => forward.into_iter().find_map(rate_of),
+        };
+        let done = ledger.cost.get(&stage).map_or(0, |cost| cost.evaluations);
+        Some(rate? * planned.saturating_sub(done) as f64)
+    })
+    .sum()
 }

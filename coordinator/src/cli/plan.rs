@@ -65,6 +65,14 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         "disk         {:.1} MB at most",
         ratio(estimate.disk_bytes, 1_000_000)
     );
+    println!(
+        "memory       about {:.0} MB a worker, scoring",
+        ratio(estimate.memory_bytes, 1_000_000)
+    );
+    match estimate.predicted_device_seconds {
+        Some(seconds) => println!("time         about {seconds:.0} device seconds to go"),
+        None => println!("time         known once a first shard of each kind is done"),
+    }
     for warning in &estimate.warnings {
         println!("warning      {warning}");
     }

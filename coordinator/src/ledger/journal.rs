@@ -58,8 +58,3 @@ pub fn read_ledger(folder: &RunFolder) -> Result<Ledger, JournalError> {
     Journal::<Entry>::read(&folder.journal(), |entry| ledger.apply(&entry))?;
     Ok(ledger)
 }
-
-/// Records a run folder has finished, training included; 0 where its journal cannot be read.
-pub fn finished_records(folder: &RunFolder) -> u64 {
-    read_ledger(folder).map_or(0, |ledger| ledger.finished.values().sum())
-}

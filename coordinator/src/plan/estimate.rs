@@ -20,6 +20,10 @@ pub struct Estimate {
     pub cached: u64,
     /// Upper estimate of what the records and weights take, bytes.
     pub disk_bytes: u64,
+    /// Memory of a worker while it scores, bytes: weights and activations of one batch, roughly.
+    pub memory_bytes: u64,
+    /// Device time still to go, seconds, at the rate of what this run has done; null before its first shard.
+    pub predicted_device_seconds: Option<f64>,
     /// Slices a stage reads.
     pub slices: Slices,
     /// Cells (method x guidance x seed) of the table.
@@ -122,6 +126,8 @@ pub fn estimate(spec: &RunSpec, slices: Slices, pixels: u64, modalities: u64) ->
         },
         shards,
         cached: 0,
+        memory_bytes: 0,
+        predicted_device_seconds: None,
         disk_bytes: cells * slices.test * (4 * pixels + 128) + traces,
         slices,
         cells,
