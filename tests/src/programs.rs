@@ -3,27 +3,37 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// A program built beside the tests.
+/// A program of this workspace, built in the profile of the tests: once for each test executable cargo makes sure that it is
+/// there and not older than the code, which `cargo test` alone does not.
 ///
 /// # Panics
-/// When it is not there: whole-program tests need both programs (`make build`, which `make test` does first).
+/// When it cannot be built.
 pub fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(build).join(name)
+}
+
+/// Builds both programs and returns their folder: target/PROFILE of target/PROFILE/deps/TEST.
+fn build() -> PathBuf {
     let tests = std::env::current_exe().unwrap_or_else(|e| panic!("own path: {e}"));
-    // target/release/deps/test -> target/release/NAME
-    let path = tests
-        .parent()
-        .and_then(Path::parent)
-        .map(|dir| dir.join(name))
-        .unwrap_or_default();
-    assert!(
-        path.is_file(),
-        "{} is not built: run `make build` first",
-        path.display()
-    );
-    path
+    let folder = tests.parent().and_then(Path::parent).unwrap_or(&tests);
+    let profile: &[&str] = if folder.ends_with("release") {
+        &["--release"]
+    } else {
+        &[]
+    };
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--workspace", "--bins"])
+        .args(profile)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap_or_else(|e| panic!("cargo: {e}"));
+    assert!(built.success(), "the programs do not build: {built}");
+    folder.to_path_buf()
 }
 
 /// A folder with a tiny phantom, its store and specs to run on it. Removed when dropped.

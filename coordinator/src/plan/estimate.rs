@@ -20,7 +20,7 @@ pub struct Estimate {
     pub cached: u64,
     /// Upper estimate of what the records and weights take, bytes.
     pub disk_bytes: u64,
-    /// Memory of a worker while it scores, bytes: weights and activations of one batch, roughly.
+    /// Memory of a worker while it scores, bytes: libtorch, weights and activations of one batch, roughly.
     pub memory_bytes: u64,
     /// Device time still to go, seconds, at the rate of what this run has done; null before its first shard.
     pub predicted_device_seconds: Option<f64>,
