@@ -1,6 +1,7 @@
 //! AnoFPDM's forward process against the `fpdm_*` oracles: traces, end steps, maps, kept tensors.
 
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::cast_possible_wrap)] // small counts
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -8,6 +9,7 @@ use std::path::Path;
 
 use anofpdm_common::method::{Encoding, MapKind};
 use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::segment::segment;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_tests::{Tensor as Oracle, assert_close, read_tensors, shared_dir, values};
 use anofpdm_worker::diffusion::{NoiseSource, Schedule};
@@ -245,6 +247,82 @@ fn end_steps_of_ratios() {
         exact(&oracle, "reference.ablation.ratio0.5.end_step", ends(0));
         exact(&oracle, "reference.ablation.ratio2.end_step", ends(2));
         assert_eq!(done.ratio_maps[1].map, done.maps[&MapKind::Aam].map);
+    }
+}
+
+/// The public code's `interval` ablation, every third S before t_e and S at t_e, from predictions kept whole, and
+/// the extremes of M over the unhealthy slices. The project offers neither; both hold the pass to more of the oracle.
+#[test]
+fn every_third_step_and_extremes_of_divergence() {
+    let Some(shared) = shared_dir("every_third_step_and_extremes_of_divergence") else {
+        return;
+    };
+    let oracles = shared.join("oracles");
+    let mut bench = Bench::new(&oracles);
+    let x0 = bench.inputs["x0"]
+        .torch()
+        .index_select(1, &Tensor::from_slice(&MODALITIES));
+    let labels = bench.inputs["label"].i64();
+    for (scenario, respacing, steps, encoding) in SCENARIOS {
+        let oracle = read_tensors(&oracles.join(format!("fpdm_{scenario}.safetensors")));
+        let schedule = Schedule::linear(1000, &respacing.parse().unwrap()).unwrap();
+        let all: Vec<usize> = (0..steps).collect();
+        let result = bench.run(&ForwardPass {
+            keep: &all,
+            ..pass(&schedule, Semantics::Reference, encoding, steps)
+        });
+        let done = &result.guidance[0];
+        let levels = oracle["reference.level"].f32();
+        let t_e = values(&done.t_e);
+        let (mut maps, mut masks) = (Vec::new(), Vec::new());
+        for slice in 0..labels.len() {
+            let planes: Vec<Vec<f32>> = (0..2)
+                .map(|modality| {
+                    let end = t_e[2 * slice + modality] as usize;
+                    let chosen: Vec<Tensor> = (0..end)
+                        .step_by(3)
+                        .chain([end])
+                        .map(|index| {
+                            let at =
+                                |tensor: &Tensor| tensor.get(slice as i64).get(modality as i64);
+                            (at(&result.kept[index].hgp[0]) - at(&x0)).square()
+                        })
+                        .collect();
+                    let mean = Tensor::stack(&chosen, 0).mean_dim(0, false, Kind::Float);
+                    values(&mean).iter().map(|value| *value as f32).collect()
+                })
+                .collect();
+            let views: Vec<&[f32]> = planes.iter().map(Vec::as_slice).collect();
+            let found = segment(&views, &levels[2 * slice..2 * slice + 2], 32, 32);
+            maps.extend(found.aam_median.iter().map(|value| f64::from(*value)));
+            masks.extend(found.mask.iter().map(|pixel| f64::from(*pixel)));
+        }
+        let want = |name: &str| &oracle[&format!("reference.ablation.interval3.{name}")].values;
+        assert_close("interval3", &maps, want("aam_median"), 1e-3, 1e-5);
+        let flipped = masks
+            .iter()
+            .zip(want("mask_unhealthy"))
+            .filter(|(a, b)| a != b);
+        assert_eq!(flipped.count(), 0, "{scenario}");
+
+        let divergence = values(&done.divergence);
+        for (name, keep) in [
+            ("search.diff_max", f64::max as fn(f64, f64) -> f64),
+            ("search.diff_min", f64::min),
+        ] {
+            let extremes: Vec<f64> = (0..2)
+                .map(|modality| {
+                    let largest = |slice: usize| {
+                        (0..steps)
+                            .map(|step| divergence[(slice * steps + step) * 2 + modality])
+                            .fold(0.0, f64::max)
+                    };
+                    let unhealthy = (0..labels.len()).filter(|slice| labels[*slice] == 1);
+                    unhealthy.map(largest).reduce(keep).unwrap()
+                })
+                .collect();
+            assert_close(name, &extremes, &oracle[name].values, 1e-3, 0.0);
+        }
     }
 }
 
