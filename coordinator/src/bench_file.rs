@@ -136,7 +136,7 @@ impl BenchFile {
             test: test.slices.len() as u64,
         };
         let size = dataset.store().manifest().size as u64;
-        let modalities = dataset.plan().scored.len() as u64;
+        let modalities = dataset.scored().len() as u64;
         let mut estimate = estimate(&self.spec, slices, size * size, modalities);
         let asked = [
             (

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::spec::{DataSpec, SpecError};
+use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
 use anofpdm_common::work::{DataPlan, SliceRef};
 
@@ -101,6 +102,16 @@ impl Dataset {
             .iter()
             .position(|name| name == "flair")
             .unwrap_or(0)
+    }
+
+    /// Scaling to [-1, 1].
+    pub const fn scaling(&self) -> Scaling {
+        self.spec.scaling
+    }
+
+    /// Channels whose maps are averaged.
+    pub fn scored(&self) -> &[u32] {
+        &self.scored
     }
 
     /// The slices' origin, as plans carry it.

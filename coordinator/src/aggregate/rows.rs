@@ -75,6 +75,7 @@ pub(super) fn rows(
     }
     groups.sort_by_key(|group| group.method);
 
+    let patients: Vec<u32> = plan.batches.iter().flatten().map(|s| s.subject).collect();
     let mut rows = Vec::new();
     for Group {
         method,
@@ -94,11 +95,10 @@ pub(super) fn rows(
         let mut repeats = Vec::new();
         for runs in &records {
             let mut slices = Vec::new();
-            let flat: Vec<u32> = plan.batches.iter().flatten().map(|s| s.subject).collect();
             runs.for_each(|slice, score| {
                 undefined += score.modalities.iter().filter(|m| !m.defined).count() as u64;
                 slices.push(SliceStatistics {
-                    patient: flat[slice],
+                    patient: patients[slice],
                     unhealthy: score.overlap.truth > 0,
                     classified_unhealthy: classify(score.cosine, threshold)
                         == ImageLabel::Unhealthy,

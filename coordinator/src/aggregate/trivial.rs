@@ -210,10 +210,7 @@ impl Reader<'_> {
         let channel = self.dataset.raw_channel();
         let values = image[channel * pixels..(channel + 1) * pixels].to_vec();
         let channels = manifest.modalities.len();
-        self.dataset
-            .plan()
-            .scaling
-            .apply(&mut image, channels, pixels);
+        self.dataset.scaling().apply(&mut image, channels, pixels);
         Ok(Some(RawSlice {
             patient: slice.subject,
             values,

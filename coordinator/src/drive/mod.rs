@@ -111,6 +111,9 @@ pub enum DriveError {
         /// What is wrong.
         source: ArtifactError,
     },
+    /// A network without weights and without training: the parser refuses such a spec.
+    #[error("[model.{0}] has neither checkpoint nor train section")]
+    NoWeights(String),
     /// More than one device for a training run.
     #[error(
         "[model.{0}.train]: devices is {1}; this version trains on one device: set devices = 1, or give a checkpoint"

@@ -7,10 +7,8 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::queue::Dispatch;
 use anofpdm_common::queue::lease::Failure;
-use anofpdm_common::spec::ModelSpec;
-use anofpdm_common::work::{
-    ForwardPlan, Job, NetworkPlan, Plan, PlanError, SliceRef, Stage, Task, TrainPlan,
-};
+use anofpdm_common::spec::TrainSpec;
+use anofpdm_common::work::{ForwardPlan, Job, NetworkPlan, Plan, SliceRef, Stage, Task, TrainPlan};
 
 use super::engine::{Engine, OnDeath};
 use super::judge::{Current, RunJudge};
@@ -60,10 +58,11 @@ impl Stages<'_> {
         let mut plans = Vec::new();
         for (name, model) in bench.needed()? {
             let weights = self.ledger().weights.get(name).copied();
-            let weights = match (weights, &model.checkpoint) {
-                (Some(weights), _) => weights,
-                (None, Some(path)) => self.adopt(name, path)?,
-                (None, None) => self.train(name, model)?,
+            let weights = match (weights, &model.checkpoint, &model.train) {
+                (Some(weights), _, _) => weights,
+                (None, Some(path), _) => self.adopt(name, path)?,
+                (None, None, Some(train)) => self.train(name, train)?,
+                (None, None, None) => return Err(DriveError::NoWeights(name.to_owned())),
             };
             plans.push(NetworkPlan {
                 name: name.to_owned(),
@@ -91,10 +90,7 @@ impl Stages<'_> {
         Ok(weights)
     }
 
-    fn train(&mut self, network: &str, model: &ModelSpec) -> Result<Digest, DriveError> {
-        let Some(train) = &model.train else {
-            return Err(PlanError::Json(format!("[model.{network}] has no train section")).into());
-        };
+    fn train(&mut self, network: &str, train: &TrainSpec) -> Result<Digest, DriveError> {
         if train.devices > 1 {
             return Err(DriveError::Devices(network.to_owned(), train.devices));
         }
