@@ -1,25 +1,18 @@
-//! Verifies what workers claim, and writes what counts into the journal before they hear of it.
-//!
-//! Results are claims: the keys of a shard are computed here, every record is read back by its digest and
-//! checked for form and range before its key is finished.
+//! Decides on what workers claim ([`verify`](super::verify)), and writes what counts into the journal
+//! before they hear of it.
 
 use std::path::Path;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::metrics::score_run::is_score_run;
 use anofpdm_common::queue::{Claim, Event, Judge, Setback, Verdict};
-use anofpdm_common::record::{Record, SliceScore, SliceTrace};
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::store::journal::JournalError;
-use anofpdm_common::wire::{self, Kind, WireError};
-use anofpdm_common::work::{
-    CellOutput, ForwardPlan, Job, Manifest, PlanError, Stage, Task, TrainPlan, WorkerInfo,
-};
+use anofpdm_common::work::{ForwardPlan, Stage, TrainPlan, WorkerInfo};
 
+use super::verify::{self, Rejection};
 use crate::cache::RecordCache;
 use crate::ledger::Entry;
 use crate::ledger::journal::RunJournal;
-use crate::stored_record::{self, RecordError};
 
 /// The plan the current shards belong to.
 #[derive(Debug)]
@@ -30,27 +23,6 @@ pub(super) enum Current {
     Train(Digest, Box<TrainPlan>),
     /// Calibration or scoring; the size of a slice is that of the store.
     Forward(Digest, Box<ForwardPlan>, usize),
-}
-
-/// Why a claim is not accepted.
-#[derive(Debug, thiserror::Error)]
-enum Rejection {
-    #[error("the shard belongs to another plan")]
-    OtherPlan,
-    #[error("{0}")]
-    Plan(#[from] PlanError),
-    #[error("{0}")]
-    Artifact(#[from] ArtifactError),
-    #[error("{0}")]
-    Wire(#[from] WireError),
-    #[error("{0}")]
-    Record(#[from] RecordError),
-    #[error("the manifest names {found} records, {expected} were asked for")]
-    Count { found: usize, expected: usize },
-    #[error("record {0} has another key than was asked for")]
-    Key(usize),
-    #[error("record {key} is impossible: {what}")]
-    Impossible { key: Digest, what: String },
 }
 
 /// The coordinator's decisions for one run.
@@ -66,76 +38,14 @@ pub(super) struct RunJudge {
 
 impl RunJudge {
     fn verify(&self, claim: &Claim<'_>) -> Result<Entry, Rejection> {
-        let manifest: Manifest = wire::decode(
-            &self
-                .artifacts
-                .get(&claim.completion.manifest, Kind::Manifest.limit() as u64)?,
-        )?;
-        let expected = match &self.current {
-            Current::Train(plan, train) if *plan == claim.job.plan => vec![train.key()?],
-            Current::Forward(plan, forward, _) if *plan == claim.job.plan => {
-                expected_keys(forward, claim.job)?
-            }
-            _ => return Err(Rejection::OtherPlan),
-        };
-        if manifest.entries.len() != expected.len() {
-            return Err(Rejection::Count {
-                found: manifest.entries.len(),
-                expected: expected.len(),
-            });
-        }
-        let matching = manifest.entries.iter().zip(&expected);
-        if let Some(wrong) = matching
-            .clone()
-            .position(|((key, _), wanted)| key != wanted)
-        {
-            return Err(Rejection::Key(wrong));
-        }
-        match &self.current {
-            Current::Forward(_, plan, size) => {
-                self.verify_records(plan, *size, claim.job, &manifest)?
-            }
-            _ => {
-                for (_, weights) in &manifest.entries {
-                    self.artifacts.verify(weights)?;
-                }
-            }
-        }
+        let records = verify::verify(&self.current, claim.job, claim.completion, &self.artifacts)?;
         Ok(Entry::Delivered {
             stage: claim.job.stage,
-            records: manifest.entries,
+            records,
             evaluations: claim.completion.evaluations,
             padding: claim.completion.padding,
             device_millis: claim.completion.device_millis,
         })
-    }
-
-    fn verify_records(
-        &self,
-        plan: &ForwardPlan,
-        size: usize,
-        job: &Job,
-        manifest: &Manifest,
-    ) -> Result<(), Rejection> {
-        let Task::Batches { first, cells, .. } = &job.task else {
-            return Err(Rejection::OtherPlan);
-        };
-        for (index, (key, digest)) in manifest.entries.iter().enumerate() {
-            let batch = plan.batch(*first as usize + index / cells.len())?;
-            let cell = plan.cell(usize::from(cells[index % cells.len()]))?;
-            let record = stored_record::read(&self.artifacts, *digest)?;
-            let shape = Shape {
-                slices: batch.len(),
-                sequence: plan.steps as usize * plan.data.scored.len(),
-                modalities: plan.data.scored.len(),
-                pixels: size * size,
-                steps: plan.steps,
-            };
-            shape
-                .check(&record, &cell.output)
-                .map_err(|what| Rejection::Impossible { key: *key, what })?;
-        }
-        Ok(())
     }
 
     /// Adds records of the cache to the run, as far as they are there; returns how many.
@@ -277,101 +187,4 @@ impl Judge for RunJudge {
 
 const fn again(setback: &Setback) -> bool {
     matches!(setback, Setback::Requeued | Setback::RetryAt(_))
-}
-
-/// The keys a job's records must have, in the order of its manifest.
-fn expected_keys(plan: &ForwardPlan, job: &Job) -> Result<Vec<Digest>, PlanError> {
-    let Task::Batches {
-        first,
-        count,
-        cells,
-    } = &job.task
-    else {
-        return Ok(Vec::new());
-    };
-    (*first..*first + *count)
-        .flat_map(|batch| cells.iter().map(move |cell| (batch, *cell)))
-        .map(|(batch, cell)| plan.record_key(batch as usize, usize::from(cell)))
-        .collect()
-}
-
-/// What a record of one cell and batch must look like.
-struct Shape {
-    slices: usize,
-    /// Steps x modalities.
-    sequence: usize,
-    modalities: usize,
-    pixels: usize,
-    steps: u32,
-}
-
-impl Shape {
-    fn check(&self, record: &Record, output: &CellOutput) -> Result<(), String> {
-        if record.len() != self.slices {
-            return Err(format!(
-                "{} slices instead of {}",
-                record.len(),
-                self.slices
-            ));
-        }
-        match (record, output) {
-            (Record::Traces(traces), CellOutput::Traces) => {
-                traces.iter().try_for_each(|trace| self.trace(trace))
-            }
-            (Record::Masks(scores), CellOutput::Mask { .. }) => {
-                scores.iter().try_for_each(|score| self.score(score))
-            }
-            _ => Err("another kind of record than was asked for".to_owned()),
-        }
-    }
-
-    fn trace(&self, trace: &SliceTrace) -> Result<(), String> {
-        for (name, values) in [
-            ("divergence", &trace.divergence),
-            ("mse_h", &trace.mse_h),
-            ("mse_null", &trace.mse_null),
-        ] {
-            if values.len() != self.sequence {
-                return Err(format!("{name} has {} values", values.len()));
-            }
-            if values
-                .iter()
-                .any(|value| !(value.is_finite() && *value >= 0.0))
-            {
-                return Err(format!("{name} holds a value that is no mean of squares"));
-            }
-        }
-        Ok(())
-    }
-
-    fn score(&self, score: &SliceScore) -> Result<(), String> {
-        let overlap = score.overlap.check().map_err(|error| error.to_string())?;
-        if overlap.pixels as usize != self.pixels {
-            return Err(format!("{} pixels", overlap.pixels));
-        }
-        if !score.cosine.is_finite() {
-            return Err("a cosine that is not finite".to_owned());
-        }
-        let decided = &score.modalities;
-        if decided.len() != self.modalities
-            || decided
-                .iter()
-                .any(|decision| decision.end_step >= self.steps || decision.level_index > 100)
-        {
-            return Err("decisions out of range".to_owned());
-        }
-        if score.run.len() > self.pixels || !is_score_run(&score.run) {
-            return Err("a score run that is not sorted or too long".to_owned());
-        }
-        if let Some(figures) = &score.figures {
-            let overlaps = figures
-                .end_step_ratios
-                .iter()
-                .chain(&figures.fixed_thresholds);
-            for overlap in overlaps {
-                overlap.check().map_err(|error| error.to_string())?;
-            }
-        }
-        Ok(())
-    }
 }

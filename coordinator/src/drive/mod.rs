@@ -10,6 +10,7 @@ mod progress;
 pub mod signals;
 mod stages;
 pub mod supervisor;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
