@@ -10,18 +10,18 @@ mod queue_rig;
 use std::time::{Duration, Instant};
 
 use anofpdm_common::queue::{
-    ErrorClass, LeaseId, Progress, QueueError, Registration, Renewal, Setback, Take, Verdict,
+    ErrorClass, Lane, Lease, Progress, QueueError, Renewal, Setback, Submission, Take, Verdict,
 };
 use queue_rig::{Driver, InProcess, Rig, UnixSocket, completion, job};
 
 /// Longer than any answer takes, far shorter than a failing test may hang.
 const SOON: Duration = Duration::from_secs(5);
 
-fn leased(take: Take) -> LeaseId {
+fn leased(take: Take) -> Lease {
     match take {
         Take::Leased(lease) => {
             assert_eq!(lease.job, job(lease.id.shard), "the job of another shard");
-            lease.id
+            lease
         }
         other => panic!("expected a lease, got {other:?}"),
     }
@@ -31,20 +31,21 @@ fn take_complete_finish<D: Driver>() {
     let rig = Rig::<D>::start();
     rig.submit(3);
     assert!(
-        !rig.ask(|queue, _| queue.submit(0, job(0)).unwrap()),
+        rig.ask(|queue, _| queue.submit(vec![Submission::new(0, job(0))]).unwrap()) == 0,
         "known already"
     );
     let worker = rig.worker("a");
     for shard in 0..3 {
         let lease = leased(worker.take(SOON).unwrap());
-        assert_eq!(lease.shard, shard);
+        assert_eq!(lease.id.shard, shard);
+        assert_eq!(lease.ttl, D::TTL);
         assert_eq!(
-            worker.renew(&lease, Progress::from(1)).unwrap(),
+            worker.renew(&lease.id, Progress::from(1)).unwrap(),
             Renewal::Held { cancel: false }
         );
         worker.complete(&lease, &completion(shard)).unwrap();
         assert_eq!(
-            worker.renew(&lease, Progress::from(2)).unwrap(),
+            worker.renew(&lease.id, Progress::from(2)).unwrap(),
             Renewal::Lost
         );
     }
@@ -62,15 +63,15 @@ fn two_workers_never_share_a_shard<D: Driver>() {
     let (a, b) = (rig.worker("a"), rig.worker("b"));
     let first = leased(a.take(SOON).unwrap());
     let second = leased(b.take(SOON).unwrap());
-    assert_ne!(first.shard, second.shard);
+    assert_ne!(first.id.shard, second.id.shard);
     assert_eq!(b.take(Duration::ZERO).unwrap(), Take::Empty);
     assert_eq!(
-        b.renew(&first, Progress::from(1)).unwrap(),
+        b.renew(&first.id, Progress::from(1)).unwrap(),
         Renewal::Lost,
         "not its lease"
     );
     assert_eq!(
-        a.renew(&first, Progress::from(1)).unwrap(),
+        a.renew(&first.id, Progress::from(1)).unwrap(),
         Renewal::Held { cancel: false }
     );
 }
@@ -82,16 +83,16 @@ fn an_expired_lease_moves_and_the_zombie_is_fenced<D: Driver>() {
     let old = leased(zombie.take(SOON).unwrap());
     rig.let_leases_expire();
     let new = leased(other.take(SOON).unwrap());
-    assert_eq!(new.shard, old.shard);
-    assert!(new.epoch > old.epoch);
+    assert_eq!(new.id.shard, old.id.shard);
+    assert!(new.id.epoch > old.id.epoch);
     assert_eq!(
-        zombie.renew(&old, Progress::from(1)).unwrap(),
+        zombie.renew(&old.id, Progress::from(1)).unwrap(),
         Renewal::Lost
     );
-    zombie.fail(&old, ErrorClass::Fatal, "too late").unwrap();
-    zombie.hand_back(&old).unwrap();
+    zombie.fail(&old.id, ErrorClass::Fatal, "too late").unwrap();
+    zombie.hand_back(&old.id).unwrap();
     assert_eq!(
-        other.renew(&new, Progress::from(1)).unwrap(),
+        other.renew(&new.id, Progress::from(1)).unwrap(),
         Renewal::Held { cancel: false }
     );
     let crashed = rig.events("crashed zombie");
@@ -108,7 +109,7 @@ fn a_late_result_is_welcome_and_done_is_final<D: Driver>() {
     zombie.complete(&old, &completion(0)).unwrap();
     assert_eq!(rig.counts().done, 1);
     assert_eq!(
-        other.renew(&new, Progress::from(1)).unwrap(),
+        other.renew(&new.id, Progress::from(1)).unwrap(),
         Renewal::Lost,
         "stop: it is done"
     );
@@ -126,7 +127,7 @@ fn renewal_keeps_a_lease<D: Driver>() {
     let lease = leased(worker.take(SOON).unwrap());
     for progress in 1..=6 {
         rig.pass(D::TTL / 3);
-        let renewal = worker.renew(&lease, progress.into()).unwrap();
+        let renewal = worker.renew(&lease.id, progress.into()).unwrap();
         assert_eq!(renewal, Renewal::Held { cancel: false });
     }
     assert!(rig.events("crashed a").is_empty());
@@ -155,7 +156,9 @@ fn the_third_error_is_dead_and_its_text_is_kept<D: Driver>() {
     for error in 1..=3 {
         let lease = rig.take_after_backoff(&*worker);
         let text = format!("read record: disk {error}: no such device");
-        worker.fail(&lease, ErrorClass::Transient, &text).unwrap();
+        worker
+            .fail(&lease.id, ErrorClass::Transient, &text)
+            .unwrap();
     }
     let letters = rig.ask(|queue, _| queue.dead_letters().unwrap());
     assert_eq!((letters[0].crashes, letters[0].errors), (0, 3));
@@ -169,7 +172,7 @@ fn bad_input_is_dead_at_once<D: Driver>() {
     let worker = rig.worker("a");
     let lease = leased(worker.take(SOON).unwrap());
     let long = "x".repeat(1 << 20);
-    worker.fail(&lease, ErrorClass::BadInput, &long).unwrap();
+    worker.fail(&lease.id, ErrorClass::BadInput, &long).unwrap();
     assert_eq!(rig.counts().dead, 1);
 }
 
@@ -179,7 +182,7 @@ fn hand_back_is_not_counted<D: Driver>() {
     let worker = rig.worker("a");
     for _ in 0..5 {
         let lease = leased(worker.take(SOON).unwrap());
-        worker.hand_back(&lease).unwrap();
+        worker.hand_back(&lease.id).unwrap();
     }
     leased(worker.take(SOON).unwrap());
     assert_eq!(rig.events("handed-back a").len(), 5);
@@ -212,12 +215,12 @@ fn pause_and_resume<D: Driver>() {
     rig.ask(|queue, _| queue.set_paused(true).unwrap());
     assert_eq!(worker.take(Duration::ZERO).unwrap(), Take::Empty);
     assert_eq!(
-        worker.renew(&lease, Progress::from(1)).unwrap(),
+        worker.renew(&lease.id, Progress::from(1)).unwrap(),
         Renewal::Held { cancel: false }
     );
     worker.complete(&lease, &completion(0)).unwrap();
     rig.ask(|queue, _| queue.set_paused(false).unwrap());
-    assert_eq!(leased(worker.take(SOON).unwrap()).shard, 1);
+    assert_eq!(leased(worker.take(SOON).unwrap()).id.shard, 1);
 }
 
 fn cancel_through_renewal<D: Driver>() {
@@ -227,10 +230,10 @@ fn cancel_through_renewal<D: Driver>() {
     let lease = leased(worker.take(SOON).unwrap());
     assert!(rig.ask(|queue, _| queue.cancel(0).unwrap() && queue.cancel(1).unwrap()));
     assert_eq!(
-        worker.renew(&lease, Progress::from(1)).unwrap(),
+        worker.renew(&lease.id, Progress::from(1)).unwrap(),
         Renewal::Held { cancel: true }
     );
-    worker.hand_back(&lease).unwrap();
+    worker.hand_back(&lease.id).unwrap();
     assert_eq!(worker.take(Duration::ZERO).unwrap(), Take::Empty);
     assert_eq!(rig.counts().cancelled, 2);
 }
@@ -263,24 +266,113 @@ fn a_worker_may_be_refused<D: Driver>() {
         "names are unique"
     );
     let other = rig.connect("b");
-    let registration = other.register(&queue_rig::info("b")).unwrap();
-    assert_eq!(registration, Registration { ttl: D::TTL });
+    other.register(&queue_rig::info("b")).unwrap();
     assert_eq!(rig.ask(|queue, _| queue.workers().unwrap().len()), 2);
 }
 
-fn a_lost_worker_frees_its_shard_at_once<D: Driver>() {
+fn a_lost_worker_frees_its_shard<D: Driver>() {
     let rig = Rig::<D>::start();
     rig.submit(1);
     let (doomed, other) = (rig.worker("doomed"), rig.worker("other"));
     let lease = leased(doomed.take(SOON).unwrap());
     let status = rig.ask(|queue, _| queue.workers().unwrap());
-    assert_eq!(status[0].leases[0].lease, lease);
+    assert_eq!(status[0].leases[0].lease, lease.id);
     let lost = Instant::now();
     rig.lose("doomed", doomed);
-    assert_eq!(leased(other.take(SOON).unwrap()).shard, 0);
-    assert!(lost.elapsed() < D::TTL, "waited for the deadline");
+    assert_eq!(leased(other.take(SOON).unwrap()).id.shard, 0);
+    assert!(lost.elapsed() < D::LOSS_SEEN, "seen too late");
     assert_eq!(rig.events("crashed doomed"), [Setback::Requeued]);
     assert_eq!(rig.ask(|queue, _| queue.workers().unwrap().len()), 1);
+}
+
+fn lanes_take_weighted_turns<D: Driver>() {
+    let rig = Rig::<D>::start();
+    let lane_of = |shard: u64| match shard {
+        0..8 => Lane::Background,
+        8..16 => Lane::Normal,
+        _ => Lane::Urgent,
+    };
+    let shards = (0..24)
+        .map(|shard| Submission {
+            lane: lane_of(shard),
+            ..Submission::new(shard, job(shard))
+        })
+        .collect();
+    assert_eq!(rig.ask(|queue, _| queue.submit(shards).unwrap()), 24);
+    let worker = rig.worker("a");
+    let mut taken = [0; 3];
+    let mut last = [None; 3];
+    for _ in 0..14 {
+        let shard = leased(worker.take(SOON).unwrap()).id.shard;
+        let lane = lane_of(shard).index();
+        taken[lane] += 1;
+        assert!(
+            last[lane] < Some(shard),
+            "a lane keeps the order of submission"
+        );
+        last[lane] = Some(shard);
+    }
+    assert_eq!(taken, [8, 4, 2]);
+    for _ in 14..24 {
+        leased(worker.take(SOON).unwrap());
+    }
+    assert_eq!(worker.take(Duration::ZERO).unwrap(), Take::Empty);
+}
+
+fn an_avoided_worker_gets_a_shard_only_when_alone<D: Driver>() {
+    let rig = Rig::<D>::start();
+    let avoiding = |shard: u64| Submission {
+        avoid: vec!["a".to_owned()],
+        ..Submission::new(shard, job(shard))
+    };
+    let (a, b) = (rig.worker("a"), rig.worker("b"));
+    rig.ask(move |queue, _| queue.submit(vec![avoiding(0), avoiding(1)]).unwrap());
+    assert_eq!(a.take(Duration::ZERO).unwrap(), Take::Empty);
+    let first = rig.take_after_backoff(&*b);
+    b.complete(&first, &completion(first.id.shard)).unwrap();
+    b.leave().unwrap();
+    let second = rig.take_after_backoff(&*a);
+    assert_ne!(first.id.shard, second.id.shard);
+}
+
+fn a_failed_shard_goes_to_another_worker<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    let (a, b) = (rig.worker("a"), rig.worker("b"));
+    let lease = leased(a.take(SOON).unwrap());
+    a.fail(&lease.id, ErrorClass::Transient, "disk full")
+        .unwrap();
+    rig.pass(Duration::from_millis(60));
+    assert_eq!(a.take(Duration::ZERO).unwrap(), Take::Empty);
+    rig.take_after_backoff(&*b);
+}
+
+fn who_leaves_hands_back<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(1);
+    let (a, b) = (rig.worker("a"), rig.worker("b"));
+    leased(a.take(SOON).unwrap());
+    a.leave().unwrap();
+    leased(b.take(SOON).unwrap());
+    rig.until("a is gone", |queue, _| queue.workers().unwrap().len() == 1);
+    assert_eq!(rig.events("handed-back a").len(), 1);
+    assert!(rig.events("crashed a").is_empty());
+}
+
+fn a_retired_worker_loses_its_shard_and_gets_no_other<D: Driver>() {
+    let rig = Rig::<D>::start();
+    rig.submit(2);
+    let (bad, good) = (rig.worker("bad"), rig.worker("good"));
+    let lease = leased(bad.take(SOON).unwrap());
+    rig.ask(|queue, _| queue.retire("bad", "its bits differ").unwrap());
+    assert_eq!(
+        bad.renew(&lease.id, Progress::from(1)).unwrap(),
+        Renewal::Lost
+    );
+    let told = bad.take(SOON).unwrap();
+    assert_eq!(told, Take::Retired("its bits differ".to_owned()));
+    leased(good.take(SOON).unwrap());
+    leased(good.take(SOON).unwrap());
 }
 
 macro_rules! queue_conformance {
@@ -300,7 +392,12 @@ macro_rules! queue_conformance {
             cancel_through_renewal,
             drain_stops_taking,
             a_worker_may_be_refused,
-            a_lost_worker_frees_its_shard_at_once,
+            a_lost_worker_frees_its_shard,
+            lanes_take_weighted_turns,
+            an_avoided_worker_gets_a_shard_only_when_alone,
+            a_failed_shard_goes_to_another_worker,
+            who_leaves_hands_back,
+            a_retired_worker_loses_its_shard_and_gets_no_other,
         );
     };
     (@tests $name:ident, $driver:ident, $($test:ident,)*) => {

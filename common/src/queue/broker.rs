@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::lease::{Counts, DeadLetter, Expired, Finish, LeaseTable, Setback};
 use super::{
     Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, LeaseId, Progress, QueueError,
-    Registration, Renewal, Take, Verdict, WorkerStatus,
+    Renewal, Submission, Take, Verdict, WorkerStatus,
 };
 use crate::work::{Completion, Job, WorkerInfo};
 
@@ -43,6 +43,8 @@ impl Clock for MonotonicClock {
 pub struct Broker {
     table: LeaseTable<Job>,
     workers: BTreeMap<String, WorkerInfo>,
+    /// Workers that are not trusted any more, and why.
+    retired: BTreeMap<String, String>,
     clock: Box<dyn Clock>,
     finishing: bool,
     draining: bool,
@@ -54,6 +56,7 @@ impl Broker {
         Self {
             table: LeaseTable::new(config),
             workers: BTreeMap::new(),
+            retired: BTreeMap::new(),
             clock,
             finishing: false,
             draining: false,
@@ -64,11 +67,7 @@ impl Broker {
     ///
     /// # Errors
     /// The reason why not: the judge's, or that its name is taken.
-    pub fn register(
-        &mut self,
-        worker: &WorkerInfo,
-        judge: &mut dyn Judge,
-    ) -> Result<Registration, String> {
+    pub fn register(&mut self, worker: &WorkerInfo, judge: &mut dyn Judge) -> Result<(), String> {
         if self.workers.contains_key(&worker.worker) {
             let name = &worker.worker;
             return Err(format!(
@@ -78,26 +77,35 @@ impl Broker {
         judge.admit(worker)?;
         self.workers.insert(worker.worker.clone(), worker.clone());
         judge.notice(Event::WorkerJoined(worker.clone()));
-        Ok(Registration {
-            ttl: self.table.config().ttl,
-        })
+        Ok(())
     }
 
     /// Work for `worker`, if there is any right now. A name that is not registered gets
     /// [`Take::Drain`].
     pub fn take(&mut self, worker: &str, judge: &mut dyn Judge) -> Take {
         self.expire(judge);
+        if let Some(reason) = self.retired.get(worker) {
+            return Take::Retired(reason.clone());
+        }
         if self.draining || !self.workers.contains_key(worker) {
             return Take::Drain;
         }
         if self.finishing && self.table.counts().outstanding() == 0 {
             return Take::Finished;
         }
-        match self.table.take(worker, self.clock.now()) {
+        let ttl = self.table.config().ttl;
+        let peers: Vec<&str> = self
+            .workers
+            .keys()
+            .filter(|name| !self.retired.contains_key(*name))
+            .map(String::as_str)
+            .collect();
+        match self.table.take(worker, &peers, self.clock.now()) {
             None => Take::Empty,
             Some(grant) => {
                 let lease = Lease {
                     id: grant.lease,
+                    ttl,
                     job: grant.payload.clone(),
                 };
                 judge.notice(Event::Leased {
@@ -188,11 +196,26 @@ impl Broker {
         }
     }
 
+    /// A worker ends in good order: it holds nothing any more.
+    pub fn leave(&mut self, worker: &str, judge: &mut dyn Judge) {
+        let held: Vec<LeaseId> = self.held_by(worker);
+        for lease in held {
+            self.hand_back(worker, lease, judge);
+        }
+        self.gone(worker, judge);
+    }
+
+    fn held_by(&self, worker: &str) -> Vec<LeaseId> {
+        let leases = self.table.leases_of(worker);
+        leases.map(|live| live.lease).collect()
+    }
+
     /// A worker is gone for good: each of its leases is a crash.
     pub fn gone(&mut self, worker: &str, judge: &mut dyn Judge) {
         let Some(info) = self.workers.remove(worker) else {
             return;
         };
+        self.retired.remove(worker);
         judge.notice(Event::WorkerLeft(info));
         let expired = self.table.owner_lost(worker);
         report(expired, judge);
@@ -227,8 +250,33 @@ fn report(expired: Vec<Expired>, judge: &mut dyn Judge) {
 }
 
 impl Dispatch for Broker {
-    fn submit(&mut self, shard: u64, job: Job) -> Result<bool, QueueError> {
-        Ok(self.table.submit(shard, job))
+    fn submit(&mut self, shards: Vec<Submission>) -> Result<u64, QueueError> {
+        let mut added = 0;
+        for new in shards {
+            let is_new = self.table.submit(new.shard, new.job, new.lane, new.avoid);
+            added += u64::from(is_new);
+        }
+        Ok(added)
+    }
+
+    /// Nothing: a broker begins empty.
+    fn inherited(&mut self) -> Result<Vec<(u64, Job)>, QueueError> {
+        Ok(Vec::new())
+    }
+
+    fn retire(&mut self, worker: &str, reason: &str) -> Result<(), QueueError> {
+        if self.workers.contains_key(worker) {
+            for lease in self.held_by(worker) {
+                self.table.hand_back(worker, lease);
+            }
+            self.retired.insert(worker.to_owned(), reason.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Nothing to forget: a broker ends with its run.
+    fn close(&mut self) -> Result<(), QueueError> {
+        Ok(())
     }
 
     fn cancel(&mut self, shard: u64) -> Result<bool, QueueError> {

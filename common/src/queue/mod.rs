@@ -3,6 +3,7 @@
 //! | module | concept |
 //! |---|---|
 //! | [`lease`] | the state machine: who holds which shard, errors, crashes, retries |
+//! | [`lane`] | priorities without starvation |
 //! | [`backoff`] | the wait before a retry |
 //! | [`broker`] | the state machine with workers, verdicts and events around it |
 //! | [`local`] | driver: the coordinator itself, over a Unix socket |
@@ -26,6 +27,7 @@
 
 pub mod backoff;
 pub mod broker;
+pub mod lane;
 pub mod lease;
 pub mod local;
 
@@ -36,22 +38,18 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Digest;
 use crate::wire::WireError;
 use crate::work::{Completion, Job, WorkerInfo};
+pub use lane::Lane;
 pub use lease::{
     Counts, DeadLetter, ErrorClass, LeaseConfig, LeaseId, LiveLease, Progress, Renewal, Setback,
 };
-
-/// What a worker learns when it is let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registration {
-    /// A lease not renewed for this long is lost; renew at a third of it.
-    pub ttl: Duration,
-}
 
 /// A job and the right to do it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// Names the lease in every later call.
     pub id: LeaseId,
+    /// A lease not renewed for this long is lost; renew at a third of it.
+    pub ttl: Duration,
     /// What to do.
     pub job: Job,
 }
@@ -67,6 +65,8 @@ pub enum Take {
     Finished,
     /// The coordinator wants no more work started.
     Drain,
+    /// The coordinator does not trust this worker any more, for this reason: it must end.
+    Retired(String),
 }
 
 /// The worker's side of a queue. All calls block; renewing works while another thread takes or computes.
@@ -75,7 +75,7 @@ pub trait WorkQueue: Send + Sync {
     ///
     /// # Errors
     /// [`QueueError::Refused`] with the coordinator's reason, for instance another numeric profile.
-    fn register(&self, worker: &WorkerInfo) -> Result<Registration, QueueError>;
+    fn register(&self, worker: &WorkerInfo) -> Result<(), QueueError>;
 
     /// Asks for work and waits for it up to `wait`.
     ///
@@ -95,7 +95,7 @@ pub trait WorkQueue: Send + Sync {
     ///
     /// # Errors
     /// [`QueueError`] when the queue is out of reach.
-    fn complete(&self, lease: &LeaseId, completion: &Completion) -> Result<(), QueueError>;
+    fn complete(&self, lease: &Lease, completion: &Completion) -> Result<(), QueueError>;
 
     /// Reports that the job failed, with the full error chain. Without effect when the lease is lost.
     ///
@@ -108,6 +108,12 @@ pub trait WorkQueue: Send + Sync {
     /// # Errors
     /// [`QueueError`] when the queue is out of reach.
     fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError>;
+
+    /// Ends this worker in good order: what it still holds goes back without blame. The last call.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach: its leases then run out by themselves.
+    fn leave(&self) -> Result<(), QueueError>;
 }
 
 /// A result as it reaches the coordinator.
@@ -207,17 +213,57 @@ pub struct WorkerStatus {
     pub leases: Vec<LiveLease>,
 }
 
+/// A shard as the coordinator submits it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Its number in the run.
+    pub shard: u64,
+    /// What to do.
+    pub job: Job,
+    /// How soon.
+    pub lane: Lane,
+    /// Workers that are not given it as long as there is any other: those whose result it checks, or who
+    /// failed it.
+    pub avoid: Vec<String>,
+}
+
+impl Submission {
+    /// A shard for any worker, in the normal lane.
+    pub const fn new(shard: u64, job: Job) -> Self {
+        Self {
+            shard,
+            job,
+            lane: Lane::Normal,
+            avoid: Vec::new(),
+        }
+    }
+}
+
 /// The coordinator's side of a queue.
 ///
 /// The shards of a run are submitted again after a restart (those without a journaled result): counters
 /// begin afresh then. Every answer to a worker is made inside [`serve`](Self::serve), so the caller must
 /// come back to it within a small part of the lease time.
 pub trait Dispatch {
-    /// Adds a shard; false when its number is known already.
+    /// Adds shards and says how many were new; one whose number is known already changes nothing.
     ///
     /// # Errors
     /// [`QueueError`] when the queue is out of reach.
-    fn submit(&mut self, shard: u64, job: Job) -> Result<bool, QueueError>;
+    fn submit(&mut self, shards: Vec<Submission>) -> Result<u64, QueueError>;
+
+    /// The shards an earlier coordinator of this run left in the queue, unfinished or dead. They are
+    /// known: to be cancelled where they are no longer wanted.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn inherited(&mut self) -> Result<Vec<(u64, Job)>, QueueError>;
+
+    /// Ends a worker that is not trusted any more: what it holds goes back, and its next take is answered
+    /// [`Take::Retired`].
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn retire(&mut self, worker: &str, reason: &str) -> Result<(), QueueError>;
 
     /// Takes a shard out, through renewal where a worker has it; false when it is done, dead or unknown.
     ///
@@ -249,6 +295,12 @@ pub trait Dispatch {
     /// # Errors
     /// [`QueueError`] when the queue is out of reach.
     fn drain(&mut self) -> Result<(), QueueError>;
+
+    /// Forgets the run: it is over, and nothing of it is left in the queue.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn close(&mut self) -> Result<(), QueueError>;
 
     /// Answers workers for about `wait`, returning earlier when something was answered.
     ///

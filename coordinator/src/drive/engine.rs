@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::queue::local::LocalDispatcher;
-use anofpdm_common::queue::{DeadLetter, Dispatch, LeaseConfig, QueueError};
+use anofpdm_common::queue::{DeadLetter, Dispatch, LeaseConfig, QueueError, Submission};
 use anofpdm_common::store::journal::JournalError;
 use anofpdm_common::work::{Job, NumericProfile};
 
@@ -139,7 +139,8 @@ impl Running {
 
     fn submit(&mut self, jobs: Vec<Job>) -> Result<(), EngineError> {
         for job in jobs {
-            self.dispatcher.submit(self.next_shard, job)?;
+            self.dispatcher
+                .submit(vec![Submission::new(self.next_shard, job)])?;
             self.next_shard += 1;
         }
         Ok(())

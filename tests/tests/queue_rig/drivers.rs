@@ -6,8 +6,8 @@ use std::time::Duration;
 use anofpdm_common::queue::broker::{Broker, Clock};
 use anofpdm_common::queue::local::{LocalDispatcher, LocalQueue};
 use anofpdm_common::queue::{
-    Counts, DeadLetter, Dispatch, ErrorClass, Judge, LeaseConfig, LeaseId, Progress, QueueError,
-    Registration, Renewal, Take, WorkQueue, WorkerStatus,
+    Counts, DeadLetter, Dispatch, ErrorClass, Judge, Lease, LeaseConfig, LeaseId, Progress,
+    QueueError, Renewal, Submission, Take, WorkQueue, WorkerStatus,
 };
 use anofpdm_common::work::{Completion, Job, WorkerInfo};
 
@@ -34,6 +34,7 @@ pub(crate) struct SharedBroker(Arc<Mutex<Broker>>);
 
 impl Driver for InProcess {
     const TTL: Duration = Duration::from_secs(60);
+    const LOSS_SEEN: Duration = Duration::from_secs(5);
     type Queue = SharedBroker;
 
     fn start(config: LeaseConfig, judge: &SharedJudge) -> (Self, SharedBroker) {
@@ -82,7 +83,7 @@ impl InProcessWorker {
 }
 
 impl WorkQueue for InProcessWorker {
-    fn register(&self, worker: &WorkerInfo) -> Result<Registration, QueueError> {
+    fn register(&self, worker: &WorkerInfo) -> Result<(), QueueError> {
         self.with(|broker, _, judge| broker.register(worker, judge))
             .map_err(QueueError::Refused)
     }
@@ -95,8 +96,8 @@ impl WorkQueue for InProcessWorker {
         Ok(self.with(|broker, name, _| broker.renew(name, *lease, progress)))
     }
 
-    fn complete(&self, lease: &LeaseId, completion: &Completion) -> Result<(), QueueError> {
-        self.with(|broker, name, judge| broker.complete(name, *lease, completion, judge));
+    fn complete(&self, lease: &Lease, completion: &Completion) -> Result<(), QueueError> {
+        self.with(|broker, name, judge| broker.complete(name, lease.id, completion, judge));
         Ok(())
     }
 
@@ -109,11 +110,28 @@ impl WorkQueue for InProcessWorker {
         self.with(|broker, name, judge| broker.hand_back(name, *lease, judge));
         Ok(())
     }
+
+    fn leave(&self) -> Result<(), QueueError> {
+        self.with(|broker, name, judge| broker.leave(name, judge));
+        Ok(())
+    }
 }
 
 impl Dispatch for SharedBroker {
-    fn submit(&mut self, shard: u64, job: Job) -> Result<bool, QueueError> {
-        self.0.lock().unwrap().submit(shard, job)
+    fn submit(&mut self, shards: Vec<Submission>) -> Result<u64, QueueError> {
+        self.0.lock().unwrap().submit(shards)
+    }
+
+    fn inherited(&mut self) -> Result<Vec<(u64, Job)>, QueueError> {
+        self.0.lock().unwrap().inherited()
+    }
+
+    fn retire(&mut self, worker: &str, reason: &str) -> Result<(), QueueError> {
+        self.0.lock().unwrap().retire(worker, reason)
+    }
+
+    fn close(&mut self) -> Result<(), QueueError> {
+        self.0.lock().unwrap().close()
     }
 
     fn cancel(&mut self, shard: u64) -> Result<bool, QueueError> {
@@ -161,6 +179,7 @@ pub(crate) struct UnixSocket {
 
 impl Driver for UnixSocket {
     const TTL: Duration = Duration::from_secs(1);
+    const LOSS_SEEN: Duration = Self::TTL;
     type Queue = LocalDispatcher;
 
     fn start(config: LeaseConfig, _judge: &SharedJudge) -> (Self, LocalDispatcher) {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::backoff::Backoff;
 use anofpdm_common::queue::{
-    Claim, Counts, Dispatch, Event, Judge, LeaseConfig, LeaseId, Setback, Take, Verdict, WorkQueue,
+    Claim, Counts, Dispatch, Event, Judge, Lease, LeaseConfig, Setback, Submission, Take, Verdict,
+    WorkQueue,
 };
 use anofpdm_common::spec::Precision;
 use anofpdm_common::work::{Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
@@ -21,6 +22,9 @@ pub(crate) use drivers::{InProcess, UnixSocket};
 pub(crate) trait Driver: Sized + Send + 'static {
     /// Short where time is real.
     const TTL: Duration;
+
+    /// The death of a worker is known before this has passed.
+    const LOSS_SEEN: Duration;
 
     /// The queue, used from one thread.
     type Queue: Dispatch;
@@ -134,7 +138,9 @@ impl<D: Driver> Rig<D> {
 
     pub(crate) fn submit(&self, shards: u64) {
         for shard in 0..shards {
-            assert!(self.ask(move |queue, _| queue.submit(shard, job(shard)).unwrap()));
+            let submission = Submission::new(shard, job(shard));
+            let added = self.ask(move |queue, _| queue.submit(vec![submission]).unwrap());
+            assert_eq!(added, 1);
         }
     }
 
@@ -157,7 +163,7 @@ impl<D: Driver> Rig<D> {
     /// A registered worker.
     pub(crate) fn worker(&self, name: &str) -> Box<dyn WorkQueue> {
         let worker = self.connect(name);
-        assert_eq!(worker.register(&info(name)).unwrap().ttl, D::TTL);
+        worker.register(&info(name)).unwrap();
         worker
     }
 
@@ -170,16 +176,24 @@ impl<D: Driver> Rig<D> {
     }
 
     /// Takes a shard that waits for its retry.
-    pub(crate) fn take_after_backoff(&self, worker: &dyn WorkQueue) -> LeaseId {
+    pub(crate) fn take_after_backoff(&self, worker: &dyn WorkQueue) -> Lease {
         let begin = Instant::now();
         loop {
             match worker.take(Duration::from_millis(100)).unwrap() {
-                Take::Leased(lease) => return lease.id,
+                Take::Leased(lease) => return lease,
                 Take::Empty if begin.elapsed() < Duration::from_secs(5) => {
                     self.pass(Duration::from_millis(40));
                 }
                 other => panic!("no retry: {other:?}"),
             }
+        }
+    }
+
+    /// Waits until the dispatcher's thread sees what is expected.
+    pub(crate) fn until(&self, what: &str, seen: fn(&mut dyn Dispatch, &mut Notes) -> bool) {
+        let begin = Instant::now();
+        while !self.ask(seen) {
+            assert!(begin.elapsed() < Duration::from_secs(5), "{what}: not seen");
         }
     }
 
@@ -197,7 +211,7 @@ impl<D: Driver> Rig<D> {
                 return;
             }
             assert!(
-                begin.elapsed() < Duration::from_secs(5),
+                begin.elapsed() < D::LOSS_SEEN + Duration::from_secs(5),
                 "the loss went unseen"
             );
         }

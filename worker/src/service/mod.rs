@@ -53,6 +53,9 @@ pub enum ServiceError {
     /// The queue failed or refused this worker.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// The coordinator does not trust this worker any more.
+    #[error("the coordinator retired this worker: {0}")]
+    Retired(String),
     /// The slice store cannot be opened.
     #[error(transparent)]
     Slices(#[from] anofpdm_common::store::slices::StoreError),
@@ -117,27 +120,23 @@ pub fn serve(
         plan: None,
         runner: None,
     };
-    let ttl = queue.register(info)?.ttl;
+    queue.register(info)?;
     tracing::info!(worker = info.worker, profile = %config.profile, "registered");
     loop {
         match queue.take(TAKE_WAIT)? {
-            Take::Leased(lease) => service.run(queue, &lease, ttl)?,
-            Take::Empty if config.exit_when_idle => return Ok(()),
+            Take::Leased(lease) => service.run(queue, &lease)?,
+            Take::Empty if config.exit_when_idle => return Ok(queue.leave()?),
             Take::Empty => {}
-            Take::Finished | Take::Drain => return Ok(()),
+            Take::Finished | Take::Drain => return Ok(queue.leave()?),
+            Take::Retired(reason) => return Err(ServiceError::Retired(reason)),
         }
     }
 }
 
 impl Service<'_> {
-    fn run(
-        &mut self,
-        queue: &Arc<dyn WorkQueue>,
-        lease: &Lease,
-        ttl: Duration,
-    ) -> Result<(), ServiceError> {
+    fn run(&mut self, queue: &Arc<dyn WorkQueue>, lease: &Lease) -> Result<(), ServiceError> {
         let started = Instant::now();
-        let renewal = Renewal::start(queue, lease.id, ttl);
+        let renewal = Renewal::start(queue, lease.id, lease.ttl);
         let outcome = self.work(&lease.job, renewal.progress());
         renewal.stop();
         match outcome {
@@ -147,7 +146,7 @@ impl Service<'_> {
                 };
                 match put(&self.artifacts, &manifest) {
                     Ok(manifest) => queue.complete(
-                        &lease.id,
+                        lease,
                         &Completion {
                             manifest,
                             evaluations: result.evaluations,

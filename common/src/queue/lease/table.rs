@@ -4,10 +4,14 @@ use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::super::lane::Lane;
 use super::{
     Counts, DeadLetter, ErrorClass, Expired, Failure, Finish, Grant, LeaseConfig, LeaseId,
     LiveLease, NOTE_LIMIT, Progress, Renewal, Setback, shorten,
 };
+
+/// Most workers a shard avoids; the oldest is forgotten first.
+const MAX_AVOIDED: usize = 8;
 
 /// A live lease is this many of its measured ticks long at least (DESIGN 9).
 const TICKS_PER_LEASE: u32 = 4;
@@ -37,6 +41,9 @@ enum State {
 #[derive(Debug)]
 struct Entry<P> {
     payload: P,
+    lane: Lane,
+    /// Workers that are not given it while there is another.
+    avoid: Vec<String>,
     /// Position in the order of submission; kept for life, so a shard that comes back is not last.
     sequence: u64,
     state: State,
@@ -50,13 +57,16 @@ struct Entry<P> {
 pub struct LeaseTable<P> {
     config: LeaseConfig,
     entries: BTreeMap<u64, Entry<P>>,
-    queued: BTreeSet<(u64, u64)>,
+    /// One for each lane.
+    queued: [BTreeSet<(u64, u64)>; 3],
     retries: BTreeSet<(Duration, u64)>,
     deadlines: BTreeSet<(Duration, u64)>,
     dead: BTreeSet<u64>,
     done: u64,
     cancelled: u64,
     next_epoch: u64,
+    /// Takes so far: whose lane's turn it is.
+    turn: u64,
     paused: bool,
 }
 
@@ -66,13 +76,14 @@ impl<P> LeaseTable<P> {
         Self {
             config,
             entries: BTreeMap::new(),
-            queued: BTreeSet::new(),
+            queued: Default::default(),
             retries: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             dead: BTreeSet::new(),
             done: 0,
             cancelled: 0,
             next_epoch: 1,
+            turn: 0,
             paused: false,
         }
     }
@@ -83,33 +94,42 @@ impl<P> LeaseTable<P> {
     }
 
     /// Adds a shard; false when it is known already, whatever its state, and then nothing changes.
-    pub fn submit(&mut self, shard: u64, payload: P) -> bool {
+    /// `avoid` names workers that are not given it as long as there is any other.
+    pub fn submit(&mut self, shard: u64, payload: P, lane: Lane, avoid: Vec<String>) -> bool {
         let sequence = self.entries.len() as u64;
         match self.entries.entry(shard) {
             Slot::Occupied(_) => false,
             Slot::Vacant(vacant) => {
                 vacant.insert(Entry {
                     payload,
+                    lane,
+                    avoid,
                     sequence,
                     state: State::Queued,
                     errors: 0,
                     crashes: 0,
                     last: None,
                 });
-                self.queued.insert((sequence, shard));
+                self.queued[lane.index()].insert((sequence, shard));
                 true
             }
         }
     }
 
-    /// Leases the first shard in the order of submission that is waiting or due again. None when there is
-    /// none, or while paused.
-    pub fn take(&mut self, owner: &str, now: Duration) -> Option<Grant<'_, P>> {
+    /// Leases the first shard that is waiting or due again: lanes in weighted turns, and in a lane the order
+    /// of submission. A shard that avoids `owner` is passed over as long as one of `peers`, the workers that
+    /// are there, is not avoided. None when there is nothing, or while paused.
+    pub fn take(&mut self, owner: &str, peers: &[&str], now: Duration) -> Option<Grant<'_, P>> {
         self.queue_due(now);
         if self.paused {
             return None;
         }
-        let (_, shard) = *self.queued.first()?;
+        let shard = Lane::order(self.turn)
+            .into_iter()
+            .flat_map(|lane| self.queued[lane.index()].iter())
+            .map(|(_, shard)| *shard)
+            .find(|shard| !self.is_for_another(*shard, owner, peers))?;
+        self.turn += 1;
         let epoch = self.next_epoch;
         self.next_epoch += 1;
         let held = Held {
@@ -201,6 +221,13 @@ impl<P> LeaseTable<P> {
             return Setback::NotHeld;
         };
         entry.errors += 1;
+        // Most likely it is the shard, perhaps it is the worker: the next attempt is somebody else's.
+        if !entry.avoid.iter().any(|avoided| avoided == owner) {
+            if entry.avoid.len() >= MAX_AVOIDED {
+                entry.avoid.remove(0);
+            }
+            entry.avoid.push(owner.to_owned());
+        }
         let message = shorten(message).to_owned();
         entry.last = Some((owner.to_owned(), Failure::Error { class, message }));
         let errors = entry.errors;
@@ -291,7 +318,7 @@ impl<P> LeaseTable<P> {
     /// Shards by state.
     pub fn counts(&self) -> Counts {
         Counts {
-            queued: self.queued.len() as u64,
+            queued: self.queued.iter().map(BTreeSet::len).sum::<usize>() as u64,
             leased: self.deadlines.len() as u64,
             retrying: self.retries.len() as u64,
             done: self.done,
@@ -348,6 +375,15 @@ impl<P> LeaseTable<P> {
         })
     }
 
+    /// True when the shard avoids `owner` and somebody else is there for it.
+    fn is_for_another(&self, shard: u64, owner: &str, peers: &[&str]) -> bool {
+        let avoided = |name: &str| {
+            let entry = self.entries.get(&shard);
+            entry.is_some_and(|entry| entry.avoid.iter().any(|avoided| avoided == name))
+        };
+        avoided(owner) && peers.iter().any(|peer| !avoided(peer))
+    }
+
     fn held(&mut self, owner: &str, lease: LeaseId) -> Option<&mut Held> {
         match &mut self.entries.get_mut(&lease.shard)?.state {
             State::Leased(held) if held.owner == owner && held.epoch == lease.epoch => Some(held),
@@ -400,7 +436,7 @@ impl<P> LeaseTable<P> {
         };
         match &entry.state {
             State::Queued => {
-                self.queued.remove(&(entry.sequence, shard));
+                self.queued[entry.lane.index()].remove(&(entry.sequence, shard));
             }
             State::Leased(held) => {
                 self.deadlines.remove(&(held.deadline, shard));
@@ -417,7 +453,7 @@ impl<P> LeaseTable<P> {
         }
         match &state {
             State::Queued => {
-                self.queued.insert((entry.sequence, shard));
+                self.queued[entry.lane.index()].insert((entry.sequence, shard));
             }
             State::Leased(held) => {
                 debug_assert!(

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::super::Lane;
 use super::*;
 
 const TTL: Duration = Duration::from_secs(60);
@@ -13,23 +14,26 @@ fn at(seconds: u64) -> Duration {
 fn table(shards: u64) -> LeaseTable<u64> {
     let mut table = LeaseTable::new(LeaseConfig::default());
     for shard in 0..shards {
-        assert!(table.submit(shard, shard * 10));
+        assert!(table.submit(shard, shard * 10, Lane::Normal, Vec::new()));
     }
     table
 }
 
 fn take(table: &mut LeaseTable<u64>, owner: &str, now: Duration) -> LeaseId {
-    table.take(owner, now).unwrap().lease
+    table.take(owner, &[], now).unwrap().lease
 }
 
 #[test]
 fn shards_are_given_in_order_once_each() {
     let mut table = table(2);
-    assert!(!table.submit(1, 99), "submit is idempotent");
-    let first = table.take("a", at(0)).unwrap();
+    assert!(
+        !table.submit(1, 99, Lane::Normal, Vec::new()),
+        "submit is idempotent"
+    );
+    let first = table.take("a", &[], at(0)).unwrap();
     assert_eq!((first.lease.shard, *first.payload), (0, 0));
     assert_eq!(take(&mut table, "b", at(0)).shard, 1);
-    assert!(table.take("a", at(0)).is_none());
+    assert!(table.take("a", &[], at(0)).is_none());
     assert_eq!(table.payload(1), Some(&10));
 }
 
@@ -85,7 +89,7 @@ fn errors_and_crashes_are_counted_apart() {
         let expected = now + Backoff::default().delay(0, error);
         assert_eq!(setback, Setback::RetryAt(expected));
         if expected > now {
-            assert!(table.take("a", now).is_none());
+            assert!(table.take("a", &[], now).is_none());
         }
         now = expected;
         take(&mut table, "a", now);
@@ -98,7 +102,7 @@ fn errors_and_crashes_are_counted_apart() {
     assert_eq!((letter.errors, letter.crashes), (3, 2));
     let (class, message) = (ErrorClass::DeviceLost, "gone: really".to_owned());
     assert_eq!(letter.failure, Failure::Error { class, message });
-    assert!(table.take("a", at(10_000)).is_none());
+    assert!(table.take("a", &[], at(10_000)).is_none());
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn pause_stops_taking_only() {
     let mut table = table(2);
     let lease = take(&mut table, "a", at(0));
     table.set_paused(true);
-    assert!(table.take("a", at(0)).is_none());
+    assert!(table.take("a", &[], at(0)).is_none());
     assert_eq!(
         table.renew("a", lease, 1, at(1)),
         Renewal::Held { cancel: false }
@@ -251,9 +255,12 @@ impl Observer {
 
     fn apply(&mut self, table: &mut LeaseTable<u64>, step: Step) {
         match step {
-            Step::Submit(shard) => assert_eq!(table.submit(shard, 0), self.submitted.insert(shard)),
+            Step::Submit(shard) => assert_eq!(
+                table.submit(shard, 0, Lane::Normal, Vec::new()),
+                self.submitted.insert(shard)
+            ),
             Step::Take(owner) => {
-                if let Some(grant) = table.take(OWNERS[owner], self.now) {
+                if let Some(grant) = table.take(OWNERS[owner], &[], self.now) {
                     let lease = grant.lease;
                     assert!(!self.live.contains_key(&lease.shard), "two live leases");
                     assert!(!self.done.contains(&lease.shard), "done is final");
@@ -356,7 +363,7 @@ proptest! {
         // After the trouble, one good worker finishes everything that is still wanted.
         observer.apply(&mut table, Step::Pause(false));
         observer.apply(&mut table, Step::Wait(10_000));
-        while let Some(grant) = table.take("a", observer.now) {
+        while let Some(grant) = table.take("a", &[], observer.now) {
             let lease = grant.lease;
             prop_assert_eq!(table.complete("a", lease), Finish::InTime);
         }

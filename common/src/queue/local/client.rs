@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use super::protocol::{LONGEST_WAIT, Request, Response};
 use crate::queue::lease::shorten;
-use crate::queue::{
-    ErrorClass, LeaseId, Progress, QueueError, Registration, Renewal, Take, WorkQueue,
-};
+use crate::queue::{ErrorClass, Lease, LeaseId, Progress, QueueError, Renewal, Take, WorkQueue};
 use crate::wire::{self, HEADER_LEN, Message};
 use crate::work::{Completion, WorkerInfo};
 
@@ -55,12 +53,12 @@ impl LocalQueue {
 }
 
 impl WorkQueue for LocalQueue {
-    fn register(&self, worker: &WorkerInfo) -> Result<Registration, QueueError> {
-        let registration = match self.ask(&Request::Register(worker.clone()))? {
-            Response::Registered(registration) => registration,
+    fn register(&self, worker: &WorkerInfo) -> Result<(), QueueError> {
+        match self.ask(&Request::Register(worker.clone()))? {
+            Response::Registered => {}
             Response::Refused(reason) => return Err(QueueError::Refused(reason)),
             other => return Err(unexpected(&other)),
-        };
+        }
         let takes = Mutex::new(Some(open(&self.path)?));
         match call(
             &takes,
@@ -73,7 +71,7 @@ impl WorkQueue for LocalQueue {
         }
         *self.takes.lock().unwrap_or_else(PoisonError::into_inner) =
             takes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(registration)
+        Ok(())
     }
 
     fn take(&self, wait: Duration) -> Result<Take, QueueError> {
@@ -91,8 +89,8 @@ impl WorkQueue for LocalQueue {
         }
     }
 
-    fn complete(&self, lease: &LeaseId, completion: &Completion) -> Result<(), QueueError> {
-        self.tell(&Request::Complete(*lease, completion.clone()))
+    fn complete(&self, lease: &Lease, completion: &Completion) -> Result<(), QueueError> {
+        self.tell(&Request::Complete(lease.id, completion.clone()))
     }
 
     fn fail(&self, lease: &LeaseId, class: ErrorClass, message: &str) -> Result<(), QueueError> {
@@ -101,6 +99,10 @@ impl WorkQueue for LocalQueue {
 
     fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError> {
         self.tell(&Request::HandBack(*lease))
+    }
+
+    fn leave(&self) -> Result<(), QueueError> {
+        self.tell(&Request::Leave)
     }
 }
 

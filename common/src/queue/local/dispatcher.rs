@@ -12,7 +12,7 @@ use super::protocol::{LONGEST_WAIT, Request, Response};
 use super::server::{self, Call};
 use crate::queue::broker::{Broker, MonotonicClock};
 use crate::queue::{
-    Counts, DeadLetter, Dispatch, Judge, LeaseConfig, QueueError, Take, WorkerStatus,
+    Counts, DeadLetter, Dispatch, Judge, LeaseConfig, QueueError, Submission, Take, WorkerStatus,
 };
 use crate::work::Job;
 
@@ -79,7 +79,7 @@ impl LocalDispatcher {
         match call {
             Call::Register(worker, reply) => {
                 let response = match self.broker.register(&worker, judge) {
-                    Ok(registration) => Response::Registered(registration),
+                    Ok(()) => Response::Registered,
                     Err(reason) => Response::Refused(reason),
                 };
                 send(reply, response);
@@ -111,6 +111,10 @@ impl LocalDispatcher {
                     }
                     Request::HandBack(lease) => {
                         self.broker.hand_back(&worker, lease, judge);
+                        Response::Done
+                    }
+                    Request::Leave => {
+                        self.broker.leave(&worker, judge);
                         Response::Done
                     }
                     // A second greeting: dropping the reply ends the connection.
@@ -183,8 +187,20 @@ fn send(reply: oneshot::Sender<Response>, response: Response) {
 }
 
 impl Dispatch for LocalDispatcher {
-    fn submit(&mut self, shard: u64, job: Job) -> Result<bool, QueueError> {
-        self.broker.submit(shard, job)
+    fn submit(&mut self, shards: Vec<Submission>) -> Result<u64, QueueError> {
+        self.broker.submit(shards)
+    }
+
+    fn inherited(&mut self) -> Result<Vec<(u64, Job)>, QueueError> {
+        self.broker.inherited()
+    }
+
+    fn retire(&mut self, worker: &str, reason: &str) -> Result<(), QueueError> {
+        self.broker.retire(worker, reason)
+    }
+
+    fn close(&mut self) -> Result<(), QueueError> {
+        self.broker.close()
     }
 
     fn cancel(&mut self, shard: u64) -> Result<bool, QueueError> {

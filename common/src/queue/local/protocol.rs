@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::queue::{ErrorClass, LeaseId, Progress, Registration, Renewal, Take};
+use crate::queue::{ErrorClass, LeaseId, Progress, Renewal, Take};
 use crate::wire::{Kind, Message};
 use crate::work::{Completion, WorkerInfo};
 
@@ -32,6 +32,8 @@ pub(super) enum Request {
     Fail(LeaseId, ErrorClass, String),
     /// Unfinished, without blame.
     HandBack(LeaseId),
+    /// The worker ends in good order.
+    Leave,
 }
 
 impl Message for Request {
@@ -42,7 +44,7 @@ impl Message for Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Response {
     /// To [`Request::Register`].
-    Registered(Registration),
+    Registered,
     /// To [`Request::Register`] and [`Request::Attach`]: no, and why.
     Refused(String),
     /// To [`Request::Take`].
@@ -82,7 +84,8 @@ mod tests {
             shard: u64::MAX,
             epoch: u64::MAX,
         };
-        let response = Response::Take(Take::Leased(Lease { id, job }));
+        let ttl = Duration::MAX;
+        let response = Response::Take(Take::Leased(Lease { id, ttl, job }));
         let bytes = wire::encode(&response).unwrap();
         assert!(bytes.len() < 1024, "{}", bytes.len());
         assert_eq!(wire::decode::<Response>(&bytes).unwrap(), response);

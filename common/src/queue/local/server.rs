@@ -132,7 +132,7 @@ async fn serve_worker(
 ) -> Result<(), QueueError> {
     let name: Arc<str> = worker.worker.as_str().into();
     let response = dispatch(inbox, |reply| Call::Register(worker, reply)).await?;
-    if !matches!(response, Response::Registered(_)) {
+    if !matches!(response, Response::Registered) {
         return write(&mut stream, &response).await;
     }
     let outcome = match write(&mut stream, &response).await {

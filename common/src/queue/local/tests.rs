@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::{LocalDispatcher, LocalQueue};
 use crate::ids::Digest;
 use crate::queue::{
-    Claim, Dispatch, Event, Judge, LeaseConfig, QueueError, Renewal, Take, Verdict, WorkQueue,
-    connect,
+    Claim, Dispatch, Event, Judge, LeaseConfig, QueueError, Renewal, Submission, Take, Verdict,
+    WorkQueue, connect,
 };
 use crate::spec::Precision;
 use crate::work::{Job, NumericProfile, Stage, Task, WorkerInfo};
@@ -71,7 +71,8 @@ impl Served {
             plan: Digest::of(b"plan"),
             task: Task::Train,
         };
-        self.queue.lock().unwrap().submit(shard, job).unwrap();
+        let submission = Submission::new(shard, job);
+        self.queue.lock().unwrap().submit(vec![submission]).unwrap();
     }
 
     fn worker(&self) -> LocalQueue {
