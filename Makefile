@@ -25,8 +25,9 @@ build: setup ## build target/release/anofpdm and target/release/anofpdm-worker
 demo: build ## benchmark a synthetic data set from end to end on this machine
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm demo
 
-test: build ## run all tests
+test: build ## run all tests (installs redis-server where it is missing)
 	scripts/check-linkage.sh
+	-@scripts/need-redis.sh # tests that need it say so themselves
 	cargo test $(CARGO_FLAGS)
 
 lint: setup ## check format, lints, documentation, dependencies

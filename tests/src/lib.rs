@@ -1,6 +1,8 @@
 //! What the whole-program and parity tests share: where the oracles lie, and how a tensor file is read.
 
+pub mod certificates;
 pub mod programs;
+pub mod redis_server;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
