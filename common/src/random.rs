@@ -30,6 +30,8 @@ pub enum Domain {
     Phantom = 10,
     /// Backoff jitter: (shard, attempt).
     Backoff = 11,
+    /// Injected faults of drills: (start, batch).
+    Fault = 12,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -258,6 +258,10 @@ pub struct WorkerInfo {
     pub pid: u32,
     /// Its numeric profile.
     pub profile: NumericProfile,
+    /// Memory of its device, bytes: of the GPU, or of the machine for a CPU; 0 where unknown.
+    pub memory_bytes: u64,
+    /// Version of its program.
+    pub version: String,
 }
 
 /// What a worker claims to have done with a job.

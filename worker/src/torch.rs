@@ -150,6 +150,54 @@ fn gpu_models() -> Option<String> {
     (!models.is_empty()).then(|| models.into_iter().collect::<Vec<_>>().join(" + "))
 }
 
+/// Memory of the device, bytes: of the GPU, or of the machine for the CPU; `None` where nobody says.
+pub fn memory_bytes(device: tch::Device) -> Option<u64> {
+    match device {
+        tch::Device::Cuda(number) => gpu_memory(number),
+        _ => machine_memory(&std::fs::read_to_string("/proc/meminfo").ok()?),
+    }
+}
+
+/// `MemTotal` of `/proc/meminfo`, which counts in KiB.
+fn machine_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Total memory of a GPU, asked of the driver: it numbers the visible GPUs as libtorch does.
+fn gpu_memory(number: usize) -> Option<u64> {
+    type Init = unsafe extern "C" fn(u32) -> i32;
+    type DeviceGet = unsafe extern "C" fn(*mut i32, i32) -> i32;
+    type DeviceTotalMem = unsafe extern "C" fn(*mut usize, i32) -> i32;
+    let number = i32::try_from(number).ok()?;
+    // SAFETY: libtorch_cuda, loaded before, has loaded the driver's library already; nothing of ours
+    // depends on what its initialisers do.
+    let driver = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_GLOBAL) }.ok()?;
+    // SAFETY: the three symbols have these types in cuda.h since CUDA 3.2, where `_v2` took size_t.
+    let (init, get, total) = unsafe {
+        (
+            driver.get::<Init>(b"cuInit\0").ok()?,
+            driver.get::<DeviceGet>(b"cuDeviceGet\0").ok()?,
+            driver
+                .get::<DeviceTotalMem>(b"cuDeviceTotalMem_v2\0")
+                .ok()?,
+        )
+    };
+    let (mut device, mut bytes) = (0_i32, 0_usize);
+    // SAFETY: both pointers are to live variables of the type written; initialising twice is allowed.
+    let status = unsafe {
+        [
+            init(0),
+            get(&raw mut device, number),
+            total(&raw mut bytes, device),
+        ]
+    };
+    (status == [0; 3]).then_some(bytes as u64)
+}
+
 /// Version of the libtorch in use, e.g. `2.11.0`. Part of the numeric profile.
 pub fn libtorch_version() -> String {
     let [major, minor, patch, ..] = aoti_torch_abi_version().to_be_bytes();
@@ -204,6 +252,14 @@ mod tests {
             let message = wrong.parse::<DeviceSpec>().unwrap_err().to_string();
             assert!(message.contains("one of cpu, cuda, cuda:N"), "{message}");
         }
+    }
+
+    #[test]
+    fn memory_of_the_machine() {
+        let text = "MemFree:  1 kB\nMemTotal:       16384 kB\nSwapTotal: 2 kB\n";
+        assert_eq!(machine_memory(text), Some(16 << 20));
+        assert_eq!(machine_memory("MemTotal: many kB"), None);
+        assert!(memory_bytes(tch::Device::Cpu).is_some_and(|bytes| bytes > 64 << 20));
     }
 
     #[test]

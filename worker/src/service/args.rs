@@ -79,6 +79,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
             .unwrap_or_default(),
         pid: std::process::id(),
         profile: profile.clone(),
+        memory_bytes: torch::memory_bytes(device).unwrap_or(0),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let checkpoints = args
         .checkpoints

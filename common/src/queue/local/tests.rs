@@ -102,6 +102,8 @@ fn info() -> WorkerInfo {
             cpu_capability: "AVX2".to_owned(),
             threads: 1,
         },
+        memory_bytes: 8 << 30,
+        version: "0.1.0".to_owned(),
     }
 }
 
