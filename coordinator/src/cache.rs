@@ -66,6 +66,17 @@ impl RecordCache {
         }
     }
 
+    /// Takes the record of `key` out, where there is one: it is no longer believed.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self, key: Digest) -> io::Result<()> {
+        match fs::remove_file(self.path(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Every entry.
     ///
     /// # Errors
@@ -117,5 +128,8 @@ mod tests {
         fs::remove_file(&record).unwrap();
         assert!(cache.entries().unwrap()[0].unused);
         assert_eq!(fs::read(cache.find(key).unwrap()).unwrap(), b"bits");
+        cache.remove(key).unwrap();
+        cache.remove(key).unwrap();
+        assert!(cache.find(key).is_none());
     }
 }

@@ -18,7 +18,7 @@ use crate::calibrate::{self, CalibrateError, Calibration};
 use crate::dataset::DatasetError;
 use crate::ledger::Ledger;
 use crate::plan::cells::encodings;
-use crate::report::summary::{CalibrationRow, Cost, Coverage, StageEvaluations, Summary};
+use crate::report::summary::{Audits, CalibrationRow, Cost, Coverage, StageEvaluations, Summary};
 use crate::run_folder::RunFolder;
 use crate::stored_record::RecordError;
 
@@ -138,6 +138,7 @@ pub fn summarise(
         precision: scored.plan.profile.precision.name().to_owned(),
         device: scored.plan.profile.device.clone(),
         coverage: coverage(&scored, ledger),
+        audits: audits(ledger),
         rows,
         cost: cost(&scored.plan, ledger),
         calibration: calibration_rows(&calibration),
@@ -164,6 +165,15 @@ fn coverage(scored: &Finished, ledger: &Ledger) -> Coverage {
     }
 }
 
+fn audits(ledger: &Ledger) -> Audits {
+    Audits {
+        shards: ledger.audits.shards,
+        agreed: ledger.audits.agreed,
+        conflicts: ledger.audits.conflicts,
+        distrusted: ledger.distrusted.keys().cloned().collect(),
+    }
+}
+
 #[allow(clippy::cast_precision_loss)]
 fn cost(plan: &ForwardPlan, ledger: &Ledger) -> Cost {
     let of = |stage| ledger.cost.get(&stage).copied().unwrap_or_default();
@@ -179,8 +189,12 @@ fn cost(plan: &ForwardPlan, ledger: &Ledger) -> Cost {
             score: score.evaluations,
         },
         padding: calibrate.padding + score.padding,
+        repeated_evaluations: ledger.repeated.evaluations,
         device_seconds: seconds(
-            train.device_millis + calibrate.device_millis + score.device_millis,
+            train.device_millis
+                + calibrate.device_millis
+                + score.device_millis
+                + ledger.repeated.device_millis,
         ),
         wall_seconds: seconds(ledger.wall_millis),
         slices_per_second: if score.device_millis == 0 {

@@ -10,7 +10,7 @@ use anofpdm_common::queue::{DeadLetter, Dispatch, LeaseConfig, QueueError, Submi
 use anofpdm_common::store::journal::JournalError;
 use anofpdm_common::work::{Job, NumericProfile};
 
-use super::judge::RunJudge;
+use super::judge::{Happened, RunJudge};
 use super::signals::{Interrupt, Interrupted};
 use super::supervisor::{Supervisor, SupervisorError, WorkerCommand, worker_program};
 
@@ -152,6 +152,11 @@ impl Running {
         self.dispatcher.serve(judge, BEAT)?;
         if let Some(failure) = judge.failure.take() {
             return Err(failure.into());
+        }
+        for happened in std::mem::take(&mut judge.happened) {
+            if let Happened::Distrusted { worker, reason } = happened {
+                self.dispatcher.retire(&worker, &reason)?;
+            }
         }
         if interrupt.asked() {
             return Err(Interrupted.into());

@@ -1,18 +1,22 @@
 //! Decides on what workers claim ([`verify`](super::verify)), and writes what counts into the journal
 //! before they hear of it.
+//!
+//! The judge is called from inside the queue and cannot call it; what somebody has to act on waits in
+//! `happened` until the engine comes to it.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::{Claim, Event, Judge, Setback, Verdict};
+use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseId, Setback, Verdict};
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::store::journal::JournalError;
 use anofpdm_common::work::{ForwardPlan, Stage, TrainPlan, WorkerInfo};
 
 use super::verify::{self, Rejection};
 use crate::cache::RecordCache;
-use crate::ledger::Entry;
 use crate::ledger::journal::RunJournal;
+use crate::ledger::{CACHE, Entry};
 
 /// The plan the current shards belong to.
 #[derive(Debug)]
@@ -25,6 +29,38 @@ pub(super) enum Current {
     Forward(Digest, Box<ForwardPlan>, usize),
 }
 
+/// Something the engine has to act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Happened {
+    /// A worker has begun a shard.
+    Begun(LeaseId),
+    /// A lease ended without a result.
+    Ended(LeaseId),
+    /// A result counts, or repeats one that does.
+    Accepted {
+        /// The lease it was delivered under.
+        lease: LeaseId,
+        /// Time the device worked, milliseconds.
+        device_millis: u64,
+    },
+    /// These keys need another delivery.
+    Contested {
+        /// The keys.
+        keys: Vec<Digest>,
+        /// Who made the delivery that left them so.
+        by: String,
+    },
+    /// A worker is not to be given anything any more.
+    Distrusted {
+        /// Its name.
+        worker: String,
+        /// What it did.
+        reason: String,
+    },
+    /// A worker could not hold a shard in its memory.
+    OutOfMemory(LeaseId),
+}
+
 /// The coordinator's decisions for one run.
 #[derive(Debug)]
 pub(super) struct RunJudge {
@@ -32,11 +68,31 @@ pub(super) struct RunJudge {
     pub(super) artifacts: ArtifactStore,
     pub(super) cache: Option<RecordCache>,
     pub(super) current: Current,
+    /// Shards that repeat another to compare bits.
+    pub(super) audits: HashSet<u64>,
+    /// In the order it happened.
+    pub(super) happened: Vec<Happened>,
     /// The journal failed: the run must stop.
     pub(super) failure: Option<JournalError>,
 }
 
 impl RunJudge {
+    pub(super) fn new(
+        journal: RunJournal,
+        artifacts: ArtifactStore,
+        cache: Option<RecordCache>,
+    ) -> Self {
+        Self {
+            journal,
+            artifacts,
+            cache,
+            current: Current::Idle,
+            audits: HashSet::new(),
+            happened: Vec::new(),
+            failure: None,
+        }
+    }
+
     fn verify(&self, claim: &Claim<'_>) -> Result<Entry, Rejection> {
         let records = verify::verify(&self.current, claim.job, claim.completion, &self.artifacts)?;
         Ok(Entry::Delivered {
@@ -45,7 +101,57 @@ impl RunJudge {
             evaluations: claim.completion.evaluations,
             padding: claim.completion.padding,
             device_millis: claim.completion.device_millis,
+            worker: claim.worker.to_owned(),
+            lease: claim.lease,
+            audit: self.audits.contains(&claim.lease.shard),
         })
+    }
+
+    /// Journals a verified claim and what follows from it.
+    fn count(&mut self, entry: &Entry, worker: &str) -> Result<(), JournalError> {
+        let applied = self.journal.append(entry)?;
+        for key in &applied.conflicts {
+            tracing::error!(%key, worker, "conflict: the same key with different bits; a record counts once two workers agree on it");
+        }
+        self.contested(applied.contested, worker);
+        self.distrust_suspects()
+    }
+
+    fn contested(&mut self, keys: Vec<Digest>, by: &str) {
+        if !keys.is_empty() {
+            if let Some(cache) = &self.cache {
+                for key in &keys {
+                    if let Err(error) = cache.remove(*key) {
+                        tracing::warn!(%key, %error, "cannot take a contested record out of the cache");
+                    }
+                }
+            }
+            let by = by.to_owned();
+            self.happened.push(Happened::Contested { keys, by });
+        }
+    }
+
+    /// Journals that workers found wrong are not trusted any more. Also called when a run starts: its last
+    /// coordinator may have died between finding out and writing it down.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub(super) fn distrust_suspects(&mut self) -> Result<(), JournalError> {
+        for worker in self.journal.ledger().suspects() {
+            let reason = "two other workers agree on other bits than it delivered".to_owned();
+            tracing::error!(
+                worker,
+                reason,
+                "a worker is retired; what only it delivered is computed again"
+            );
+            let applied = self.journal.append(&Entry::Distrusted {
+                worker: worker.clone(),
+                reason: reason.clone(),
+            })?;
+            self.contested(applied.contested, &worker);
+            self.happened.push(Happened::Distrusted { worker, reason });
+        }
+        Ok(())
     }
 
     /// Adds records of the cache to the run, as far as they are there; returns how many.
@@ -63,7 +169,7 @@ impl RunJudge {
             return Ok(0);
         };
         let mut found = Vec::new();
-        for key in keys.filter(|key| self.journal.ledger().record(*key).is_none()) {
+        for key in keys.filter(|key| !self.journal.ledger().is_known(*key)) {
             let Some(path) = cache.find(key) else {
                 continue;
             };
@@ -81,6 +187,9 @@ impl RunJudge {
                 evaluations: 0,
                 padding: 0,
                 device_millis: 0,
+                worker: CACHE.to_owned(),
+                lease: LeaseId { shard: 0, epoch: 0 },
+                audit: false,
             })?;
         }
         Ok(found.len())
@@ -90,6 +199,7 @@ impl RunJudge {
         self.artifacts.put_file(path)
     }
 
+    /// Shares what counts; a record that is contested is nobody's.
     fn add_to_cache(&self, entry: &Entry) {
         let (Some(cache), Entry::Delivered { records, stage, .. }) = (&self.cache, entry) else {
             return;
@@ -97,8 +207,11 @@ impl RunJudge {
         if *stage == Stage::Train {
             return;
         }
+        let ledger = self.journal.ledger();
         for (key, record) in records {
-            if let Err(error) = cache.add(*key, &self.artifacts.path_of(record)) {
+            if ledger.record(*key) == Some(*record)
+                && let Err(error) = cache.add(*key, &self.artifacts.path_of(record))
+            {
                 tracing::warn!(%error, "cannot add a record to the cache");
             }
         }
@@ -107,7 +220,11 @@ impl RunJudge {
 
 impl Judge for RunJudge {
     fn admit(&mut self, worker: &WorkerInfo) -> Result<(), String> {
-        match &self.journal.ledger().profile {
+        let ledger = self.journal.ledger();
+        if let Some(reason) = ledger.distrusted.get(&worker.worker) {
+            return Err(format!("this worker was retired: {reason}"));
+        }
+        match &ledger.profile {
             Some(pinned) if *pinned == worker.profile => Ok(()),
             Some(pinned) => Err(format!(
                 "this run has the numeric profile {pinned}; this worker is {}: results would not be comparable",
@@ -115,16 +232,33 @@ impl Judge for RunJudge {
             )),
             None => {
                 let entry = Entry::Profile(worker.profile.clone());
-                self.journal.append(&entry).map_err(|error| {
-                    let text = error.to_string();
-                    self.failure = Some(error);
-                    text
-                })
+                match self.journal.append(&entry) {
+                    Ok(_) => Ok(()),
+                    Err(error) => {
+                        let text = error.to_string();
+                        self.failure = Some(error);
+                        Err(text)
+                    }
+                }
             }
         }
     }
 
     fn judge(&mut self, claim: Claim<'_>) -> Verdict {
+        let ledger = self.journal.ledger();
+        if ledger.distrusted.contains_key(claim.worker) {
+            // Its shard goes to somebody else without blame.
+            return Verdict::Undecided;
+        }
+        let accepted = Happened::Accepted {
+            lease: claim.lease,
+            device_millis: claim.completion.device_millis,
+        };
+        if ledger.is_delivered(claim.worker, claim.lease) {
+            // Journaled by a coordinator that died before the queue heard of it.
+            self.happened.push(accepted);
+            return Verdict::Accept;
+        }
         let entry = match self.verify(&claim) {
             Ok(entry) => entry,
             Err(rejection) => {
@@ -132,15 +266,12 @@ impl Judge for RunJudge {
                 return Verdict::Reject(rejection.to_string());
             }
         };
-        let conflicts = self.journal.ledger().conflicts.len();
-        if let Err(error) = self.journal.append(&entry) {
+        self.happened.push(accepted);
+        if let Err(error) = self.count(&entry, claim.worker) {
             self.failure = Some(error);
             return Verdict::Undecided;
         }
         self.add_to_cache(&entry);
-        for key in self.journal.ledger().conflicts.iter().skip(conflicts) {
-            tracing::error!(%key, worker = claim.worker, "conflict: the same key with different bits; neither counts until a third result agrees with one");
-        }
         Verdict::Accept
     }
 
@@ -149,17 +280,22 @@ impl Judge for RunJudge {
             Event::Failed {
                 lease,
                 worker,
+                class,
                 message,
                 setback,
-                ..
             } => {
                 tracing::warn!(
                     shard = lease.shard,
                     worker,
-                    message,
+                    error = message,
                     again = again(&setback),
-                    "a shard failed"
+                    "a shard failed: {}",
+                    in_words(class)
                 );
+                self.happened.push(Happened::Ended(lease));
+                if class == ErrorClass::OutOfMemory && setback != Setback::NotHeld {
+                    self.happened.push(Happened::OutOfMemory(lease));
+                }
             }
             Event::Crashed {
                 lease,
@@ -170,16 +306,19 @@ impl Judge for RunJudge {
                     shard = lease.shard,
                     worker,
                     again = again(&setback),
-                    "a worker died at work"
+                    "a worker died at work, or was silent for too long"
                 );
+                self.happened.push(Happened::Ended(lease));
             }
             Event::HandedBack { lease, worker, .. } => {
                 tracing::debug!(shard = lease.shard, worker, "a shard was handed back");
+                self.happened.push(Happened::Ended(lease));
             }
             Event::WorkerJoined(worker) => tracing::debug!(worker = worker.worker, "worker joined"),
             Event::WorkerLeft(worker) => tracing::debug!(worker = worker.worker, "worker left"),
             Event::Leased { lease, worker } => {
                 tracing::debug!(shard = lease.shard, worker, "a shard was begun");
+                self.happened.push(Happened::Begun(lease));
             }
         }
     }
@@ -187,4 +326,15 @@ impl Judge for RunJudge {
 
 const fn again(setback: &Setback) -> bool {
     matches!(setback, Setback::Requeued | Setback::RetryAt(_))
+}
+
+/// What kind of failure a class is, for people.
+pub(super) const fn in_words(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::Transient => "something that may pass by itself",
+        ErrorClass::BadInput => "the input is wrong",
+        ErrorClass::OutOfMemory => "it does not fit in the memory of the device",
+        ErrorClass::DeviceLost => "the device is lost",
+        ErrorClass::Fatal => "trying again cannot help",
+    }
 }

@@ -7,6 +7,7 @@
 pub mod engine;
 mod judge;
 mod progress;
+mod run_id;
 pub mod signals;
 mod stages;
 pub mod supervisor;
@@ -32,7 +33,7 @@ use crate::report;
 use crate::report::summary::Summary;
 use crate::run_folder::{RunFolder, RunFolderError};
 use engine::{Engine, EngineError, LocalWorkers};
-use judge::{Current, RunJudge};
+use judge::RunJudge;
 use signals::Interrupt;
 use stages::Stages;
 
@@ -156,13 +157,9 @@ pub fn drive(
             source,
         })?),
     };
-    let judge = RunJudge {
-        journal,
-        artifacts: ArtifactStore::open(&folder.records())?,
-        cache,
-        current: Current::Idle,
-        failure: None,
-    };
+    let artifacts = ArtifactStore::open(&folder.records())?;
+    let mut judge = RunJudge::new(journal, artifacts, cache);
+    judge.distrust_suspects()?;
     let workers = LocalWorkers {
         devices: options.devices.clone(),
         threads: bench.spec.compute.threads,
@@ -213,12 +210,15 @@ fn begin(
     dataset: &crate::dataset::Dataset,
 ) -> Result<(), DriveError> {
     let spec = bench.digest()?;
-    match journal.ledger().created {
-        None => journal.append(&Entry::Created {
-            spec,
-            data: dataset.digest(),
-        })?,
-        Some((_, data)) if data != dataset.digest() => {
+    match &journal.ledger().created {
+        None => {
+            journal.append(&Entry::Created {
+                spec,
+                data: dataset.digest(),
+                run: run_id::run_id(&bench.spec.name, folder.root()),
+            })?;
+        }
+        Some(created) if created.data != dataset.digest() => {
             return Err(DriveError::OtherData(folder.root().to_path_buf()));
         }
         Some(_) => {}

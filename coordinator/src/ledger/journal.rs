@@ -2,7 +2,7 @@
 
 use anofpdm_common::store::journal::{Journal, JournalError};
 
-use super::{Entry, Ledger};
+use super::{Applied, Entry, Ledger};
 use crate::run_folder::RunFolder;
 
 /// A journal and the state its entries add up to: the two never differ.
@@ -19,7 +19,9 @@ impl RunJournal {
     /// When it is damaged or cannot be read.
     pub fn open(folder: &RunFolder) -> Result<Self, JournalError> {
         let mut ledger = Ledger::default();
-        let recovered = Journal::open(&folder.journal(), |entry: Entry| ledger.apply(&entry))?;
+        let recovered = Journal::open(&folder.journal(), |entry: Entry| {
+            ledger.apply(&entry);
+        })?;
         if let Some(torn) = &recovered.torn {
             tracing::warn!(
                 offset = torn.offset,
@@ -37,10 +39,9 @@ impl RunJournal {
     ///
     /// # Errors
     /// When it cannot be written; it then does not count.
-    pub fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
+    pub fn append(&mut self, entry: &Entry) -> Result<Applied, JournalError> {
         self.journal.append(entry)?;
-        self.ledger.apply(entry);
-        Ok(())
+        Ok(self.ledger.apply(entry))
     }
 
     /// The state of the run.
@@ -55,6 +56,8 @@ impl RunJournal {
 /// When it is damaged or cannot be read.
 pub fn read_ledger(folder: &RunFolder) -> Result<Ledger, JournalError> {
     let mut ledger = Ledger::default();
-    Journal::<Entry>::read(&folder.journal(), |entry| ledger.apply(&entry))?;
+    Journal::<Entry>::read(&folder.journal(), |entry| {
+        ledger.apply(&entry);
+    })?;
     Ok(ledger)
 }

@@ -1,78 +1,22 @@
 //! What the journal says of a run: the entries, and the state they add up to.
 //!
 //! *Finished means its frame is in the journal.* The first record delivered for a key counts, an equal one is a
-//! duplicate, a different one is a conflict: neither counts until a third delivery agrees with one of
-//! them (DESIGN 9).
+//! duplicate, a different one is a conflict: neither counts until another worker agrees with one of them (DESIGN 9).
+//! Whoever delivered another record of that key is then wrong and is distrusted: keys that count on its word
+//! alone are contested and computed again.
 
+mod claims;
+mod entry;
 pub mod journal;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::wire::{Kind, Message};
+use anofpdm_common::queue::LeaseId;
 use anofpdm_common::work::{NumericProfile, Stage};
-use serde::{Deserialize, Serialize};
 
-/// One frame of the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Entry {
-    /// The run was created for this spec and these slices.
-    Created {
-        /// Digest of the normalised spec.
-        spec: Digest,
-        /// Digest of the slice store's content.
-        data: Digest,
-    },
-    /// The numeric profile every worker of this run must have.
-    Profile(NumericProfile),
-    /// A network's weights are known.
-    Weights {
-        /// Name in the spec.
-        network: String,
-        /// The weights file in the artifact store.
-        weights: Digest,
-    },
-    /// The work of a stage is known.
-    Planned {
-        /// Which stage.
-        stage: Stage,
-        /// The plan in the artifact store.
-        plan: Digest,
-        /// Records the stage is made of.
-        records: u64,
-    },
-    /// A shard was delivered and its records verified.
-    Delivered {
-        /// Stage of the shard.
-        stage: Stage,
-        /// Record keys and record digests.
-        records: Vec<(Digest, Digest)>,
-        /// Evaluations of real slices; 0 for records taken from the cache.
-        evaluations: u64,
-        /// Evaluations spent on padding.
-        padding: u64,
-        /// Device time, milliseconds.
-        device_millis: u64,
-    },
-    /// A coordinator stopped in good order after this long.
-    Stopped {
-        /// Time it was at work, milliseconds.
-        wall_millis: u64,
-    },
-}
-
-impl Message for Entry {
-    const KIND: Kind = Kind::Journal;
-}
-
-/// What is known of one record key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Claim {
-    /// One digest counts.
-    Counted(Digest),
-    /// Deliveries disagree; none counts yet.
-    Contested(Vec<Digest>),
-}
+use claims::{Claims, Delivery, WorkerIndex};
+pub use entry::{CACHE, Entry};
 
 /// Work done in one stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,11 +29,50 @@ pub struct StageCost {
     pub device_millis: u64,
 }
 
+impl std::ops::AddAssign for StageCost {
+    fn add_assign(&mut self, more: Self) {
+        self.evaluations += more.evaluations;
+        self.padding += more.padding;
+        self.device_millis += more.device_millis;
+    }
+}
+
+/// What a run was created for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Digest of the normalised spec.
+    pub spec: Digest,
+    /// Digest of the slice store's content.
+    pub data: Digest,
+    /// Names the run in a queue.
+    pub run: String,
+}
+
+/// Shards run a second time to compare bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Audits {
+    /// Delivered.
+    pub shards: u64,
+    /// Whose records were all equal to the earlier ones.
+    pub agreed: u64,
+    /// With a record that differed.
+    pub conflicts: u64,
+}
+
+/// What one entry changed, as far as somebody has to act on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Keys with a delivery that differs from another: each is an alarm.
+    pub conflicts: Vec<Digest>,
+    /// Keys that need another delivery before a record counts.
+    pub contested: Vec<Digest>,
+}
+
 /// The state of a run: its entries, added up.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    /// Spec and data the run belongs to.
-    pub created: Option<(Digest, Digest)>,
+    /// Spec and data the run belongs to, and its name in a queue.
+    pub created: Option<Created>,
     /// Pinned numeric profile.
     pub profile: Option<NumericProfile>,
     /// Weights by network name.
@@ -98,22 +81,40 @@ pub struct Ledger {
     pub planned: BTreeMap<Stage, (Digest, u64)>,
     /// Records that count, by stage.
     pub finished: BTreeMap<Stage, u64>,
-    /// Cost by stage.
+    /// Cost by stage of deliveries that brought something new.
     pub cost: BTreeMap<Stage, StageCost>,
-    /// Keys delivered again with equal bits.
+    /// Cost of deliveries of which every key was known: audits, copies, deliveries after a lost lease.
+    pub repeated: StageCost,
+    /// Keys delivered again with equal bits, once a delivery.
     pub duplicates: Vec<Digest>,
     /// Keys delivered with different bits, once a delivery.
     pub conflicts: Vec<Digest>,
+    /// Shards run to compare bits.
+    pub audits: Audits,
+    /// Workers that gave wrong bits, and what they did.
+    pub distrusted: BTreeMap<String, String>,
     /// Time coordinators were at work, milliseconds.
     pub wall_millis: u64,
-    claims: HashMap<Digest, Claim>,
+    claims: Claims,
+    workers: Vec<String>,
+    indices: BTreeMap<String, WorkerIndex>,
+    /// Found wrong by a decision and not yet distrusted.
+    suspects: BTreeSet<WorkerIndex>,
+    /// Deliveries that are in the journal.
+    delivered: HashSet<(WorkerIndex, LeaseId)>,
 }
 
 impl Ledger {
     /// Adds one entry.
-    pub fn apply(&mut self, entry: &Entry) {
+    pub fn apply(&mut self, entry: &Entry) -> Applied {
         match entry {
-            Entry::Created { spec, data } => self.created = Some((*spec, *data)),
+            Entry::Created { spec, data, run } => {
+                self.created = Some(Created {
+                    spec: *spec,
+                    data: *data,
+                    run: run.clone(),
+                });
+            }
             Entry::Profile(profile) => self.profile = Some(profile.clone()),
             Entry::Weights { network, weights } => {
                 self.weights.insert(network.clone(), *weights);
@@ -131,90 +132,163 @@ impl Ledger {
                 evaluations,
                 padding,
                 device_millis,
+                worker,
+                lease,
+                audit,
             } => {
-                let cost = self.cost.entry(*stage).or_default();
-                cost.evaluations += evaluations;
-                cost.padding += padding;
-                cost.device_millis += device_millis;
-                for (key, record) in records {
-                    let counted = self.record(*key).is_some();
-                    self.claim(*key, *record);
-                    let counts = self.record(*key).is_some();
-                    let finished = self.finished.entry(*stage).or_default();
-                    match (counted, counts) {
-                        (false, true) => *finished += 1,
-                        (true, false) => *finished = finished.saturating_sub(1),
-                        _ => {}
-                    }
-                }
+                let cost = StageCost {
+                    evaluations: *evaluations,
+                    padding: *padding,
+                    device_millis: *device_millis,
+                };
+                let worker = self.index(worker);
+                self.delivered.insert((worker, *lease));
+                return self.deliver(*stage, records, worker, cost, *audit);
             }
             Entry::Stopped { wall_millis } => self.wall_millis += wall_millis,
+            Entry::Distrusted { worker, reason } => return self.distrust(worker, reason),
+        }
+        Applied::default()
+    }
+
+    fn deliver(
+        &mut self,
+        stage: Stage,
+        records: &[(Digest, Digest)],
+        worker: WorkerIndex,
+        cost: StageCost,
+        audit: bool,
+    ) -> Applied {
+        let mut applied = Applied::default();
+        let mut new = 0;
+        let mut counted = 0;
+        let mut lost = 0;
+        for (key, record) in records {
+            let counts = self.claims.record(*key).is_some();
+            match self.claims.deliver(stage, *key, *record, worker) {
+                Delivery::First => {
+                    new += 1;
+                    counted += 1;
+                }
+                Delivery::Duplicate => self.duplicates.push(*key),
+                Delivery::Repeated => {
+                    self.duplicates.push(*key);
+                    applied.contested.push(*key);
+                }
+                Delivery::Conflict => {
+                    lost += u64::from(counts);
+                    self.conflicts.push(*key);
+                    applied.conflicts.push(*key);
+                    applied.contested.push(*key);
+                }
+                Delivery::Outvoted => {
+                    self.conflicts.push(*key);
+                    applied.conflicts.push(*key);
+                    self.suspects.insert(worker);
+                }
+                Delivery::Decided(wrong) => {
+                    counted += 1;
+                    self.suspects.extend(wrong);
+                }
+            }
+        }
+        let finished = self.finished.entry(stage).or_default();
+        *finished = (*finished + counted).saturating_sub(lost);
+        if new > 0 || records.is_empty() {
+            *self.cost.entry(stage).or_default() += cost;
+        } else {
+            self.repeated += cost;
+        }
+        if audit {
+            self.audits.shards += 1;
+            if applied.conflicts.is_empty() {
+                self.audits.agreed += 1;
+            } else {
+                self.audits.conflicts += 1;
+            }
+        }
+        applied
+    }
+
+    fn distrust(&mut self, worker: &str, reason: &str) -> Applied {
+        self.distrusted.insert(worker.to_owned(), reason.to_owned());
+        let index = self.index(worker);
+        self.suspects.remove(&index);
+        let contested = self.claims.distrust(index);
+        for (_, stage) in &contested {
+            let finished = self.finished.entry(*stage).or_default();
+            *finished = finished.saturating_sub(1);
+        }
+        Applied {
+            conflicts: Vec::new(),
+            contested: contested.into_iter().map(|(key, _)| key).collect(),
         }
     }
 
-    fn claim(&mut self, key: Digest, record: Digest) {
-        let Some(claim) = self.claims.get_mut(&key) else {
-            self.claims.insert(key, Claim::Counted(record));
-            return;
-        };
-        match claim {
-            Claim::Counted(counted) if *counted == record => self.duplicates.push(key),
-            Claim::Counted(counted) => {
-                *claim = Claim::Contested(vec![*counted, record]);
-                self.conflicts.push(key);
-            }
-            Claim::Contested(seen) if seen.contains(&record) => *claim = Claim::Counted(record),
-            Claim::Contested(seen) => {
-                seen.push(record);
-                self.conflicts.push(key);
-            }
+    fn index(&mut self, worker: &str) -> WorkerIndex {
+        if let Some(index) = self.indices.get(worker) {
+            return *index;
         }
+        let index = WorkerIndex::try_from(self.workers.len()).unwrap_or(WorkerIndex::MAX - 1);
+        self.workers.push(worker.to_owned());
+        self.indices.insert(worker.to_owned(), index);
+        index
+    }
+
+    fn name(&self, index: WorkerIndex) -> Option<&str> {
+        self.workers.get(index as usize).map(String::as_str)
     }
 
     /// The record that counts for `key`.
     pub fn record(&self, key: Digest) -> Option<Digest> {
-        match self.claims.get(&key) {
-            Some(Claim::Counted(record)) => Some(*record),
-            _ => None,
-        }
+        self.claims.record(key)
+    }
+
+    /// True when `key` was delivered, whether or not a record counts.
+    pub fn is_known(&self, key: Digest) -> bool {
+        self.claims.is_known(key)
+    }
+
+    /// True when a record of `key` counts on the word of one worker alone.
+    pub fn is_single(&self, key: Digest) -> bool {
+        self.claims.is_single(key)
+    }
+
+    /// The workers that delivered `key`, once for each different delivery that is still open; none once
+    /// two of them have agreed.
+    pub fn deliverers(&self, key: Digest) -> Vec<&str> {
+        self.claims
+            .deliverers(key)
+            .into_iter()
+            .filter_map(|index| self.name(index))
+            .collect()
+    }
+
+    /// Keys of which no record counts although there are deliveries.
+    pub const fn contested(&self) -> u64 {
+        self.claims.contested()
+    }
+
+    /// Workers that a decision found wrong and that no entry distrusts yet.
+    pub fn suspects(&self) -> Vec<String> {
+        self.suspects
+            .iter()
+            .filter_map(|index| Some(self.name(*index)?.to_owned()))
+            .collect()
+    }
+
+    /// True when this very delivery is in the journal already.
+    pub fn is_delivered(&self, worker: &str, lease: LeaseId) -> bool {
+        self.indices
+            .get(worker)
+            .is_some_and(|index| self.delivered.contains(&(*index, lease)))
     }
 
     /// Every artifact a counted or contested key points at, for `gc`.
     pub fn referenced(&self) -> impl Iterator<Item = Digest> + '_ {
-        self.claims.values().flat_map(|claim| match claim {
-            Claim::Counted(record) => std::slice::from_ref(record).iter().copied(),
-            Claim::Contested(seen) => seen.iter().copied(),
-        })
+        self.claims.records()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn delivered(key: &[u8], record: &[u8]) -> Entry {
-        Entry::Delivered {
-            stage: Stage::Score,
-            records: vec![(Digest::of(key), Digest::of(record))],
-            evaluations: 2,
-            padding: 1,
-            device_millis: 3,
-        }
-    }
-
-    #[test]
-    fn first_counts_equal_is_a_duplicate_different_waits_for_a_third() {
-        let mut ledger = Ledger::default();
-        let key = Digest::of(b"key");
-        ledger.apply(&delivered(b"key", b"a"));
-        assert_eq!(ledger.record(key), Some(Digest::of(b"a")));
-        ledger.apply(&delivered(b"key", b"a"));
-        assert_eq!(ledger.duplicates, [key]);
-        ledger.apply(&delivered(b"key", b"b"));
-        assert_eq!(ledger.record(key), None, "neither counts");
-        assert_eq!(ledger.conflicts, [key]);
-        ledger.apply(&delivered(b"key", b"a"));
-        assert_eq!(ledger.record(key), Some(Digest::of(b"a")));
-        assert_eq!(ledger.cost[&Stage::Score].evaluations, 8);
-    }
-}
+mod tests;

@@ -24,6 +24,7 @@ pub fn document(summary: &Summary) -> String {
             summary.coverage.conflicts,
             summary.fingerprint
         ),
+        audits(summary),
         format!(
             "Semantics {}, {} on {}; {} network evaluations, {:.0} device seconds, {:.2} slices/s.",
             summary.semantics,
@@ -68,6 +69,21 @@ pub fn document(summary: &Summary) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn audits(summary: &Summary) -> String {
+    let audits = &summary.audits;
+    let mut text = format!(
+        "{} shards were run again on another worker to compare bits: {} agreed, {} did not.",
+        audits.shards, audits.agreed, audits.conflicts
+    );
+    if !audits.distrusted.is_empty() {
+        text.push_str(&format!(
+            " Retired for wrong bits, with nothing counting on their word alone: {}.",
+            audits.distrusted.join(", ")
+        ));
+    }
+    text
 }
 
 /// The table alone, also what `run` and `demo` print.

@@ -21,6 +21,8 @@ pub struct Summary {
     pub device: String,
     /// Proof that every slice was scored once.
     pub coverage: Coverage,
+    /// Shards run again on other workers to compare bits.
+    pub audits: Audits,
     /// The table.
     pub rows: Vec<Row>,
     /// What it took.
@@ -42,6 +44,19 @@ pub struct Coverage {
     pub duplicates: u64,
     /// Slice records delivered with different bits.
     pub conflicts: u64,
+}
+
+/// Shards run a second time, on another worker, to compare bits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audits {
+    /// Shards run again.
+    pub shards: u64,
+    /// Of these, with equal bits.
+    pub agreed: u64,
+    /// Of these, with a record that differed.
+    pub conflicts: u64,
+    /// Workers found to give wrong bits; nothing counts on their word alone.
+    pub distrusted: Vec<String>,
 }
 
 /// One method at one strength in one set-up.
@@ -91,6 +106,8 @@ pub struct Cost {
     pub by_stage: StageEvaluations,
     /// Evaluations spent on padding the last batches.
     pub padding: u64,
+    /// Evaluations of shards whose records were there already: audits, copies, late deliveries.
+    pub repeated_evaluations: u64,
     /// Time devices worked, seconds.
     pub device_seconds: f64,
     /// Time coordinators were at work, seconds.
