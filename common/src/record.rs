@@ -6,15 +6,27 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::overlap::Overlap;
-use crate::wire::{Kind, Message};
+use crate::spec::{
+    DIFFUSION_STEPS, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS, MAX_SCORED,
+};
+use crate::wire::{Kind, Message, list};
+
+/// Longest sequence: a value for each step and scored channel.
+const MAX_SEQUENCE: usize = DIFFUSION_STEPS as usize * MAX_SCORED;
+
+/// Slices of a record.
+const MAX_SLICES: usize = MAX_BATCH_SLICES as usize;
+
+/// Longest score run: what the limit of the envelope leaves room for, and more than a slice has pixels.
+const MAX_RUN: usize = Kind::Record.limit() / size_of::<u32>();
 
 /// What a record holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Record {
     /// Sequences for calibration.
-    Traces(Vec<SliceTrace>),
+    Traces(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<SliceTrace>),
     /// Masks, as statistics against the pixel truth.
-    Masks(Vec<SliceScore>),
+    Masks(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<SliceScore>),
 }
 
 /// The sequences of one slice at one strength, each `[steps x modalities]`, modality fastest.
@@ -23,10 +35,13 @@ pub enum Record {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SliceTrace {
     /// M_t (Eq. 12).
+    #[serde(deserialize_with = "list::<_, _, MAX_SEQUENCE>")]
     pub divergence: Vec<f32>,
     /// MSE^h_t (Eq. 14, 18).
+    #[serde(deserialize_with = "list::<_, _, MAX_SEQUENCE>")]
     pub mse_h: Vec<f32>,
     /// MSE^null_t (Eq. 16, 18).
+    #[serde(deserialize_with = "list::<_, _, MAX_SEQUENCE>")]
     pub mse_null: Vec<f32>,
 }
 
@@ -40,8 +55,10 @@ pub struct SliceScore {
     /// Threshold Q* on the filtered map; NaN where a map is undefined.
     pub q_star: f32,
     /// What was decided for each modality.
+    #[serde(deserialize_with = "list::<_, _, MAX_SCORED>")]
     pub modalities: Vec<ModalityDecision>,
     /// Sorted keys of the foreground pixels, score and label (see [`mod@crate::metrics::score_run`]).
+    #[serde(deserialize_with = "list::<_, _, MAX_RUN>")]
     pub run: Vec<u32>,
     /// Data for Figures 2 and 5, where asked for.
     pub figures: Option<Box<SliceFigures>>,
@@ -67,8 +84,10 @@ pub struct SliceFigures {
     /// Per-step sequences (Figure 2), where asked for.
     pub traces: Option<FigureTraces>,
     /// Overlap with the end step at each of the asked multiples of t_e (Figure 5c).
+    #[serde(deserialize_with = "list::<_, _, MAX_END_STEP_RATIOS>")]
     pub end_step_ratios: Vec<Overlap>,
     /// Overlap at each of the asked fixed thresholds (Figure 5d).
+    #[serde(deserialize_with = "list::<_, _, MAX_FIXED_THRESHOLDS>")]
     pub fixed_thresholds: Vec<Overlap>,
 }
 
@@ -78,8 +97,10 @@ pub struct FigureTraces {
     /// The sequences of calibration, on a test slice.
     pub trace: SliceTrace,
     /// Mean of S_t over the lesion; NaN on a slice without one.
+    #[serde(deserialize_with = "list::<_, _, MAX_SEQUENCE>")]
     pub inside: Vec<f32>,
     /// Mean of S_t outside the lesion.
+    #[serde(deserialize_with = "list::<_, _, MAX_SEQUENCE>")]
     pub outside: Vec<f32>,
 }
 
@@ -100,4 +121,12 @@ impl Record {
 
 impl Message for Record {
     const KIND: Kind = Kind::Record;
+
+    fn check(&self) -> Result<(), String> {
+        if self.is_empty() {
+            Err("it has no slices".to_owned())
+        } else {
+            Ok(())
+        }
+    }
 }

@@ -21,11 +21,19 @@
 //!
 //! Whatever the bytes, decoding gives a value or a [`WireError`]: the size is checked before anything is
 //! read, bincode runs under a limit (without one, a length of 1 TiB in eleven bytes aborts the process),
-//! and every byte must be used. Two things are up to the types: bincode is not self-describing, so a type
-//! with `skip_serializing_if`, `flatten` or `untagged` does not come back; and a list of zero-sized
-//! elements has no cost that a limit could bound.
+//! every byte must be used, and the value must pass [`Message::check`]. What is written passes the same
+//! check, so that a mistake shows at its source.
+//!
+//! Three things are up to the types: bincode is not self-describing, so a type with
+//! `skip_serializing_if`, `flatten` or `untagged` does not come back; a list of zero-sized elements has no
+//! cost that a limit could bound; and a list is read with [`list`], so that an announced length costs no
+//! memory beyond what the type allows.
+
+mod list;
 
 use std::io::{self, Write};
+
+pub use list::list;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,7 +52,7 @@ const CHECKSUM_AT: usize = 11;
 
 const MESSAGE_LIMIT: usize = 64 << 10;
 const FRAME_LIMIT: usize = 1 << 20;
-const ARTIFACT_LIMIT: usize = 64 << 20;
+const RECORD_LIMIT: usize = 64 << 20;
 
 /// What an envelope holds. Decides the size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,8 +75,8 @@ impl Kind {
     pub const fn limit(self) -> usize {
         match self {
             Self::Request | Self::Response => MESSAGE_LIMIT,
-            Self::Journal => FRAME_LIMIT,
-            Self::Record | Self::Manifest => ARTIFACT_LIMIT,
+            Self::Journal | Self::Manifest => FRAME_LIMIT,
+            Self::Record => RECORD_LIMIT,
         }
     }
 
@@ -93,10 +101,12 @@ impl std::fmt::Display for Kind {
 pub trait Message: Serialize + DeserializeOwned {
     /// The kind of its envelopes.
     const KIND: Kind;
-}
 
-impl Message for crate::work::Manifest {
-    const KIND: Kind = Kind::Manifest;
+    /// Whether the value can be meant: what the types alone do not say, and needs nothing but the value.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn check(&self) -> Result<(), String>;
 }
 
 /// Bytes that are not what they should be, or a value too large to be written.
@@ -162,6 +172,14 @@ pub enum WireError {
         /// The codec's words.
         reason: String,
     },
+    /// A value that nobody can mean.
+    #[error("{kind} is out of range: {reason}")]
+    Range {
+        /// Its kind.
+        kind: Kind,
+        /// What is wrong.
+        reason: String,
+    },
     /// The value has no byte form.
     #[error("{kind} cannot be written: {reason}")]
     Unwritable {
@@ -175,16 +193,18 @@ pub enum WireError {
 /// The envelope of `value`.
 ///
 /// # Errors
-/// [`WireError::TooLarge`] over the limit of its kind, [`WireError::Unwritable`] when the codec refuses.
+/// [`WireError::TooLarge`] over the limit of its kind, [`WireError::Range`] when it cannot be meant,
+/// [`WireError::Unwritable`] when the codec refuses.
 pub fn encode<T: Message>(value: &T) -> Result<Vec<u8>, WireError> {
     let kind = T::KIND;
+    in_range(value)?;
     let mut sink = Sink {
         bytes: header(kind),
         kind,
         overflow: None,
     };
     if let Err(error) =
-        bincode::serde::encode_into_std_write(value, &mut sink, config::<ARTIFACT_LIMIT>())
+        bincode::serde::encode_into_std_write(value, &mut sink, config::<RECORD_LIMIT>())
     {
         return Err(match sink.overflow {
             Some(bytes) => WireError::TooLarge {
@@ -211,16 +231,23 @@ pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, WireError> {
     let decoded = match kind.limit() {
         MESSAGE_LIMIT => decode_payload::<T, MESSAGE_LIMIT>(payload),
         FRAME_LIMIT => decode_payload::<T, FRAME_LIMIT>(payload),
-        _ => decode_payload::<T, ARTIFACT_LIMIT>(payload),
+        _ => decode_payload::<T, RECORD_LIMIT>(payload),
     };
     let (value, used) = decoded.map_err(|error| WireError::Payload {
         kind,
         reason: error.to_string(),
     })?;
     match payload.len() - used {
-        0 => Ok(value),
+        0 => in_range(&value).map(|()| value),
         extra => Err(WireError::TrailingBytes { kind, extra }),
     }
+}
+
+fn in_range<T: Message>(value: &T) -> Result<(), WireError> {
+    value.check().map_err(|reason| WireError::Range {
+        kind: T::KIND,
+        reason,
+    })
 }
 
 /// Bytes of the whole envelope whose first [`HEADER_LEN`] bytes are `header`: what a reader of a stream

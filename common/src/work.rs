@@ -5,6 +5,8 @@
 //! one cell says about one batch, and its key hashes everything that decides its bits. A *shard* is
 //! transport: a run of batches with the cells still missing of them (DESIGN 9).
 
+mod check;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
@@ -13,6 +15,10 @@ use crate::network::NetworkConfig;
 use crate::semantics::Semantics;
 use crate::spec::{FigureSpec, Precision, Respacing, TrainSpec};
 use crate::store::scaling::Scaling;
+use crate::wire::list;
+pub use check::{
+    LONGEST_MILLIS, MOST_EVALUATIONS, check_text, check_worker_name, is_worker_name_character,
+};
 
 /// Raised whenever the meaning or the bytes of a record change; part of every key.
 pub const RECORD_SCHEMA: u32 = 1;
@@ -203,17 +209,21 @@ impl Plan {
     /// The bytes of the artifact. JSON: a person can read what a run was asked to do.
     ///
     /// # Errors
-    /// [`PlanError::Json`], which would be a bug.
+    /// As [`Self::check`]; [`PlanError::Json`] would be a bug.
     pub fn to_json(&self) -> Result<Vec<u8>, PlanError> {
+        self.check()?;
         serde_json::to_vec(self).map_err(|error| PlanError::Json(error.to_string()))
     }
 
     /// Reads the artifact back.
     ///
     /// # Errors
-    /// [`PlanError::Json`] when the bytes are no plan of this version.
+    /// [`PlanError::Json`] when the bytes are no plan of this version; as [`Self::check`].
     pub fn from_json(bytes: &[u8]) -> Result<Self, PlanError> {
-        serde_json::from_slice(bytes).map_err(|error| PlanError::Json(error.to_string()))
+        let plan: Self =
+            serde_json::from_slice(bytes).map_err(|error| PlanError::Json(error.to_string()))?;
+        plan.check()?;
+        Ok(plan)
     }
 }
 
@@ -231,6 +241,9 @@ pub struct Job {
 /// Most cells one shard may name: keeps a job under 1 KiB.
 pub const MAX_SHARD_CELLS: usize = 256;
 
+/// Most records one shard may be made of: its journal entry stays under 1 MiB.
+pub const MAX_SHARD_RECORDS: usize = 16_000;
+
 /// The part of a plan a job covers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Task {
@@ -243,6 +256,7 @@ pub enum Task {
         /// Number of batches.
         count: u32,
         /// Indices into the plan's cells, ascending; all of one trajectory.
+        #[serde(deserialize_with = "list::<_, _, MAX_SHARD_CELLS>")]
         cells: Vec<u16>,
     },
 }
@@ -281,6 +295,7 @@ pub struct Completion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// In the order of the job: batch by batch, cell by cell.
+    #[serde(deserialize_with = "list::<_, _, MAX_SHARD_RECORDS>")]
     pub entries: Vec<(Digest, Digest)>,
 }
 
@@ -327,6 +342,9 @@ pub enum PlanError {
         /// The index.
         index: usize,
     },
+    /// A number or a list that no plan has.
+    #[error("impossible plan: {0}")]
+    Impossible(String),
     /// Not the JSON of a plan, or a key that cannot be written.
     #[error("not a plan of this version: {0}")]
     Json(String),

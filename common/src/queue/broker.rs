@@ -269,7 +269,8 @@ impl Dispatch for Broker {
             for lease in self.held_by(worker) {
                 self.table.hand_back(worker, lease);
             }
-            self.retired.insert(worker.to_owned(), reason.to_owned());
+            self.retired
+                .insert(worker.to_owned(), super::lease::shorten(reason).to_owned());
         }
         Ok(())
     }

@@ -190,8 +190,19 @@ pub struct DeadLetter {
 pub struct Progress {
     /// Network evaluations, training steps or the like finished on this lease; only ever grows.
     pub ticks: u64,
-    /// The same in words, for people; cut to [`NOTE_LIMIT`] bytes.
+    /// The same in words, for people: one line of at most [`NOTE_LIMIT`] bytes.
     pub note: String,
+}
+
+impl Progress {
+    /// The same, its note made to fit.
+    #[must_use]
+    pub fn fitted(mut self) -> Self {
+        self.note.retain(|c| !c.is_control());
+        self.note
+            .truncate(self.note.floor_char_boundary(NOTE_LIMIT));
+        self
+    }
 }
 
 /// Longest note kept, bytes.

@@ -37,11 +37,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
 use crate::wire::WireError;
-use crate::work::{Completion, Job, WorkerInfo};
+use crate::work::{Completion, Job, WorkerInfo, is_worker_name_character};
 pub use lane::Lane;
 pub use lease::{
     Counts, DeadLetter, ErrorClass, LeaseConfig, LeaseId, LiveLease, Progress, Renewal, Setback,
 };
+
+/// The longest a lease may live without renewal.
+pub const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A job and the right to do it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +55,19 @@ pub struct Lease {
     pub ttl: Duration,
     /// What to do.
     pub job: Job,
+}
+
+impl Lease {
+    /// Checks that the job is one a shard can be, and the time one it can live.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if self.ttl.is_zero() || self.ttl > LONGEST_TTL {
+            return Err(format!("a lease of {:?}", self.ttl));
+        }
+        self.job.check()
+    }
 }
 
 /// Answer to [`WorkQueue::take`].
@@ -379,5 +395,8 @@ pub fn unique_worker_id() -> String {
         std::thread::current().id(),
     );
     let unique = Digest::of(start.as_bytes()).short();
-    format!("{}-{}-{unique}", host.trim(), std::process::id())
+    // A host may be called anything; a worker may not.
+    let plain = |c| if is_worker_name_character(c) { c } else { '-' };
+    let host: String = host.trim().chars().take(64).map(plain).collect();
+    format!("{host}-{}-{unique}", std::process::id())
 }

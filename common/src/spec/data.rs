@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::SpecError;
 use crate::store::scaling::Scaling;
 
+/// Most channels of a slice.
+pub const MAX_SCORED: usize = 64;
+
 /// `[data]` of a spec.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +64,12 @@ impl DataSpec {
                     "data.{key} is {value}: 1 to 10000000 is supported"
                 )));
             }
+        }
+        if self.scored.len() > MAX_SCORED {
+            return Err(SpecError::new(format!(
+                "data.scored names {} channels: at most {MAX_SCORED} are supported",
+                self.scored.len()
+            )));
         }
         if let Some((index, name)) = self
             .scored

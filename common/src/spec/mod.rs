@@ -9,10 +9,13 @@ mod respacing;
 mod score;
 mod suggest;
 
-pub use data::DataSpec;
+pub use data::{DataSpec, MAX_SCORED};
 pub use model::{ModelSpec, Preset, TrainSpec};
 pub use respacing::{DIFFUSION_STEPS, Respacing};
-pub use score::{ComputeSpec, FigureSpec, Guidance, Precision, ScoreSpec};
+pub use score::{
+    ComputeSpec, FigureSpec, Guidance, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS,
+    Precision, ScoreSpec,
+};
 
 use std::collections::BTreeMap;
 

@@ -152,6 +152,15 @@ fn default_shard_slices() -> u32 {
     132
 }
 
+/// Most slices of a batch.
+pub const MAX_BATCH_SLICES: u32 = 4_096;
+
+/// Most multiples of t_e asked for (Figure 5c).
+pub const MAX_END_STEP_RATIOS: usize = 32;
+
+/// Most fixed thresholds asked for (Figure 5d).
+pub const MAX_FIXED_THRESHOLDS: usize = 128;
+
 /// Most cells (method x guidance x seed) of one run: a shard names its cells in one short message.
 const MAX_CELLS: usize = 4_096;
 
@@ -205,10 +214,13 @@ impl ScoreSpec {
                 ));
             }
         }
-        if self.figures.end_step_ratios.len() > 32 || self.figures.fixed_thresholds.len() > 128 {
-            return fail(
-                "score.figures: at most 32 end_step_ratios and 128 fixed_thresholds".into(),
-            );
+        if self.figures.end_step_ratios.len() > MAX_END_STEP_RATIOS
+            || self.figures.fixed_thresholds.len() > MAX_FIXED_THRESHOLDS
+        {
+            return fail(format!(
+                "score.figures: at most {MAX_END_STEP_RATIOS} end_step_ratios and {MAX_FIXED_THRESHOLDS} \
+                 fixed_thresholds"
+            ));
         }
         Ok(())
     }
@@ -229,7 +241,7 @@ impl ComputeSpec {
     pub(super) fn validate(&self) -> Result<(), SpecError> {
         for (key, value, limit) in [
             ("threads", self.threads, 1_024),
-            ("batch_slices", self.batch_slices, 4_096),
+            ("batch_slices", self.batch_slices, MAX_BATCH_SLICES),
             ("shard_slices", self.shard_slices, 1_000_000),
         ] {
             if value == 0 || value > limit {

@@ -7,12 +7,23 @@ use crate::ids::Digest;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Sample {
     Text(String),
-    Numbers { list: Vec<u64>, ratio: f64 },
+    Numbers {
+        #[serde(deserialize_with = "list::<_, _, 8>")]
+        list: Vec<u64>,
+        ratio: f64,
+    },
     Maybe(Option<Digest>),
 }
 
 impl Message for Sample {
     const KIND: Kind = Kind::Request;
+
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Text(text) if text == "no" => Err("a text that says no".to_owned()),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn sealed(payload: &[u8]) -> Vec<u8> {
@@ -105,6 +116,20 @@ fn unused_payload_is_an_error() {
             extra: 2
         }
     );
+}
+
+#[test]
+fn what_cannot_be_meant_is_neither_written_nor_read() {
+    let payload = b"\0\0\0\0\x02\0\0\0\0\0\0\0no";
+    let range = WireError::Range {
+        kind: Kind::Request,
+        reason: "a text that says no".to_owned(),
+    };
+    assert_eq!(
+        decode::<Sample>(&sealed(payload)).unwrap_err(),
+        range.clone()
+    );
+    assert_eq!(encode(&Sample::Text("no".into())).unwrap_err(), range);
 }
 
 fn sample() -> impl Strategy<Value = Sample> {

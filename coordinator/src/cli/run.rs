@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anofpdm_common::queue::LONGEST_TTL;
 use anofpdm_common::work::Stage;
 use clap::{Args, ValueEnum};
 
@@ -51,7 +52,7 @@ pub struct HowArgs {
     #[arg(long, env = "ANOFPDM_CACHE")]
     cache: Option<PathBuf>,
     /// Seconds after which a silent worker's shard is given to another
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LONGEST_TTL.as_secs()))]
     lease: Option<u64>,
 }
 

@@ -2,8 +2,11 @@
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::LeaseId;
-use anofpdm_common::wire::{Kind, Message};
-use anofpdm_common::work::{NumericProfile, Stage};
+use anofpdm_common::wire::{Kind, Message, list};
+use anofpdm_common::work::{
+    LONGEST_MILLIS, MAX_SHARD_RECORDS, MOST_EVALUATIONS, NumericProfile, Stage, check_text,
+    check_worker_name,
+};
 use serde::{Deserialize, Serialize};
 
 /// One frame of the journal. The order of variants and fields is its format: see `docs/formats.md`.
@@ -41,6 +44,7 @@ pub enum Entry {
         /// Stage of the shard.
         stage: Stage,
         /// Record keys and record digests.
+        #[serde(deserialize_with = "list::<_, _, MAX_SHARD_RECORDS>")]
         records: Vec<(Digest, Digest)>,
         /// Evaluations of real slices; 0 for records taken from the cache.
         evaluations: u64,
@@ -69,9 +73,52 @@ pub enum Entry {
     },
 }
 
-/// The "worker" that delivers records of the cache. No worker's name: those end in a digest.
-pub const CACHE: &str = "cache";
+/// The "worker" that delivers records of the cache. No worker can be named so.
+pub const CACHE: &str = "(cache)";
+
+/// Longest name of a network or a run, bytes.
+const NAME_LIMIT: usize = 256;
+
+/// Longest reason to distrust a worker, bytes.
+const REASON_LIMIT: usize = 1_024;
 
 impl Message for Entry {
     const KIND: Kind = Kind::Journal;
+
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Created { run, .. } => check_text("a run's name", run, NAME_LIMIT),
+            Self::Profile(profile) => profile.check(),
+            Self::Weights { network, .. } => check_text("a network's name", network, NAME_LIMIT),
+            Self::Planned { .. } => Ok(()),
+            Self::Delivered {
+                evaluations,
+                padding,
+                device_millis,
+                worker,
+                ..
+            } => {
+                if worker != CACHE {
+                    check_worker_name(worker)?;
+                }
+                if *evaluations > MOST_EVALUATIONS
+                    || *padding > MOST_EVALUATIONS
+                    || *device_millis > LONGEST_MILLIS
+                {
+                    return Err(format!(
+                        "{evaluations} network evaluations, {padding} of padding, {device_millis} ms"
+                    ));
+                }
+                Ok(())
+            }
+            Self::Stopped { wall_millis } if *wall_millis > LONGEST_MILLIS => {
+                Err(format!("a coordinator at work for {wall_millis} ms"))
+            }
+            Self::Stopped { .. } => Ok(()),
+            Self::Distrusted { worker, reason } => {
+                check_worker_name(worker)?;
+                check_text("a reason", reason, REASON_LIMIT)
+            }
+        }
+    }
 }

@@ -31,9 +31,9 @@ pub struct StageCost {
 
 impl std::ops::AddAssign for StageCost {
     fn add_assign(&mut self, more: Self) {
-        self.evaluations += more.evaluations;
-        self.padding += more.padding;
-        self.device_millis += more.device_millis;
+        self.evaluations = self.evaluations.saturating_add(more.evaluations);
+        self.padding = self.padding.saturating_add(more.padding);
+        self.device_millis = self.device_millis.saturating_add(more.device_millis);
     }
 }
 
@@ -145,7 +145,9 @@ impl Ledger {
                 self.delivered.insert((worker, *lease));
                 return self.deliver(*stage, records, worker, cost, *audit);
             }
-            Entry::Stopped { wall_millis } => self.wall_millis += wall_millis,
+            Entry::Stopped { wall_millis } => {
+                self.wall_millis = self.wall_millis.saturating_add(*wall_millis);
+            }
             Entry::Distrusted { worker, reason } => return self.distrust(worker, reason),
         }
         Applied::default()

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::work::{ForwardPlan, Job, MAX_SHARD_CELLS, PlanError, Stage, Task};
+use anofpdm_common::work::{
+    ForwardPlan, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, PlanError, Stage, Task,
+};
 
 /// The jobs that make every missing record once.
 ///
 /// `missing(batch, cell)` says whether a record is still needed. Batches whose trajectory lacks the same
-/// cells form runs of at most `batches_per_shard`; a finished record never enters a job again.
+/// cells form runs of at most `batches_per_shard`, and of at most [`MAX_SHARD_RECORDS`] records; a finished record never enters a job again.
 ///
 /// # Errors
 /// [`PlanError`] when the plan contradicts itself.
@@ -66,6 +68,7 @@ fn extend(
     }) = &open
         && *cells == wanted
         && *count < limit
+        && (*count as usize) < MAX_SHARD_RECORDS / cells.len()
         && first + count == batch
     {
         return Ok(Some(Task::Batches {

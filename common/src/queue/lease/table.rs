@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::lane::Lane;
 use super::{
     Counts, DeadLetter, ErrorClass, Expired, Failure, Finish, Grant, LeaseConfig, LeaseId,
-    LiveLease, NOTE_LIMIT, Progress, Renewal, Setback, shorten,
+    LiveLease, Progress, Renewal, Setback, shorten,
 };
 
 /// Most workers a shard avoids; the oldest is forgotten first.
@@ -157,9 +157,7 @@ impl<P> LeaseTable<P> {
         progress: impl Into<Progress>,
         now: Duration,
     ) -> Renewal {
-        let mut progress = progress.into();
-        let cut = progress.note.floor_char_boundary(NOTE_LIMIT);
-        progress.note.truncate(cut);
+        let progress = progress.into().fitted();
         let ttl = self.config.ttl;
         let Some(held) = self.held(owner, lease) else {
             return Renewal::Lost;

@@ -83,7 +83,7 @@ impl WorkQueue for LocalQueue {
     }
 
     fn renew(&self, lease: &LeaseId, progress: Progress) -> Result<Renewal, QueueError> {
-        match self.ask(&Request::Renew(*lease, progress))? {
+        match self.ask(&Request::Renew(*lease, progress.fitted()))? {
             Response::Renewal(renewal) => Ok(renewal),
             other => Err(unexpected(&other)),
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
+use crate::spec::MAX_SCORED;
 
 /// The `format` of the stores this version reads and writes.
 pub const MANIFEST_FORMAT: &str = "anofpdm-slices-1";
@@ -114,7 +115,9 @@ impl Manifest {
                 self.format
             ));
         }
-        if self.modalities.is_empty() || !(1..=MAX_SIZE).contains(&self.size) {
+        if !(1..=MAX_SCORED).contains(&self.modalities.len())
+            || !(1..=MAX_SIZE).contains(&self.size)
+        {
             return Some(format!(
                 "{} modalities of size {} are not slices",
                 self.modalities.len(),
