@@ -3,6 +3,8 @@
 //! Statistics against the pixel truth are integers; floats are what the method itself decided. Slices
 //! stand in the order of their batch, so a record needs no slice names: its key fixes them.
 
+mod shape;
+
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::overlap::Overlap;
@@ -10,6 +12,7 @@ use crate::spec::{
     DIFFUSION_STEPS, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS, MAX_SCORED,
 };
 use crate::wire::{Kind, Message, list};
+pub use shape::RecordShape;
 
 /// Longest sequence: a value for each step and scored channel.
 const MAX_SEQUENCE: usize = DIFFUSION_STEPS as usize * MAX_SCORED;

@@ -3,7 +3,10 @@
 use anofpdm_common::ids::Digest;
 use anofpdm_common::record::Record;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
-use anofpdm_common::wire::{self, Kind, WireError};
+use anofpdm_common::wire::{self, HEADER_LEN, Kind, WireError};
+
+/// Most bytes any record has.
+const LIMIT: u64 = (Kind::Record.limit() + HEADER_LEN) as u64;
 
 /// Why a record cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,18 @@ pub enum RecordError {
 /// # Errors
 /// [`RecordError`].
 pub fn read(artifacts: &ArtifactStore, digest: Digest) -> Result<Record, RecordError> {
-    let bytes = artifacts.get(&digest, Kind::Record.limit() as u64)?;
+    read_within(artifacts, digest, LIMIT)
+}
+
+/// The same for a record that has at most `limit` bytes.
+///
+/// # Errors
+/// [`RecordError`].
+pub fn read_within(
+    artifacts: &ArtifactStore,
+    digest: Digest,
+    limit: u64,
+) -> Result<Record, RecordError> {
+    let bytes = artifacts.get(&digest, limit.min(LIMIT))?;
     wire::decode(&bytes).map_err(|source| RecordError::Wire { digest, source })
 }

@@ -1,8 +1,9 @@
 //! What is wrong with the words of both sides, if anything: whatever comes out of a message or a file has
 //! passed these checks before it is used.
 
+use crate::ids::Digest;
 use crate::spec::{MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS, MAX_SCORED};
-use crate::wire::{Kind, Message};
+use crate::wire::{HEADER_LEN, Kind, Message};
 
 use super::{
     Cell, CellOutput, Completion, DataPlan, ForwardPlan, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS,
@@ -153,6 +154,13 @@ impl Completion {
             return Err(format!("{} ms of device time", self.device_millis));
         }
         Ok(())
+    }
+}
+
+impl Manifest {
+    /// Bytes of the envelope of a manifest of so many records: each is two digests, after a length.
+    pub const fn bytes(entries: usize) -> u64 {
+        (HEADER_LEN + size_of::<u64>() + entries * 2 * size_of::<Digest>()) as u64
     }
 }
 

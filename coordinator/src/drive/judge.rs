@@ -9,7 +9,8 @@ use std::path::Path;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseId, Setback, Verdict};
-use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
+use anofpdm_common::record::RecordShape;
+use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::journal::JournalError;
 use anofpdm_common::work::{ForwardPlan, Stage, TrainPlan, WorkerInfo};
 
@@ -154,14 +155,16 @@ impl RunJudge {
         Ok(())
     }
 
-    /// Adds records of the cache to the run, as far as they are there; returns how many.
+    /// Adds records of the cache to the run, as far as they are there and are what `plan` asks for on slices
+    /// of `size` x `size` pixels; returns how many. `keys` are the plan's.
     ///
     /// # Errors
     /// When the journal fails.
     pub(super) fn take_from_cache(
         &mut self,
-        stage: Stage,
-        keys: impl Iterator<Item = Digest>,
+        plan: &ForwardPlan,
+        size: usize,
+        keys: &[Vec<Digest>],
     ) -> Result<usize, JournalError> {
         /// Records a journal entry, so that none outgrows its limit.
         const CHUNK: usize = 4_096;
@@ -169,20 +172,25 @@ impl RunJudge {
             return Ok(0);
         };
         let mut found = Vec::new();
-        for key in keys.filter(|key| !self.journal.ledger().is_known(*key)) {
-            let Some(path) = cache.find(key) else {
-                continue;
-            };
-            match self.adopt(&path) {
-                Ok(record) => found.push((key, record)),
-                Err(error) => {
-                    tracing::warn!(%key, %error, "a cached record cannot be used");
+        for (batch, cells) in keys.iter().enumerate() {
+            for (cell, key) in cells.iter().copied().enumerate() {
+                if self.journal.ledger().is_known(key) {
+                    continue;
+                }
+                let Some(path) = cache.find(key) else {
+                    continue;
+                };
+                match self.adopt(&path, plan, size, (batch, cell, key)) {
+                    Ok(record) => found.push((key, record)),
+                    Err(error) => {
+                        tracing::warn!(%key, %error, "a cached record cannot be used");
+                    }
                 }
             }
         }
         for records in found.chunks(CHUNK) {
             self.journal.append(&Entry::Delivered {
-                stage,
+                stage: plan.stage,
                 records: records.to_vec(),
                 evaluations: 0,
                 padding: 0,
@@ -195,8 +203,18 @@ impl RunJudge {
         Ok(found.len())
     }
 
-    fn adopt(&self, path: &Path) -> Result<Digest, ArtifactError> {
-        self.artifacts.put_file(path)
+    /// Copies a record of the cache into the run, measured like one that a worker delivers.
+    fn adopt(
+        &self,
+        path: &Path,
+        plan: &ForwardPlan,
+        size: usize,
+        (batch, cell, key): (usize, usize, Digest),
+    ) -> Result<Digest, Rejection> {
+        let shape = RecordShape::of(plan, batch, cell, size)?;
+        let record = self.artifacts.put_file(path)?;
+        verify::check_record(&shape, key, record, &self.artifacts)?;
+        Ok(record)
     }
 
     /// Shares what counts; a record that is contested is nobody's.

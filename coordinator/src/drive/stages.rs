@@ -195,7 +195,8 @@ impl Stages<'_> {
         let total: usize = keys.iter().map(Vec::len).sum();
         let digest = self.publish(&Plan::Forward(plan.clone()), plan.stage, total as u64)?;
         let all = || keys.iter().flatten().copied();
-        let cached = self.engine.judge.take_from_cache(plan.stage, all())?;
+        let size = self.dataset.store().manifest().size;
+        let cached = self.engine.judge.take_from_cache(plan, size, &keys)?;
         if cached > 0 {
             tracing::info!(
                 "{}: {cached} records are taken from the cache",
@@ -216,7 +217,6 @@ impl Stages<'_> {
                 finished.copied().unwrap_or(0)
             };
             let before = done(&self.engine.judge);
-            let size = self.dataset.store().manifest().size;
             self.engine.judge.current = Current::Forward(digest, Box::new(plan.clone()), size);
             let mut progress =
                 StageProgress::new(plan.stage.name(), "records", before, total as u64);

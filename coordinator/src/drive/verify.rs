@@ -1,23 +1,32 @@
 //! Checks what a worker claims against what was asked of it.
 //!
-//! Results are claims: the keys of a shard are computed here, every record is read back by its digest and
-//! checked for form and range before its key is finished.
+//! Results are claims: the keys of a shard are computed here, the cost is the one its plan implies, and
+//! every record is read back by its digest and measured against its [`RecordShape`] before its key is
+//! finished. Nothing is read beyond the bytes that an honest answer has.
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::metrics::score_run::is_score_run;
-use anofpdm_common::record::{Record, SliceScore, SliceTrace};
+use anofpdm_common::record::RecordShape;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
-use anofpdm_common::wire::{self, Kind, WireError};
-use anofpdm_common::work::{CellOutput, Completion, ForwardPlan, Job, Manifest, PlanError, Task};
+use anofpdm_common::wire::{self, WireError};
+use anofpdm_common::work::{
+    Completion, ForwardPlan, Job, Manifest, PlanError, Task, TrainPlan, evaluations_per_slice,
+};
 
 use super::judge::Current;
 use crate::stored_record::{self, RecordError};
+
+/// Most bytes of a file of weights beside its values: tensor names and shapes.
+const WEIGHTS_HEADER: u64 = 16 << 20;
 
 /// Why a claim is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Rejection {
     #[error("the shard belongs to another plan")]
     OtherPlan,
+    #[error("the job is no shard: {0}")]
+    Job(String),
+    #[error("{0}")]
+    Completion(String),
     #[error("{0}")]
     Plan(#[from] PlanError),
     #[error("{0}")]
@@ -30,8 +39,24 @@ pub(super) enum Rejection {
     Count { found: usize, expected: usize },
     #[error("record {0} has another key than was asked for")]
     Key(usize),
+    #[error(
+        "{} network evaluations and {} of padding are claimed, the shard takes {} and {}",
+        found.evaluations, found.padding, expected.evaluations, expected.padding
+    )]
+    Cost { found: Cost, expected: Cost },
     #[error("record {key} is impossible: {what}")]
     Impossible { key: Digest, what: String },
+    #[error("weights of {bytes} bytes, {limit} at most were asked for")]
+    Weights { bytes: u64, limit: u64 },
+}
+
+/// Network evaluations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// Of real slices.
+    evaluations: u64,
+    /// Of padding.
+    padding: u64,
 }
 
 /// The record keys and record digests of a claim that holds.
@@ -44,157 +69,152 @@ pub(super) fn verify(
     completion: &Completion,
     artifacts: &ArtifactStore,
 ) -> Result<Vec<(Digest, Digest)>, Rejection> {
-    let manifest: Manifest =
-        wire::decode(&artifacts.get(&completion.manifest, Kind::Manifest.limit() as u64)?)?;
-    let expected = match current {
-        Current::Train(plan, train) if *plan == job.plan => vec![train.key()?],
-        Current::Forward(plan, forward, _) if *plan == job.plan => expected_keys(forward, job)?,
-        _ => return Err(Rejection::OtherPlan),
-    };
-    if manifest.entries.len() != expected.len() {
-        return Err(Rejection::Count {
-            found: manifest.entries.len(),
-            expected: expected.len(),
-        });
-    }
-    let mut matching = manifest.entries.iter().zip(&expected);
-    if let Some(wrong) = matching.position(|((key, _), wanted)| key != wanted) {
-        return Err(Rejection::Key(wrong));
-    }
-    match current {
-        Current::Forward(_, plan, size) => {
-            verify_records(plan, *size, job, &manifest, artifacts)?;
-        }
-        _ => {
-            for (_, weights) in &manifest.entries {
-                artifacts.verify(weights)?;
+    job.check().map_err(Rejection::Job)?;
+    completion.check().map_err(Rejection::Completion)?;
+    match (current, &job.task) {
+        (Current::Train(plan, train), Task::Train) if *plan == job.plan => {
+            check_cost(completion, train_cost(train))?;
+            let entries = read_manifest(completion.manifest, &[train.key()?], artifacts)?;
+            for (_, weights) in &entries {
+                check_weights(train, weights, artifacts)?;
             }
+            Ok(entries)
         }
+        (
+            Current::Forward(plan, forward, size),
+            Task::Batches {
+                first,
+                count,
+                cells,
+            },
+        ) if *plan == job.plan => {
+            let parts: Vec<(usize, usize)> = (*first..first.saturating_add(*count))
+                .flat_map(|batch| cells.iter().map(move |cell| (batch, *cell)))
+                .map(|(batch, cell)| (batch as usize, usize::from(cell)))
+                .collect();
+            check_cost(completion, forward_cost(forward, *first, *count, cells)?)?;
+            let keys = parts
+                .iter()
+                .map(|(batch, cell)| forward.record_key(*batch, *cell))
+                .collect::<Result<Vec<_>, _>>()?;
+            let entries = read_manifest(completion.manifest, &keys, artifacts)?;
+            for ((batch, cell), (key, record)) in parts.iter().zip(&entries) {
+                let shape = RecordShape::of(forward, *batch, *cell, *size)?;
+                check_record(&shape, *key, *record, artifacts)?;
+            }
+            Ok(entries)
+        }
+        _ => Err(Rejection::OtherPlan),
     }
-    Ok(manifest.entries)
 }
 
-fn verify_records(
-    plan: &ForwardPlan,
-    size: usize,
-    job: &Job,
-    manifest: &Manifest,
+/// Reads a record and measures it.
+///
+/// # Errors
+/// When it cannot be had or is not what was asked for.
+pub(super) fn check_record(
+    shape: &RecordShape<'_>,
+    key: Digest,
+    record: Digest,
     artifacts: &ArtifactStore,
 ) -> Result<(), Rejection> {
-    let Task::Batches { first, cells, .. } = &job.task else {
-        return Err(Rejection::OtherPlan);
-    };
-    for (index, (key, digest)) in manifest.entries.iter().enumerate() {
-        let batch = plan.batch(*first as usize + index / cells.len())?;
-        let cell = plan.cell(usize::from(cells[index % cells.len()]))?;
-        let record = stored_record::read(artifacts, *digest)?;
-        let shape = Shape {
-            slices: batch.len(),
-            sequence: plan.steps as usize * plan.data.scored.len(),
-            modalities: plan.data.scored.len(),
-            pixels: size * size,
-            steps: plan.steps,
-        };
-        shape
-            .check(&record, &cell.output)
-            .map_err(|what| Rejection::Impossible { key: *key, what })?;
+    let record = stored_record::read_within(artifacts, record, shape.largest())?;
+    shape
+        .check(&record)
+        .map_err(|what| Rejection::Impossible { key, what })
+}
+
+/// The entries of a manifest that names exactly `keys`, in this order.
+fn read_manifest(
+    manifest: Digest,
+    keys: &[Digest],
+    artifacts: &ArtifactStore,
+) -> Result<Vec<(Digest, Digest)>, Rejection> {
+    let bytes = artifacts.get(&manifest, Manifest::bytes(keys.len()))?;
+    let Manifest { entries } = wire::decode(&bytes)?;
+    if entries.len() != keys.len() {
+        return Err(Rejection::Count {
+            found: entries.len(),
+            expected: keys.len(),
+        });
     }
+    let mut matching = entries.iter().zip(keys);
+    match matching.position(|((key, _), wanted)| key != wanted) {
+        Some(wrong) => Err(Rejection::Key(wrong)),
+        None => Ok(entries),
+    }
+}
+
+/// Weights that are there whole, and not more of them than the architecture has.
+fn check_weights(
+    plan: &TrainPlan,
+    weights: &Digest,
+    artifacts: &ArtifactStore,
+) -> Result<(), Rejection> {
+    let parameters = u64::try_from(plan.config.footprint().parameters).unwrap_or(0);
+    let limit = parameters.saturating_mul(size_of::<f32>() as u64) + WEIGHTS_HEADER;
+    let path = artifacts.path_of(weights);
+    // A file that is absent is told of by the store.
+    if let Ok(bytes) = std::fs::metadata(&path).map(|metadata| metadata.len())
+        && bytes > limit
+    {
+        return Err(Rejection::Weights { bytes, limit });
+    }
+    artifacts.verify(weights)?;
     Ok(())
 }
 
-/// The keys a job's records must have, in the order of its manifest.
-fn expected_keys(plan: &ForwardPlan, job: &Job) -> Result<Vec<Digest>, PlanError> {
-    let Task::Batches {
-        first,
-        count,
-        cells,
-    } = &job.task
-    else {
-        return Ok(Vec::new());
+fn check_cost(completion: &Completion, expected: Cost) -> Result<(), Rejection> {
+    let found = Cost {
+        evaluations: completion.evaluations,
+        padding: completion.padding,
     };
-    (*first..*first + *count)
-        .flat_map(|batch| cells.iter().map(move |cell| (batch, *cell)))
-        .map(|(batch, cell)| plan.record_key(batch as usize, usize::from(cell)))
-        .collect()
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Rejection::Cost { found, expected })
+    }
 }
 
-/// What a record of one cell and batch must look like.
-struct Shape {
-    slices: usize,
-    /// Steps x modalities.
-    sequence: usize,
-    modalities: usize,
-    pixels: usize,
-    steps: u32,
+/// Forward passes of the whole training: those of earlier attempts were counted nowhere.
+const fn train_cost(plan: &TrainPlan) -> Cost {
+    Cost {
+        evaluations: plan.train.steps.saturating_mul(plan.train.batch),
+        padding: 0,
+    }
 }
 
-impl Shape {
-    fn check(&self, record: &Record, output: &CellOutput) -> Result<(), String> {
-        if record.len() != self.slices {
-            return Err(format!(
-                "{} slices instead of {}",
-                record.len(),
-                self.slices
+/// Each batch once, whatever the number of cells: they share the trajectory.
+fn forward_cost(
+    plan: &ForwardPlan,
+    first: u32,
+    count: u32,
+    cells: &[u16],
+) -> Result<Cost, PlanError> {
+    let mut each = 0;
+    let mut walked = None;
+    for cell in cells {
+        let cell = plan.cell(usize::from(*cell))?;
+        let trajectory = plan.trajectory(cell)?;
+        each = evaluations_per_slice(plan.semantics, trajectory.encoding, plan.steps);
+        if walked.is_some_and(|other| other != cell.trajectory) {
+            return Err(PlanError::Impossible(
+                "a shard of two trajectories".to_owned(),
             ));
         }
-        match (record, output) {
-            (Record::Traces(traces), CellOutput::Traces) => {
-                traces.iter().try_for_each(|trace| self.trace(trace))
-            }
-            (Record::Masks(scores), CellOutput::Mask { .. }) => {
-                scores.iter().try_for_each(|score| self.score(score))
-            }
-            _ => Err("another kind of record than was asked for".to_owned()),
-        }
+        walked = Some(cell.trajectory);
     }
-
-    fn trace(&self, trace: &SliceTrace) -> Result<(), String> {
-        for (name, values) in [
-            ("divergence", &trace.divergence),
-            ("mse_h", &trace.mse_h),
-            ("mse_null", &trace.mse_null),
-        ] {
-            if values.len() != self.sequence {
-                return Err(format!("{name} has {} values", values.len()));
-            }
-            if values
-                .iter()
-                .any(|value| !(value.is_finite() && *value >= 0.0))
-            {
-                return Err(format!("{name} holds a value that is no mean of squares"));
-            }
-        }
-        Ok(())
+    let mut cost = Cost {
+        evaluations: 0,
+        padding: 0,
+    };
+    for batch in first..first.saturating_add(count) {
+        let slices = plan.batch(batch as usize)?.len() as u64;
+        cost.evaluations += each * slices;
+        cost.padding += each * u64::from(plan.batch_slices).saturating_sub(slices);
     }
-
-    fn score(&self, score: &SliceScore) -> Result<(), String> {
-        let overlap = score.overlap.check().map_err(|error| error.to_string())?;
-        if overlap.pixels as usize != self.pixels {
-            return Err(format!("{} pixels", overlap.pixels));
-        }
-        if !score.cosine.is_finite() {
-            return Err("a cosine that is not finite".to_owned());
-        }
-        let decided = &score.modalities;
-        if decided.len() != self.modalities
-            || decided
-                .iter()
-                .any(|decision| decision.end_step >= self.steps || decision.level_index > 100)
-        {
-            return Err("decisions out of range".to_owned());
-        }
-        if score.run.len() > self.pixels || !is_score_run(&score.run) {
-            return Err("a score run that is not sorted or too long".to_owned());
-        }
-        if let Some(figures) = &score.figures {
-            let overlaps = figures
-                .end_step_ratios
-                .iter()
-                .chain(&figures.fixed_thresholds);
-            for overlap in overlaps {
-                overlap.check().map_err(|error| error.to_string())?;
-            }
-        }
-        Ok(())
-    }
+    Ok(cost)
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,9 +98,7 @@ impl Message for Entry {
                 worker,
                 ..
             } => {
-                if worker != CACHE {
-                    check_worker_name(worker)?;
-                }
+                check_deliverer(worker)?;
                 if *evaluations > MOST_EVALUATIONS
                     || *padding > MOST_EVALUATIONS
                     || *device_millis > LONGEST_MILLIS
@@ -116,9 +114,17 @@ impl Message for Entry {
             }
             Self::Stopped { .. } => Ok(()),
             Self::Distrusted { worker, reason } => {
-                check_worker_name(worker)?;
+                check_deliverer(worker)?;
                 check_text("a reason", reason, REASON_LIMIT)
             }
         }
+    }
+}
+
+fn check_deliverer(worker: &str) -> Result<(), String> {
+    if worker == CACHE {
+        Ok(())
+    } else {
+        check_worker_name(worker)
     }
 }

@@ -1,0 +1,259 @@
+//! What a record must look like, given what was asked for.
+
+use crate::metrics::overlap::Overlap;
+use crate::metrics::score_run::is_score_run;
+use crate::spec::FigureSpec;
+use crate::wire::HEADER_LEN;
+use crate::work::{CellOutput, ForwardPlan, PlanError};
+
+use super::{FigureTraces, ModalityDecision, Record, SliceFigures, SliceScore, SliceTrace};
+
+/// Largest index of a quantile level.
+const LAST_LEVEL: u8 = 100;
+
+/// Rounding may carry a cosine this far beyond 1.
+const COSINE_SLACK: f32 = 1e-3;
+
+/// The shape of the record of one cell and batch, from the plan alone: what arrives is measured against it.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordShape<'a> {
+    /// Slices of the batch, padding left out.
+    pub slices: usize,
+    /// Forward steps.
+    pub steps: u32,
+    /// Scored channels.
+    pub modalities: usize,
+    /// Pixels of a slice.
+    pub pixels: usize,
+    /// What the cell keeps.
+    pub output: &'a CellOutput,
+}
+
+impl<'a> RecordShape<'a> {
+    /// The shape of what `cell` makes of `batch`, on slices of `size` x `size` pixels.
+    ///
+    /// # Errors
+    /// When the plan has no such batch or cell.
+    pub fn of(
+        plan: &'a ForwardPlan,
+        batch: usize,
+        cell: usize,
+        size: usize,
+    ) -> Result<Self, PlanError> {
+        Ok(Self {
+            slices: plan.batch(batch)?.len(),
+            steps: plan.steps,
+            modalities: plan.data.scored.len(),
+            pixels: size * size,
+            output: &plan.cell(cell)?.output,
+        })
+    }
+
+    /// Bytes of the largest envelope a record of this shape can have: nothing longer need be read.
+    pub const fn largest(&self) -> u64 {
+        // Variant and length; then, for each slice, its numbers and its lists with a length of 8 bytes each.
+        let slices = self.slices as u64;
+        (HEADER_LEN as u64) + 4 + 8 + slices * self.largest_slice()
+    }
+
+    const fn largest_slice(&self) -> u64 {
+        const LENGTH: u64 = 8;
+        const OVERLAP: u64 = 16;
+        const DECISION: u64 = 10;
+        let sequence = LENGTH + 4 * self.sequence() as u64;
+        match self.output {
+            CellOutput::Traces => 3 * sequence,
+            CellOutput::Mask { figures, .. } => {
+                let mut bytes = OVERLAP + 4 + 4;
+                bytes += LENGTH + DECISION * self.modalities as u64;
+                bytes += LENGTH + 4 * self.pixels as u64;
+                bytes += 1;
+                if wants(figures) {
+                    bytes += 1;
+                    if figures.traces {
+                        bytes += 5 * sequence;
+                    }
+                    bytes += LENGTH + OVERLAP * figures.end_step_ratios.len() as u64;
+                    bytes += LENGTH + OVERLAP * figures.fixed_thresholds.len() as u64;
+                }
+                bytes
+            }
+        }
+    }
+
+    /// Values of a sequence: steps x modalities.
+    const fn sequence(&self) -> usize {
+        self.steps as usize * self.modalities
+    }
+
+    /// Checks a record against it.
+    ///
+    /// # Errors
+    /// What no worker that does as asked can have sent.
+    pub fn check(&self, record: &Record) -> Result<(), String> {
+        if record.len() != self.slices {
+            let found = record.len();
+            return Err(format!("{found} slices instead of {}", self.slices));
+        }
+        match (record, self.output) {
+            (Record::Traces(traces), CellOutput::Traces) => {
+                traces.iter().try_for_each(|trace| self.trace(trace))
+            }
+            (Record::Masks(scores), CellOutput::Mask { figures, .. }) => scores
+                .iter()
+                .try_for_each(|score| self.score(score, figures)),
+            _ => Err("another kind of record than was asked for".to_owned()),
+        }
+    }
+
+    fn trace(&self, trace: &SliceTrace) -> Result<(), String> {
+        self.means("divergence", &trace.divergence)?;
+        self.means("mse_h", &trace.mse_h)?;
+        self.means("mse_null", &trace.mse_null)
+    }
+
+    /// A sequence of means of squares.
+    fn means(&self, name: &str, values: &[f32]) -> Result<(), String> {
+        self.length(name, values)?;
+        match values.iter().find(|value| !is_mean(**value)) {
+            None => Ok(()),
+            Some(value) => Err(format!("{name} holds {value}, which is no mean of squares")),
+        }
+    }
+
+    fn length(&self, name: &str, values: &[f32]) -> Result<(), String> {
+        if values.len() != self.sequence() {
+            let (found, wanted) = (values.len(), self.sequence());
+            return Err(format!("{name} has {found} values instead of {wanted}"));
+        }
+        Ok(())
+    }
+
+    fn score(&self, score: &SliceScore, asked: &FigureSpec) -> Result<(), String> {
+        let overlap = self.overlap(score.overlap)?;
+        if !(score.cosine.abs() <= 1.0 + COSINE_SLACK) {
+            return Err(format!("a cosine of {}", score.cosine));
+        }
+        self.decisions(score, overlap)?;
+        self.run(&score.run, overlap)?;
+        match &score.figures {
+            None if !wants(asked) => Ok(()),
+            Some(figures) if wants(asked) => self.figures(figures, asked, overlap),
+            _ => Err("figure data that was not asked for, or none that was".to_owned()),
+        }
+    }
+
+    fn overlap(&self, overlap: Overlap) -> Result<Overlap, String> {
+        let overlap = overlap.check().map_err(|error| error.to_string())?;
+        if overlap.pixels as usize != self.pixels {
+            let found = overlap.pixels;
+            return Err(format!("{found} pixels instead of {}", self.pixels));
+        }
+        Ok(overlap)
+    }
+
+    fn decisions(&self, score: &SliceScore, overlap: Overlap) -> Result<(), String> {
+        let decided = &score.modalities;
+        if decided.len() != self.modalities {
+            return Err(format!("decisions for {} modalities", decided.len()));
+        }
+        let possible = |decision: &ModalityDecision| {
+            decision.end_step < self.steps
+                && decision.level_index <= LAST_LEVEL
+                && is_mean(decision.divergence)
+        };
+        if let Some(wrong) = decided.iter().find(|decision| !possible(decision)) {
+            return Err(format!("a decision out of range: {wrong:?}"));
+        }
+        // Where a map is undefined there is no threshold and nothing is predicted.
+        let sound = if decided.iter().all(|decision| decision.defined) {
+            is_mean(score.q_star)
+        } else {
+            score.q_star.is_nan() && overlap.predicted == 0
+        };
+        if !sound {
+            let (q_star, predicted) = (score.q_star, overlap.predicted);
+            return Err(format!(
+                "a threshold of {q_star} with {predicted} pixels predicted"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Foreground pixels with their labels: no more of either label than the slice has.
+    fn run(&self, run: &[u32], overlap: Overlap) -> Result<(), String> {
+        if run.len() > self.pixels || !is_score_run(run) {
+            return Err(format!("a score run of {} keys that is none", run.len()));
+        }
+        let anomalous = run.iter().filter(|key| **key & 1 == 1).count();
+        let truth = overlap.truth as usize;
+        if anomalous > truth || run.len() - anomalous > self.pixels - truth {
+            return Err(format!(
+                "a score run with {anomalous} of {truth} anomalous pixels in {} keys",
+                run.len()
+            ));
+        }
+        Ok(())
+    }
+
+    fn figures(
+        &self,
+        figures: &SliceFigures,
+        asked: &FigureSpec,
+        overlap: Overlap,
+    ) -> Result<(), String> {
+        match &figures.traces {
+            None if !asked.traces => {}
+            Some(traces) if asked.traces => self.figure_traces(traces)?,
+            _ => return Err("figure traces that were not asked for, or none that were".to_owned()),
+        }
+        for (name, found, wanted) in [
+            (
+                "end-step ratios",
+                &figures.end_step_ratios,
+                asked.end_step_ratios.len(),
+            ),
+            (
+                "fixed thresholds",
+                &figures.fixed_thresholds,
+                asked.fixed_thresholds.len(),
+            ),
+        ] {
+            if found.len() != wanted {
+                return Err(format!("{} {name} instead of {wanted}", found.len()));
+            }
+            for other in found {
+                if self.overlap(*other)?.truth != overlap.truth {
+                    return Err(format!("{name} of another truth"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn figure_traces(&self, traces: &FigureTraces) -> Result<(), String> {
+        self.trace(&traces.trace)?;
+        for (name, values) in [("inside", &traces.inside), ("outside", &traces.outside)] {
+            self.length(name, values)?;
+            // NaN: nothing is inside, or nothing outside.
+            let possible = |value: &f32| value.is_nan() || is_mean(*value);
+            if let Some(wrong) = values.iter().find(|value| !possible(value)) {
+                return Err(format!("{name} holds {wrong}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a cell with this wish keeps figure data.
+const fn wants(figures: &FigureSpec) -> bool {
+    figures.traces || !figures.end_step_ratios.is_empty() || !figures.fixed_thresholds.is_empty()
+}
+
+/// Finite and not negative.
+fn is_mean(value: f32) -> bool {
+    value.is_finite() && value >= 0.0
+}
+
+#[cfg(test)]
+mod tests;

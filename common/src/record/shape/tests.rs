@@ -1,0 +1,199 @@
+use super::*;
+use crate::method::MapKind;
+use crate::wire;
+
+const STEPS: u32 = 3;
+const MODALITIES: usize = 2;
+const SEQUENCE: usize = STEPS as usize * MODALITIES;
+const PIXELS: usize = 16;
+
+fn mask(figures: FigureSpec) -> CellOutput {
+    CellOutput::Mask {
+        map: MapKind::Aam,
+        max_divergence: vec![1.0; MODALITIES],
+        figures,
+    }
+}
+
+fn all_figures() -> FigureSpec {
+    FigureSpec {
+        traces: true,
+        end_step_ratios: vec![0.5, 1.0],
+        fixed_thresholds: vec![0.1, 0.2, 0.3],
+    }
+}
+
+fn shape(output: &CellOutput) -> RecordShape<'_> {
+    RecordShape {
+        slices: 2,
+        steps: STEPS,
+        modalities: MODALITIES,
+        pixels: PIXELS,
+        output,
+    }
+}
+
+fn trace() -> SliceTrace {
+    SliceTrace {
+        divergence: vec![0.1; SEQUENCE],
+        mse_h: vec![0.2; SEQUENCE],
+        mse_null: vec![0.0; SEQUENCE],
+    }
+}
+
+fn overlap() -> Overlap {
+    Overlap {
+        pixels: PIXELS as u32,
+        predicted: 4,
+        truth: 3,
+        intersection: 2,
+    }
+}
+
+/// As large as a slice of this shape gets.
+fn score(with_figures: bool) -> SliceScore {
+    let decision = ModalityDecision {
+        end_step: 2,
+        divergence: 0.5,
+        level_index: 100,
+        defined: true,
+    };
+    // Three anomalous pixels, thirteen others.
+    let run = (0..16).map(|key| key << 1 | u32::from(key < 3)).collect();
+    let figures = SliceFigures {
+        traces: Some(FigureTraces {
+            trace: trace(),
+            inside: vec![f32::NAN; SEQUENCE],
+            outside: vec![1.0; SEQUENCE],
+        }),
+        end_step_ratios: vec![overlap(); 2],
+        fixed_thresholds: vec![overlap(); 3],
+    };
+    SliceScore {
+        overlap: overlap(),
+        cosine: 0.9,
+        q_star: 0.3,
+        modalities: vec![decision; MODALITIES],
+        run,
+        figures: with_figures.then(|| Box::new(figures)),
+    }
+}
+
+#[test]
+fn the_largest_record_is_as_large_as_said() {
+    for (output, record) in [
+        (CellOutput::Traces, Record::Traces(vec![trace(); 2])),
+        (
+            mask(FigureSpec::default()),
+            Record::Masks(vec![score(false); 2]),
+        ),
+        (mask(all_figures()), Record::Masks(vec![score(true); 2])),
+    ] {
+        let shape = shape(&output);
+        shape.check(&record).unwrap();
+        let bytes = wire::encode(&record).unwrap();
+        assert_eq!(bytes.len() as u64, shape.largest(), "{output:?}");
+    }
+}
+
+#[test]
+fn an_undefined_map_has_no_threshold_and_no_mask() {
+    let output = mask(FigureSpec::default());
+    let mut slice = score(false);
+    slice.modalities[1].defined = false;
+    let refused = shape(&output).check(&Record::Masks(vec![slice.clone(); 2]));
+    assert!(refused.unwrap_err().contains("threshold"));
+    slice.q_star = f32::NAN;
+    slice.overlap.predicted = 0;
+    slice.overlap.intersection = 0;
+    let record = Record::Masks(vec![slice; 2]);
+    assert_eq!(shape(&output).check(&record), Ok(()));
+}
+
+#[test]
+fn impossible_traces_are_refused() {
+    let spoil: [fn(&mut SliceTrace); 5] = [
+        |t| t.divergence.truncate(5),
+        |t| t.mse_h.push(0.0),
+        |t| t.mse_null[0] = -0.1,
+        |t| t.mse_h[5] = f32::NAN,
+        |t| t.divergence[0] = f32::INFINITY,
+    ];
+    for (index, spoil) in spoil.into_iter().enumerate() {
+        let mut bad = trace();
+        spoil(&mut bad);
+        let record = Record::Traces(vec![trace(), bad]);
+        assert!(
+            shape(&CellOutput::Traces).check(&record).is_err(),
+            "{index}"
+        );
+    }
+    let masks = Record::Masks(vec![score(false); 2]);
+    assert!(shape(&CellOutput::Traces).check(&masks).is_err());
+    let one = Record::Traces(vec![trace()]);
+    assert!(shape(&CellOutput::Traces).check(&one).is_err());
+}
+
+#[test]
+fn impossible_scores_are_refused() {
+    let spoil: [(&str, fn(&mut SliceScore)); 19] = [
+        ("pixels", |s| s.overlap.pixels = 17),
+        ("counts", |s| s.overlap.intersection = 4),
+        ("more than all pixels", |s| s.overlap.predicted = 17),
+        ("cosine", |s| s.cosine = f32::NAN),
+        ("cosine above one", |s| s.cosine = 1.1),
+        ("threshold", |s| s.q_star = f32::NAN),
+        ("negative threshold", |s| s.q_star = -1.0),
+        ("no decision", |s| s.modalities.truncate(1)),
+        ("end step", |s| s.modalities[0].end_step = STEPS),
+        ("level", |s| s.modalities[1].level_index = 101),
+        ("divergence", |s| s.modalities[1].divergence = f32::NAN),
+        ("unsorted run", |s| s.run.swap(0, 15)),
+        ("long run", |s| s.run.push(u32::MAX >> 2)),
+        ("score that is not finite", |s| s.run[15] = u32::MAX),
+        ("more anomalous than there are", |s| s.run[15] |= 1),
+        ("more healthy than there are", |s| {
+            for key in &mut s.run {
+                *key &= !1;
+            }
+        }),
+        ("figures", |s| s.figures = score(true).figures),
+        ("truth", |s| s.overlap.truth = 1),
+        ("truth above all pixels", |s| s.overlap.truth = u32::MAX),
+    ];
+    let output = mask(FigureSpec::default());
+    for (what, spoil) in spoil {
+        let mut bad = score(false);
+        spoil(&mut bad);
+        let record = Record::Masks(vec![score(false), bad]);
+        assert!(shape(&output).check(&record).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn impossible_figures_are_refused() {
+    let spoil: [(&str, fn(&mut SliceFigures)); 7] = [
+        ("no traces", |f| f.traces = None),
+        ("ratio missing", |f| f.end_step_ratios.truncate(1)),
+        ("threshold too many", |f| f.fixed_thresholds.push(overlap())),
+        ("counts", |f| f.fixed_thresholds[0].intersection = 9),
+        ("pixels", |f| f.end_step_ratios[0].pixels = 15),
+        ("another truth", |f| f.end_step_ratios[0].truth = 4),
+        ("infinite", |f| {
+            if let Some(traces) = &mut f.traces {
+                traces.outside[0] = f32::INFINITY;
+            }
+        }),
+    ];
+    let output = mask(all_figures());
+    for (what, spoil) in spoil {
+        let mut bad = score(true);
+        if let Some(figures) = &mut bad.figures {
+            spoil(figures);
+        }
+        let record = Record::Masks(vec![score(true), bad]);
+        assert!(shape(&output).check(&record).is_err(), "{what}");
+    }
+    let without = Record::Masks(vec![score(false); 2]);
+    assert!(shape(&output).check(&without).is_err());
+}
