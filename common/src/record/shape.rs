@@ -11,7 +11,7 @@ use super::{FigureTraces, ModalityDecision, Record, SliceFigures, SliceScore, Sl
 /// Largest index of a quantile level.
 const LAST_LEVEL: u8 = 100;
 
-/// Rounding may carry a cosine this far beyond 1.
+/// Rounding may carry the cosine of two sequences of means this far beyond 0 and 1.
 const COSINE_SLACK: f32 = 1e-3;
 
 /// The shape of the record of one cell and batch, from the plan alone: what arrives is measured against it.
@@ -131,7 +131,8 @@ impl<'a> RecordShape<'a> {
 
     fn score(&self, score: &SliceScore, asked: &FigureSpec) -> Result<(), String> {
         let overlap = self.overlap(score.overlap)?;
-        if !(score.cosine.abs() <= 1.0 + COSINE_SLACK) {
+        let possible = -COSINE_SLACK..=1.0 + COSINE_SLACK;
+        if !possible.contains(&score.cosine) {
             return Err(format!("a cosine of {}", score.cosine));
         }
         self.decisions(score, overlap)?;

@@ -7,6 +7,9 @@ const MODALITIES: usize = 2;
 const SEQUENCE: usize = STEPS as usize * MODALITIES;
 const PIXELS: usize = 16;
 
+/// Makes a good value bad.
+type Spoil<T> = fn(&mut T);
+
 fn mask(figures: FigureSpec) -> CellOutput {
     CellOutput::Mask {
         map: MapKind::Aam,
@@ -112,7 +115,7 @@ fn an_undefined_map_has_no_threshold_and_no_mask() {
 
 #[test]
 fn impossible_traces_are_refused() {
-    let spoil: [fn(&mut SliceTrace); 5] = [
+    let spoil: [Spoil<SliceTrace>; 5] = [
         |t| t.divergence.truncate(5),
         |t| t.mse_h.push(0.0),
         |t| t.mse_null[0] = -0.1,
@@ -136,7 +139,7 @@ fn impossible_traces_are_refused() {
 
 #[test]
 fn impossible_scores_are_refused() {
-    let spoil: [(&str, fn(&mut SliceScore)); 19] = [
+    let spoil: [(&str, Spoil<SliceScore>); 19] = [
         ("pixels", |s| s.overlap.pixels = 17),
         ("counts", |s| s.overlap.intersection = 4),
         ("more than all pixels", |s| s.overlap.predicted = 17),
@@ -172,7 +175,7 @@ fn impossible_scores_are_refused() {
 
 #[test]
 fn impossible_figures_are_refused() {
-    let spoil: [(&str, fn(&mut SliceFigures)); 7] = [
+    let spoil: [(&str, Spoil<SliceFigures>); 7] = [
         ("no traces", |f| f.traces = None),
         ("ratio missing", |f| f.end_step_ratios.truncate(1)),
         ("threshold too many", |f| f.fixed_thresholds.push(overlap())),

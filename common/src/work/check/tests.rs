@@ -7,6 +7,9 @@ use crate::spec::{FigureSpec, Precision, Respacing};
 use crate::store::scaling::Scaling;
 use crate::work::{NetworkPlan, SliceRef, Trajectory};
 
+/// Makes a sound plan unsound.
+type Spoil = fn(&mut ForwardPlan);
+
 fn plan() -> ForwardPlan {
     let config: NetworkConfig = serde_json::from_str(
         r#"{"image_size": 8, "in_channels": 2, "num_channels": 32, "channel_mult": [1, 2],
@@ -80,7 +83,7 @@ fn a_sound_plan_is_read_back() {
 
 #[test]
 fn a_plan_with_a_number_nobody_means_is_refused_on_both_sides() {
-    let spoil: [(&str, fn(&mut ForwardPlan)); 19] = [
+    let spoil: [(&str, Spoil); 19] = [
         ("stage", |p| p.stage = Stage::Train),
         ("no steps", |p| p.steps = 0),
         ("more steps than kept", |p| p.steps = 6),
