@@ -30,6 +30,8 @@ pub enum Domain {
     Phantom = 10,
     /// Backoff jitter: (shard, attempt).
     Backoff = 11,
+    /// What goes wrong in a chaos drill, and when: (part, connection).
+    Chaos = 13,
     /// Injected faults of drills: (start, batch).
     Fault = 12,
 }

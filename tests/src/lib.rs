@@ -1,6 +1,7 @@
 //! What the whole-program and parity tests share: where the oracles lie, and how a tensor file is read.
 
 pub mod certificates;
+pub mod chaos;
 pub mod programs;
 pub mod redis_server;
 

@@ -17,17 +17,24 @@ pub fn program(name: &str) -> PathBuf {
     BUILT.get_or_init(build).join(name)
 }
 
-/// Builds both programs and returns their folder: target/PROFILE of target/PROFILE/deps/TEST.
+/// Builds both programs and returns their folder: target/PROFILE, whether this is target/PROFILE/deps/TEST or a program of
+/// this crate beside them.
 fn build() -> PathBuf {
-    let tests = std::env::current_exe().unwrap_or_else(|e| panic!("own path: {e}"));
-    let folder = tests.parent().and_then(Path::parent).unwrap_or(&tests);
+    let own = std::env::current_exe().unwrap_or_else(|e| panic!("own path: {e}"));
+    let folder = own.parent().unwrap_or(&own);
+    let folder = match folder.parent() {
+        Some(profile) if folder.ends_with("deps") => profile,
+        _ => folder,
+    };
     let profile: &[&str] = if folder.ends_with("release") {
         &["--release"]
     } else {
         &[]
     };
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--workspace", "--bins"])
+        .args(["build", "--quiet", "--bins"])
+        .args(["--package", "anofpdm-coordinator"])
+        .args(["--package", "anofpdm-worker"])
         .args(profile)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()

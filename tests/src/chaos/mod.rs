@@ -1,0 +1,10 @@
+//! Chaos drills: a whole run on real processes, a real Redis and fake devices, while things go wrong; and the answer must be
+//! that of the undisturbed run.
+
+pub mod drill;
+pub mod fleet;
+pub mod process;
+pub mod proxy;
+pub mod scene;
+pub mod schedule;
+pub mod tally;
