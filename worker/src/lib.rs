@@ -6,12 +6,15 @@
 //! | [`tensors`] | named tensors in safetensors files |
 //! | [`nn`] | the networks and their weights |
 //! | [`diffusion`] | schedules, forward steps, noise |
+//! | [`fake`] | a device for drills |
 //! | [`service`] | jobs from the queue, run and reported |
 //! | [`train`] | the training loop and its checkpoints |
 //! | [`methods`] | the methods of the benchmark |
 //! | [`trace`] | `anofpdm-worker trace`: one batch, everything visible |
+//! | [`usage`] | command lines that cannot be used |
 
 pub mod diffusion;
+pub mod fake;
 pub mod methods;
 pub mod nn;
 pub mod service;
@@ -19,3 +22,4 @@ pub mod tensors;
 pub mod torch;
 pub mod trace;
 pub mod train;
+pub mod usage;

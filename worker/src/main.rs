@@ -1,12 +1,15 @@
 //! `anofpdm-worker`: the program that runs on a device.
 //!
-//! Exit codes: 0 success, 1 failure, 2 bad usage.
+//! Exit codes: 0 success, 1 failure, 2 bad usage, 3 a worker that must not be started again on this device
+//! (retired by its coordinator, or the device is lost).
 
 use std::process::ExitCode;
 
 use anofpdm_common::error_text::error_text;
+use anofpdm_worker::service::ServiceError;
 use anofpdm_worker::service::args::{self as service, RunArgs};
-use anofpdm_worker::trace::{self, args::TraceArgs, args::UsageError};
+use anofpdm_worker::trace::{self, args::TraceArgs};
+use anofpdm_worker::usage::UsageError;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -38,7 +41,20 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", error_text(error.as_ref()));
-            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+            ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<UsageError>() {
+        2
+    } else if error
+        .downcast_ref()
+        .is_some_and(ServiceError::ends_the_device)
+    {
+        3
+    } else {
+        1
     }
 }

@@ -92,10 +92,20 @@ impl ArtifactStore {
         Ok(store)
     }
 
+    /// The store's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the artifact lies or would lie.
     pub fn path_of(&self, digest: &Digest) -> PathBuf {
+        Self::path_below(&self.root, digest)
+    }
+
+    /// Where the artifact would lie if `root` were a store: to look for the store that holds it.
+    pub fn path_below(root: &Path, digest: &Digest) -> PathBuf {
         let name = digest.to_string();
-        let mut path = self.root.join(name.chars().take(2).collect::<String>());
+        let mut path = root.join(name.chars().take(2).collect::<String>());
         path.push(name);
         path
     }

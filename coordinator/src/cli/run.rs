@@ -42,7 +42,7 @@ pub struct HowArgs {
     /// The queue: local starts workers on this machine
     #[arg(long, default_value = "local", value_parser = ["local"])]
     queue: String,
-    /// Devices, one worker each: cpu, cuda:0,cuda:1; auto takes every GPU there is, else the CPU
+    /// Devices, one worker each: cpu, cuda:0,cuda:1; auto takes every GPU there is, else the CPU; fake is for drills
     #[arg(long, default_value = "auto", value_delimiter = ',')]
     device: Vec<String>,
     /// Workers on the CPU [default: as many as its cores allow with the spec's threads]
@@ -92,7 +92,11 @@ impl HowArgs {
                 return Ok(gpus);
             }
         }
-        if !automatic && self.device != ["cpu"] {
+        // Neither of the two is one piece of hardware that a second worker would have to share.
+        let shared = ["cpu", "fake"]
+            .into_iter()
+            .find(|device| self.device == [*device]);
+        if !automatic && shared.is_none() {
             if self.workers.is_some() {
                 return Err(UsageError(
                     "--workers is for the CPU; name each GPU once in --device".to_owned(),
@@ -109,7 +113,7 @@ impl HowArgs {
                 "--workers is {workers}: 1 to {MAX_WORKERS} are supported"
             )));
         }
-        Ok(vec!["cpu".to_owned(); workers])
+        Ok(vec![shared.unwrap_or("cpu").to_owned(); workers])
     }
 }
 

@@ -1,35 +1,58 @@
 //! The command line of `anofpdm-worker run`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anofpdm_common::queue::{self, WorkQueue};
 use anofpdm_common::spec::Precision;
 use anofpdm_common::work::{NumericProfile, WorkerInfo};
 use clap::Args;
 
-use crate::torch::{self, DeviceSpec};
+use crate::fake::faults::{self, FaultSpec};
+use crate::fake::{self, FakeDevice};
+use crate::torch::{self, DeviceError, DeviceSpec};
+use crate::usage::UsageError;
 
+use super::drain::Drain;
 use super::{ServiceConfig, serve};
+
+const AFTER_HELP: &str = "Examples:
+  what `anofpdm run` starts, one a device:
+    anofpdm-worker run --queue unix:/tmp/q/queue.sock --device cpu \\
+      --data stores/brats21 --artifacts runs/brats21/records
+  serving every run below a shared folder:
+    anofpdm-worker run --queue redis://queue.example --device cuda:0 --data /shared --artifacts /shared
+
+Ending: SIGTERM or Ctrl-C begins nothing new and lets the shard at work finish (--drain-seconds); a training writes a
+checkpoint and is handed back. A second signal hands back at once.
+
+Exit codes: 0 done, idle or asked to end; 1 failure; 2 bad usage; 3 this device must not be used again: retired by the
+coordinator, or lost.
+
+Drills: --device fake computes next to nothing, the same everywhere, in place of the networks. With it,
+ANOFPDM_FAKE_FAULTS injects faults, for instance
+  seed=3,delay_ms=5,error=0.02,oom=0.02,crash=0.01,lost=0.001,flip=0.01
+delay_ms is the duration of a network evaluation or training step; the others are probabilities for one batch: a
+transient error, out of memory, the process aborts, the device is lost, a bit of a result is wrong.";
 
 /// Take jobs from a queue and run them
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example (what `anofpdm run` starts, one a device):\n  anofpdm-worker run --queue unix:/tmp/q/queue.sock --device cpu \\\n    --data stores/brats21 --artifacts runs/brats21/records"
-)]
+#[command(after_help = AFTER_HELP)]
 pub struct RunArgs {
     /// Address of the queue: unix:PATH
     #[arg(long)]
     queue: String,
-    /// Where to compute: cpu, cuda, cuda:N
+    /// Where to compute: cpu, cuda, cuda:N; fake is for drills
     #[arg(long, default_value = "cpu")]
-    device: DeviceSpec,
-    /// The slice store
-    #[arg(long)]
+    device: WorkDevice,
+    /// The slice store, or a folder that has the stores up to three levels below
+    #[arg(long, default_value = ".")]
     data: PathBuf,
-    /// The artifact store of the run
-    #[arg(long)]
+    /// The artifact store of a run (RUN/records), or a folder that has the runs' up to three levels below
+    #[arg(long, default_value = ".")]
     artifacts: PathBuf,
     /// Folder for training checkpoints [default: checkpoints beside the artifact store]
     #[arg(long)]
@@ -40,16 +63,39 @@ pub struct RunArgs {
     /// Stop when there is no work instead of waiting for more
     #[arg(long)]
     exit_when_idle: bool,
+    /// Seconds a shard at work may take to finish once this worker is asked to end
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(..=86_400))]
+    drain_seconds: u32,
     /// Stop at once when standard input closes: the starting program has ended
     #[arg(long, hide = true)]
     exit_with_parent: bool,
 }
 
-/// Runs until the queue is finished.
+/// What a person asked this worker to compute on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WorkDevice {
+    Real(DeviceSpec),
+    Fake,
+}
+
+impl FromStr for WorkDevice {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == fake::DEVICE {
+            Ok(Self::Fake)
+        } else {
+            text.parse().map(Self::Real)
+        }
+    }
+}
+
+/// Runs until the queue is finished, or the worker is asked to end.
 ///
 /// # Errors
-/// When the device is absent, a store cannot be opened or the queue refuses this worker.
+/// When the device is absent, a root is no folder, the queue refuses this worker, or it is retired.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let faults = fault_spec(args.device)?;
     if args.exit_with_parent {
         exit_with_parent()?;
     }
@@ -58,14 +104,21 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         signal_hook::consts::SIGXFSZ,
         Arc::new(AtomicBool::new(false)),
     )?;
-    let device = args.device.open()?;
+    let drain = Drain::listen(Duration::from_secs(args.drain_seconds.into()))?;
+    let (device, class) = match args.device {
+        WorkDevice::Fake => (tch::Device::Cpu, fake::DEVICE.to_owned()),
+        WorkDevice::Real(spec) => {
+            let device = spec.open()?;
+            (device, torch::device_class(device))
+        }
+    };
     torch::set_threads(i32::try_from(args.threads).unwrap_or(i32::MAX));
     // Post-processing beside the device shares the worker's cores, no more.
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads as usize)
         .build_global()?;
     let profile = NumericProfile {
-        device: torch::device_class(device),
+        device: class,
         precision: Precision::Fp32,
         libtorch: torch::libtorch_version(),
         cpu_capability: torch::cpu_capability().to_owned(),
@@ -82,19 +135,37 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         memory_bytes: torch::memory_bytes(device).unwrap_or(0),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let checkpoints = args
-        .checkpoints
-        .clone()
-        .unwrap_or_else(|| args.artifacts.with_file_name("checkpoints"));
     let config = ServiceConfig {
         data: args.data.clone(),
         artifacts: args.artifacts.clone(),
-        checkpoints,
+        checkpoints: args.checkpoints.clone(),
         device,
         profile,
         exit_when_idle: args.exit_when_idle,
     };
-    Ok(serve(&queue, &info, &config)?)
+    let fake = faults.map(|faults| FakeDevice::new(&faults, &info.worker));
+    Ok(serve(&queue, &info, &config, fake, &drain)?)
+}
+
+/// The faults of a fake device; `None` for a real one.
+fn fault_spec(device: WorkDevice) -> Result<Option<FaultSpec>, UsageError> {
+    let wrong =
+        |what: &dyn std::fmt::Display| UsageError::new(format!("{}: {what}", faults::ENVIRONMENT));
+    let text = match std::env::var(faults::ENVIRONMENT) {
+        Ok(text) => text,
+        Err(std::env::VarError::NotPresent) => String::new(),
+        Err(error) => return Err(wrong(&error)),
+    };
+    let spec = text.parse().map_err(|error| wrong(&error))?;
+    match device {
+        WorkDevice::Fake => Ok(Some(spec)),
+        WorkDevice::Real(_) => {
+            if !text.is_empty() {
+                tracing::warn!("{} is for --device fake only", faults::ENVIRONMENT);
+            }
+            Ok(None)
+        }
+    }
 }
 
 /// Ends this process as soon as its parent does: the pipe on standard input then closes. What is being written is
@@ -108,4 +179,19 @@ fn exit_with_parent() -> std::io::Result<()> {
             std::process::exit(1);
         })
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_of_a_worker() {
+        assert_eq!("fake".parse::<WorkDevice>().unwrap(), WorkDevice::Fake);
+        assert_eq!(
+            "cuda:1".parse::<WorkDevice>().unwrap(),
+            WorkDevice::Real(DeviceSpec::Cuda(1))
+        );
+        assert!("fake:1".parse::<WorkDevice>().is_err());
+    }
 }

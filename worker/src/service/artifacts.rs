@@ -6,20 +6,16 @@ use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::wire::{self, Message};
 use anofpdm_common::work::{MAX_PLAN_BYTES, Plan};
 
-use super::JobError;
+use super::failure::JobError;
 
 /// The plan with this digest.
 pub(super) fn get_plan(artifacts: &ArtifactStore, digest: Digest) -> Result<Plan, JobError> {
-    let bytes = artifacts
-        .get(&digest, MAX_PLAN_BYTES)
-        .map_err(|error| JobError::new(ErrorClass::Transient, &error))?;
+    let bytes = artifacts.get(&digest, MAX_PLAN_BYTES)?;
     Plan::from_json(&bytes).map_err(|error| JobError::new(ErrorClass::BadInput, &error))
 }
 
 /// Stores a record or a manifest.
 pub(super) fn put<T: Message>(artifacts: &ArtifactStore, value: &T) -> Result<Digest, JobError> {
     let bytes = wire::encode(value).map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
-    artifacts
-        .put(&bytes)
-        .map_err(|error| JobError::new(ErrorClass::Transient, &error))
+    Ok(artifacts.put(&bytes)?)
 }

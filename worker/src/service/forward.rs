@@ -4,30 +4,40 @@ use std::ops::{ControlFlow, Range};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::MapKind;
+use anofpdm_common::network::NetworkConfig;
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::spec::DIFFUSION_STEPS;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::SliceStore;
-use anofpdm_common::work::{Cell, CellOutput, ForwardPlan, NetworkPlan, PlanError};
-use tch::{Device, Tensor};
+use anofpdm_common::work::{Cell, CellOutput, ForwardPlan, NetworkPlan, PlanError, Trajectory};
+use tch::Device;
 
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::schedule::Schedule;
-use crate::methods::anofpdm::{ForwardError, ForwardPass};
-use crate::nn::UNet;
+use crate::fake::FakeDevice;
+use crate::methods::anofpdm::{ForwardError, ForwardPass, ForwardResult};
+use crate::methods::predictor::NoisePredictor;
 use crate::nn::weights;
 
 use super::artifacts::put;
+use super::failure::JobError;
+use super::read_ahead::{BatchesAhead, read_ahead};
 use super::renewal::Progress;
 use super::score::Scoring;
-use super::slices::{Batch, BatchReader, SliceError};
-use super::{JobError, JobResult, Outcome};
+use super::slices::{Batch, BatchReader};
+use super::{JobResult, Outcome};
 
 /// Runs forward shards on one device; keeps the model between shards of the same weights.
 pub(super) struct ForwardRunner {
-    slices: BatchReader,
     device: Device,
-    model: Option<(Digest, UNet)>,
+    model: Option<Model>,
+}
+
+/// A network on the device.
+struct Model {
+    weights: Digest,
+    config: NetworkConfig,
+    network: Box<dyn NoisePredictor>,
 }
 
 /// What the cells of a shard ask of a pass, together.
@@ -69,115 +79,128 @@ fn add<T: PartialEq>(values: &mut Vec<T>, value: T) {
     }
 }
 
+/// One shard and what it is computed with.
+pub(super) struct Shard<'a> {
+    pub(super) plan: &'a ForwardPlan,
+    pub(super) batches: Range<u32>,
+    /// Indices into the plan's cells.
+    pub(super) cells: &'a [u16],
+    pub(super) slices: &'a SliceStore,
+    pub(super) artifacts: &'a ArtifactStore,
+    pub(super) progress: &'a Progress,
+}
+
+/// The cells of a shard, resolved.
+struct Columns<'a> {
+    /// Number and cell.
+    chosen: Vec<(u16, &'a Cell)>,
+    trajectory: Trajectory,
+    network: &'a NetworkPlan,
+    demand: Demand,
+}
+
+impl<'a> Columns<'a> {
+    fn of(shard: &Shard<'a>) -> Result<Self, JobError> {
+        let plan = shard.plan;
+        let bad = |message: &str| JobError::text(ErrorClass::BadInput, message);
+        let cells = shard
+            .cells
+            .iter()
+            .map(|cell| plan.cell(usize::from(*cell)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(bad_plan)?;
+        let first = cells.first().ok_or_else(|| bad("a shard without cells"))?;
+        if cells.iter().any(|cell| cell.trajectory != first.trajectory) {
+            return Err(bad("a shard's cells must share one trajectory"));
+        }
+        let trajectory = *plan.trajectory(first).map_err(bad_plan)?;
+        Ok(Self {
+            network: plan.network(&trajectory).map_err(bad_plan)?,
+            demand: Demand::of(&cells),
+            trajectory,
+            chosen: shard.cells.iter().copied().zip(cells).collect(),
+        })
+    }
+}
+
 impl ForwardRunner {
-    pub(super) fn new(store: &SliceStore, device: Device) -> Self {
+    pub(super) const fn new(device: Device) -> Self {
         Self {
-            slices: BatchReader::new(store),
             device,
             model: None,
         }
     }
 
-    /// Computes the records of `cells` for `batches`. Nothing of a shard counts before all of it is stored.
+    /// Drops the model, and with it most of the device's memory.
+    pub(super) fn unload(&mut self) {
+        self.model = None;
+    }
+
+    /// Computes the records of a shard. Nothing of it counts before all of it is stored.
     pub(super) fn run(
         &mut self,
-        plan: &ForwardPlan,
-        batches: Range<u32>,
-        cells: &[u16],
-        artifacts: &ArtifactStore,
-        progress: &Progress,
+        shard: &Shard<'_>,
+        fake: Option<&mut FakeDevice>,
     ) -> Result<Outcome, JobError> {
-        let bad_plan = |error: PlanError| JobError::new(ErrorClass::BadInput, &error);
-        let chosen = cells
-            .iter()
-            .map(|cell| plan.cell(usize::from(*cell)))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(bad_plan)?;
-        let first = chosen.first().ok_or_else(|| JobError {
-            class: ErrorClass::BadInput,
-            message: "a shard without cells".to_owned(),
-        })?;
-        if chosen
-            .iter()
-            .any(|cell| cell.trajectory != first.trajectory)
-        {
-            return Err(JobError {
-                class: ErrorClass::BadInput,
-                message: "a shard's cells must share one trajectory".to_owned(),
-            });
-        }
-        let trajectory = *plan.trajectory(first).map_err(bad_plan)?;
-        let network = plan.network(&trajectory).map_err(bad_plan)?;
-        let demand = Demand::of(&chosen);
-        let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &plan.respacing.into())
+        let columns = Columns::of(shard)?;
+        let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &shard.plan.respacing.into())
             .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
-        self.load(network, artifacts)?;
+        self.load(columns.network, shard.artifacts, fake.as_deref())?;
+        let reader = BatchReader::new(shard.slices);
+        read_ahead(
+            &reader,
+            shard.plan,
+            shard.batches.clone(),
+            columns.demand.truth,
+            |batches| self.batches(shard, &columns, &schedule, batches, fake),
+        )
+    }
 
+    fn batches(
+        &mut self,
+        shard: &Shard<'_>,
+        columns: &Columns<'_>,
+        schedule: &Schedule,
+        mut batches: BatchesAhead,
+        mut fake: Option<&mut FakeDevice>,
+    ) -> Result<Outcome, JobError> {
         let mut result = JobResult {
             entries: Vec::new(),
             evaluations: 0,
             padding: 0,
         };
-        for index in batches {
-            let index = index as usize;
-            let slices = plan.batch(index).map_err(bad_plan)?;
-            let batch = self
-                .slices
-                .read(plan, slices, demand.truth, self.device)
-                .map_err(|error| JobError::new(class_of(&error), &error))?;
-            let noise = NoiseSource::Counter {
-                seed: trajectory.seed,
-                slices: batch.identities.clone(),
+        for index in shard.batches.clone() {
+            let batch = batches.next_batch()?;
+            let faults = match &mut fake {
+                Some(fake) => Some(
+                    fake.begin_batch()
+                        .map_err(|error| JobError::new(ErrorClass::Transient, &error))?,
+                ),
+                None => None,
             };
-            let lesion = demand.lesion.then(|| self.lesion(&batch));
-            let modalities: Vec<i64> = plan.data.scored.iter().map(|m| i64::from(*m)).collect();
-            let pass = ForwardPass {
-                schedule: &schedule,
-                switches: plan.semantics.switches(),
-                encoding: trajectory.encoding,
-                steps: plan.steps as usize,
-                guidance: &demand.guidance,
-                modalities: &modalities,
-                maps: &demand.maps,
-                end_step_ratios: &demand.end_step_ratios,
-                keep: &[],
-                lesion: lesion.as_ref(),
-            };
-            let Some((_, network)) = self.model.as_mut() else {
-                return Err(JobError {
-                    class: ErrorClass::Fatal,
-                    message: "the model is not loaded. This is a bug.".to_owned(),
-                });
-            };
-            let done = pass.run(network, &batch.x0, &noise, &mut |_| {
-                progress.tick();
-                if progress.stop_asked() {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            });
-            let done = match done {
-                Ok(done) => done,
-                Err(ForwardError::Stopped(_)) => return Ok(Outcome::Stopped),
-                Err(error) => return Err(self.forward_error(plan, index, &error)),
+            let Some(done) = self.pass(shard, columns, schedule, index as usize, &batch)? else {
+                return Ok(Outcome::Stopped);
             };
             let scoring = Scoring {
-                switches: plan.semantics.switches(),
-                component_area: plan.component_area,
-                size: self.slices.size(),
+                switches: shard.plan.semantics.switches(),
+                component_area: shard.plan.component_area,
+                size: batch.size,
                 truth: &batch.truth,
                 slices: batch.slices,
             };
-            for (cell, number) in chosen.iter().zip(cells) {
-                let record = scoring
+            for (number, cell) in &columns.chosen {
+                let mut record = scoring
                     .record(&done, cell)
                     .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
-                let key = plan
-                    .record_key(index, usize::from(*number))
+                if let Some(faults) = faults {
+                    faults.corrupt(&mut record);
+                }
+                let key = shard
+                    .plan
+                    .record_key(index as usize, usize::from(*number))
                     .map_err(bad_plan)?;
-                result.entries.push((key, put(artifacts, &record)?));
-                progress.tick();
+                result.entries.push((key, put(shard.artifacts, &record)?));
+                shard.progress.tick();
             }
             let each = done.evaluations / batch.identities.len() as u64;
             result.evaluations += each * batch.slices as u64;
@@ -186,60 +209,107 @@ impl ForwardRunner {
         Ok(Outcome::Done(result))
     }
 
-    fn load(&mut self, plan: &NetworkPlan, artifacts: &ArtifactStore) -> Result<(), JobError> {
+    /// One batch through the network; `None` when asked to stop.
+    fn pass(
+        &mut self,
+        shard: &Shard<'_>,
+        columns: &Columns<'_>,
+        schedule: &Schedule,
+        index: usize,
+        batch: &Batch,
+    ) -> Result<Option<ForwardResult>, JobError> {
+        let plan = shard.plan;
+        let demand = &columns.demand;
+        let noise = NoiseSource::Counter {
+            seed: columns.trajectory.seed,
+            slices: batch.identities.clone(),
+        };
+        let lesion = demand.lesion.then(|| batch.lesion(self.device));
+        let modalities: Vec<i64> = plan.data.scored.iter().map(|m| i64::from(*m)).collect();
+        let pass = ForwardPass {
+            schedule,
+            switches: plan.semantics.switches(),
+            encoding: columns.trajectory.encoding,
+            steps: plan.steps as usize,
+            guidance: &demand.guidance,
+            modalities: &modalities,
+            maps: &demand.maps,
+            end_step_ratios: &demand.end_step_ratios,
+            keep: &[],
+            lesion: lesion.as_ref(),
+        };
+        let Some(model) = self.model.as_mut() else {
+            return Err(JobError::text(
+                ErrorClass::Fatal,
+                "the model is not loaded. This is a bug.",
+            ));
+        };
+        let x0 = batch.x0(self.device);
+        let done = pass.run(model.network.as_mut(), &x0, &noise, &mut |_| {
+            shard.progress.tick();
+            if shard.progress.stop_asked() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(ForwardError::Stopped(_)) => Ok(None),
+            Err(error) => Err(forward_error(plan, index, &error)),
+        }
+    }
+
+    fn load(
+        &mut self,
+        plan: &NetworkPlan,
+        artifacts: &ArtifactStore,
+        fake: Option<&FakeDevice>,
+    ) -> Result<(), JobError> {
         if self
             .model
             .as_ref()
-            .is_some_and(|(weights, _)| *weights == plan.weights)
+            .is_some_and(|model| model.weights == plan.weights && model.config == plan.config)
         {
             return Ok(());
         }
-        let path = artifacts
-            .verify(&plan.weights)
-            .map_err(|error| JobError::new(ErrorClass::Transient, &error))?;
-        let network = weights::open_unet(&path, &plan.config, self.device)
-            .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
-        self.model = Some((plan.weights, network));
+        let path = artifacts.verify(&plan.weights)?;
+        // Two models at once may not fit.
+        self.unload();
+        let network: Box<dyn NoisePredictor> = match fake {
+            Some(fake) => Box::new(fake.predictor(&plan.weights)),
+            None => Box::new(
+                weights::open_unet(&path, &plan.config, self.device)
+                    .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?,
+            ),
+        };
+        self.model = Some(Model {
+            weights: plan.weights,
+            config: plan.config.clone(),
+            network,
+        });
         Ok(())
-    }
-
-    /// The lesion masks of a batch as f32 `[N, 1, H, W]`, padding without lesion.
-    fn lesion(&self, batch: &Batch) -> Tensor {
-        let pixels = self.slices.size() * self.slices.size();
-        let mut values: Vec<f32> = batch
-            .truth
-            .iter()
-            .flat_map(|slice| slice.mask.iter().map(|pixel| f32::from(*pixel)))
-            .collect();
-        values.resize(batch.identities.len() * pixels, 0.0);
-        let side = i64::try_from(self.slices.size()).unwrap_or(i64::MAX);
-        Tensor::from_slice(&values)
-            .reshape([-1, 1, side, side])
-            .to_device(self.device)
-    }
-
-    /// A numeric failure, with the slice named.
-    fn forward_error(&self, plan: &ForwardPlan, batch: usize, error: &ForwardError) -> JobError {
-        let mut failure = JobError::new(ErrorClass::BadInput, error);
-        if let ForwardError::NotFinite(what) = error
-            && let Ok(slices) = plan.batch(batch)
-            && let Some(slice) = usize::try_from(what.slice)
-                .ok()
-                .and_then(|slice| slices.get(slice).or(slices.last()))
-            && let Ok(subject) = plan.subject(*slice)
-        {
-            failure.message = format!(
-                "subject {subject}, slice {}: {}",
-                slice.position, failure.message
-            );
-        }
-        failure
     }
 }
 
-fn class_of(error: &SliceError) -> ErrorClass {
-    match error {
-        SliceError::Store(_) => ErrorClass::Transient,
-        _ => ErrorClass::BadInput,
+fn bad_plan(error: PlanError) -> JobError {
+    JobError::new(ErrorClass::BadInput, &error)
+}
+
+/// A numeric failure, with the slice named.
+fn forward_error(plan: &ForwardPlan, batch: usize, error: &ForwardError) -> JobError {
+    let mut failure = JobError::new(ErrorClass::BadInput, error);
+    if let ForwardError::NotFinite(what) = error
+        && let Ok(slices) = plan.batch(batch)
+        && let Some(slice) = usize::try_from(what.slice)
+            .ok()
+            .and_then(|slice| slices.get(slice).or(slices.last()))
+        && let Ok(subject) = plan.subject(*slice)
+    {
+        failure.message = format!(
+            "subject {subject}, slice {}: {}",
+            slice.position, failure.message
+        );
     }
+    failure
 }

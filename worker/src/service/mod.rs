@@ -1,44 +1,71 @@
 //! `anofpdm-worker run`: take a lease, run it, report it.
 //!
 //! The calling thread owns the device and its model. Renewal has its own thread and renews only while the
-//! device thread makes progress, so a hung device loses its lease.
+//! device thread makes progress, so a hung device loses its lease. A job that panics, as `tch` does when
+//! libtorch throws, is a failed job; a worker whose device is gone ends.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`args`] | the command line |
+//! | [`drain`] | ending in good order |
+//! | [`roots`] | stores found by the digest of what they hold |
+//! | `artifacts` | plans, manifests and records in the artifact store |
+//! | `failure` | classes of failed jobs |
+//! | `forward` | shards of calibration and scoring |
+//! | `pause` | the pause after a failure of this worker's own |
+//! | `read_ahead` | the next batch, read while the present one is computed |
+//! | `renewal` | the lease, kept alive |
+//! | `score` | from a pass to records |
+//! | `slices` | from the slice store to a tensor |
+//! | `training` | training jobs |
 
 pub mod args;
 mod artifacts;
+pub mod drain;
+mod failure;
 mod forward;
+mod pause;
+mod read_ahead;
 mod renewal;
+pub mod roots;
 mod score;
 mod slices;
 mod training;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anofpdm_common::error_text::error_text;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::store::slices::SliceStore;
 use anofpdm_common::work::{Completion, Job, Manifest, NumericProfile, Plan, Task, WorkerInfo};
 use tch::Device;
 
-use artifacts::{get_plan, put};
-use forward::ForwardRunner;
-use renewal::{Progress, Renewal};
+use crate::fake::FakeDevice;
 
-/// How long one request for work may wait at the coordinator.
+use artifacts::{get_plan, put};
+use drain::Drain;
+use failure::JobError;
+use forward::{ForwardRunner, Shard};
+use pause::Pause;
+use renewal::{Progress, Renewal};
+use roots::{RootError, Roots};
+use training::Training;
+
+/// How long one request for work may wait at the queue.
 const TAKE_WAIT: Duration = Duration::from_secs(5);
 
 /// What a worker is started with.
 #[derive(Debug, Clone)]
 pub struct ServiceConfig {
-    /// Root of the slice store.
+    /// A slice store, or a folder above some.
     pub data: PathBuf,
-    /// Root of the artifact store.
+    /// An artifact store, or a folder above some.
     pub artifacts: PathBuf,
-    /// Root of the training checkpoints.
-    pub checkpoints: PathBuf,
+    /// Root of the training checkpoints; `None` is `checkpoints` beside the artifact store in use.
+    pub checkpoints: Option<PathBuf>,
     /// Where to compute.
     pub device: Device,
     /// What this worker is, numerically.
@@ -56,32 +83,23 @@ pub enum ServiceError {
     /// The coordinator does not trust this worker any more.
     #[error("the coordinator retired this worker: {0}")]
     Retired(String),
-    /// The slice store cannot be opened.
+    /// The device answers nothing any more.
+    #[error("the device is lost, this worker ends: {0}")]
+    DeviceLost(String),
+    /// A root is no folder.
     #[error(transparent)]
-    Slices(#[from] anofpdm_common::store::slices::StoreError),
-    /// The artifact store cannot be opened.
-    #[error(transparent)]
-    Artifacts(#[from] anofpdm_common::store::artifacts::ArtifactError),
+    Roots(#[from] RootError),
 }
 
-/// A job that failed, and what kind of failure it was.
-#[derive(Debug)]
-pub(crate) struct JobError {
-    pub(crate) class: ErrorClass,
-    pub(crate) message: String,
-}
-
-impl JobError {
-    pub(crate) fn new(class: ErrorClass, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self {
-            class,
-            message: error_text(error),
-        }
+impl ServiceError {
+    /// True when another worker on this device would fare no better.
+    pub const fn ends_the_device(&self) -> bool {
+        matches!(self, Self::Retired(_) | Self::DeviceLost(_))
     }
 }
 
 /// How a job ended.
-pub(crate) enum Outcome {
+enum Outcome {
     /// Results are in the artifact store.
     Done(JobResult),
     /// Stopped on request: hand the lease back.
@@ -89,89 +107,150 @@ pub(crate) enum Outcome {
 }
 
 /// What a finished job claims.
-pub(crate) struct JobResult {
-    pub(crate) entries: Vec<(Digest, Digest)>,
-    pub(crate) evaluations: u64,
-    pub(crate) padding: u64,
+struct JobResult {
+    entries: Vec<(Digest, Digest)>,
+    evaluations: u64,
+    padding: u64,
 }
 
 struct Service<'a> {
     config: &'a ServiceConfig,
-    artifacts: ArtifactStore,
-    store: SliceStore,
-    /// The plan last used, and the runner with its model: shards of one plan come in a row.
+    fake: Option<FakeDevice>,
+    roots: Roots,
+    /// The plan last used: shards of one plan come in a row.
     plan: Option<(Digest, Arc<Plan>)>,
-    runner: Option<ForwardRunner>,
+    runner: ForwardRunner,
 }
 
-/// Takes and runs jobs until the queue is finished (or idle, where asked).
+/// Takes and runs jobs until the queue is finished (or idle, where asked), or `drain` says to end. With `fake`,
+/// nothing is computed on the device.
 ///
 /// # Errors
-/// When the queue refuses this worker or is gone.
+/// When a root is no folder, the queue refuses this worker or is gone, the worker is retired, or its device
+/// is lost.
 pub fn serve(
     queue: &Arc<dyn WorkQueue>,
     info: &WorkerInfo,
     config: &ServiceConfig,
+    fake: Option<FakeDevice>,
+    drain: &Arc<Drain>,
 ) -> Result<(), ServiceError> {
     let mut service = Service {
         config,
-        artifacts: ArtifactStore::open(&config.artifacts)?,
-        store: SliceStore::open(&config.data)?,
+        fake,
+        roots: Roots::new(&config.data, &config.artifacts)?,
         plan: None,
-        runner: None,
+        runner: ForwardRunner::new(config.device),
     };
     queue.register(info)?;
     tracing::info!(worker = info.worker, profile = %config.profile, "registered");
-    loop {
+    let mut pause = Pause::default();
+    while !drain.asked() {
         match queue.take(TAKE_WAIT)? {
-            Take::Leased(lease) => service.run(queue, &lease)?,
-            Take::Empty if config.exit_when_idle => return Ok(queue.leave()?),
+            Take::Leased(lease) if drain.asked() => queue.hand_back(&lease.id)?,
+            Take::Leased(lease) => match service.run(queue, &lease, drain)? {
+                None => pause.reset(),
+                Some(error) if error.class == ErrorClass::DeviceLost => {
+                    // Its end is told already by the failure; leaving is courtesy.
+                    if let Err(second) = queue.leave() {
+                        tracing::warn!(error = %second, "cannot leave the queue in good order");
+                    }
+                    return Err(ServiceError::DeviceLost(error.message));
+                }
+                Some(error) if error.own_fault => {
+                    let wait = pause.after_failure();
+                    tracing::warn!(
+                        seconds = wait.as_secs(),
+                        "the fault is with this worker: it pauses before it takes more"
+                    );
+                    drain.wait(wait);
+                }
+                Some(_) => {}
+            },
+            Take::Empty if config.exit_when_idle => break,
             Take::Empty => {}
-            Take::Finished | Take::Drain => return Ok(queue.leave()?),
+            Take::Finished | Take::Drain => break,
             Take::Retired(reason) => return Err(ServiceError::Retired(reason)),
         }
     }
+    Ok(queue.leave()?)
 }
 
 impl Service<'_> {
-    fn run(&mut self, queue: &Arc<dyn WorkQueue>, lease: &Lease) -> Result<(), ServiceError> {
+    /// Runs one lease and reports how it went; returns the failure, if it was one.
+    fn run(
+        &mut self,
+        queue: &Arc<dyn WorkQueue>,
+        lease: &Lease,
+        drain: &Arc<Drain>,
+    ) -> Result<Option<JobError>, ServiceError> {
         let started = Instant::now();
-        let renewal = Renewal::start(queue, lease.id, lease.ttl);
-        let outcome = self.work(&lease.job, renewal.progress());
+        let renewal = Renewal::start(queue, lease.id, lease.ttl, drain);
+        let worked = self.guarded(&lease.job, renewal.progress());
         renewal.stop();
-        match outcome {
-            Ok(Outcome::Done(result)) => {
-                let manifest = Manifest {
-                    entries: result.entries,
-                };
-                match put(&self.artifacts, &manifest) {
-                    Ok(manifest) => queue.complete(
-                        lease,
-                        &Completion {
-                            manifest,
-                            evaluations: result.evaluations,
-                            padding: result.padding,
-                            device_millis: u64::try_from(started.elapsed().as_millis())
-                                .unwrap_or(u64::MAX),
-                        },
-                    )?,
-                    Err(error) => queue.fail(&lease.id, error.class, &error.message)?,
-                }
+        match worked {
+            Ok(Some(mut completion)) => {
+                completion.device_millis =
+                    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                queue.complete(lease, &completion)?;
+                Ok(None)
             }
-            Ok(Outcome::Stopped) => queue.hand_back(&lease.id)?,
+            Ok(None) => {
+                queue.hand_back(&lease.id)?;
+                Ok(None)
+            }
             Err(error) => {
                 tracing::error!(class = ?error.class, "{}", error.message);
                 queue.fail(&lease.id, error.class, &error.message)?;
+                Ok(Some(error))
             }
         }
-        Ok(())
     }
 
-    fn work(&mut self, job: &Job, progress: &Progress) -> Result<Outcome, JobError> {
-        let plan = self.plan(job.plan)?;
-        match (plan.as_ref(), &job.task) {
+    /// Works on a job; a panic is a failure of the job, after which nothing on the device is trusted.
+    fn guarded(&mut self, job: &Job, progress: &Progress) -> Result<Option<Completion>, JobError> {
+        // A panic inside `tch::no_grad` leaves gradients off: each job begins with the default.
+        let worked = tch::with_grad(|| {
+            catch_unwind(AssertUnwindSafe(|| self.work(job, progress)))
+                .unwrap_or_else(|payload| Err(JobError::from_panic(payload.as_ref())))
+        });
+        if let Err(error) = &worked
+            && error.class != ErrorClass::BadInput
+        {
+            // Frees the memory of the device, and whatever state the model was left in.
+            self.runner.unload();
+        }
+        worked
+    }
+
+    /// What the job yields; `None` when it was asked to stop.
+    fn work(&mut self, job: &Job, progress: &Progress) -> Result<Option<Completion>, JobError> {
+        let artifacts = self.roots.artifacts(&job.plan)?;
+        let plan = self.plan(job.plan, &artifacts)?;
+        let bad_task = || {
+            JobError::text(
+                ErrorClass::BadInput,
+                format!("a {} plan has no such task", job.stage.name()),
+            )
+        };
+        let outcome = match (plan.as_ref(), &job.task) {
             (Plan::Train(plan), Task::Train) => {
-                training::run(plan, &self.store, self.config, &self.artifacts, progress)
+                let beside = || artifacts.root().with_file_name("checkpoints");
+                let training = Training {
+                    plan,
+                    slices: &self.roots.slices(&plan.data.digest)?,
+                    artifacts: &artifacts,
+                    checkpoints: &self.config.checkpoints.clone().unwrap_or_else(beside),
+                    progress,
+                };
+                match &mut self.fake {
+                    Some(fake) => training.pretend(fake)?,
+                    None => {
+                        // A model kept for scoring would only take its memory.
+                        self.runner.unload();
+                        training.run(self.config.device)?
+                    }
+                }
             }
             (
                 Plan::Forward(plan),
@@ -181,50 +260,51 @@ impl Service<'_> {
                     cells,
                 },
             ) => {
-                let runner = self
-                    .runner
-                    .get_or_insert_with(|| ForwardRunner::new(&self.store, self.config.device));
-                let batches = *first..first.saturating_add(*count);
-                runner.run(plan, batches, cells, &self.artifacts, progress)
+                let shard = Shard {
+                    plan,
+                    batches: *first..first.checked_add(*count).ok_or_else(bad_task)?,
+                    cells,
+                    slices: &self.roots.slices(&plan.data.digest)?,
+                    artifacts: &artifacts,
+                    progress,
+                };
+                self.runner.run(&shard, self.fake.as_mut())?
             }
-            _ => Err(JobError {
-                class: ErrorClass::BadInput,
-                message: format!("a {} plan has no such task", job.stage.name()),
-            }),
-        }
+            _ => return Err(bad_task()),
+        };
+        let Outcome::Done(result) = outcome else {
+            return Ok(None);
+        };
+        let manifest = Manifest {
+            entries: result.entries,
+        };
+        Ok(Some(Completion {
+            manifest: put(&artifacts, &manifest)?,
+            evaluations: result.evaluations,
+            padding: result.padding,
+            device_millis: 0,
+        }))
     }
 
     /// The plan of a job, checked to be one this worker may work on.
-    fn plan(&mut self, digest: Digest) -> Result<Arc<Plan>, JobError> {
+    fn plan(&mut self, digest: Digest, artifacts: &ArtifactStore) -> Result<Arc<Plan>, JobError> {
         if let Some((known, plan)) = &self.plan
             && *known == digest
         {
             return Ok(Arc::clone(plan));
         }
-        let plan = Arc::new(get_plan(&self.artifacts, digest)?);
-        let (profile, data) = match plan.as_ref() {
-            Plan::Train(plan) => (&plan.profile, plan.data.digest),
-            Plan::Forward(plan) => (&plan.profile, plan.data.digest),
-        };
-        let refuse = |message: String| {
-            Err(JobError {
-                class: ErrorClass::BadInput,
-                message,
-            })
+        let plan = Arc::new(get_plan(artifacts, digest)?);
+        let profile = match plan.as_ref() {
+            Plan::Train(plan) => &plan.profile,
+            Plan::Forward(plan) => &plan.profile,
         };
         if *profile != self.config.profile {
-            return refuse(format!(
-                "the plan is for {profile}, this worker is {}",
-                self.config.profile
-            ));
-        }
-        let found = self.store.manifest().digest;
-        if found != data {
-            return refuse(format!(
-                "the plan is for slices {}, {} holds {}",
-                data.short(),
-                self.store.root().display(),
-                found.short()
+            return Err(JobError::text(
+                ErrorClass::BadInput,
+                format!(
+                    "the plan is for {profile}, this worker is {}",
+                    self.config.profile
+                ),
             ));
         }
         self.plan = Some((digest, Arc::clone(&plan)));

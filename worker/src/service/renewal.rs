@@ -7,15 +7,27 @@ use std::time::Duration;
 
 use anofpdm_common::queue::{self, LeaseId, WorkQueue};
 
+use super::drain::Drain;
+
 /// What the device thread tells the renewal thread, and back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Progress {
     ticks: AtomicU64,
     stop: AtomicBool,
     note: Mutex<String>,
+    drain: Arc<Drain>,
 }
 
 impl Progress {
+    pub(super) fn new(drain: &Arc<Drain>) -> Self {
+        Self {
+            ticks: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            note: Mutex::default(),
+            drain: Arc::clone(drain),
+        }
+    }
+
     /// One network evaluation, or a piece of work about as long.
     pub(super) fn tick(&self) {
         self.ticks.fetch_add(1, Ordering::Relaxed);
@@ -31,9 +43,15 @@ impl Progress {
         *self.note.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
-    /// True once the lease is lost or cancelled: the job should stop.
+    /// True once the job should stop: its lease is lost or cancelled, or the worker ends and the time to
+    /// finish is over.
     pub(super) fn stop_asked(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed) || self.drain.out_of_patience()
+    }
+
+    /// True once a job that can go on elsewhere should stop: as soon as the worker is asked to end.
+    pub(super) fn stop_or_drain_asked(&self) -> bool {
+        self.stop_asked() || self.drain.asked()
     }
 
     fn snapshot(&self) -> queue::Progress {
@@ -57,8 +75,13 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    pub(super) fn start(queue: &Arc<dyn WorkQueue>, lease: LeaseId, ttl: Duration) -> Self {
-        let progress = Arc::new(Progress::default());
+    pub(super) fn start(
+        queue: &Arc<dyn WorkQueue>,
+        lease: LeaseId,
+        ttl: Duration,
+        drain: &Arc<Drain>,
+    ) -> Self {
+        let progress = Arc::new(Progress::new(drain));
         let done = Arc::new((Mutex::new(false), Condvar::new()));
         let every = (ttl / 3).min(REPORT_EVERY);
         let thread = {
@@ -115,15 +138,17 @@ fn renew(
         if last_ticks == Some(now.ticks) {
             continue;
         }
-        last_ticks = Some(now.ticks);
+        let ticks = now.ticks;
         match queue.renew(lease, now) {
             Ok(queue::Renewal::Held { cancel }) => {
+                last_ticks = Some(ticks);
                 if cancel {
                     progress.stop.store(true, Ordering::Relaxed);
                 }
             }
             // The result would still be welcome (same key, same bits), but somebody else has the work now.
             Ok(queue::Renewal::Lost) => progress.stop.store(true, Ordering::Relaxed),
+            // Tried again at the same pace, also without new progress: none has been told yet.
             Err(error) => tracing::warn!(%error, "cannot renew the lease"),
         }
     }

@@ -1,4 +1,6 @@
 //! The slices of a batch, from the store to a tensor.
+//!
+//! Reading is plain memory and may run ahead on another thread; tensors are made on the device's own.
 
 use anofpdm_common::store::scaling::foreground;
 use anofpdm_common::store::slices::{ImageReader, SliceStore, StoreError, TruthReader};
@@ -39,17 +41,51 @@ pub(super) struct TrueSlice {
     pub(super) foreground: Vec<u8>,
 }
 
-/// One batch, ready for the device.
+/// One batch in host memory.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// f32 `[batch_slices, C, H, W]` in [-1, 1]; the last slice repeated as padding.
-    pub(super) x0: Tensor,
+    /// `[batch_slices, C, H, W]` in [-1, 1]; the last slice repeated as padding.
+    values: Vec<f32>,
+    channels: usize,
+    /// Side of a slice, pixels.
+    pub(super) size: usize,
     /// Identity of each slice for the noise, padding included.
     pub(super) identities: Vec<u64>,
     /// Number of real slices.
     pub(super) slices: usize,
     /// Pixel truth of the real slices; empty unless asked for.
     pub(super) truth: Vec<TrueSlice>,
+}
+
+impl Batch {
+    /// f32 `[batch_slices, C, H, W]` on `device`.
+    pub(super) fn x0(&self, device: Device) -> Tensor {
+        Tensor::from_slice(&self.values)
+            .reshape([
+                dim(self.identities.len()),
+                dim(self.channels),
+                dim(self.size),
+                dim(self.size),
+            ])
+            .to_device(device)
+    }
+
+    /// The lesion masks as f32 `[batch_slices, 1, H, W]` on `device`; padding without lesion.
+    pub(super) fn lesion(&self, device: Device) -> Tensor {
+        let mut values: Vec<f32> = self
+            .truth
+            .iter()
+            .flat_map(|slice| slice.mask.iter().map(|pixel| f32::from(*pixel)))
+            .collect();
+        values.resize(self.identities.len() * self.size * self.size, 0.0);
+        Tensor::from_slice(&values)
+            .reshape([-1, 1, dim(self.size), dim(self.size)])
+            .to_device(device)
+    }
+}
+
+fn dim(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 /// Reads batches of one store.
@@ -73,11 +109,6 @@ impl BatchReader {
         }
     }
 
-    /// Side of a slice, pixels.
-    pub(super) const fn size(&self) -> usize {
-        self.size
-    }
-
     /// Loads `slices`, padded to the plan's geometry. `with_truth` reads the masks too: calibration never
     /// asks for them.
     ///
@@ -88,7 +119,6 @@ impl BatchReader {
         plan: &ForwardPlan,
         slices: &[SliceRef],
         with_truth: bool,
-        device: Device,
     ) -> Result<Batch, SliceError> {
         let pixels = self.size * self.size;
         let geometry = plan.batch_slices as usize;
@@ -129,16 +159,10 @@ impl BatchReader {
         while values.len() < geometry * self.channels * pixels {
             values.extend_from_within(last_start..last_start + self.channels * pixels);
         }
-        let dim = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         Ok(Batch {
-            x0: Tensor::from_slice(&values)
-                .reshape([
-                    dim(identities.len()),
-                    dim(self.channels),
-                    dim(self.size),
-                    dim(self.size),
-                ])
-                .to_device(device),
+            values,
+            channels: self.channels,
+            size: self.size,
             identities,
             slices: slices.len(),
             truth,

@@ -8,17 +8,7 @@ use clap::Args;
 
 use crate::diffusion::Respacing;
 use crate::torch::DeviceSpec;
-
-/// Arguments that do not fit each other or the files: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(String);
-
-impl UsageError {
-    pub(super) fn new(message: impl std::fmt::Display) -> Self {
-        Self(message.to_string())
-    }
-}
+use crate::usage::UsageError;
 
 const EXAMPLE: &str = "Example:
   anofpdm-worker trace --model unet.safetensors --config config.json --input slices.safetensors \\

@@ -19,7 +19,9 @@ use crate::methods::anofpdm::{ForwardError, ForwardPass};
 use crate::nn::{config, weights};
 use crate::tensors::{self, NamedTensors};
 use crate::torch;
-use args::{TraceArgs, UsageError};
+use args::TraceArgs;
+
+use crate::usage::UsageError;
 use output::Setup;
 
 /// Largest input file read, bytes.
