@@ -68,13 +68,19 @@ pub enum Kind {
     Record = 4,
     /// The record keys and digests of a shard.
     Manifest = 5,
+    /// What a worker is asked to do, on its way through Redis.
+    Job = 6,
+    /// A result on its way through Redis.
+    Claim = 7,
+    /// A worker that wants to be let in, on its way through Redis.
+    Hello = 8,
 }
 
 impl Kind {
     /// Most payload bytes an envelope of this kind may carry.
     pub const fn limit(self) -> usize {
         match self {
-            Self::Request | Self::Response => MESSAGE_LIMIT,
+            Self::Request | Self::Response | Self::Job | Self::Claim | Self::Hello => MESSAGE_LIMIT,
             Self::Journal | Self::Manifest => FRAME_LIMIT,
             Self::Record => RECORD_LIMIT,
         }
@@ -87,6 +93,9 @@ impl Kind {
             Self::Journal => "journal entry",
             Self::Record => "record",
             Self::Manifest => "manifest",
+            Self::Job => "job",
+            Self::Claim => "claim",
+            Self::Hello => "hello",
         }
     }
 }

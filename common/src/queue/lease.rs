@@ -64,6 +64,31 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// Every class.
+    const ALL: [Self; 5] = [
+        Self::Transient,
+        Self::BadInput,
+        Self::OutOfMemory,
+        Self::DeviceLost,
+        Self::Fatal,
+    ];
+
+    /// Its name, as written in Redis and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transient => "Transient",
+            Self::BadInput => "BadInput",
+            Self::OutOfMemory => "OutOfMemory",
+            Self::DeviceLost => "DeviceLost",
+            Self::Fatal => "Fatal",
+        }
+    }
+
+    /// The class of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.name() == name)
+    }
+
     /// True when another attempt is pointless.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::BadInput | Self::Fatal)

@@ -7,6 +7,7 @@
 //! | [`backoff`] | the wait before a retry |
 //! | [`broker`] | the state machine with workers, verdicts and events around it |
 //! | [`local`] | driver: the coordinator itself, over a Unix socket |
+//! | `redis` | driver: a Redis server, for any number of machines and runs |
 //!
 //! A worker sees [`WorkQueue`] and a coordinator sees [`Dispatch`]; neither knows which driver runs. Both
 //! are blocking: workers have plain threads, and the coordinator drives its run from one.
@@ -30,6 +31,8 @@ pub mod broker;
 pub mod lane;
 pub mod lease;
 pub mod local;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::time::Duration;
 
@@ -350,8 +353,19 @@ pub enum QueueError {
     #[error("the coordinator refused this worker: {0}")]
     Refused(String),
     /// The URL names no queue.
-    #[error("'{0}' is not the address of a queue: unix:PATH is expected")]
+    #[error(
+        "'{0}' is not the address of a queue: unix:PATH, redis://[USER@]HOST[:PORT][/DB] or rediss://… is expected"
+    )]
     Address(String),
+    /// Settings that cannot be used.
+    #[error("{0}")]
+    Settings(String),
+    /// The server does not let this user in, or not do this.
+    #[error("{0}")]
+    Denied(String),
+    /// The server is away, or is not what is needed.
+    #[error("{0}")]
+    Redis(String),
     /// The socket cannot be made or reached.
     #[error("queue at {address}: {source}")]
     Unreachable {
@@ -371,13 +385,16 @@ pub enum QueueError {
     Protocol(String),
 }
 
-/// Connects a worker to the queue at `address`.
+/// Connects a worker to the queue at `address`: `unix:PATH`, `redis://…` or `rediss://…`. In Redis it serves
+/// the run named, until that is over, or else every run there is.
 ///
 /// # Errors
-/// [`QueueError::Address`], [`QueueError::Unreachable`].
-pub fn connect(address: &str) -> Result<Box<dyn WorkQueue>, QueueError> {
+/// [`QueueError::Address`], [`QueueError::Settings`], [`QueueError::Unreachable`].
+pub fn connect(address: &str, run: Option<&str>) -> Result<Box<dyn WorkQueue>, QueueError> {
     match address.split_once(':') {
         Some(("unix", path)) => Ok(Box::new(local::LocalQueue::connect(path.as_ref())?)),
+        #[cfg(feature = "redis")]
+        Some(("redis" | "rediss", _)) => Ok(Box::new(redis::RedisQueue::new(address, run)?)),
         _ => Err(QueueError::Address(address.to_owned())),
     }
 }

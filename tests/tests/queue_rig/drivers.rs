@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use anofpdm_common::queue::broker::{Broker, Clock};
 use anofpdm_common::queue::local::{LocalDispatcher, LocalQueue};
+use anofpdm_common::queue::redis::{RedisDispatcher, RedisQueue};
 use anofpdm_common::queue::{
     Counts, DeadLetter, Dispatch, ErrorClass, Judge, Lease, LeaseConfig, LeaseId, Progress,
     QueueError, Renewal, Submission, Take, WorkQueue, WorkerStatus,
 };
 use anofpdm_common::work::{Completion, Job, WorkerInfo};
+
+use anofpdm_tests::redis_server::{RedisOptions, RedisServer};
 
 use super::{Driver, SharedJudge};
 
@@ -196,6 +199,39 @@ impl Driver for UnixSocket {
     fn connect(&self, _name: &str) -> Box<dyn WorkQueue> {
         let path = self.address.strip_prefix("unix:").unwrap();
         Box::new(LocalQueue::connect(path.as_ref()).unwrap())
+    }
+
+    fn pass(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn lose(&self, _name: &str, worker: Box<dyn WorkQueue>) {
+        drop(worker);
+    }
+}
+
+/// The Redis driver: a real server, real time, short leases.
+pub(crate) struct Redis {
+    server: RedisServer,
+}
+
+/// The run's name in the server.
+const RUN: &str = "conformance-00c0ffee";
+
+impl Driver for Redis {
+    const TTL: Duration = Duration::from_secs(1);
+    // Silence is all there is to see: twice the lease and a second.
+    const LOSS_SEEN: Duration = Duration::from_secs(10);
+    type Queue = RedisDispatcher;
+
+    fn start(config: LeaseConfig, _judge: &SharedJudge) -> (Self, RedisDispatcher) {
+        let server = RedisServer::start(RedisOptions::default());
+        let queue = RedisDispatcher::open(&server.url(), RUN, config).unwrap();
+        (Self { server }, queue)
+    }
+
+    fn connect(&self, _name: &str) -> Box<dyn WorkQueue> {
+        Box::new(RedisQueue::new(&self.server.url(), Some(RUN)).unwrap())
     }
 
     fn pass(&self, time: Duration) {

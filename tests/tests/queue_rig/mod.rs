@@ -16,7 +16,10 @@ use anofpdm_common::queue::{
 use anofpdm_common::spec::Precision;
 use anofpdm_common::work::{Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 
-pub(crate) use drivers::{InProcess, UnixSocket};
+pub(crate) use drivers::{InProcess, Redis, UnixSocket};
+
+/// How long something may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A driver under test.
 pub(crate) trait Driver: Sized + Send + 'static {
@@ -144,16 +147,43 @@ impl<D: Driver> Rig<D> {
         }
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        self.ask(|queue, _| queue.counts().unwrap())
+    /// Waits until the coordinator's side has come to know what the workers' did: a driver may tell it later.
+    pub(crate) fn counted(&self, what: &str, expected: fn(Counts) -> bool) {
+        let begin = Instant::now();
+        loop {
+            let counts = self.ask(|queue, _| queue.counts().unwrap());
+            if expected(counts) {
+                return;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{what}: {counts:?}");
+        }
     }
 
-    /// What became of the shards in the events of this name ("crashed a").
-    pub(crate) fn events(&self, name: &'static str) -> Vec<Setback> {
-        self.ask(move |_, notes| {
-            let named = notes.events.iter().filter(|(event, _)| event == name);
-            named.map(|(_, setback)| *setback).collect()
-        })
+    /// What became of the shards in the events of this name ("crashed a"), once there are `count` of them.
+    pub(crate) fn events(&self, name: &'static str, count: usize) -> Vec<Setback> {
+        let begin = Instant::now();
+        loop {
+            let seen: Vec<Setback> = self.ask(move |_, notes| {
+                let named = notes.events.iter().filter(|(event, _)| event == name);
+                named.map(|(_, setback)| *setback).collect()
+            });
+            if seen.len() == count {
+                return seen;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{name}: {seen:?}");
+        }
+    }
+
+    /// The claims judged so far, once there are `count` of them.
+    pub(crate) fn claims(&self, count: usize) -> Vec<(u64, String)> {
+        let begin = Instant::now();
+        loop {
+            let claims = self.ask(|_, judge| judge.claims.clone());
+            if claims.len() == count {
+                return claims;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{claims:?}");
+        }
     }
 
     pub(crate) fn connect(&self, name: &str) -> Box<dyn WorkQueue> {
@@ -193,7 +223,7 @@ impl<D: Driver> Rig<D> {
     pub(crate) fn until(&self, what: &str, seen: fn(&mut dyn Dispatch, &mut Notes) -> bool) {
         let begin = Instant::now();
         while !self.ask(seen) {
-            assert!(begin.elapsed() < Duration::from_secs(5), "{what}: not seen");
+            assert!(begin.elapsed() < PATIENCE, "{what}: not seen");
         }
     }
 
@@ -211,7 +241,7 @@ impl<D: Driver> Rig<D> {
                 return;
             }
             assert!(
-                begin.elapsed() < D::LOSS_SEEN + Duration::from_secs(5),
+                begin.elapsed() < D::LOSS_SEEN + PATIENCE,
                 "the loss went unseen"
             );
         }

@@ -124,7 +124,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         cpu_capability: torch::cpu_capability().to_owned(),
         threads: args.threads,
     };
-    let queue: Arc<dyn WorkQueue> = Arc::from(queue::connect(&args.queue)?);
+    let queue: Arc<dyn WorkQueue> = Arc::from(queue::connect(&args.queue, None)?);
     let info = WorkerInfo {
         worker: queue::unique_worker_id(),
         host: std::fs::read_to_string("/proc/sys/kernel/hostname")

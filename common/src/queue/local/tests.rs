@@ -193,17 +193,17 @@ fn takes_need_a_registration() {
 fn the_end_of_the_coordinator_is_noticed() {
     let served = Served::start();
     let address = served.queue.lock().unwrap().address();
-    let worker = connect(&address).unwrap();
+    let worker = connect(&address, None).unwrap();
     worker.register(&info()).unwrap();
     drop(served);
     let gone = worker.take(Duration::from_secs(30));
     assert!(matches!(gone, Err(QueueError::Gone(_))), "{gone:?}");
     assert!(matches!(
-        connect(&address),
+        connect(&address, None),
         Err(QueueError::Unreachable { .. })
     ));
     assert!(matches!(
-        connect("http://here"),
+        connect("http://here", None),
         Err(QueueError::Address(_))
     ));
 }

@@ -1,0 +1,646 @@
+//! The coordinator's end: submits shards, judges claims, and puts back what the server has lost.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use redis::streams::StreamRangeReply;
+use redis::{Connection, RedisResult};
+
+use super::connection::{CallError, Link};
+use super::endpoint::Endpoint;
+use super::keys::{Keys, RUNS};
+use super::messages::{DeliveredClaim, Hello};
+use super::reading::{self, Entry};
+use super::scripts;
+use crate::ids::Digest;
+use crate::queue::{
+    Claim, Counts, DeadLetter, Dispatch, Event, Judge, LeaseConfig, QueueError, Submission,
+    Verdict, WorkerStatus,
+};
+use crate::wire;
+use crate::work::{Job, WorkerInfo};
+
+/// Shards a submitting call carries.
+const SUBMIT_CHUNK: usize = 500;
+
+/// Entries of a stream read in one go.
+const READ_CHUNK: usize = 256;
+
+/// Oldest server whose streams and rights are what the scripts need.
+const OLDEST_MAJOR: u32 = 7;
+
+/// What the coordinator remembers of a shard.
+#[derive(Debug)]
+enum Shard {
+    /// To be done; the job is kept to be submitted again.
+    Open(Submission),
+    /// Cancelled as soon as its worker lets go.
+    Leaving,
+    Cancelled,
+    Done,
+}
+
+/// The queue of one run in a Redis server.
+#[derive(Debug)]
+pub struct RedisDispatcher {
+    endpoint: Endpoint,
+    keys: Keys,
+    config: LeaseConfig,
+    /// Written into the server: when it is not there any more, the server has lost the run.
+    incarnation: String,
+    link: RefCell<Link>,
+    /// For blocking reads.
+    waiting: Link,
+    shards: BTreeMap<u64, Shard>,
+    inherited: Vec<(u64, Job)>,
+    done: u64,
+    counts: Counts,
+    paused: bool,
+    draining: bool,
+    finishing: bool,
+    /// The connection under which the server was last compared with `shards`.
+    compared: u64,
+    away: Option<Instant>,
+    /// What workers said of themselves, for their departure.
+    workers: HashMap<String, WorkerInfo>,
+}
+
+impl RedisDispatcher {
+    /// Opens the run in the server at `url`, or takes it over where an earlier coordinator left it.
+    ///
+    /// # Errors
+    /// [`QueueError::Address`] and [`QueueError::Settings`] for an unusable address; [`QueueError::Denied`] without
+    /// the coordinator's rights; [`QueueError::Redis`] when the server is away, too old, or would evict keys.
+    pub fn open(url: &str, run: &str, config: LeaseConfig) -> Result<Self, QueueError> {
+        let endpoint = Endpoint::from_url(url)?;
+        let mut dispatcher = Self {
+            keys: Keys::of(run),
+            config,
+            incarnation: String::new(),
+            link: RefCell::new(Link::new(endpoint.clone())),
+            waiting: Link::new(endpoint.clone()),
+            shards: BTreeMap::new(),
+            inherited: Vec::new(),
+            done: 0,
+            counts: Counts::default(),
+            paused: false,
+            draining: false,
+            finishing: false,
+            compared: 0,
+            away: None,
+            workers: HashMap::new(),
+            endpoint,
+        };
+        dispatcher
+            .begin()
+            .map_err(|error| error.into_queue_error(&dispatcher.endpoint))?;
+        Ok(dispatcher)
+    }
+
+    /// What workers connect to (`--queue`).
+    pub fn address(&self) -> String {
+        self.endpoint.to_string()
+    }
+
+    fn begin(&mut self) -> Result<(), CallError> {
+        let info: String = self.call(|connection| redis::cmd("INFO").query(connection))?;
+        check_server(&self.endpoint, &info).map_err(CallError::Fatal)?;
+        let (known, jobs, avoided) = self.call(|connection| {
+            redis::pipe()
+                .hget(self.keys.named("meta"), "incarnation")
+                .hgetall(self.keys.named("job"))
+                .hgetall(self.keys.named("avoid"))
+                .query::<(Option<String>, HashMap<u64, Vec<u8>>, HashMap<u64, String>)>(connection)
+        })?;
+        let fresh = Digest::of(crate::queue::unique_worker_id().as_bytes()).short();
+        self.incarnation = known.unwrap_or(fresh);
+        for (shard, stored) in jobs {
+            let avoid = avoided.get(&shard).map(String::as_str);
+            match reading::submission(shard, &stored, avoid) {
+                Ok(submission) => {
+                    self.inherited.push((shard, submission.job.clone()));
+                    self.shards.insert(shard, Shard::Open(submission));
+                }
+                Err(error) => {
+                    tracing::warn!(shard, %error, "a job of an earlier coordinator is dropped");
+                    self.shards.insert(shard, Shard::Cancelled);
+                }
+            }
+        }
+        self.inherited.sort_unstable_by_key(|(shard, _)| *shard);
+        self.recover()
+    }
+
+    fn call<T>(
+        &self,
+        command: impl FnOnce(&mut Connection) -> RedisResult<T>,
+    ) -> Result<T, CallError> {
+        self.link.borrow_mut().call(Duration::ZERO, command)
+    }
+
+    fn run<T: redis::FromRedisValue>(
+        &self,
+        script: &redis::Script,
+        arguments: &[&[u8]],
+    ) -> Result<T, CallError> {
+        self.link.borrow_mut().run(script, &self.keys, arguments)
+    }
+
+    /// Makes the server agree with what this coordinator knows: after a start, after every new connection, and
+    /// when the server has lost the run.
+    fn recover(&mut self) -> Result<(), CallError> {
+        self.call(|connection| {
+            let mut load = redis::pipe();
+            for script in scripts::all() {
+                load.load_script(script).ignore();
+            }
+            load.query::<()>(connection)
+        })?;
+        let config = &self.config;
+        let numbers = [
+            millis(config.ttl),
+            config.max_errors.to_string(),
+            config.max_crashes.to_string(),
+            millis(config.backoff.base),
+            millis(config.backoff.cap),
+        ];
+        let mut arguments = vec![self.incarnation.as_bytes()];
+        arguments.extend(numbers.iter().map(String::as_bytes));
+        let _: i64 = self.run(&scripts::OPEN, &arguments)?;
+        for (field, set) in [
+            ("paused", self.paused),
+            ("draining", self.draining),
+            ("finishing", self.finishing),
+        ] {
+            if set {
+                let _: i64 = self.run(&scripts::FLAG, &[field.as_bytes(), b"1"])?;
+            }
+        }
+        let there: BTreeSet<u64> = self.call(|connection| {
+            redis::pipe()
+                .sadd(RUNS, self.keys.run())
+                .ignore()
+                .hkeys(self.keys.named("job"))
+                .query::<(Vec<u64>,)>(connection)
+                .map(|(shards,)| shards.into_iter().collect())
+        })?;
+        let missing: Vec<&Submission> = self
+            .shards
+            .iter()
+            .filter(|(shard, _)| !there.contains(shard))
+            .filter_map(|(_, known)| match known {
+                Shard::Open(submission) => Some(submission),
+                _ => None,
+            })
+            .collect();
+        if !missing.is_empty() && self.compared > 0 {
+            tracing::warn!(
+                shards = missing.len(),
+                "the server had lost shards; they are submitted again"
+            );
+        }
+        self.push(&missing)?;
+        for shard in there {
+            if !matches!(self.shards.get(&shard), Some(Shard::Open(_))) {
+                let _: i64 = self.run(&scripts::CANCEL, &[shard.to_string().as_bytes()])?;
+            }
+        }
+        self.compared = self.link.borrow().generation();
+        self.refresh().map(drop)
+    }
+
+    fn push(&self, submissions: &[&Submission]) -> Result<(), CallError> {
+        for chunk in submissions.chunks(SUBMIT_CHUNK) {
+            let mut arguments: Vec<Vec<u8>> = Vec::with_capacity(3 * chunk.len());
+            for submission in chunk {
+                let stored =
+                    reading::stored(submission).map_err(|error| CallError::Fatal(error.into()))?;
+                arguments.push(submission.shard.to_string().into_bytes());
+                arguments.push(stored);
+                arguments.push(reading::avoided(&submission.avoid).into_bytes());
+            }
+            let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+            let _: i64 = self.run(&scripts::SUBMIT, &arguments)?;
+        }
+        Ok(())
+    }
+
+    /// Passes time in the server and takes its counts. Returns the workers that have fallen silent; none with
+    /// the answer when the server has lost the run.
+    fn refresh(&mut self) -> Result<Option<Vec<String>>, CallError> {
+        let answer: Vec<redis::Value> = self.run(&scripts::BEAT, &[])?;
+        let Some((numbers, silent)) = reading::beat(&answer, &self.incarnation) else {
+            return Ok(None);
+        };
+        let [known, leased, claimed, retrying, dead] = numbers;
+        let leased = leased + claimed;
+        let total = self.shards.len() as u64;
+        self.counts = Counts {
+            queued: known.saturating_sub(leased + retrying + dead),
+            leased,
+            retrying,
+            done: self.done,
+            dead,
+            cancelled: total.saturating_sub(self.done + known),
+        };
+        Ok(Some(silent))
+    }
+
+    fn serve_once(&mut self, judge: &mut dyn Judge, wait: Duration) -> Result<(), CallError> {
+        let silent = match self.refresh() {
+            Ok(Some(silent)) if self.compared == self.link.borrow().generation() => silent,
+            Ok(_) | Err(CallError::NoScript) => {
+                self.recover()?;
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        for worker in silent {
+            self.forget(&worker, judge)?;
+        }
+        let streams = ["hello", "events", "claims"].map(|name| self.keys.named(name).to_owned());
+        let (hellos, events, claims) = self.call(|connection| {
+            let mut read = redis::pipe();
+            for stream in &streams {
+                read.xrange_count(stream, "-", "+", READ_CHUNK);
+            }
+            read.query::<(StreamRangeReply, StreamRangeReply, StreamRangeReply)>(connection)
+        })?;
+        let quiet = hellos.ids.is_empty() && events.ids.is_empty() && claims.ids.is_empty();
+        if quiet {
+            return self.wait(&streams, wait);
+        }
+        self.greet(&Entry::all(hellos), judge)?;
+        self.notice(&Entry::all(events), judge)?;
+        self.settle(&Entry::all(claims), judge)?;
+        self.refresh().map(drop)
+    }
+
+    /// Waits until a worker says something. The streams are empty, so anything in them is new.
+    fn wait(&mut self, streams: &[String; 3], wait: Duration) -> Result<(), CallError> {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.waiting
+            .call(wait, |connection| {
+                redis::cmd("XREAD")
+                    .arg("COUNT")
+                    .arg(1)
+                    .arg("BLOCK")
+                    .arg(millis)
+                    .arg("STREAMS")
+                    .arg(streams)
+                    .arg(&["0", "0", "0"])
+                    .query::<redis::Value>(connection)
+            })
+            .map(drop)
+    }
+
+    /// Lets workers in, and out.
+    fn greet(&mut self, hellos: &[Entry], judge: &mut dyn Judge) -> Result<(), CallError> {
+        for entry in hellos {
+            let worker = entry.text("worker");
+            match entry.bytes("hello") {
+                [] => self.forget(&worker, judge)?,
+                bytes => match wire::decode::<Hello>(bytes) {
+                    Ok(hello) if hello.info.worker == worker => self.admit(&hello, judge)?,
+                    Ok(_) => tracing::warn!(worker, "a hello in another's name is ignored"),
+                    Err(error) => tracing::warn!(worker, %error, "a hello that cannot be read"),
+                },
+            }
+            self.delete("hello", entry)?;
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, hello: &Hello, judge: &mut dyn Judge) -> Result<(), CallError> {
+        let (info, nonce) = (&hello.info, &hello.nonce);
+        let before: Option<String> = self.call(|connection| {
+            redis::cmd("HGET")
+                .arg(self.keys.named("admitted"))
+                .arg(&info.worker)
+                .query(connection)
+        })?;
+        // In already: asked twice, or a second worker with this name, which sees that it is not meant.
+        if before.is_some_and(|answer| answer.starts_with(['+', '!'])) {
+            return Ok(());
+        }
+        let answer = match judge.admit(info) {
+            Ok(()) => format!("+{nonce}"),
+            Err(reason) => format!("-{nonce} {reason}"),
+        };
+        let about = wire::encode(hello).map_err(|error| CallError::Fatal(error.into()))?;
+        let arguments = [info.worker.as_bytes(), answer.as_bytes(), &about];
+        let _: i64 = self.run(&scripts::ADMIT, &arguments)?;
+        if answer.starts_with('+') {
+            self.workers.insert(info.worker.clone(), info.clone());
+            judge.notice(Event::WorkerJoined(info.clone()));
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, worker: &str, judge: &mut dyn Judge) -> Result<(), CallError> {
+        let _: i64 = self.run(&scripts::FORGET, &[worker.as_bytes()])?;
+        if let Some(info) = self.workers.remove(worker) {
+            judge.notice(Event::WorkerLeft(info));
+        }
+        Ok(())
+    }
+
+    fn notice(&self, events: &[Entry], judge: &mut dyn Judge) -> Result<(), CallError> {
+        for entry in events {
+            match reading::event(entry) {
+                Some(event) => judge.notice(event),
+                None => tracing::warn!(id = entry.id(), "an event that cannot be read"),
+            }
+            self.delete("events", entry)?;
+        }
+        Ok(())
+    }
+
+    fn delete(&self, stream: &str, entry: &Entry) -> Result<(), CallError> {
+        self.call(|connection| {
+            redis::cmd("XDEL")
+                .arg(self.keys.named(stream))
+                .arg(entry.id())
+                .query::<()>(connection)
+        })
+    }
+
+    /// Has every claim judged, which journals what is accepted, and then tells the server. A coordinator that
+    /// dies in between finds the claim again, and knows it by its lease.
+    fn settle(&mut self, claims: &[Entry], judge: &mut dyn Judge) -> Result<(), CallError> {
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let mut settled = redis::pipe();
+        for entry in claims {
+            let (verdict, reason) = match self.judge(entry, judge) {
+                Verdict::Accept => ("accept", String::new()),
+                Verdict::Reject(reason) => ("reject", reason),
+                Verdict::Undecided => ("undecided", String::new()),
+            };
+            settled
+                .cmd("EVALSHA")
+                .arg(scripts::SETTLE.get_hash())
+                .arg(self.keys.all().len())
+                .arg(self.keys.all())
+                .arg(entry.id())
+                .arg(entry.bytes("shard"))
+                .arg(entry.bytes("epoch"))
+                .arg(entry.bytes("worker"))
+                .arg(entry.bytes("held"))
+                .arg(verdict)
+                .arg(format!("the result was rejected: {reason}"))
+                .ignore();
+        }
+        self.call(|connection| settled.query::<()>(connection))
+    }
+
+    fn judge(&mut self, entry: &Entry, judge: &mut dyn Judge) -> Verdict {
+        let claim: DeliveredClaim = match wire::decode(entry.bytes("claim")) {
+            Ok(claim) => claim,
+            Err(error) => return Verdict::Reject(error.to_string()),
+        };
+        let known = self.shards.get(&claim.lease.shard);
+        let is_named_right = claim.lease.shard.to_string() == entry.text("shard")
+            && claim.lease.epoch.to_string() == entry.text("epoch")
+            && claim.worker == entry.text("worker");
+        let job_fits = match known {
+            Some(Shard::Open(submission)) => submission.job == claim.job,
+            Some(_) => true,
+            None => false,
+        };
+        if !is_named_right || !job_fits {
+            tracing::warn!(
+                shard = claim.lease.shard,
+                worker = claim.worker,
+                "a claim for something that was not asked for"
+            );
+            return Verdict::Reject("not what was asked for".to_owned());
+        }
+        let verdict = judge.judge(Claim {
+            lease: claim.lease,
+            job: &claim.job,
+            worker: &claim.worker,
+            completion: &claim.completion,
+        });
+        if verdict == Verdict::Accept
+            && let Some(known) = self.shards.get_mut(&claim.lease.shard)
+            && matches!(known, Shard::Open(_) | Shard::Leaving)
+        {
+            *known = Shard::Done;
+            self.done += 1;
+        }
+        verdict
+    }
+
+    /// Waits for a server that is away; anything worse is an error.
+    fn bear(&mut self, failure: CallError, wait: Duration) -> Result<(), QueueError> {
+        let CallError::Away(why) = failure else {
+            return Err(failure.into_queue_error(&self.endpoint));
+        };
+        if self.away.is_none() {
+            self.away = Some(Instant::now());
+            tracing::warn!(queue = %self.endpoint, why, "the queue is away; the run goes on when it is back");
+        }
+        std::thread::sleep(wait.min(self.link.borrow().pause()));
+        Ok(())
+    }
+
+    fn set_flag(&mut self, field: &str, set: bool) -> Result<(), QueueError> {
+        let value: &[u8] = if set { b"1" } else { b"0" };
+        let done: Result<i64, CallError> = self.run(&scripts::FLAG, &[field.as_bytes(), value]);
+        self.later(done.map(drop))
+    }
+
+    /// What could not be told to a server that is away is told by [`Self::recover`].
+    fn later(&mut self, done: Result<(), CallError>) -> Result<(), QueueError> {
+        match done {
+            Ok(()) => Ok(()),
+            Err(CallError::Fatal(error)) => Err(error),
+            Err(CallError::Away(_) | CallError::NoScript) => {
+                self.compared = 0;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn millis(time: Duration) -> String {
+    time.as_millis().to_string()
+}
+
+/// Refuses a server that is too old, or that would drop keys when it is full.
+fn check_server(place: &Endpoint, info: &str) -> Result<(), QueueError> {
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .unwrap_or_default()
+    };
+    let version = field("redis_version");
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    if major.is_none_or(|major: u32| major < OLDEST_MAJOR) {
+        return Err(QueueError::Redis(format!(
+            "{place} runs version {version}; {OLDEST_MAJOR}.0 or newer is needed"
+        )));
+    }
+    let policy = field("maxmemory_policy");
+    if policy != "noeviction" {
+        return Err(QueueError::Redis(format!(
+            "{place} has maxmemory-policy {policy}: a full server would drop parts of the run unseen; set `maxmemory-policy noeviction`"
+        )));
+    }
+    Ok(())
+}
+
+impl Dispatch for RedisDispatcher {
+    fn submit(&mut self, shards: Vec<Submission>) -> Result<u64, QueueError> {
+        let mut new = Vec::new();
+        for submission in shards {
+            if !self.shards.contains_key(&submission.shard) {
+                let known = Shard::Open(submission.clone());
+                self.shards.insert(submission.shard, known);
+                new.push(submission);
+            }
+        }
+        let added = new.len() as u64;
+        let pushed = self.push(&new.iter().collect::<Vec<_>>());
+        // Until the server has been asked, so that nobody takes the run for finished.
+        self.counts.queued += added;
+        let pushed = pushed.and_then(|()| self.refresh().map(drop));
+        self.later(pushed)?;
+        Ok(added)
+    }
+
+    fn inherited(&mut self) -> Result<Vec<(u64, Job)>, QueueError> {
+        Ok(std::mem::take(&mut self.inherited))
+    }
+
+    fn retire(&mut self, worker: &str, reason: &str) -> Result<(), QueueError> {
+        let arguments = [worker.as_bytes(), reason.as_bytes()];
+        let retired: Result<i64, CallError> = self.run(&scripts::RETIRE, &arguments);
+        retired
+            .map(drop)
+            .map_err(|error| error.into_queue_error(&self.endpoint))
+    }
+
+    fn close(&mut self) -> Result<(), QueueError> {
+        self.call(|connection| {
+            redis::pipe()
+                .srem(RUNS, self.keys.run())
+                .ignore()
+                .cmd("UNLINK")
+                .arg(self.keys.all())
+                .ignore()
+                .query::<()>(connection)
+        })
+        .map_err(|error| error.into_queue_error(&self.endpoint))
+    }
+
+    fn cancel(&mut self, shard: u64) -> Result<bool, QueueError> {
+        match self.shards.get(&shard) {
+            None | Some(Shard::Done) => return Ok(false),
+            Some(Shard::Leaving | Shard::Cancelled) => return Ok(true),
+            Some(Shard::Open(_)) => {}
+        }
+        let answer: i64 = self
+            .run(&scripts::CANCEL, &[shard.to_string().as_bytes()])
+            .map_err(|error| error.into_queue_error(&self.endpoint))?;
+        let known = match answer {
+            1 => Shard::Leaving,
+            2 => Shard::Cancelled,
+            _ => return Ok(false),
+        };
+        self.shards.insert(shard, known);
+        let refreshed = self.refresh().map(drop);
+        self.later(refreshed)?;
+        Ok(true)
+    }
+
+    fn revive(&mut self, shard: u64) -> Result<bool, QueueError> {
+        let revived: i64 = self
+            .run(&scripts::REVIVE, &[shard.to_string().as_bytes()])
+            .map_err(|error| error.into_queue_error(&self.endpoint))?;
+        let refreshed = self.refresh().map(drop);
+        self.later(refreshed)?;
+        Ok(revived == 1)
+    }
+
+    fn set_paused(&mut self, paused: bool) -> Result<(), QueueError> {
+        self.paused = paused;
+        self.set_flag("paused", paused)
+    }
+
+    fn finish(&mut self) -> Result<(), QueueError> {
+        self.finishing = true;
+        self.set_flag("finishing", true)
+    }
+
+    fn drain(&mut self) -> Result<(), QueueError> {
+        self.draining = true;
+        self.set_flag("draining", true)
+    }
+
+    /// While the server is away this waits for it, at most `wait` at a time.
+    fn serve(&mut self, judge: &mut dyn Judge, wait: Duration) -> Result<(), QueueError> {
+        match self.serve_once(judge, wait) {
+            Ok(()) => {
+                if let Some(since) = self.away.take() {
+                    tracing::info!(seconds = since.elapsed().as_secs(), "the queue is back");
+                }
+                Ok(())
+            }
+            // The scripts are gone with a restart of the server: the next turn loads them.
+            Err(CallError::NoScript) => {
+                self.compared = 0;
+                Ok(())
+            }
+            Err(failure) => self.bear(failure, wait),
+        }
+    }
+
+    fn counts(&self) -> Result<Counts, QueueError> {
+        Ok(self.counts)
+    }
+
+    /// None while the server is away.
+    fn dead_letters(&self) -> Result<Vec<DeadLetter>, QueueError> {
+        if self.counts.dead == 0 {
+            return Ok(Vec::new());
+        }
+        let read = self.call(|connection| {
+            redis::pipe()
+                .smembers(self.keys.named("dead"))
+                .hgetall(self.keys.named("trouble"))
+                .query::<(Vec<u64>, HashMap<u64, String>)>(connection)
+        });
+        match read {
+            Ok((dead, trouble)) => Ok(reading::dead_letters(dead, &trouble)),
+            Err(CallError::Fatal(error)) => Err(error),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// None while the server is away.
+    fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError> {
+        let read = self.call(|connection| {
+            redis::pipe()
+                .hgetall(self.keys.named("workers"))
+                .hgetall(self.keys.named("lease"))
+                .zrange_withscores(self.keys.named("deadline"), 0, -1)
+                .query::<(
+                    BTreeMap<String, Vec<u8>>,
+                    BTreeMap<u64, String>,
+                    Vec<(u64, u64)>,
+                )>(connection)
+        });
+        match read {
+            Ok((workers, leases, deadlines)) => Ok(reading::workers(&workers, &leases, &deadlines)),
+            Err(CallError::Fatal(error)) => Err(error),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+}

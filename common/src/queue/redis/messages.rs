@@ -1,0 +1,37 @@
+//! What travels through Redis as bytes: jobs, claims and hellos, each a [`wire`](crate::wire) envelope.
+
+use serde::{Deserialize, Serialize};
+
+use crate::queue::LeaseId;
+use crate::wire::{Kind, Message};
+use crate::work::{Completion, Job, WorkerInfo};
+
+impl Message for Job {
+    const KIND: Kind = Kind::Job;
+}
+
+/// A result on its way to the coordinator. It carries the job, since by the time it is read the shard may be
+/// done and forgotten; what it says is checked, not believed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct DeliveredClaim {
+    pub(super) lease: LeaseId,
+    pub(super) worker: String,
+    pub(super) job: Job,
+    pub(super) completion: Completion,
+}
+
+impl Message for DeliveredClaim {
+    const KIND: Kind = Kind::Claim;
+}
+
+/// A worker that wants to be let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) info: WorkerInfo,
+    /// Tells two that use the same name apart.
+    pub(super) nonce: String,
+}
+
+impl Message for Hello {
+    const KIND: Kind = Kind::Hello;
+}

@@ -1,0 +1,29 @@
+//! The Redis driver: any number of machines, many runs side by side in one server (>= 7.0, or Valkey).
+//!
+//! ```text
+//! worker                              Redis, keys anofpdm:{RUN}:…                 coordinator
+//! RedisQueue -- take, renew, … ---->  lanes (streams), leases, retries, dead      RedisDispatcher
+//!            -- XREAD BLOCK ------->  lanes                                             |
+//!            -- claims, hellos ---->  claims, events, hello (streams)  <-- reads -- Judge, journal
+//! ```
+//!
+//! Each transition of the state machine is one Lua script ([`scripts`]), so it happens whole or not at all,
+//! and anything that could be cut in the middle is cut before or after it. Redis is transport: the
+//! coordinator's journal and the artifact store are the record. [`RedisDispatcher`] remembers every unfinished
+//! shard and submits again what the server has lost.
+//!
+//! Waiting is a plain `XREAD BLOCK` that consumes nothing, on a connection of its own: a read that is abandoned
+//! half-way takes no shard with it. Times are the server's, so no other clock matters.
+
+mod connection;
+mod dispatcher;
+mod endpoint;
+mod keys;
+mod messages;
+mod reading;
+mod scripts;
+mod worker;
+
+pub use dispatcher::RedisDispatcher;
+pub use endpoint::{CA_VARIABLE, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
+pub use worker::RedisQueue;

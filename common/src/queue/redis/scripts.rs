@@ -1,0 +1,43 @@
+//! The transitions: one Lua script each, run by its digest.
+//!
+//! Workers may run scripts, not load them: they can do only what a coordinator of the same version has loaded.
+//! Commands inside a script are checked against the rights of who calls it.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+macro_rules! transitions {
+    ($($name:ident: $file:literal,)*) => {
+        $(
+            pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+                Script::new(concat!(include_str!("scripts/prelude.lua"), "\n", include_str!($file)))
+            });
+        )*
+
+        /// Every script, for loading.
+        pub(super) fn all() -> Vec<&'static Script> {
+            vec![$(&$name),*]
+        }
+    };
+}
+
+transitions! {
+    TAKE: "scripts/take.lua",
+    RENEW: "scripts/renew.lua",
+    COMPLETE: "scripts/complete.lua",
+    FAIL: "scripts/fail.lua",
+    HAND_BACK: "scripts/hand_back.lua",
+    HELLO: "scripts/hello.lua",
+    LEAVE: "scripts/leave.lua",
+    OPEN: "scripts/open.lua",
+    SUBMIT: "scripts/submit.lua",
+    CANCEL: "scripts/cancel.lua",
+    REVIVE: "scripts/revive.lua",
+    SETTLE: "scripts/settle.lua",
+    ADMIT: "scripts/admit.lua",
+    RETIRE: "scripts/retire.lua",
+    FORGET: "scripts/forget.lua",
+    FLAG: "scripts/flag.lua",
+    BEAT: "scripts/beat.lua",
+}

@@ -1,0 +1,27 @@
+-- Coordinator: passes time, trims the lanes, finds silent workers. Answers: incarnation, shards known, leased,
+-- claimed, retrying, dead, and the workers that have been silent for too long and hold nothing.
+local incarnation = meta('incarnation')
+if not incarnation then return { '' } end
+pass_time()
+for lane = 1, 3 do
+  -- Everything before the lowest unfinished entry goes. Deleting single entries would spoil the group's lag.
+  local pending = redis.call('XPENDING', LANES[lane], GROUP)
+  local lowest = pending[2]
+  if pending[1] == 0 then
+    lowest = nil
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', LANES[lane])) do
+      for i = 1, #group, 2 do
+        if group[i] == 'last-delivered-id' then lowest = group[i + 1] end
+      end
+    end
+  end
+  if lowest then redis.call('XTRIM', LANES[lane], 'MINID', lowest) end
+end
+local answer = {
+  incarnation, redis.call('HLEN', JOB), redis.call('HLEN', LEASE), redis.call('SCARD', CLAIMED),
+  redis.call('ZCARD', RETRY), redis.call('SCARD', DEAD),
+}
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', SEEN, '-inf', int(now - silence()))) do
+  if #leases_of(worker) == 0 then table.insert(answer, worker) end
+end
+return answer
