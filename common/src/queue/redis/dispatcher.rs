@@ -1,6 +1,7 @@
 //! The coordinator's end: submits shards, judges claims, and puts back what the server has lost.
 
 use std::cell::RefCell;
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -500,9 +501,8 @@ impl Dispatch for RedisDispatcher {
     fn submit(&mut self, shards: Vec<Submission>) -> Result<u64, QueueError> {
         let mut new = Vec::new();
         for submission in shards {
-            if !self.shards.contains_key(&submission.shard) {
-                let known = Shard::Open(submission.clone());
-                self.shards.insert(submission.shard, known);
+            if let Slot::Vacant(vacant) = self.shards.entry(submission.shard) {
+                vacant.insert(Shard::Open(submission.clone()));
                 new.push(submission);
             }
         }
