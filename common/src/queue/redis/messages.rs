@@ -4,10 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::queue::LeaseId;
 use crate::wire::{Kind, Message};
-use crate::work::{Completion, Job, WorkerInfo};
+use crate::work::{Completion, Job, WorkerInfo, check_text, check_worker_name};
+
+/// Longest nonce, bytes.
+const NONCE_LIMIT: usize = 64;
 
 impl Message for Job {
     const KIND: Kind = Kind::Job;
+
+    fn check(&self) -> Result<(), String> {
+        Self::check(self)
+    }
 }
 
 /// A result on its way to the coordinator. It carries the job, since by the time it is read the shard may be
@@ -22,6 +29,12 @@ pub(super) struct DeliveredClaim {
 
 impl Message for DeliveredClaim {
     const KIND: Kind = Kind::Claim;
+
+    fn check(&self) -> Result<(), String> {
+        check_worker_name(&self.worker)?;
+        self.job.check()?;
+        self.completion.check()
+    }
 }
 
 /// A worker that wants to be let in.
@@ -34,4 +47,9 @@ pub(super) struct Hello {
 
 impl Message for Hello {
     const KIND: Kind = Kind::Hello;
+
+    fn check(&self) -> Result<(), String> {
+        self.info.check()?;
+        check_text("a nonce", &self.nonce, NONCE_LIMIT)
+    }
 }
