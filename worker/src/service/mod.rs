@@ -311,3 +311,6 @@ impl Service<'_> {
         Ok(plan)
     }
 }
+
+#[cfg(test)]
+mod tests;
