@@ -506,7 +506,7 @@ impl WorkQueue for Away {
         Self::error()
     }
     fn renew(&self, _: &LeaseId, _: queue::Progress) -> Result<queue::Renewal, QueueError> {
-        drop(self.0.send(()));
+        self.0.send(()).ok();
         Self::error()
     }
     fn complete(&self, _: &Lease, _: &Completion) -> Result<(), QueueError> {
