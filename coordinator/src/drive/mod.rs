@@ -4,8 +4,11 @@
 //! are wanted, and the difference is submitted. So `run` twice is `run` once, and a killed coordinator
 //! goes on where its journal ends.
 
+pub mod control;
 pub mod engine;
 mod judge;
+pub mod live;
+mod pace;
 mod progress;
 mod run_id;
 pub mod signals;
