@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use anofpdm_tests::chaos::scene::{SPEC_FILE, Scene};
@@ -16,6 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a run that must not move is looked at.
 const STILL: Duration = Duration::from_secs(2);
+
+/// The scene of all tests, removed with the last of them.
+fn scene() -> Arc<Scene> {
+    static SCENE: Mutex<Weak<Scene>> = Mutex::new(Weak::new());
+    let mut shared = SCENE.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let scene = Arc::new(Scene::new());
+        *shared = Arc::downgrade(&scene);
+        scene
+    })
+}
 
 /// A run at work; killed when dropped.
 struct Running<'a> {
@@ -141,7 +153,7 @@ fn stands_still(running: &mut Running<'_>) {
 
 #[test]
 fn a_paused_run_stands_still_until_it_is_resumed_and_gives_the_same_answer() {
-    let scene = Scene::new();
+    let scene = scene();
     let mut running = Running::start(&scene, "paused", "");
     let status = running.until_under_way();
     assert_eq!(
@@ -178,7 +190,7 @@ fn a_paused_run_stands_still_until_it_is_resumed_and_gives_the_same_answer() {
 
 #[test]
 fn a_cancelled_run_ends_in_good_order_and_a_later_one_goes_on() {
-    let scene = Scene::new();
+    let scene = scene();
     let mut running = Running::start(&scene, "cancelled", "");
     running.until_under_way();
     let said = json(&scene, &["cancel", "cancelled"]);
@@ -219,7 +231,9 @@ fn a_cancelled_run_ends_in_good_order_and_a_later_one_goes_on() {
 
 #[test]
 fn dead_shards_are_listed_shown_and_retried_and_outlive_the_run() {
-    let scene = Scene::new();
+    let scene = scene();
+    let trained = ["run", SPEC_FILE, "--dir", "dying", "--device", "fake"];
+    succeeds(&scene, &[&trained[..], &["--until", "train"]].concat());
     let mut running = Running::start(&scene, "dying", ",error=1");
     let dead = |status: &Value| status["live"]["shards"]["dead"].as_u64() > Some(0);
     running.until("a shard is given up", dead);
@@ -285,7 +299,7 @@ fn dead_shards_are_listed_shown_and_retried_and_outlive_the_run() {
 
 #[test]
 fn a_run_is_seen_while_it_works_and_watched_to_its_end() {
-    let scene = Scene::new();
+    let scene = scene();
     let mut running = Running::start(&scene, "watched", "");
     running.until("workers work", |status| {
         status["live"]["workers"]

@@ -127,7 +127,11 @@ impl Status {
         match (self.running, ended) {
             (true, _) if self.paused => "running, paused".to_owned(),
             (true, _) => "running".to_owned(),
-            // The message of an error says what to do.
+            (false, Some(ended)) if ended.outcome == Outcome::Failed => format!(
+                "stopped: {}; once that is mended, run it again to go on",
+                printable_text(&ended.message)
+            ),
+            // These messages say how to go on.
             (false, Some(ended)) if ended.outcome != Outcome::Finished => {
                 format!("stopped: {}", printable_text(&ended.message))
             }
