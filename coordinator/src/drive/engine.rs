@@ -140,6 +140,11 @@ impl Engine {
         }
     }
 
+    /// Name of the run in the queue.
+    pub(super) fn run(&self) -> &str {
+        &self.run
+    }
+
     /// Opens the queue and starts workers where that has not been done.
     fn ready(&mut self) -> Result<(), EngineError> {
         if self.fleet.is_none() {
@@ -203,6 +208,9 @@ impl Engine {
         loop {
             watch(parts.fleet.queue.as_ref());
             parts.bury(&mut on_death)?;
+            if !parts.dead.is_empty() {
+                return Err(parts.dead_error()?);
+            }
             if parts.fleet.queue.counts()?.outstanding() == 0 {
                 return Ok(());
             }

@@ -140,7 +140,7 @@ impl Bench {
         let artifacts = ArtifactStore::open(folder.path()).unwrap();
         let plan = forward();
         let whole = Plan::Forward(plan.clone());
-        let digest = artifacts.put(&whole.to_json().unwrap()).unwrap();
+        let digest = artifacts.put(&whole.to_json("run").unwrap()).unwrap();
         let mut bench = Self {
             _folder: folder,
             artifacts,
