@@ -275,7 +275,9 @@ impl Ledger {
     pub fn suspects(&self) -> Vec<String> {
         self.suspects
             .iter()
-            .filter_map(|index| Some(self.name(*index)?.to_owned()))
+            .filter_map(|index| self.name(*index))
+            .filter(|name| !self.distrusted.contains_key(*name))
+            .map(str::to_owned)
             .collect()
     }
 

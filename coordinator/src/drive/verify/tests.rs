@@ -45,7 +45,7 @@ fn data() -> DataPlan {
 }
 
 /// Two full batches and a short one; a calibration and a mask cell of one trajectory, and one of another.
-fn forward() -> ForwardPlan {
+pub(in crate::drive) fn forward() -> ForwardPlan {
     let slice = |position| SliceRef {
         subject: 0,
         position,
@@ -140,7 +140,7 @@ impl Bench {
         let artifacts = ArtifactStore::open(folder.path()).unwrap();
         let plan = forward();
         let whole = Plan::Forward(plan.clone());
-        let digest = artifacts.put(&whole.to_json().unwrap()).unwrap();
+        let digest = artifacts.put(&whole.to_json("run").unwrap()).unwrap();
         let mut bench = Self {
             _folder: folder,
             artifacts,
