@@ -79,12 +79,12 @@ pub(super) fn dead_lines(live: &Snapshot) -> Vec<String> {
     lines
 }
 
-/// Stage, work and pace in one line.
+/// Stage, work and rate in one line.
 pub(super) fn now(live: &Snapshot) -> String {
     let mut text = progress(live);
     if let Some(work) = &live.work {
-        if let Some(pace) = work.per_second {
-            text.push_str(&format!(", {pace:.1} a second"));
+        if let Some(rate) = work.per_second {
+            text.push_str(&format!(", {rate:.1} a second"));
         }
         if let Some(eta) = work.eta_seconds
             && work.done < work.total

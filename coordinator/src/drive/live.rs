@@ -18,7 +18,7 @@ use anofpdm_common::store::durable;
 use anofpdm_common::work::{Job, Stage, Task};
 
 use super::control::Cancelled;
-use super::pace::Pace;
+use super::rate::Rate;
 use super::signals::Interrupted;
 use crate::ledger::Ledger;
 use crate::run_folder::RunFolder;
@@ -87,7 +87,7 @@ pub struct Live {
     path: PathBuf,
     last: Snapshot,
     written: Instant,
-    pace: Option<(Stage, Pace)>,
+    rate: Option<(Stage, Rate)>,
     /// A disk that refuses is complained of once.
     complained: bool,
 }
@@ -122,7 +122,7 @@ impl Live {
                 verdicts: Verdicts::default(),
             },
             written: Instant::now(),
-            pace: None,
+            rate: None,
             complained: false,
         };
         live.write();
@@ -181,23 +181,23 @@ impl Live {
 
     fn work(&mut self, moment: &Moment<'_>) -> Option<Work> {
         let (Some(stage), Some(Done { unit, done, total })) = (moment.stage, moment.work) else {
-            self.pace = None;
+            self.rate = None;
             return None;
         };
         let now = Instant::now();
-        let pace = match &mut self.pace {
-            Some((watched, pace)) if *watched == stage => {
-                pace.look(done, moment.paused, now);
-                pace
+        let rate = match &mut self.rate {
+            Some((watched, rate)) if *watched == stage => {
+                rate.look(done, moment.paused, now);
+                rate
             }
-            watched => &mut watched.insert((stage, Pace::new(done, now))).1,
+            watched => &mut watched.insert((stage, Rate::new(done, now))).1,
         };
         Some(Work {
             unit,
             done,
             total,
-            per_second: pace.per_second(),
-            eta_seconds: pace.eta(total).filter(|_| !moment.paused || done >= total),
+            per_second: rate.per_second(),
+            eta_seconds: rate.eta(total).filter(|_| !moment.paused || done >= total),
         })
     }
 

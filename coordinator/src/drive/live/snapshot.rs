@@ -97,9 +97,9 @@ pub struct Work {
     pub done: u64,
     /// Wanted.
     pub total: u64,
-    /// The pace of late; none before the first step forward.
+    /// The rate of late; none before the first step forward.
     pub per_second: Option<f64>,
-    /// Time left at this pace, seconds.
+    /// Time left at this rate, seconds.
     pub eta_seconds: Option<f64>,
 }
 
@@ -107,7 +107,7 @@ pub struct Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
-    /// Slices pushed through one trajectory each: calibration and scoring.
+    /// Slices, each as far as its records are there: calibration and scoring.
     Slices,
     /// Optimiser steps: training.
     Steps,

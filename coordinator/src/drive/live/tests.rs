@@ -194,7 +194,7 @@ fn others_see_what_the_coordinator_sees() {
 }
 
 #[test]
-fn a_pace_and_an_end_are_seen() {
+fn a_rate_and_an_end_are_seen() {
     let (_dir, folder) = run();
     let ledger = Ledger::default();
     let (queue, _clock) = queue();

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Steps forward that the pace is taken over: many short shards or few long ones, it is the same number of them.
+/// Steps forward that the rate is taken over: many short shards or few long ones, it is the same number of them.
 const STEPS: usize = 64;
 
 /// Watches a counter and says how fast it grows. Time in which the run is paused does not count.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Rate {
     /// Time at work and the counter at each step forward; the first is where the watching began.
     steps: VecDeque<(Duration, u64)>,
     /// Time at work so far.
@@ -17,7 +17,7 @@ pub(super) struct Pace {
     paused: bool,
 }
 
-impl Pace {
+impl Rate {
     /// Watches from now on a counter that stands at `done`.
     pub(super) fn new(done: u64, now: Instant) -> Self {
         Self {
@@ -81,31 +81,31 @@ mod tests {
     use super::*;
 
     /// Looks at `(second, done, paused)` one after the other.
-    fn pace(first: u64, looks: &[(u64, u64, bool)]) -> Pace {
+    fn rate(first: u64, looks: &[(u64, u64, bool)]) -> Rate {
         let start = Instant::now();
-        let mut pace = Pace::new(first, start);
+        let mut rate = Rate::new(first, start);
         for (second, done, paused) in looks {
-            pace.look(*done, *paused, start + Duration::from_secs(*second));
+            rate.look(*done, *paused, start + Duration::from_secs(*second));
         }
-        pace
+        rate
     }
 
     #[test]
-    fn what_was_there_before_is_no_pace() {
-        let before = pace(500, &[(1, 500, false), (2, 500, false)]);
+    fn what_was_there_before_does_not_count() {
+        let before = rate(500, &[(1, 500, false), (2, 500, false)]);
         assert_eq!(before.per_second(), None);
         assert_eq!(before.eta(1000), None);
-        let after = pace(500, &[(10, 520, false)]);
+        let after = rate(500, &[(10, 520, false)]);
         assert_eq!(after.per_second(), Some(2.0));
         assert_eq!(after.eta(620), Some(50.0));
         assert_eq!(after.eta(520), Some(0.0));
     }
 
     #[test]
-    fn a_pause_does_not_slow_the_pace() {
-        let paused = pace(0, &[(10, 20, false), (10, 20, true), (1000, 20, true)]);
+    fn a_pause_does_not_lower_the_rate() {
+        let paused = rate(0, &[(10, 20, false), (10, 20, true), (1000, 20, true)]);
         assert_eq!(paused.per_second(), Some(2.0));
-        let resumed = pace(0, &[(10, 20, true), (1000, 20, false), (1010, 40, false)]);
+        let resumed = rate(0, &[(10, 20, true), (1000, 20, false), (1010, 40, false)]);
         assert_eq!(resumed.per_second(), Some(2.0));
     }
 
@@ -113,9 +113,9 @@ mod tests {
     fn a_standstill_shows_and_a_gap_between_steps_does_not() {
         // Steps of 30 every 10 s.
         let steps = [(10, 30, false), (20, 60, false), (30, 90, false)];
-        let waiting = pace(0, &[&steps[..], &[(39, 90, false)]].concat());
+        let waiting = rate(0, &[&steps[..], &[(39, 90, false)]].concat());
         assert_eq!(waiting.per_second(), Some(3.0));
-        let stuck = pace(0, &[&steps[..], &[(400, 90, false)]].concat());
+        let stuck = rate(0, &[&steps[..], &[(400, 90, false)]].concat());
         assert_eq!(stuck.per_second(), Some(0.3));
     }
 
@@ -123,8 +123,8 @@ mod tests {
     fn old_steps_are_forgotten_and_a_step_back_begins_anew() {
         let mut looks: Vec<(u64, u64, bool)> = (1..=10).map(|i| (100 * i, i, false)).collect();
         looks.extend((1..=70).map(|i| (1000 + i, 10 + 5 * i, false)));
-        assert_eq!(pace(0, &looks).per_second(), Some(5.0));
-        let back = pace(0, &[(10, 50, false), (11, 40, false), (13, 48, false)]);
+        assert_eq!(rate(0, &looks).per_second(), Some(5.0));
+        let back = rate(0, &[(10, 50, false), (11, 40, false), (13, 48, false)]);
         assert_eq!(back.per_second(), Some(4.0));
         assert_eq!(back.eta(60), Some(3.0));
     }
