@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use anofpdm_tests::chaos::scene::{SPEC_FILE, Scene};
+use anofpdm_tests::redis_server::{RedisOptions, RedisServer};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -39,6 +40,10 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     /// Starts a run on two workers; `faults` are added to those of the scene.
     fn start(scene: &'a Scene, run: &'a str, faults: &str) -> Self {
+        Self::start_on(scene, run, "local", faults)
+    }
+
+    fn start_on(scene: &'a Scene, run: &'a str, queue: &str, faults: &str) -> Self {
         let (name, value) = scene.device(faults);
         let log = File::options()
             .create(true)
@@ -47,7 +52,9 @@ impl<'a> Running<'a> {
             .unwrap();
         let coordinator = scene
             .command("anofpdm", &["run", SPEC_FILE, "--dir", run])
-            .args(["--device", "fake", "--workers", "2"])
+            .args(["--queue", queue, "--device", "fake", "--workers", "2"])
+            // An audit does finished work again.
+            .args(["--audit", "0"])
             .env(name, value)
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))
@@ -225,6 +232,31 @@ fn a_cancelled_run_ends_in_good_order_and_a_later_one_goes_on() {
     assert!(running.end().success());
     assert!(!late.exists());
     let (answer, coverage) = scene.outcome("cancelled");
+    assert_eq!(&answer, scene.answer());
+    assert_eq!(coverage.duplicates, 0, "nothing finished was done again");
+}
+
+#[test]
+fn redis_is_paused_too_and_a_cancelled_run_leaves_nothing_in_it() {
+    let scene = scene();
+    let redis = RedisServer::start(RedisOptions::default());
+    let mut running = Running::start_on(&scene, "redis", &redis.url(), "");
+    running.until_under_way();
+    succeeds(&scene, &["pause", "redis"]);
+    stands_still(&mut running);
+    let said = json(&scene, &["cancel", "redis"]);
+    assert_eq!(said["coordinator"], "taken-note");
+    assert_eq!(running.end().code(), Some(130));
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*")
+        .query(&mut redis.connection())
+        .unwrap();
+    assert_eq!(keys, [""; 0], "something of the run is left");
+
+    succeeds(&scene, &["resume", "redis"]);
+    let mut running = Running::start_on(&scene, "redis", &redis.url(), "");
+    assert!(running.end().success());
+    let (answer, coverage) = scene.outcome("redis");
     assert_eq!(&answer, scene.answer());
     assert_eq!(coverage.duplicates, 0, "nothing finished was done again");
 }
