@@ -17,7 +17,7 @@ use super::*;
 const SIZE: usize = 4;
 const STEPS: u32 = 3;
 
-fn profile() -> NumericProfile {
+pub(in crate::drive) fn profile() -> NumericProfile {
     NumericProfile {
         device: "cpu".to_owned(),
         precision: Precision::Fp32,
