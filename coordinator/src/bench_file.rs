@@ -108,7 +108,9 @@ impl BenchFile {
         let sized = || {
             let size = i64::try_from(manifest.size).unwrap_or(i64::MAX);
             let channels = i64::try_from(manifest.modalities.len()).unwrap_or(i64::MAX);
-            let role = name.parse().map_err(|error: String| SpecError::new(error))?;
+            let role = name
+                .parse()
+                .map_err(|error: String| SpecError::new(error))?;
             self.spec
                 .model
                 .get(name)

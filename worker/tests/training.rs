@@ -332,11 +332,17 @@ fn what_does_not_fit_is_refused() {
             refused(|r| r.identity = identity("spec", "other")),
             "another data set",
         ),
-        (refused(|r| r.network.heads = Heads::Count(1)), "another architecture"),
+        (
+            refused(|r| r.network.heads = Heads::Count(1)),
+            "another architecture",
+        ),
         (refused(|r| r.train.steps = 1), "raise steps"),
         (refused(|r| r.train.batch = 11), "10 slices"),
         (refused(|r| r.network.in_channels = 2), "do not fit"),
-        (refused(|r| r.network.num_classes = Some(1)), "disc-1 has label 1"),
+        (
+            refused(|r| r.network.num_classes = Some(1)),
+            "disc-1 has label 1",
+        ),
     ] {
         assert!(message.contains(part), "{message}");
     }

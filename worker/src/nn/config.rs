@@ -141,7 +141,10 @@ fn arch_of_name(network: &str) -> Option<Arch> {
 /// The family whose tensors these are: only v2 attends to class tokens, only a classifier ends in an
 /// attention pool.
 pub fn arch_of_tensors<T>(tensors: &BTreeMap<String, T>) -> Arch {
-    if tensors.keys().any(|name| name.ends_with(".encoder_kv.weight")) {
+    if tensors
+        .keys()
+        .any(|name| name.ends_with(".encoder_kv.weight"))
+    {
         Arch::V2
     } else if tensors.contains_key("out.2.positional_embedding") {
         Arch::Classifier
@@ -210,7 +213,11 @@ mod tests {
             ("classifier", Arch::Classifier, 2),
         ] {
             let config = read_text(&several, Some(name)).unwrap();
-            assert_eq!((config.arch, config.output_channels()), (arch, outputs), "{name}");
+            assert_eq!(
+                (config.arch, config.output_channels()),
+                (arch, outputs),
+                "{name}"
+            );
         }
     }
 

@@ -9,8 +9,8 @@ use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::queue::{self, LeaseId};
 use anofpdm_common::record::Record;
-use anofpdm_common::semantics::Semantics;
 use anofpdm_common::role::Role;
+use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{Precision, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{
