@@ -2,7 +2,6 @@
 
 use anofpdm_common::random::{Domain, Stream};
 use anofpdm_common::role::NoiseFamily;
-use tch::Device;
 
 use crate::diffusion::noise::fill_gaussians;
 use crate::diffusion::simplex::{self, Sample};
@@ -32,8 +31,7 @@ pub fn fill(family: NoiseFamily, place: Place, shape: [usize; 3], noise: &mut [f
                 seeds: stream,
                 depth: place.time,
             };
-            let fields = simplex::noise(vec![sample], shape, Device::Cpu);
-            fields.copy_data(noise, noise.len());
+            simplex::fill(sample, shape, noise);
         }
     }
 }
