@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Digest;
 use crate::method::{Encoding, MapKind};
 use crate::network::NetworkConfig;
+use crate::role::Role;
 use crate::semantics::Semantics;
 use crate::spec::{FigureSpec, Precision, Respacing, TrainSpec};
 use crate::store::scaling::Scaling;
@@ -181,8 +182,8 @@ pub struct ForwardPlan {
 /// Everything a worker needs to train one network, stored once as an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainPlan {
-    /// Name in the spec.
-    pub network: String,
+    /// Name in the spec: what the network is for, and so what it is trained to do.
+    pub network: Role,
     /// Architecture.
     pub config: NetworkConfig,
     /// How it is trained.
@@ -337,6 +338,7 @@ struct ForwardKey<'a> {
 struct TrainKey<'a> {
     schema: u32,
     kernel: &'a str,
+    network: Role,
     config: &'a NetworkConfig,
     train: &'a TrainSpec,
     profile: &'a NumericProfile,
@@ -494,6 +496,7 @@ impl TrainPlan {
         key_of(&TrainKey {
             schema: RECORD_SCHEMA,
             kernel: KERNEL,
+            network: self.network,
             config: &self.config,
             train: &self.train,
             profile: &self.profile,
