@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// A worker that lives shorter than this died at start-up.
 const EARLY_DEATH: Duration = Duration::from_secs(10);
 
@@ -15,6 +17,9 @@ const MAX_EARLY_DEATHS: u32 = 5;
 
 /// First pause before a restart; doubled at each early death.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Exit code of a worker whose device must not be used again: lost, or found to give wrong bits.
+const DEVICE_IS_OUT: i32 = 3;
 
 /// How much of a dead worker's log is shown.
 const LOG_TAIL_BYTES: u64 = 4_096;
@@ -36,6 +41,8 @@ pub struct WorkerCommand {
     pub logs: PathBuf,
     /// Intra-op threads.
     pub threads: u32,
+    /// The only run to serve, in a queue of many.
+    pub run: Option<String>,
 }
 
 /// Why a device has no worker any more.
@@ -59,6 +66,14 @@ pub enum SupervisorError {
         /// Its device.
         device: String,
         /// Its log file.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+    },
+    /// Every device is out.
+    #[error("no device is left: each was lost, or gave wrong bits; the end of {log}:\n{tail}")]
+    NoDevice {
+        /// The log of the last one.
         log: PathBuf,
         /// The last lines of it.
         tail: String,
@@ -101,6 +116,8 @@ struct Slot {
     early_deaths: u32,
     /// Not started again before this.
     pause_until: Instant,
+    /// Not started again at all.
+    out: bool,
 }
 
 impl Supervisor {
@@ -120,6 +137,7 @@ impl Supervisor {
                 started: now,
                 early_deaths: 0,
                 pause_until: now,
+                out: false,
             })
             .collect();
         let mut supervisor = Self { command, slots };
@@ -130,7 +148,7 @@ impl Supervisor {
     /// Replaces workers that died; called again and again while there is work.
     ///
     /// # Errors
-    /// [`SupervisorError::KeepsDying`], or when one cannot be started.
+    /// [`SupervisorError::KeepsDying`], [`SupervisorError::NoDevice`], or when one cannot be started.
     pub fn look_after(&mut self) -> Result<(), SupervisorError> {
         for slot in &mut self.slots {
             if let Some(child) = &mut slot.child {
@@ -139,12 +157,36 @@ impl Supervisor {
                     ended => slot.bury(&ended)?,
                 }
             }
-            if Instant::now() >= slot.pause_until {
+            if !slot.out && Instant::now() >= slot.pause_until {
                 slot.child = Some(start(&self.command, &slot.device, &slot.log)?);
                 slot.started = Instant::now();
             }
         }
+        if let Some(last) = self.slots.last()
+            && self.slots.iter().all(|slot| slot.out)
+        {
+            return Err(SupervisorError::NoDevice {
+                log: last.log.clone(),
+                tail: tail(&last.log),
+            });
+        }
         Ok(())
+    }
+
+    /// Devices, and so workers.
+    pub const fn devices(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Asks the workers to end in good order (SIGTERM).
+    pub fn ask_to_end(&mut self) {
+        for child in self.slots.iter_mut().filter_map(|slot| slot.child.as_mut()) {
+            if matches!(child.try_wait(), Ok(None))
+                && let Err(error) = kill_process(Pid::from_child(child), Signal::TERM)
+            {
+                tracing::debug!(%error, "a worker cannot be asked to end");
+            }
+        }
     }
 
     /// True while a worker lives.
@@ -173,6 +215,11 @@ impl Slot {
     /// Notes a death and when to start the next worker.
     fn bury(&mut self, ended: &io::Result<Option<ExitStatus>>) -> Result<(), SupervisorError> {
         self.child = None;
+        if matches!(ended, Ok(Some(status)) if status.code() == Some(DEVICE_IS_OUT)) {
+            tracing::error!(device = self.device, log = %self.log.display(), "this device is not used any more");
+            self.out = true;
+            return Ok(());
+        }
         self.early_deaths = if self.started.elapsed() < EARLY_DEATH && !was_killed(ended) {
             self.early_deaths + 1
         } else {
@@ -225,6 +272,7 @@ fn start(command: &WorkerCommand, device: &str, log: &Path) -> Result<Child, Sup
         .arg("--checkpoints")
         .arg(&command.checkpoints)
         .args(["--threads", &command.threads.to_string()])
+        .args(command.run.iter().flat_map(|run| ["--run", run]))
         // Waiting threads must not spin: with fewer free cores than threads it costs tens of times the work.
         .env("OMP_WAIT_POLICY", "PASSIVE")
         // fp32 means fp32: by default cuDNN may round convolutions to TF32.
