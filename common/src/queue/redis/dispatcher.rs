@@ -74,7 +74,14 @@ impl RedisDispatcher {
     /// [`QueueError::Address`] and [`QueueError::Settings`] for an unusable address; [`QueueError::Denied`] without
     /// the coordinator's rights; [`QueueError::Redis`] when the server is away, too old, or would evict keys.
     pub fn open(url: &str, run: &str, config: LeaseConfig) -> Result<Self, QueueError> {
-        let endpoint = Endpoint::from_url(url)?;
+        Self::open_at(Endpoint::from_url(url)?, run, config)
+    }
+
+    /// As [`Self::open`], at an endpoint with credentials of its own.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_at(endpoint: Endpoint, run: &str, config: LeaseConfig) -> Result<Self, QueueError> {
         let mut dispatcher = Self {
             keys: Keys::of(run),
             config,

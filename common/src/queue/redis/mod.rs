@@ -25,5 +25,5 @@ mod scripts;
 mod worker;
 
 pub use dispatcher::RedisDispatcher;
-pub use endpoint::{CA_VARIABLE, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
+pub use endpoint::{CA_VARIABLE, Credentials, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
 pub use worker::RedisQueue;

@@ -85,9 +85,13 @@ impl RedisQueue {
     /// # Errors
     /// As [`Endpoint::from_url`].
     pub fn new(url: &str, run: Option<&str>) -> Result<Self, QueueError> {
-        let endpoint = Endpoint::from_url(url)?;
+        Ok(Self::at(Endpoint::from_url(url)?, run))
+    }
+
+    /// As [`Self::new`], at an endpoint with credentials of its own.
+    pub fn at(endpoint: Endpoint, run: Option<&str>) -> Self {
         let nonce = Digest::of(crate::queue::unique_worker_id().as_bytes()).short();
-        Ok(Self {
+        Self {
             only: run.map(str::to_owned),
             desk: Mutex::new(Desk {
                 link: Link::new(endpoint.clone()),
@@ -100,7 +104,7 @@ impl RedisQueue {
             }),
             waiting: Mutex::new(Link::new(endpoint.clone())),
             endpoint,
-        })
+        }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

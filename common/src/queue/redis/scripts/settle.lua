@@ -1,4 +1,4 @@
--- Coordinator: what became of a claim. ARGV: entry, shard, epoch, worker, '1' if its holder claimed,
+-- What became of a claim. ARGV: entry, shard, epoch, worker, '1' if its holder claimed,
 -- 'accept' | 'reject' | 'undecided', reason. Answers 1 when the shard was unfinished until now.
 local entry, shard, epoch, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 redis.call('XDEL', CLAIMS, entry)
@@ -10,7 +10,10 @@ if ARGV[6] == 'accept' then
   return known
 end
 if ARGV[5] == '1' and redis.call('SREM', CLAIMED, shard) == 1 then
-  if ARGV[6] == 'reject' then
+  if redis.call('SISMEMBER', LEAVING, shard) == 1 then
+    drop(shard)
+    event('handed-back', shard, epoch, worker, 'cancelled')
+  elseif ARGV[6] == 'reject' then
     event('failed', shard, epoch, worker, err(shard, worker, 'Transient', false, ARGV[7]), 'Transient', ARGV[7])
   else
     enqueue(shard)
