@@ -325,3 +325,6 @@ impl Dispatch for Broker {
         Ok(self.workers.values().map(status).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;
