@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod chaos;
+pub mod hostile;
 pub mod programs;
 pub mod redis_server;
 pub mod redis_users;
