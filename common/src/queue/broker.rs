@@ -329,3 +329,6 @@ impl Dispatch for Broker {
         Ok(Some(self.clock.now()))
     }
 }
+
+#[cfg(test)]
+mod tests;
