@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Digest;
 use crate::method::{Encoding, MapKind};
 use crate::network::NetworkConfig;
+use crate::role::Role;
 use crate::semantics::Semantics;
 use crate::spec::{FigureSpec, Precision, Respacing, TrainSpec};
 use crate::store::scaling::Scaling;
@@ -181,8 +182,8 @@ pub struct ForwardPlan {
 /// Everything a worker needs to train one network, stored once as an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainPlan {
-    /// Name in the spec.
-    pub network: String,
+    /// Name in the spec: what the network is for, and so what it is trained to do.
+    pub network: Role,
     /// Architecture.
     pub config: NetworkConfig,
     /// How it is trained.
@@ -205,14 +206,26 @@ pub enum Plan {
 /// Longest plan accepted, bytes.
 pub const MAX_PLAN_BYTES: u64 = 256 << 20;
 
+/// The artifact: a plan and whose it is. A worker finds the store of a run by the digest of its plan, so two runs that
+/// plan the same must not have the same artifact. No record key contains it.
+#[derive(Serialize, Deserialize)]
+struct PlanArtifact<P> {
+    run: String,
+    plan: P,
+}
+
 impl Plan {
-    /// The bytes of the artifact. JSON: a person can read what a run was asked to do.
+    /// The bytes of the artifact of `run`. JSON: a person can read what a run was asked to do.
     ///
     /// # Errors
     /// As [`Self::check`]; [`PlanError::Json`] would be a bug.
-    pub fn to_json(&self) -> Result<Vec<u8>, PlanError> {
+    pub fn to_json(&self, run: &str) -> Result<Vec<u8>, PlanError> {
         self.check()?;
-        serde_json::to_vec(self).map_err(|error| PlanError::Json(error.to_string()))
+        let artifact = PlanArtifact {
+            run: run.to_owned(),
+            plan: self,
+        };
+        serde_json::to_vec(&artifact).map_err(|error| PlanError::Json(error.to_string()))
     }
 
     /// Reads the artifact back.
@@ -220,7 +233,7 @@ impl Plan {
     /// # Errors
     /// [`PlanError::Json`] when the bytes are no plan of this version; as [`Self::check`].
     pub fn from_json(bytes: &[u8]) -> Result<Self, PlanError> {
-        let plan: Self =
+        let PlanArtifact::<Self> { plan, .. } =
             serde_json::from_slice(bytes).map_err(|error| PlanError::Json(error.to_string()))?;
         plan.check()?;
         Ok(plan)
@@ -325,6 +338,7 @@ struct ForwardKey<'a> {
 struct TrainKey<'a> {
     schema: u32,
     kernel: &'a str,
+    network: Role,
     config: &'a NetworkConfig,
     train: &'a TrainSpec,
     profile: &'a NumericProfile,
@@ -482,6 +496,7 @@ impl TrainPlan {
         key_of(&TrainKey {
             schema: RECORD_SCHEMA,
             kernel: KERNEL,
+            network: self.network,
             config: &self.config,
             train: &self.train,
             profile: &self.profile,

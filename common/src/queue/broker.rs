@@ -324,6 +324,10 @@ impl Dispatch for Broker {
         };
         Ok(self.workers.values().map(status).collect())
     }
+
+    fn now(&self) -> Result<Option<Duration>, QueueError> {
+        Ok(Some(self.clock.now()))
+    }
 }
 
 #[cfg(test)]

@@ -344,6 +344,13 @@ pub trait Dispatch {
     /// # Errors
     /// [`QueueError`] when the queue is out of reach.
     fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError>;
+
+    /// Now on the queue's own clock, to which the times of a [`LiveLease`] belong; none while the queue is
+    /// away.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn now(&self) -> Result<Option<Duration>, QueueError>;
 }
 
 /// The queue cannot do what was asked.

@@ -4,12 +4,15 @@
 //! are wanted, and the difference is submitted. So `run` twice is `run` once, and a killed coordinator
 //! goes on where its journal ends.
 
+pub mod control;
 pub mod engine;
 mod feed;
 mod fleet;
 mod flight;
 mod judge;
+pub mod live;
 mod progress;
+mod rate;
 mod run_id;
 pub mod signals;
 mod stages;

@@ -8,7 +8,9 @@ use anofpdm_common::method::Encoding;
 use anofpdm_common::queue::Dispatch;
 use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::spec::TrainSpec;
-use anofpdm_common::work::{ForwardPlan, Job, NetworkPlan, Plan, SliceRef, Stage, Task, TrainPlan};
+use anofpdm_common::work::{
+    ForwardPlan, Job, NetworkPlan, Plan, PlanError, SliceRef, Stage, Task, TrainPlan,
+};
 
 use super::engine::{Engine, OnDeath, Wanted};
 use super::judge::Current;
@@ -103,7 +105,8 @@ impl Stages<'_> {
             return Err(DriveError::Devices(network.to_owned(), train.devices));
         }
         let plan = TrainPlan {
-            network: network.to_owned(),
+            // The parser takes no other names.
+            network: network.parse().map_err(PlanError::Impossible)?,
             config: self.bench.network(network, self.dataset)?,
             train: train.clone(),
             profile: self.engine.profile()?,
@@ -242,8 +245,9 @@ impl Stages<'_> {
 
     /// Stores a plan and notes in the journal how much work the stage is.
     fn publish(&mut self, plan: &Plan, stage: Stage, records: u64) -> Result<Digest, DriveError> {
+        let artifact = plan.to_json(self.engine.run())?;
         let judge = &mut self.engine.judge;
-        let digest = judge.artifacts.put(&plan.to_json()?)?;
+        let digest = judge.artifacts.put(&artifact)?;
         if judge.journal.ledger().planned.get(&stage) != Some(&(digest, records)) {
             judge.journal.append(&Entry::Planned {
                 stage,

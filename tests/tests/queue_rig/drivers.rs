@@ -173,6 +173,10 @@ impl Dispatch for SharedBroker {
     fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError> {
         self.0.lock().unwrap().workers()
     }
+
+    fn now(&self) -> Result<Option<Duration>, QueueError> {
+        self.0.lock().unwrap().now()
+    }
 }
 
 /// The local driver: real sockets, real time, short leases.

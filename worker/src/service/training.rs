@@ -42,10 +42,11 @@ impl Training<'_> {
             StoreSlices::open(self.slices.images(), &plan.data.subjects, plan.data.scaling)
                 .map_err(|error| bad(&error))?;
         let request = TrainRequest {
+            role: plan.network,
             network: plan.config.clone(),
             train: plan.train.clone(),
             data: Arc::new(Cached::new(slices, CACHE_BYTES)),
-            checkpoints: &self.checkpoints.join(&plan.network),
+            checkpoints: &self.checkpoints.join(plan.network.name()),
             device,
             identity: Identity {
                 spec: key,

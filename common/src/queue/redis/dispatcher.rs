@@ -461,4 +461,16 @@ impl Dispatch for RedisDispatcher {
             Err(_) => Ok(Vec::new()),
         }
     }
+
+    /// The server's clock, to the millisecond: all times of a run are its.
+    fn now(&self) -> Result<Option<Duration>, QueueError> {
+        let read = self.call(|connection| redis::cmd("TIME").query::<(u64, u64)>(connection));
+        match read {
+            Ok((seconds, micros)) => Ok(Some(
+                Duration::from_secs(seconds) + Duration::from_millis(micros / 1_000),
+            )),
+            Err(CallError::Fatal(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
 }

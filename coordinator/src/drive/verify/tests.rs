@@ -4,8 +4,9 @@ use anofpdm_common::method::{Encoding, MapKind};
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::network::NetworkConfig;
 use anofpdm_common::record::{ModalityDecision, Record, SliceScore, SliceTrace};
+use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
-use anofpdm_common::spec::{FigureSpec, Precision, Respacing, TrainSpec};
+use anofpdm_common::spec::{FigureSpec, Precision, Preset, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::work::{
     Cell, CellOutput, DataPlan, MAX_SHARD_CELLS, NetworkPlan, NumericProfile, Plan, SliceRef,
@@ -17,7 +18,7 @@ use super::*;
 const SIZE: usize = 4;
 const STEPS: u32 = 3;
 
-fn profile() -> NumericProfile {
+pub(in crate::drive) fn profile() -> NumericProfile {
     NumericProfile {
         device: "cpu".to_owned(),
         precision: Precision::Fp32,
@@ -140,7 +141,7 @@ impl Bench {
         let artifacts = ArtifactStore::open(folder.path()).unwrap();
         let plan = forward();
         let whole = Plan::Forward(plan.clone());
-        let digest = artifacts.put(&whole.to_json().unwrap()).unwrap();
+        let digest = artifacts.put(&whole.to_json("run").unwrap()).unwrap();
         let mut bench = Self {
             _folder: folder,
             artifacts,
@@ -387,10 +388,10 @@ fn records_must_look_as_asked() {
 fn weights_are_counted_and_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let artifacts = ArtifactStore::open(folder.path()).unwrap();
-    let mut train: TrainSpec = serde_json::from_str("{}").unwrap();
+    let mut train = TrainSpec::published(Role::Guided, Preset::Paper);
     (train.steps, train.batch) = (10, 4);
     let plan = TrainPlan {
-        network: "main".to_owned(),
+        network: Role::Guided,
         config: network(),
         train,
         profile: profile(),
