@@ -3,21 +3,21 @@
 //! Which lattice vertices reach a pixel, and with what weight, depends on size and depth of a field
 //! alone ([`Stencil`]); the seed only says which gradient stands at each vertex. So one stencil serves
 //! all fields of a step, and a field is its weights times a table of gradients: look-ups and one sum,
-//! made where the network is.
+//! made where the network is. Where no two samples share a depth, as in training, [`fill`] does without.
 //!
 //! Weights are rounded to multiples of 2^-49. Products with the small whole numbers of a gradient and
 //! all partial sums are then exact in f64, so a field has the same bits on every device and in every
 //! batch. It differs from plain f64 arithmetic by less than 8e-13, in practice by 1e-13.
 
+mod direct;
 mod lattice;
 mod permutation;
-
-use std::collections::BTreeMap;
 
 use anofpdm_common::random::Stream;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+pub use direct::fill;
 use lattice::{GRADIENTS2, GRADIENTS3, reach2, reach3};
 pub use permutation::Permutation;
 
@@ -55,9 +55,13 @@ pub struct Stencil {
     begins: Vec<i64>,
 }
 
-/// Added and taken away again, leaves a weight at the nearest multiple of 2^-49: the distance of f64
-/// numbers from 8 to 16.
+/// Neighbours of f64 numbers from 8 to 16 are 2^-49 apart; weights are far smaller.
 const ROUNDING: f64 = 12.0;
+
+/// The nearest multiple of 2^-49.
+fn rounded(weight: f64) -> f64 {
+    (weight + ROUNDING) - ROUNDING
+}
 
 /// Points that are looked at in one go.
 const CHUNK: usize = 256;
@@ -220,10 +224,9 @@ struct Reach {
 
 impl Reach {
     fn push<const D: usize>(&mut self, vertex: [i64; 3], weight: [f64; D]) {
-        let [x, y, z] = vertex.map(|part| usize::from(part.to_le_bytes()[0]));
+        let [x, y, z] = wrapped(vertex).map(usize::from);
         self.vertices.push(x << 16 | y << 8 | z);
-        self.weights
-            .extend(weight.map(|part| (part + ROUNDING) - ROUNDING));
+        self.weights.extend(weight.map(rounded));
     }
 }
 
@@ -273,6 +276,11 @@ impl VertexNumbers {
     }
 }
 
+/// Coordinates modulo 256.
+fn wrapped(vertex: [i64; 3]) -> [u8; 3] {
+    vertex.map(|part| part.to_le_bytes()[0])
+}
+
 fn length<T>(list: &[T]) -> i64 {
     signed(list.len())
 }
@@ -290,36 +298,27 @@ pub struct Sample {
     pub depth: i64,
 }
 
-/// Noise of AnoDDPM for a batch, f32 `[N, channels, height, width]` on `device`: of each sample by
-/// itself, whatever else the batch holds.
+/// Noise of AnoDDPM for a batch of samples at one depth, f32 `[N, channels, height, width]` on
+/// `device`. `seeds` are as in [`Sample`], one stream a sample; no sample depends on the others.
 pub fn noise(
-    samples: Vec<Sample>,
+    seeds: Vec<Stream>,
+    depth: i64,
     [channels, height, width]: [usize; 3],
     device: Device,
 ) -> Tensor {
-    let count = samples.len();
-    let mut by_depth: BTreeMap<i64, Vec<(usize, Stream)>> = BTreeMap::new();
-    for (position, sample) in samples.into_iter().enumerate() {
-        let same = by_depth.entry(sample.depth).or_default();
-        same.push((position, sample.seeds));
-    }
-    let mut order = vec![0; count];
-    let mut fields = Vec::with_capacity(by_depth.len());
-    let mut made = 0_i64;
-    for (depth, samples) in by_depth {
-        let stencil = Stencil::field(Fractal::ANODDPM, height, width, depth);
-        let mut permutations = Vec::with_capacity(samples.len() * channels);
-        for (position, mut seeds) in samples {
-            permutations.extend((0..channels).map(|_| Permutation::draw(&mut seeds)));
-            order[position] = made;
-            made += 1;
-        }
-        let values = stencil.values(&permutations, device);
-        fields.push(values.to_kind(Kind::Float));
-    }
-    Tensor::cat(&fields, 0)
+    let permutations: Vec<Permutation> = seeds
+        .into_iter()
+        .flat_map(|mut seeds| {
+            let drawn: Vec<_> = (0..channels)
+                .map(|_| Permutation::draw(&mut seeds))
+                .collect();
+            drawn
+        })
+        .collect();
+    Stencil::field(Fractal::ANODDPM, height, width, depth)
+        .values(&permutations, device)
+        .to_kind(Kind::Float)
         .view([-1, signed(channels), signed(height), signed(width)])
-        .index_select(0, &Tensor::from_slice(&order).to_device(device))
 }
 
 #[cfg(test)]
@@ -328,21 +327,14 @@ mod tests {
 
     use super::*;
 
-    fn sample(slice: u64, depth: i64) -> Sample {
-        Sample {
-            seeds: Stream::new(3, Domain::ScoringNoise, slice, 0),
-            depth,
-        }
-    }
-
     #[test]
     fn a_sample_does_not_depend_on_its_batch() {
         let shape = [3, 11, 9];
-        let batch = vec![sample(4, 7), sample(1, 190), sample(9, 7), sample(2, 0)];
-        let together = noise(batch.clone(), shape, Device::Cpu);
-        assert_eq!(together.size(), [4, 3, 11, 9]);
-        for (position, one) in (0..).zip(batch) {
-            let alone = noise(vec![one], shape, Device::Cpu);
+        let seeds = [4, 1, 9].map(|slice| Stream::new(3, Domain::ScoringNoise, slice, 0));
+        let together = noise(seeds.to_vec(), 7, shape, Device::Cpu);
+        assert_eq!(together.size(), [3, 3, 11, 9]);
+        for (position, one) in (0..).zip(seeds) {
+            let alone = noise(vec![one], 7, shape, Device::Cpu);
             assert_eq!(alone.get(0), together.get(position));
         }
         assert_ne!(together.get(0), together.get(2));
@@ -367,7 +359,7 @@ mod tests {
                     weight * gradients.double_value(&[3 * vertex + entry % 3, 0])
                 })
                 .sum();
-            assert_eq!(got.double_value(&[0, value as i64]), backwards);
+            assert_eq!(got.double_value(&[0, signed(value)]), backwards);
         }
     }
 
