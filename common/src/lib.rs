@@ -7,6 +7,7 @@
 //! | [`mod@error_text`] | an error with all its causes |
 //! | [`ids`] | digests and the names of things |
 //! | [`semantics`] | the science switches: `paper`, `paper-clipped`, `reference` |
+//! | [`baseline`] | the methods it is compared with: their networks, settings and forms |
 //! | [`network`] | the architecture of a network, as its `config.json` |
 //! | [`method`] | the methods by name: which encoding, which map, which network |
 //! | [`spec`] | the run spec (TOML) |
@@ -20,6 +21,7 @@
 //! | [`metrics`] | DICE, IoU, average precision, calibration |
 //! | [`telemetry`] | tracing set-up |
 
+pub mod baseline;
 pub mod error_text;
 pub mod ids;
 pub mod method;

@@ -71,6 +71,26 @@ pub enum MaxDivergence {
     UnhealthySlices,
 }
 
+/// Which form of a baseline is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BaselineForm {
+    /// As its authors published it.
+    Published,
+    /// As the public code of the paper ported it (SCIENCE 9, off-by-ones included). A method that is not in that
+    /// code is computed as published.
+    Port,
+}
+
+impl BaselineForm {
+    /// The name used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Port => "port",
+        }
+    }
+}
+
 /// Every switch, spelled out. Obtained from [`Semantics::switches`] only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switches {
@@ -88,6 +108,8 @@ pub struct Switches {
     pub cosine: CosineSearch,
     /// Slices that M_max is taken over.
     pub max_divergence: MaxDivergence,
+    /// Form of the baselines.
+    pub baselines: BaselineForm,
 }
 
 const PAPER: Switches = Switches {
@@ -98,6 +120,7 @@ const PAPER: Switches = Switches {
     level_index: LevelIndex::Rounded,
     cosine: CosineSearch::BestAccuracy,
     max_divergence: MaxDivergence::AllSlices,
+    baselines: BaselineForm::Published,
 };
 
 const PAPER_CLIPPED: Switches = Switches {
@@ -113,6 +136,7 @@ const REFERENCE: Switches = Switches {
     level_index: LevelIndex::TruncatedFloat32,
     cosine: CosineSearch::HealthyQuantiles,
     max_divergence: MaxDivergence::UnhealthySlices,
+    baselines: BaselineForm::Port,
 };
 
 impl Semantics {

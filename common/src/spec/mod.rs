@@ -3,12 +3,14 @@
 //! [`RunSpec::parse`] reads and checks it; what it returns is complete (every default filled in) and
 //! is what a run folder keeps as `spec.toml`.
 
+mod baseline;
 mod data;
 mod model;
 mod respacing;
 mod score;
 mod suggest;
 
+pub use baseline::{BaselineSpec, Grid, GridSpec, published_thresholds};
 pub use data::{DataSpec, MAX_SCORED};
 pub use model::{ModelSpec, Preset, TrainSpec};
 pub use respacing::{DIFFUSION_STEPS, Respacing};
@@ -97,13 +99,14 @@ impl RunSpec {
     pub fn needed_networks(&self) -> Result<BTreeMap<&str, &ModelSpec>, SpecError> {
         let mut needed = BTreeMap::new();
         for method in &self.score.methods {
-            let name = method.network();
-            let model = self.model.get(name).ok_or_else(|| {
-                SpecError::new(format!(
-                    "method {method} needs a network named '{name}': add a [model.{name}] section (preset = \"paper\" will do)"
-                ))
-            })?;
-            needed.insert(name, model);
+            for name in method.networks() {
+                let model = self.model.get(*name).ok_or_else(|| {
+                    SpecError::new(format!(
+                        "method {method} needs a network named '{name}': add a [model.{name}] section (preset = \"paper\" will do)"
+                    ))
+                })?;
+                needed.insert(*name, model);
+            }
         }
         Ok(needed)
     }
