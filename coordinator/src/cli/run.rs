@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anofpdm_common::queue::LONGEST_TTL;
+use anofpdm_common::queue::redis::Endpoint;
+use anofpdm_common::queue::{LONGEST_TTL, QueueError};
 use anofpdm_common::work::Stage;
 use clap::{Args, ValueEnum};
 
@@ -12,13 +13,13 @@ use super::failure::UsageError;
 use super::print_json;
 use crate::bench_file::BenchFile;
 use crate::drive::signals::Interrupt;
-use crate::drive::{DriveOptions, drive};
+use crate::drive::{DriveOptions, QueueChoice, drive};
 use crate::report::markdown;
 
 /// Arguments of `anofpdm run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  anofpdm run examples/brats13-small.toml\n\nRun it again to go on after an interruption: finished work is never repeated."
+    after_help = "Examples:\n  anofpdm run examples/brats13-small.toml\n  anofpdm run examples/brats21.toml --queue redis://queue.example\n\nRun it again to go on after an interruption: finished work is never repeated."
 )]
 pub struct RunArgs {
     /// The run spec (TOML)
@@ -39,15 +40,19 @@ pub struct RunArgs {
 /// How a run is driven; none of it changes a result.
 #[derive(Debug, Clone, Args)]
 pub struct HowArgs {
-    /// The queue: local starts workers on this machine
-    #[arg(long, default_value = "local", value_parser = ["local"])]
-    queue: String,
-    /// Devices, one worker each: cpu, cuda:0,cuda:1; auto takes every GPU there is, else the CPU; fake is for drills
-    #[arg(long, default_value = "auto", value_delimiter = ',')]
-    device: Vec<String>,
+    /// The queue: local, which needs no server, or redis://[USER@]HOST[:PORT][/DB], rediss://…
+    #[arg(long, default_value = "local", value_parser = parse_queue)]
+    queue: QueueChoice,
+    /// Devices to start a worker on each: cpu, cuda:0,cuda:1; auto is every GPU there is, else the CPU; fake is for
+    /// drills [default: auto with the local queue, none with Redis, whose workers are started by themselves]
+    #[arg(long, value_delimiter = ',')]
+    device: Option<Vec<String>>,
     /// Workers on the CPU [default: as many as its cores allow with the spec's threads]
     #[arg(long)]
     workers: Option<usize>,
+    /// Share of the finished shards that another worker runs again, to compare bits
+    #[arg(long, default_value_t = 0.01, value_parser = parse_share)]
+    audit: f64,
     /// Folder of records shared with other runs
     #[arg(long, env = "ANOFPDM_CACHE")]
     cache: Option<PathBuf>,
@@ -76,7 +81,9 @@ impl HowArgs {
         Ok(DriveOptions {
             dir: dir.to_path_buf(),
             until: None,
+            queue: self.queue.clone(),
             devices: self.devices(threads)?,
+            audit: self.audit,
             cache: self.cache.clone(),
             lease: self
                 .lease
@@ -85,7 +92,12 @@ impl HowArgs {
     }
 
     fn devices(&self, threads: u32) -> Result<Vec<String>, UsageError> {
-        let automatic = self.device == ["auto"];
+        let asked = match (&self.device, &self.queue) {
+            (Some(devices), _) => devices.clone(),
+            (None, QueueChoice::Redis(_)) if self.workers.is_none() => return Ok(Vec::new()),
+            (None, _) => vec!["auto".to_owned()],
+        };
+        let automatic = asked == ["auto"];
         if automatic && self.workers.is_none() {
             let gpus = gpus();
             if !gpus.is_empty() {
@@ -95,14 +107,14 @@ impl HowArgs {
         // Neither of the two is one piece of hardware that a second worker would have to share.
         let shared = ["cpu", "fake"]
             .into_iter()
-            .find(|device| self.device == [*device]);
+            .find(|device| asked == [*device]);
         if !automatic && shared.is_none() {
             if self.workers.is_some() {
                 return Err(UsageError(
                     "--workers is for the CPU; name each GPU once in --device".to_owned(),
                 ));
             }
-            return Ok(self.device.clone());
+            return Ok(asked);
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self
@@ -114,6 +126,26 @@ impl HowArgs {
             )));
         }
         Ok(vec![shared.unwrap_or("cpu").to_owned(); workers])
+    }
+}
+
+fn parse_queue(text: &str) -> Result<QueueChoice, String> {
+    if text == "local" {
+        return Ok(QueueChoice::Local);
+    }
+    match Endpoint::from_url(text) {
+        Ok(_) => Ok(QueueChoice::Redis(text.to_owned())),
+        Err(QueueError::Address(_)) => {
+            Err("local, redis://[USER@]HOST[:PORT][/DB] or rediss://… is expected".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share from 0 to 1 is expected".to_owned()),
     }
 }
 

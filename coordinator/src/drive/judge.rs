@@ -30,17 +30,34 @@ pub(super) enum Current {
     Forward(Digest, Box<ForwardPlan>, usize),
 }
 
+impl Current {
+    /// The plan of calibration or scoring and its digest, where the current one is such.
+    pub(super) fn forward_plan(&self) -> Option<(Digest, &ForwardPlan)> {
+        match self {
+            Self::Forward(digest, plan, _) => Some((*digest, plan)),
+            Self::Idle | Self::Train(..) => None,
+        }
+    }
+}
+
 /// Something the engine has to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Happened {
     /// A worker has begun a shard.
-    Begun(LeaseId),
+    Begun {
+        /// The lease.
+        lease: LeaseId,
+        /// The worker.
+        worker: String,
+    },
     /// A lease ended without a result.
     Ended(LeaseId),
     /// A result counts, or repeats one that does.
     Accepted {
         /// The lease it was delivered under.
         lease: LeaseId,
+        /// Network evaluations, padding included.
+        evaluations: u64,
         /// Time the device worked, milliseconds.
         device_millis: u64,
     },
@@ -270,6 +287,10 @@ impl Judge for RunJudge {
         }
         let accepted = Happened::Accepted {
             lease: claim.lease,
+            evaluations: claim
+                .completion
+                .evaluations
+                .saturating_add(claim.completion.padding),
             device_millis: claim.completion.device_millis,
         };
         if ledger.is_delivered(claim.worker, claim.lease) {
@@ -336,7 +357,7 @@ impl Judge for RunJudge {
             Event::WorkerLeft(worker) => tracing::debug!(worker = worker.worker, "worker left"),
             Event::Leased { lease, worker } => {
                 tracing::debug!(shard = lease.shard, worker, "a shard was begun");
-                self.happened.push(Happened::Begun(lease));
+                self.happened.push(Happened::Begun { lease, worker });
             }
         }
     }

@@ -5,6 +5,9 @@
 //! goes on where its journal ends.
 
 pub mod engine;
+mod feed;
+mod fleet;
+mod flight;
 mod judge;
 mod progress;
 mod run_id;
@@ -32,7 +35,9 @@ use crate::ledger::journal::RunJournal;
 use crate::report;
 use crate::report::summary::Summary;
 use crate::run_folder::{RunFolder, RunFolderError};
-use engine::{Engine, EngineError, LocalWorkers};
+use engine::{Engine, EngineError};
+use fleet::FleetOptions;
+pub use fleet::QueueChoice;
 use judge::RunJudge;
 use signals::Interrupt;
 use stages::Stages;
@@ -44,8 +49,12 @@ pub struct DriveOptions {
     pub dir: PathBuf,
     /// Stop after this stage; `None` goes on to the report.
     pub until: Option<Stage>,
-    /// One worker a device.
+    /// Where jobs go.
+    pub queue: QueueChoice,
+    /// Workers to start here, one a device.
     pub devices: Vec<String>,
+    /// Share of the finished shards that are run again elsewhere to compare bits, in [0, 1].
+    pub audit: f64,
     /// Folder of a record cache shared with other runs.
     pub cache: Option<PathBuf>,
     /// A lease not renewed for this long is lost.
@@ -160,7 +169,12 @@ pub fn drive(
     let artifacts = ArtifactStore::open(&folder.records())?;
     let mut judge = RunJudge::new(journal, artifacts, cache);
     judge.distrust_suspects()?;
-    let workers = LocalWorkers {
+    let run = match &judge.journal.ledger().created {
+        Some(created) => created.run.clone(),
+        None => run_id::run_id(&bench.spec.name, folder.root()),
+    };
+    let fleet = FleetOptions {
+        queue: options.queue.clone(),
         devices: options.devices.clone(),
         threads: bench.spec.compute.threads,
         data: dataset.store().root().to_path_buf(),
@@ -173,14 +187,15 @@ pub fn drive(
         bench,
         dataset: &dataset,
         folder: &folder,
-        engine: Engine::new(judge, workers, interrupt.clone()),
+        engine: Engine::new(judge, fleet, run, options.audit, interrupt.clone()),
     };
     let worked = stages.run(options.until);
     // Whatever happened, workers are ended in good order and the time they took is kept.
     let stopped = Entry::Stopped {
         wall_millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
-    let judge = match (worked, stages.engine.stop()) {
+    let done = worked.is_ok() && options.until.is_none();
+    let judge = match (worked, stages.engine.stop(done)) {
         (Ok(()), Ok(mut judge)) => {
             judge.journal.append(&stopped)?;
             judge

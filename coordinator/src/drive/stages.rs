@@ -10,8 +10,8 @@ use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::spec::TrainSpec;
 use anofpdm_common::work::{ForwardPlan, Job, NetworkPlan, Plan, SliceRef, Stage, Task, TrainPlan};
 
-use super::engine::{Engine, OnDeath};
-use super::judge::{Current, RunJudge};
+use super::engine::{Engine, OnDeath, Wanted};
+use super::judge::Current;
 use super::progress::StageProgress;
 use super::{DriveError, checkpoint_folder};
 use crate::bench_file::BenchFile;
@@ -20,10 +20,9 @@ use crate::dataset::Dataset;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::cells::{self, Columns};
 use crate::plan::forward::{Setting, forward_plan};
-use crate::plan::shards::shards;
 use crate::run_folder::RunFolder;
 
-/// Rounds of a stage in which every record conflicts with itself before the run gives up.
+/// How often calibration is looked at again after scoring, since a worker was found wrong in the meantime.
 const MAX_ROUNDS: usize = 5;
 
 /// A run on its way through the stages.
@@ -41,11 +40,20 @@ impl Stages<'_> {
         if until == Some(Stage::Train) {
             return Ok(());
         }
-        let calibration = self.calibrate(&networks)?;
-        if until == Some(Stage::Calibrate) {
-            return Ok(());
+        for _ in 0..MAX_ROUNDS {
+            let calibration = self.calibrate(&networks)?;
+            if until == Some(Stage::Calibrate) {
+                return Ok(());
+            }
+            self.score(&networks, &calibration)?;
+            if self.ledger().contested() == 0 {
+                return Ok(());
+            }
+            // A worker was found wrong that had calibrated too: what it said then is computed again.
+            tracing::warn!("records of an earlier stage are contested: it is looked at again");
         }
-        self.score(&networks, &calibration)
+        let contested = usize::try_from(self.ledger().contested()).unwrap_or(usize::MAX);
+        Err(DriveError::Conflicts(contested))
     }
 
     fn ledger(&self) -> &Ledger {
@@ -113,9 +121,9 @@ impl Stages<'_> {
                 task: Task::Train,
             };
             let mut reached = newest_checkpoint(&checkpoints);
-            self.engine.complete(
-                vec![job],
-                |_, queue| {
+            self.engine.train(
+                job,
+                |queue| {
                     let (step, note) = training_progress(queue);
                     progress.update(step, &note);
                 },
@@ -194,7 +202,6 @@ impl Stages<'_> {
         let keys = plan.record_keys()?;
         let total: usize = keys.iter().map(Vec::len).sum();
         let digest = self.publish(&Plan::Forward(plan.clone()), plan.stage, total as u64)?;
-        let all = || keys.iter().flatten().copied();
         let size = self.dataset.store().manifest().size;
         let cached = self.engine.judge.take_from_cache(plan, size, &keys)?;
         if cached > 0 {
@@ -203,33 +210,34 @@ impl Stages<'_> {
                 plan.stage.name()
             );
         }
-        let batches_per_shard = self.bench.spec.compute.batches_per_shard();
-        for _ in 0..MAX_ROUNDS {
-            let ledger = self.ledger();
-            let jobs = shards(plan, digest, batches_per_shard, |batch, cell| {
-                ledger.record(keys[batch][cell]).is_none()
-            })?;
-            if jobs.is_empty() {
-                return Ok(());
-            }
-            let done = |judge: &RunJudge| {
-                let finished = judge.journal.ledger().finished.get(&plan.stage);
-                finished.copied().unwrap_or(0)
-            };
-            let before = done(&self.engine.judge);
-            self.engine.judge.current = Current::Forward(digest, Box::new(plan.clone()), size);
-            let mut progress =
-                StageProgress::new(plan.stage.name(), "records", before, total as u64);
-            self.engine.complete(
-                jobs,
-                |judge, _| progress.update(done(judge), ""),
-                |_| OnDeath::GiveUp,
-            )?;
-        }
+        let slices: usize = plan.batches.iter().map(Vec::len).sum();
+        let in_slices = |records: u64| records * slices as u64 / (total as u64).max(1);
+        self.engine.judge.current = Current::Forward(digest, Box::new(plan.clone()), size);
+        let wanted = Wanted {
+            plan,
+            digest,
+            keys: &keys,
+            largest: self.bench.spec.compute.batches_per_shard(),
+        };
         let ledger = self.ledger();
-        Err(DriveError::Conflicts(
-            all().filter(|key| ledger.record(*key).is_none()).count(),
-        ))
+        let there = keys.iter().flatten();
+        let there = there.filter(|key| ledger.record(**key).is_some()).count();
+        let before = in_slices(there as u64);
+        let mut progress = StageProgress::new(plan.stage.name(), "slices", before, slices as u64);
+        self.engine
+            .forward(&wanted, |done| progress.update(in_slices(done), ""))?;
+        let missing = self.missing(&keys);
+        if missing > 0 {
+            return Err(DriveError::Conflicts(missing));
+        }
+        Ok(())
+    }
+
+    /// Keys of which no record counts.
+    fn missing(&self, keys: &[Vec<Digest>]) -> usize {
+        let ledger = self.ledger();
+        let keys = keys.iter().flatten();
+        keys.filter(|key| ledger.record(**key).is_none()).count()
     }
 
     /// Stores a plan and notes in the journal how much work the stage is.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// A worker that lives shorter than this died at start-up.
 const EARLY_DEATH: Duration = Duration::from_secs(10);
 
@@ -36,6 +38,8 @@ pub struct WorkerCommand {
     pub logs: PathBuf,
     /// Intra-op threads.
     pub threads: u32,
+    /// The only run to serve, in a queue of many.
+    pub run: Option<String>,
 }
 
 /// Why a device has no worker any more.
@@ -147,6 +151,22 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Devices, and so workers.
+    pub const fn devices(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Asks the workers to end in good order (SIGTERM).
+    pub fn ask_to_end(&mut self) {
+        for child in self.slots.iter_mut().filter_map(|slot| slot.child.as_mut()) {
+            if matches!(child.try_wait(), Ok(None))
+                && let Err(error) = kill_process(Pid::from_child(child), Signal::TERM)
+            {
+                tracing::debug!(%error, "a worker cannot be asked to end");
+            }
+        }
+    }
+
     /// True while a worker lives.
     pub fn any_alive(&mut self) -> bool {
         self.slots.iter_mut().any(|slot| {
@@ -225,6 +245,7 @@ fn start(command: &WorkerCommand, device: &str, log: &Path) -> Result<Child, Sup
         .arg("--checkpoints")
         .arg(&command.checkpoints)
         .args(["--threads", &command.threads.to_string()])
+        .args(command.run.iter().flat_map(|run| ["--run", run]))
         // Waiting threads must not spin: with fewer free cores than threads it costs tens of times the work.
         .env("OMP_WAIT_POLICY", "PASSIVE")
         // fp32 means fp32: by default cuDNN may round convolutions to TF32.

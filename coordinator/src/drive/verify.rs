@@ -54,9 +54,16 @@ pub(super) enum Rejection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
     /// Of real slices.
-    evaluations: u64,
+    pub(super) evaluations: u64,
     /// Of padding.
-    padding: u64,
+    pub(super) padding: u64,
+}
+
+impl Cost {
+    /// Everything the device computes; saturates where no shard can be.
+    pub(super) fn all(&self) -> u32 {
+        u32::try_from(self.evaluations.saturating_add(self.padding)).unwrap_or(u32::MAX)
+    }
 }
 
 /// The record keys and record digests of a claim that holds.
@@ -185,7 +192,7 @@ const fn train_cost(plan: &TrainPlan) -> Cost {
 }
 
 /// Each batch once, whatever the number of cells: they share the trajectory.
-fn forward_cost(
+pub(super) fn forward_cost(
     plan: &ForwardPlan,
     first: u32,
     count: u32,
@@ -217,4 +224,4 @@ fn forward_cost(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -42,9 +42,12 @@ transient error, out of memory, the process aborts, the device is lost, a bit of
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct RunArgs {
-    /// Address of the queue: unix:PATH
+    /// Address of the queue: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:PATH
     #[arg(long)]
     queue: String,
+    /// Serve this run only, by its name in Redis or the beginning of it [default: every run there is]
+    #[arg(long)]
+    run: Option<String>,
     /// Where to compute: cpu, cuda, cuda:N; fake is for drills
     #[arg(long, default_value = "cpu")]
     device: WorkDevice,
@@ -124,7 +127,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         cpu_capability: torch::cpu_capability().to_owned(),
         threads: args.threads,
     };
-    let queue: Arc<dyn WorkQueue> = Arc::from(queue::connect(&args.queue, None)?);
+    let queue: Arc<dyn WorkQueue> = Arc::from(queue::connect(&args.queue, args.run.as_deref())?);
     let info = WorkerInfo {
         worker: queue::unique_worker_id(),
         host: std::fs::read_to_string("/proc/sys/kernel/hostname")

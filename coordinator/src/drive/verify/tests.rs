@@ -45,7 +45,7 @@ fn data() -> DataPlan {
 }
 
 /// Two full batches and a short one; a calibration and a mask cell of one trajectory, and one of another.
-fn forward() -> ForwardPlan {
+pub(in crate::drive) fn forward() -> ForwardPlan {
     let slice = |position| SliceRef {
         subject: 0,
         position,
