@@ -223,11 +223,14 @@ impl std::fmt::Display for Baseline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NativeRule {
-    /// The squared difference is thresholded at 0.5.
+    /// The squared difference is thresholded at [`NATIVE_THRESHOLD`].
     Fixed,
     /// Otsu's threshold, slice by slice.
     Otsu,
 }
+
+/// Threshold of [`NativeRule::Fixed`].
+pub const NATIVE_THRESHOLD: f32 = 0.5;
 
 /// What the tuning of a baseline chooses from, beside the threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -1,9 +1,10 @@
 //! What a slice takes, in network evaluations: one slice through one network once.
 
+use crate::baseline::Passes;
 use crate::method::Encoding;
 use crate::semantics::{DdimStepping, Semantics};
 
-use super::{ForwardPlan, PlanError, Trajectory};
+use super::{Cell, ForwardPlan, PlanError, Trajectory, distinct_settings};
 
 /// Distinct network evaluations that `steps` forward steps of one slice take, whatever the number of
 /// strengths and variants: the null evaluation serves Eq. 7, Eq. 10 and Eq. 4.
@@ -15,13 +16,34 @@ pub fn evaluations_per_slice(semantics: Semantics, encoding: Encoding, steps: u3
     }
 }
 
+impl Trajectory {
+    /// What a slice takes when these cells, all of this trajectory, are computed together; `steps` are those of
+    /// AnoFPDM.
+    pub fn passes<'a>(
+        &self,
+        semantics: Semantics,
+        steps: u32,
+        cells: impl IntoIterator<Item = &'a Cell>,
+    ) -> Passes {
+        match self {
+            Self::Forward(walk) => Passes {
+                network: evaluations_per_slice(semantics, walk.encoding, steps),
+                classifier: 0,
+            },
+            Self::Restoration(walk) => {
+                let form = semantics.switches().baselines;
+                walk.baseline.passes(form, &distinct_settings(cells))
+            }
+        }
+    }
+}
+
 impl ForwardPlan {
-    /// Network evaluations of one slice in a shard of these cells, whatever their number: they share a trajectory.
-    /// Passes of a classifier count too, each with its gradient as one.
+    /// What a slice takes in a shard of these cells, whatever their number: they share a trajectory.
     ///
     /// # Errors
     /// When there is no cell, an index is out of range, or the cells are of several trajectories.
-    pub fn evaluations(&self, cells: &[u16]) -> Result<u64, PlanError> {
+    pub fn passes(&self, cells: &[u16]) -> Result<Passes, PlanError> {
         let cells = cells
             .iter()
             .map(|cell| self.cell(usize::from(*cell)))
@@ -34,15 +56,7 @@ impl ForwardPlan {
                 "a shard of two trajectories".to_owned(),
             ));
         }
-        Ok(match self.trajectory(first)? {
-            Trajectory::Forward(walk) => {
-                evaluations_per_slice(self.semantics, walk.encoding, self.steps)
-            }
-            Trajectory::Restoration(walk) => {
-                let settings = super::cell::distinct_settings(cells);
-                let form = self.semantics.switches().baselines;
-                walk.baseline.passes(form, &settings).total()
-            }
-        })
+        let trajectory = self.trajectory(first)?;
+        Ok(trajectory.passes(self.semantics, self.steps, cells))
     }
 }

@@ -1,10 +1,8 @@
 //! The stages of a run, each brought to its end: train, calibrate, score.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::method::Encoding;
 use anofpdm_common::queue::Dispatch;
 use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::spec::TrainSpec;
@@ -15,12 +13,13 @@ use super::judge::Current;
 use super::progress::StageProgress;
 use super::{DriveError, checkpoint_folder};
 use crate::bench_file::BenchFile;
-use crate::calibrate::{self, Calibration};
+use crate::calibrate;
 use crate::dataset::Dataset;
 use crate::ledger::{Entry, Ledger};
-use crate::plan::cells::{self, Columns};
+use crate::plan::cells::{self, Columns, Decided};
 use crate::plan::forward::{Setting, forward_plan};
 use crate::run_folder::RunFolder;
+use crate::tune;
 
 /// How often calibration is looked at again after scoring, since a worker was found wrong in the meantime.
 const MAX_ROUNDS: usize = 5;
@@ -41,11 +40,11 @@ impl Stages<'_> {
             return Ok(());
         }
         for _ in 0..MAX_ROUNDS {
-            let calibration = self.calibrate(&networks)?;
+            let decided = self.calibrate(&networks)?;
             if until == Some(Stage::Calibrate) {
                 return Ok(());
             }
-            self.score(&networks, &calibration)?;
+            self.score(&networks, &decided)?;
             if self.ledger().contested() == 0 {
                 return Ok(());
             }
@@ -149,32 +148,33 @@ impl Stages<'_> {
         Ok(weights)
     }
 
-    fn calibrate(
-        &mut self,
-        networks: &[NetworkPlan],
-    ) -> Result<BTreeMap<Encoding, Calibration>, DriveError> {
-        let bench = self.bench;
-        let columns = cells::calibration(&bench.spec.score, networks);
+    /// What the validation slices decide: for AnoFPDM from image-level labels, for the baselines from pixel labels.
+    fn calibrate(&mut self, networks: &[NetworkPlan]) -> Result<Decided, DriveError> {
+        let score = &self.bench.spec.score;
+        let columns = cells::calibration(score, &names(networks));
         let slices = self.dataset.validation()?.slices;
         let plan = self.plan(Stage::Calibrate, &columns, networks, &slices)?;
         self.forward(&plan)?;
-        let calibration = calibrate::calibrate(
-            &plan,
-            self.ledger(),
-            &self.engine.judge.artifacts,
-            &self.dataset.store().images(),
-        )?;
+        let artifacts = &self.engine.judge.artifacts;
+        let images = self.dataset.store().images();
+        let calibration = calibrate::calibrate(&plan, self.ledger(), artifacts, &images)?;
         calibrate::write(self.folder, &calibration)?;
-        Ok(calibration)
+        let tunings = tune::tune(score, &plan, self.ledger(), artifacts)?;
+        tune::write(self.folder, &tunings)?;
+        let strengths = calibration.into_iter().map(|(encoding, calibration)| {
+            (encoding, calibration.table_strengths(&score.guidance))
+        });
+        let settings = tunings
+            .into_iter()
+            .filter_map(|(baseline, tuning)| Some((baseline, tuning.chosen()?)));
+        Ok(Decided {
+            strengths: strengths.collect(),
+            settings: settings.collect(),
+        })
     }
 
-    fn score(
-        &mut self,
-        networks: &[NetworkPlan],
-        calibration: &BTreeMap<Encoding, Calibration>,
-    ) -> Result<(), DriveError> {
-        let bench = self.bench;
-        let columns = cells::scoring(&bench.spec.score, networks, calibration);
+    fn score(&mut self, networks: &[NetworkPlan], decided: &Decided) -> Result<(), DriveError> {
+        let columns = cells::scoring(&self.bench.spec.score, &names(networks), decided);
         let slices = self.dataset.test()?.slices;
         let plan = self.plan(Stage::Score, &columns, networks, &slices)?;
         self.forward(&plan)
@@ -253,6 +253,14 @@ impl Stages<'_> {
         }
         Ok(digest)
     }
+}
+
+/// The names of networks, in order.
+fn names(networks: &[NetworkPlan]) -> Vec<&str> {
+    networks
+        .iter()
+        .map(|network| network.name.as_str())
+        .collect()
 }
 
 /// Name of the newest checkpoint folder: names sort by step.

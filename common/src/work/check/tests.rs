@@ -229,12 +229,12 @@ fn everything_that_decides_a_restoration_is_in_its_key() {
 #[test]
 fn a_shard_takes_what_its_cells_share_once() {
     let plan = plan_with_baseline();
-    assert_eq!(plan.evaluations(&[0, 1]).unwrap(), 2 * 3);
-    assert_eq!(plan.evaluations(&[2]).unwrap(), 5);
+    assert_eq!(plan.passes(&[0, 1]).unwrap().total(), 2 * 3);
+    assert_eq!(plan.passes(&[2]).unwrap().total(), 5);
     // The same restoration, looked at twice.
-    assert_eq!(plan.evaluations(&[2, 3]).unwrap(), 5);
-    assert!(plan.evaluations(&[1, 2]).is_err());
-    assert!(plan.evaluations(&[]).is_err());
+    assert_eq!(plan.passes(&[2, 3]).unwrap().total(), 5);
+    assert!(plan.passes(&[1, 2]).is_err());
+    assert!(plan.passes(&[]).is_err());
 }
 
 fn walk(plan: &mut ForwardPlan) -> &mut RestorationWalk {
