@@ -9,6 +9,7 @@
 //! | [`semantics`] | the science switches: `paper`, `paper-clipped`, `reference` |
 //! | [`baseline`] | the methods it is compared with: their networks, settings and forms |
 //! | [`network`] | the architecture of a network, as its `config.json` |
+//! | [`role`] | what a network is for, by its name |
 //! | [`method`] | the methods by name: which encoding, which map, which network |
 //! | [`spec`] | the run spec (TOML) |
 //! | [`work`] | batches, cells, shards and the keys of their records |
@@ -30,6 +31,7 @@ pub mod network;
 pub mod queue;
 pub mod random;
 pub mod record;
+pub mod role;
 pub mod segment;
 pub mod semantics;
 pub mod spec;

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
 use crate::network::NetworkConfig;
+use crate::role::Role;
 use crate::semantics::Semantics;
 use crate::spec::{Precision, Respacing, TrainSpec};
 use crate::store::scaling::Scaling;
@@ -159,8 +160,8 @@ pub struct ForwardPlan {
 /// Everything a worker needs to train one network, stored once as an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainPlan {
-    /// Name in the spec.
-    pub network: String,
+    /// Name in the spec: what the network is for, and so what it is trained to do.
+    pub network: Role,
     /// Architecture.
     pub config: NetworkConfig,
     /// How it is trained.
@@ -281,6 +282,7 @@ pub struct Manifest {
 struct TrainKey<'a> {
     schema: u32,
     kernel: &'a str,
+    network: Role,
     config: &'a NetworkConfig,
     train: &'a TrainSpec,
     profile: &'a NumericProfile,
@@ -377,6 +379,7 @@ impl TrainPlan {
         key_of(&TrainKey {
             schema: RECORD_SCHEMA,
             kernel: KERNEL,
+            network: self.network,
             config: &self.config,
             train: &self.train,
             profile: &self.profile,

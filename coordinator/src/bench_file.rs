@@ -110,11 +110,12 @@ impl BenchFile {
         let sized = || {
             let size = i64::try_from(manifest.size).unwrap_or(i64::MAX);
             let channels = i64::try_from(manifest.modalities.len()).unwrap_or(i64::MAX);
+            let role = name.parse().map_err(|error: String| SpecError::new(error))?;
             self.spec
                 .model
                 .get(name)
                 .ok_or_else(|| SpecError::new(format!("there is no [model.{name}]")))?
-                .network(size, channels)
+                .network(role, size, channels)
         };
         sized().map_err(|source| self.blame(SpecError::new(format!("[model.{name}]: {source}"))))
     }

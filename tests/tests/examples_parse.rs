@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anofpdm_common::method::Encoding;
+use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::RunSpec;
 use anofpdm_common::work::evaluations_per_slice;
@@ -72,7 +73,7 @@ fn the_papers_set_ups_are_the_papers() {
 
         let model = &spec.model["guided"];
         assert_eq!(model.train.as_ref().unwrap().steps, steps, "{name}");
-        let network = model.network(128, 4).unwrap();
+        let network = model.network(Role::Guided, 128, 4).unwrap();
         assert_eq!(network.num_channels, 128, "{name}");
         assert_eq!(network.channel_mult, [1, 1, 2, 3, 4], "{name}");
         assert_eq!(network.attention_downsample_rates, [4, 8, 16], "{name}");

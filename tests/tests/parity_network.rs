@@ -1,14 +1,19 @@
-//! The U-Net v2 against `unet_forward.safetensors`, and its published size.
+//! The U-Nets and the classifier against `unet_forward.safetensors`, and their published sizes.
 
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
-use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::network::{Arch, NetworkConfig};
 use anofpdm_tests::{assert_close, read_tensors, shared_dir, values};
+use anofpdm_worker::diffusion::step::q_sample;
+use anofpdm_worker::diffusion::{Respacing, Schedule};
+use anofpdm_worker::methods::predictor::NoisePredictor;
+use anofpdm_worker::nn::config;
 use anofpdm_worker::nn::embedding::sinusoid;
-use anofpdm_worker::nn::weights::{self, open_unet};
-use anofpdm_worker::nn::{ClassLabel, Labels, Mode, Module, UNet};
+use anofpdm_worker::nn::weights::{self, open_classifier, open_unet};
+use anofpdm_worker::nn::{ClassLabel, Classifier, Labels, Mode, Module, UNet};
+use anofpdm_worker::tensors::NamedTensors;
 use anofpdm_worker::torch;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
@@ -19,17 +24,28 @@ const LABELS: [(&str, ClassLabel); 3] = [
     ("null", ClassLabel::Null),
 ];
 
-fn config(oracles: &Path) -> NetworkConfig {
-    let text = std::fs::read_to_string(oracles.join("config.json")).unwrap();
-    let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
-    serde_json::from_value(whole["unet_v2"].clone()).unwrap()
+/// The configuration of `network`, as `--network` finds it in the oracles' file.
+fn config(oracles: &Path, network: &str) -> NetworkConfig {
+    let weights = oracles.join(format!("{network}.safetensors"));
+    config::read(&oracles.join("config.json"), Some(network), Some(&weights)).unwrap()
 }
 
-fn oracle_net(oracles: &Path) -> UNet {
+fn oracle_net(oracles: &Path, network: &str) -> UNet {
     // Tests run side by side already.
     torch::set_threads(1);
-    let path = oracles.join("unet_v2.safetensors");
-    open_unet(&path, &config(oracles), Device::Cpu).unwrap()
+    let path = oracles.join(format!("{network}.safetensors"));
+    open_unet(&path, &config(oracles, network), Device::Cpu).unwrap()
+}
+
+fn oracle_classifier(oracles: &Path) -> Classifier {
+    torch::set_threads(1);
+    let path = oracles.join("classifier.safetensors");
+    open_classifier(&path, &config(oracles, "classifier"), Device::Cpu).unwrap()
+}
+
+/// One time for three slices.
+fn times(time: i64) -> Tensor {
+    Tensor::full([3], time, (Kind::Int64, Device::Cpu))
 }
 
 #[test]
@@ -39,10 +55,10 @@ fn outputs() {
     };
     let oracles = shared.join("oracles");
     let oracle = read_tensors(&oracles.join("unet_forward.safetensors"));
-    let net = oracle_net(&oracles);
+    let net = oracle_net(&oracles, "unet_v2");
     for time in [0, 37, 250, 999] {
         let x = oracle[&format!("x_t{time}")].torch();
-        let t = Tensor::full([3], time, (Kind::Int64, Device::Cpu));
+        let t = times(time);
         for (name, label) in LABELS {
             let got = net.forward(&x, &t, &Labels::All(label), Mode::Eval);
             let name = format!("eps_v2_t{time}_{name}");
@@ -69,7 +85,7 @@ fn mixed_batch() {
     };
     let oracles = shared.join("oracles");
     let oracle = read_tensors(&oracles.join("unet_forward.safetensors"));
-    let net = oracle_net(&oracles);
+    let net = oracle_net(&oracles, "unet_v2");
     let labels = Labels::PerSample(Tensor::from_slice(&oracle["mixed_label"].i64()));
     let t = Tensor::from_slice(&oracle["mixed_t"].i64());
     let got = net.forward(&oracle["mixed_x"].torch(), &t, &labels, Mode::Eval);
@@ -85,7 +101,7 @@ fn null_within_a_batch() {
     };
     let oracles = shared.join("oracles");
     let oracle = read_tensors(&oracles.join("unet_forward.safetensors"));
-    let net = oracle_net(&oracles);
+    let net = oracle_net(&oracles, "unet_v2");
     let t = Tensor::full([3], 250, (Kind::Int64, Device::Cpu));
     let labels = Labels::PerSample(Tensor::from_slice(&[1_i64, -1, 0]));
     let got = net.forward(&oracle["x_t250"].torch(), &t, &labels, Mode::Eval);
@@ -103,7 +119,7 @@ fn activations() {
     };
     let oracles = shared.join("oracles");
     let oracle = read_tensors(&oracles.join("unet_forward.safetensors"));
-    let net = oracle_net(&oracles);
+    let net = oracle_net(&oracles, "unet_v2");
     let x = oracle["x_t250"].torch().narrow(0, 0, 1);
     let t = Tensor::from_slice(&[250_i64]);
     let labels = Labels::All(ClassLabel::Healthy);
@@ -137,14 +153,137 @@ fn timestep_embedding() {
 }
 
 #[test]
-fn size_of_the_oracle_network() {
-    let Some(shared) = shared_dir("size_of_the_oracle_network") else {
+fn v1_outputs() {
+    let Some(shared) = shared_dir("v1_outputs") else {
         return;
     };
+    let oracles = shared.join("oracles");
+    let oracle = read_tensors(&oracles.join("unet_forward.safetensors"));
+    let net = oracle_net(&oracles, "unet_v1");
+    for time in [0, 37, 250, 999] {
+        let x = oracle[&format!("x_t{time}")].torch();
+        let name = format!("eps_v1_t{time}");
+        // It takes no notice of labels.
+        for label in [ClassLabel::Null, ClassLabel::Unhealthy] {
+            let got = net.forward(&x, &times(time), &Labels::All(label), Mode::Eval);
+            assert_close(&name, &values(&got), &oracle[&name].values, 0.0, 2e-5);
+        }
+    }
+}
+
+#[test]
+fn v1_outputs_with_learned_variance() {
+    let Some(shared) = shared_dir("v1_outputs_with_learned_variance") else {
+        return;
+    };
+    let oracles = shared.join("oracles");
+    let oracle = read_tensors(&oracles.join("unet_forward.safetensors"));
+    let config = config(&oracles, "unet_v1_learn_sigma");
+    // The label table is told of by the weights; the oracle was computed without it.
+    assert_eq!(config.num_classes, Some(2));
+    assert!(config.learned_variance());
+    let mut net = oracle_net(&oracles, "unet_v1_learn_sigma");
+    for time in [0, 250, 999] {
+        let x = oracle[&format!("x_t{time}")].torch();
+        let null = Labels::All(ClassLabel::Null);
+        let got = net.forward(&x, &times(time), &null, Mode::Eval);
+        let name = format!("out_v1_learn_sigma_t{time}");
+        assert_close(&name, &values(&got), &oracle[&name].values, 0.0, 2e-5);
+        // What a method asks for is the noise alone.
+        assert_eq!(net.predict(&x, time, ClassLabel::Null), got.narrow(1, 0, 4));
+        assert_ne!(net.predict(&x, time, ClassLabel::Healthy), got.narrow(1, 0, 4));
+    }
+}
+
+#[test]
+fn classifier_logits() {
+    let Some(shared) = shared_dir("classifier_logits") else {
+        return;
+    };
+    let oracles = shared.join("oracles");
+    let oracle = read_tensors(&oracles.join("unet_forward.safetensors"));
+    let net = oracle_classifier(&oracles);
+    for time in [0, 250, 999] {
+        let x = oracle[&format!("x_t{time}")].torch();
+        let got = net.forward(&x, &times(time), Mode::Eval);
+        let name = format!("logits_classifier_t{time}");
+        assert_close(&name, &values(&got), &oracle[&name].values, 0.0, 2e-5);
+    }
+}
+
+#[test]
+fn gradient_of_the_classifier() {
+    let Some(shared) = shared_dir("gradient_of_the_classifier") else {
+        return;
+    };
+    let oracles = shared.join("oracles");
+    let baselines = read_tensors(&oracles.join("baselines.safetensors"));
+    let inputs = read_tensors(&oracles.join("inputs.safetensors"));
+    let net = oracle_classifier(&oracles);
+    let schedule = Schedule::linear(1000, &Respacing::None).unwrap();
+    let x0 = inputs["x0"].torch().narrow(0, 0, 6);
+    let noise = inputs["noise"].torch().get(0).narrow(0, 0, 6);
+    let x = q_sample(&schedule, 250, &x0, &noise);
+    let scale = baselines["clf.scale"].values[0];
+    let want = &baselines["clf.grad_t250"].values;
+    // As a method calls it: gradients are off around it.
+    let healthy = tch::no_grad(|| net.label_gradient(&x, 250, ClassLabel::Healthy));
+    let got = values(&(healthy.gradient * scale));
+    let largest = want.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
+    assert_close("clf.grad_t250", &got, want, 1e-3, 1e-5 * largest);
+    let unhealthy = net.label_gradient(&x, 250, ClassLabel::Unhealthy);
+    let whole = healthy.log_probability.exp() + unhealthy.log_probability.exp();
+    assert_close("probabilities", &values(&whole), &[1.0; 6], 0.0, 1e-6);
+}
+
+/// Number of weights, as built, as counted from the configuration, and as published.
+fn assert_size(config: &NetworkConfig, published: usize) -> NamedTensors {
     let vs = VarStore::new(Device::Cpu);
-    UNet::new(&vs.root(), &config(&shared.join("oracles")));
-    let numbers: usize = weights::variables(&vs).values().map(Tensor::numel).sum();
-    assert_eq!(numbers, 2_030_884);
+    match config.arch {
+        Arch::V2 | Arch::V1 => drop(UNet::new(&vs.root(), config)),
+        Arch::Classifier => drop(Classifier::new(&vs.root(), config)),
+    }
+    let tensors = weights::variables(&vs);
+    let built: usize = tensors.values().map(Tensor::numel).sum();
+    assert_eq!(built, published, "{config:?}");
+    let counted = usize::try_from(config.footprint().parameters).unwrap();
+    assert_eq!(counted, published, "{config:?}");
+    tensors
+}
+
+#[test]
+fn sizes_of_the_oracle_networks() {
+    let Some(shared) = shared_dir("sizes_of_the_oracle_networks") else {
+        return;
+    };
+    let oracles = shared.join("oracles");
+    for (network, published) in [
+        ("unet_v2", 2_030_884),
+        ("unet_v1", 756_740),
+        ("unet_v1_learn_sigma", 758_152),
+        ("classifier", 393_890),
+    ] {
+        assert_size(&config(&oracles, network), published);
+    }
+}
+
+#[test]
+fn resizing_blocks_are_counted_as_built() {
+    for arch in ["v2", "v1", "classifier"] {
+        for updown in [false, true] {
+            let config: NetworkConfig = serde_json::from_value(serde_json::json!({
+                "arch": arch, "image_size": 16, "in_channels": 3, "num_channels": 32,
+                "num_res_blocks": 2, "channel_mult": [1, 2, 3], "num_head_channels": 16,
+                "attention_downsample_rates": [1, 4], "resblock_updown": updown
+            }))
+            .unwrap();
+            config.validate().unwrap();
+            let counted = usize::try_from(config.footprint().parameters).unwrap();
+            let tensors = assert_size(&config, counted);
+            let name = "input_blocks.3.0.emb_layers.1.weight";
+            assert_eq!(tensors.contains_key(name), updown, "{arch}");
+        }
+    }
 }
 
 #[test]
@@ -157,17 +296,20 @@ fn size_of_the_published_network() {
         attention_downsample_rates: vec![4, 8, 16],
         ..small()
     };
-    let vs = VarStore::new(Device::Cpu);
-    UNet::new(&vs.root(), &config);
-    let tensors = weights::variables(&vs);
-    let numbers: usize = tensors.values().map(Tensor::numel).sum();
-    assert_eq!((tensors.len(), numbers), (465, 103_082_500));
+    let tensors = assert_size(&config, 103_082_500);
+    assert_eq!(tensors.len(), 465);
     for name in [
         "output_blocks.14.0.skip_connection.weight",
         "output_blocks.11.1.conv.bias",
     ] {
         assert!(tensors.contains_key(name), "{name}");
     }
+    let v1 = NetworkConfig {
+        arch: Arch::V1,
+        num_classes: None,
+        ..config
+    };
+    assert_size(&v1, 96_318_468);
 }
 
 fn small() -> NetworkConfig {

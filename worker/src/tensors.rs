@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anofpdm_common::store::durable::{self, DiskError};
+use safetensors::tensor::Metadata;
 use tch::Tensor;
+
+/// Longest header of a tensor file, bytes.
+const HEADER_LIMIT: u64 = 16 << 20;
 
 /// Tensors by name, in name order.
 pub type NamedTensors = BTreeMap<String, Tensor>;
@@ -28,6 +33,14 @@ pub enum TensorFileError {
         path: PathBuf,
         /// The cause.
         source: tch::TchError,
+    },
+    /// It does not begin as a safetensors file does.
+    #[error("{path}: no safetensors file: {reason}")]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its header.
+        reason: String,
     },
     /// A written file cannot be put in its place.
     #[error(transparent)]
@@ -59,6 +72,38 @@ pub fn read(path: &Path, limit: u64) -> Result<NamedTensors, TensorFileError> {
     }
     let tensors = Tensor::read_safetensors(path).map_err(format(path))?;
     Ok(tensors.into_iter().collect())
+}
+
+/// The shapes of all tensors of a safetensors file, from its header alone.
+///
+/// # Errors
+/// When it is no safetensors file.
+pub fn shapes(path: &Path) -> Result<BTreeMap<String, Vec<usize>>, TensorFileError> {
+    let bad = |reason: String| TensorFileError::Header {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut file = File::open(path).map_err(io(path))?;
+    let mut length = [0; size_of::<u64>()];
+    file.read_exact(&mut length)
+        .map_err(|error| bad(error.to_string()))?;
+    let length = u64::from_le_bytes(length);
+    if length > HEADER_LIMIT {
+        return Err(bad(format!(
+            "a header of {length} bytes, expected at most {HEADER_LIMIT}"
+        )));
+    }
+    let mut header = Vec::new();
+    file.take(length)
+        .read_to_end(&mut header)
+        .map_err(io(path))?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).map_err(|error| bad(error.to_string()))?;
+    Ok(metadata
+        .tensors()
+        .into_iter()
+        .map(|(name, info)| (name, info.shape.clone()))
+        .collect())
 }
 
 /// Writes tensors under a temporary name, syncs, renames: the file is whole or absent.
@@ -123,6 +168,20 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let error = read(&path, 10).unwrap_err().to_string();
         assert!(error.contains("expected at most 10"), "{error}");
+        let shapes = shapes(&path).unwrap();
+        assert_eq!(shapes["a"], [3, 2]);
+        assert_eq!(shapes["b"], [2]);
+    }
+
+    #[test]
+    fn what_is_no_tensor_file_has_no_shapes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        for bytes in [&b"PK"[..], b"PK\x03\x04\0\0\0\0{}", b"\x02\0\0\0\0\0\0\0[]"] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = shapes(&path).unwrap_err().to_string();
+            assert!(error.contains("t.safetensors: no safetensors file"), "{error}");
+        }
     }
 
     #[test]

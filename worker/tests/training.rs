@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::network::{Arch, NetworkConfig};
+use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::spec::TrainSpec;
 use anofpdm_worker::tensors::{self, NamedTensors};
 use anofpdm_worker::train::loss::LossPoint;
@@ -105,8 +105,9 @@ fn network() -> NetworkConfig {
         num_res_blocks: 1,
         channel_mult: vec![1, 2],
         attention_downsample_rates: vec![2],
-        num_heads: 2,
-        num_classes: 2,
+        heads: Heads::Count(2),
+        num_classes: Some(2),
+        resblock_updown: false,
     }
 }
 
@@ -331,11 +332,11 @@ fn what_does_not_fit_is_refused() {
             refused(|r| r.identity = identity("spec", "other")),
             "another data set",
         ),
-        (refused(|r| r.network.num_heads = 1), "another architecture"),
+        (refused(|r| r.network.heads = Heads::Count(1)), "another architecture"),
         (refused(|r| r.train.steps = 1), "raise steps"),
         (refused(|r| r.train.batch = 11), "10 slices"),
         (refused(|r| r.network.in_channels = 2), "do not fit"),
-        (refused(|r| r.network.num_classes = 1), "disc-1 has label 1"),
+        (refused(|r| r.network.num_classes = Some(1)), "disc-1 has label 1"),
     ] {
         assert!(message.contains(part), "{message}");
     }

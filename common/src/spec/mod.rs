@@ -9,15 +9,17 @@ mod model;
 mod respacing;
 mod score;
 mod suggest;
+mod train;
 
 pub use baseline::{BaselineSpec, Grid, GridSpec, published_thresholds};
 pub use data::{DataSpec, MAX_SCORED};
-pub use model::{ModelSpec, Preset, TrainSpec};
+pub use model::{ModelSpec, Preset};
 pub use respacing::{DIFFUSION_STEPS, Respacing};
 pub use score::{
     ComputeSpec, FigureSpec, Guidance, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS,
     Precision, ScoreSpec,
 };
+pub use train::TrainSpec;
 
 use std::collections::BTreeMap;
 
@@ -33,8 +35,8 @@ pub struct RunSpec {
     pub name: String,
     /// The slices.
     pub data: DataSpec,
-    /// Networks by name; a method says which it needs.
-    #[serde(default)]
+    /// Networks by the name of their role; a method says which it needs.
+    #[serde(default, deserialize_with = "model::sections")]
     pub model: BTreeMap<String, ModelSpec>,
     /// What is computed on them.
     pub score: ScoreSpec,
@@ -139,6 +141,8 @@ impl RunSpec {
 mod tests {
     use super::*;
     use crate::method::Method;
+    use crate::network::Heads;
+    use crate::role::Role;
     use crate::semantics::Semantics;
 
     const SMALL: &str = r#"
@@ -192,6 +196,11 @@ mod tests {
             ("steps = 20", "steps = 0", "steps"),
             ("anofpdm-ddim", "anofpdm-dim", "anofpdm-ddim"),
             ("model.guided]", "model.guide]", "[model.guide]"),
+            ("model.guided]", "model.guide]", "did you mean `guided`"),
+            ("channels = 32", "channels = 32\narch = \"v1\"", "arch v2"),
+            ("channels = 32", "channels = 32\nheads = 4\nhead_channels = 8", "both"),
+            ("channels = 32", "chanels = 32", "did you mean `channels`"),
+            ("steps = 10", "step = 10", "did you mean `steps`"),
             ("channels = 32", "channels = 33", "multiple of 32"),
             ("name = \"small\"", "name = \"a/b\"", "name"),
         ] {
@@ -208,9 +217,49 @@ mod tests {
             1,
         );
         let model = RunSpec::parse(&text).unwrap().model["guided"].clone();
-        let network = model.network(128, 4).unwrap();
+        let network = model.network(Role::Guided, 128, 4).unwrap();
         assert_eq!(network.channel_mult, [1, 1, 2, 3, 4]);
         assert_eq!(network.attention_downsample_rates, [4, 8, 16]);
-        assert_eq!(network.num_heads, 2);
+        assert_eq!(network.heads, Heads::Count(2));
+    }
+
+    #[test]
+    fn every_role_has_its_published_set_up() {
+        let section = |role: Role, preset: &str| {
+            let text = format!("\n[model.{role}]\npreset = \"{preset}\"\n[model.{role}.train]\n");
+            let guided = SMALL.find("[model.guided]").unwrap();
+            let score = SMALL.find("[score]").unwrap();
+            let whole = match role {
+                Role::Guided => format!("{}{text}{}", &SMALL[..guided], &SMALL[score..]),
+                _ => format!("{SMALL}{text}"),
+            };
+            let spec = RunSpec::parse(&whole).unwrap();
+            assert_eq!(RunSpec::parse(&spec.to_toml().unwrap()).unwrap(), spec);
+            spec.model[role.name()].clone()
+        };
+        for (role, brats, atlas) in [
+            (Role::Guided, (210_000, 64), (290_000, 64)),
+            (Role::HealthyGaussian, (250_000, 64), (226_100, 64)),
+            (Role::HealthySimplex, (350_000, 64), (156_100, 64)),
+            (Role::Conditional, (500_000, 32), (145_000, 64)),
+            (Role::Classifier, (150_000, 64), (40_000, 64)),
+        ] {
+            for (preset, expected, channels) in [("paper", brats, 4), ("paper-atlas", atlas, 1)] {
+                let model = section(role, preset);
+                let train = model.train.clone().unwrap();
+                assert_eq!((train.steps, train.batch), expected, "{role} {preset}");
+                let guided = if role == Role::Guided { 0.1 } else { 0.0 };
+                assert_eq!((train.null_label, train.dropout), (guided, guided), "{role}");
+                let network = model.network(role, 128, channels).unwrap();
+                assert_eq!(role.check(&network), Ok(()));
+                assert_eq!(network.level_channels(), [128, 128, 256, 384, 512]);
+            }
+        }
+        let classifier = section(Role::Classifier, "paper");
+        let train = classifier.train.as_ref().unwrap();
+        assert_eq!((train.learning_rate, train.ema), (3e-4, 0.0));
+        let network = classifier.network(Role::Classifier, 128, 4).unwrap();
+        assert_eq!(network.heads, Heads::Width(64));
+        assert!(network.resblock_updown);
     }
 }

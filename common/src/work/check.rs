@@ -218,6 +218,9 @@ impl TrainPlan {
         self.data.check()?;
         self.config
             .validate()
+            .map_err(|error| PlanError::Impossible(error.to_string()))?;
+        self.network
+            .check(&self.config)
             .map_err(|error| PlanError::Impossible(error.to_string()))
     }
 }

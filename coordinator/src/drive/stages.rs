@@ -6,7 +6,9 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::Dispatch;
 use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::spec::TrainSpec;
-use anofpdm_common::work::{ForwardPlan, Job, NetworkPlan, Plan, SliceRef, Stage, Task, TrainPlan};
+use anofpdm_common::work::{
+    ForwardPlan, Job, NetworkPlan, Plan, PlanError, SliceRef, Stage, Task, TrainPlan,
+};
 
 use super::engine::{Engine, OnDeath, Wanted};
 use super::judge::Current;
@@ -102,7 +104,8 @@ impl Stages<'_> {
             return Err(DriveError::Devices(network.to_owned(), train.devices));
         }
         let plan = TrainPlan {
-            network: network.to_owned(),
+            // The parser takes no other names.
+            network: network.parse().map_err(PlanError::Impossible)?,
             config: self.bench.network(network, self.dataset)?,
             train: train.clone(),
             profile: self.engine.profile()?,

@@ -24,7 +24,9 @@ impl NoisePredictor for UNet {
     fn predict(&mut self, x: &Tensor, network_time: i64, label: ClassLabel) -> Tensor {
         let batch = x.size().first().copied().unwrap_or(0);
         let times = Tensor::full([batch], network_time, (Kind::Int64, x.device()));
-        self.forward(x, &times, &Labels::All(label), Mode::Eval)
+        let output = self.forward(x, &times, &Labels::All(label), Mode::Eval);
+        // Values of a learned variance follow the noise.
+        output.narrow(1, 0, x.size().get(1).copied().unwrap_or(0))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Self-attention over the feature map, with class tokens as extra keys and values.
+//! Self-attention over the feature map, in v2 with class tokens as extra keys and values.
 
 use tch::nn::Path;
 use tch::{Kind, Tensor};
@@ -16,7 +16,8 @@ pub struct Attention {
     heads: i64,
     norm: GroupNorm,
     qkv: Affine,
-    class_kv: Affine,
+    /// Keys and values of class tokens; only v2 has them.
+    class_kv: Option<Affine>,
     projection: Affine,
 }
 
@@ -27,23 +28,21 @@ struct TokenLine {
 }
 
 impl Attention {
-    /// `class_width` is E. The projection starts at zero.
-    pub fn new(vs: &Path<'_>, channels: i64, class_width: i64, heads: i64) -> Self {
+    /// `class_width` is E where the block attends to class tokens. The projection starts at zero.
+    pub fn new(vs: &Path<'_>, channels: i64, class_width: Option<i64>, heads: i64) -> Self {
         Self {
             heads,
             norm: GroupNorm::new(&(vs / "norm"), channels),
             qkv: Affine::uniform(&(vs / "qkv"), &[3 * channels, channels, 1]),
-            class_kv: Affine::uniform(&(vs / "encoder_kv"), &[2 * channels, class_width, 1]),
+            class_kv: class_width.map(|width| {
+                Affine::uniform(&(vs / "encoder_kv"), &[2 * channels, width, 1])
+            }),
             projection: Affine::zero(&(vs / "proj_out"), &[channels, channels, 1]),
         }
     }
 
-    /// `x` is `[N, C, H, W]`.
-    ///
-    /// The class tokens lie on a line, `W (c c_j) + b = c_j (W c) + b`, so neither the E x E outer
-    /// product nor its projection is formed: a query's logit on token j needs only its products
-    /// with W c and b, and the tokens' mean value only the mean of c_j.
-    pub fn forward(&self, x: &Tensor, class: &ClassVector) -> Tensor {
+    /// `x` is `[N, C, H, W]`; `class` counts only where the block was built for class tokens.
+    pub fn forward(&self, x: &Tensor, class: Option<&ClassVector>) -> Tensor {
         let (n, channels, height, width) = match x.size()[..] {
             [n, c, h, w] => (n, c, h, w),
             ref other => panic!("attention input must be [N, C, H, W], not {other:?}: a bug"),
@@ -62,41 +61,73 @@ impl Attention {
         let query = (&qkv[0] * scale).transpose(2, 3);
         let key = &qkv[1] * scale;
         let value = qkv[2].transpose(2, 3);
-
-        let (class_keys, class_values) = self.class_tokens(class, head);
-        // Rows c_j and 1: the coordinates of the tokens on their line, [1 or N, 1, 2, S].
-        let factors = class.factors.unsqueeze(1);
-        let coordinates = Tensor::stack(&[&factors, &factors.ones_like()], 2);
-
-        let class_logits = query
-            .matmul(&(class_keys.basis * scale).transpose(2, 3))
-            .matmul(&coordinates)
-            + class.log_weight;
-        let logits = Tensor::cat(&[class_logits, query.matmul(&key)], 3);
-        let weights = logits.softmax(-1, Kind::Float).to_kind(x.kind());
-        let tokens = coordinates.size()[3];
-        let class_weights = weights.narrow(3, 0, tokens);
-        let weights = weights.narrow(3, tokens, positions);
-        let mixed = weights.matmul(&value)
-            + class_weights
-                .matmul(&coordinates.transpose(2, 3))
-                .matmul(&class_values.basis);
+        let mixed = match (&self.class_kv, class) {
+            (Some(class_kv), Some(class)) => {
+                mix_with_class(&query, &key, &value, class_kv, class, scale)
+            }
+            _ => softmax(&query.matmul(&key), x.kind()).matmul(&value),
+        };
 
         let mixed = mixed.transpose(2, 3).reshape([n, channels, positions]);
         let out = flat + self.projection.pointwise(&mixed);
         out.view([n, channels, height, width])
     }
+}
 
-    fn class_tokens(&self, class: &ClassVector, head: i64) -> (TokenLine, TokenLine) {
-        let slope = class
-            .vector
-            .matmul(&self.class_kv.weight.squeeze_dim(2).transpose(0, 1));
-        let offset = self.class_kv.bias.unsqueeze(0).expand_as(&slope);
-        let basis = Tensor::stack(&[slope, offset], 1)
-            .view([-1, 2, self.heads, 2 * head])
-            .transpose(1, 2);
-        let keys = basis.narrow(3, 0, head);
-        let values = basis.narrow(3, head, head);
-        (TokenLine { basis: keys }, TokenLine { basis: values })
-    }
+/// Attention to class tokens and positions under one softmax, `[N, heads, L, d]`. `query` and `key`
+/// are scaled.
+///
+/// The class tokens lie on a line, `W (c c_j) + b = c_j (W c) + b`, so neither the E x E outer
+/// product nor its projection is formed: a query's logit on token j needs only its products
+/// with W c and b, and the tokens' mean value only the mean of c_j.
+fn mix_with_class(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    class_kv: &Affine,
+    class: &ClassVector,
+    scale: f64,
+) -> Tensor {
+    let (heads, positions, head) = (query.size()[1], query.size()[2], query.size()[3]);
+    let (class_keys, class_values) = class_tokens(class_kv, class, heads, head);
+    // Rows c_j and 1: the coordinates of the tokens on their line, [1 or N, 1, 2, S].
+    let factors = class.factors.unsqueeze(1);
+    let coordinates = Tensor::stack(&[&factors, &factors.ones_like()], 2);
+
+    let class_logits = query
+        .matmul(&(class_keys.basis * scale).transpose(2, 3))
+        .matmul(&coordinates)
+        + class.log_weight;
+    let logits = Tensor::cat(&[class_logits, query.matmul(key)], 3);
+    let weights = softmax(&logits, value.kind());
+    let tokens = coordinates.size()[3];
+    let class_weights = weights.narrow(3, 0, tokens);
+    let weights = weights.narrow(3, tokens, positions);
+    weights.matmul(value)
+        + class_weights
+            .matmul(&coordinates.transpose(2, 3))
+            .matmul(&class_values.basis)
+}
+
+fn class_tokens(
+    class_kv: &Affine,
+    class: &ClassVector,
+    heads: i64,
+    head: i64,
+) -> (TokenLine, TokenLine) {
+    let slope = class
+        .vector
+        .matmul(&class_kv.weight.squeeze_dim(2).transpose(0, 1));
+    let offset = class_kv.bias.unsqueeze(0).expand_as(&slope);
+    let basis = Tensor::stack(&[slope, offset], 1)
+        .view([-1, 2, heads, 2 * head])
+        .transpose(1, 2);
+    let keys = basis.narrow(3, 0, head);
+    let values = basis.narrow(3, head, head);
+    (TokenLine { basis: keys }, TokenLine { basis: values })
+}
+
+/// Softmax over the last axis, computed in float32.
+pub(super) fn softmax(logits: &Tensor, kind: Kind) -> Tensor {
+    logits.softmax(-1, Kind::Float).to_kind(kind)
 }

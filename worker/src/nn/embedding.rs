@@ -1,4 +1,4 @@
-//! Time and class conditioning: sinusoid, the two small perceptrons, the null label.
+//! Time and class conditioning: sinusoid, the two small perceptrons, the label table, the null label.
 
 use tch::nn::{Init, Path};
 use tch::{Device, Kind, Tensor};
@@ -109,10 +109,10 @@ pub struct ClassVector {
     pub log_weight: f64,
 }
 
-/// `label_emb` and `class_emb`: label to the class vector.
+/// `label_emb` and `class_emb` of v2: label to the class vector.
 #[derive(Debug)]
 pub struct ClassEmbedding {
-    table: Tensor,
+    table: LabelTable,
     perceptron: Perceptron,
     width: i64,
 }
@@ -120,12 +120,8 @@ pub struct ClassEmbedding {
 impl ClassEmbedding {
     /// `table_width` is the base width of the network, `width` is E.
     pub fn new(vs: &Path<'_>, classes: i64, table_width: i64, width: i64) -> Self {
-        let normal = Init::Randn {
-            mean: 0.0,
-            stdev: 1.0,
-        };
         Self {
-            table: (vs / "label_emb").var("weight", &[classes, table_width], normal),
+            table: LabelTable::new(vs, classes, table_width),
             perceptron: Perceptron::new(&(vs / "class_emb"), table_width, width),
             width,
         }
@@ -133,24 +129,11 @@ impl ClassEmbedding {
 
     /// Class vectors of a batch.
     pub fn forward(&self, labels: &Labels) -> ClassVector {
-        match labels {
-            Labels::All(ClassLabel::Null) => self.null(),
-            Labels::All(label) => {
-                let row = Tensor::from_slice(&[label.index()]).to_device(self.device());
-                self.tokens(self.lookup(&row))
-            }
-            Labels::PerSample(classes) => {
-                let known = classes.ge(0).to_kind(self.table.kind()).unsqueeze(1);
-                self.tokens(self.lookup(&classes.clamp_min(0)) * known)
-            }
+        if let Labels::All(ClassLabel::Null) = labels {
+            return self.null();
         }
-    }
-
-    fn lookup(&self, rows: &Tensor) -> Tensor {
-        self.perceptron.forward(&self.table.index_select(0, rows))
-    }
-
-    fn tokens(&self, vector: Tensor) -> ClassVector {
+        let vector = self.perceptron.forward(&self.table.rows(labels));
+        let vector = self.table.without_null(vector, labels);
         ClassVector {
             factors: vector.shallow_clone(),
             vector,
@@ -159,7 +142,7 @@ impl ClassEmbedding {
     }
 
     fn null(&self) -> ClassVector {
-        let options = (self.table.kind(), self.device());
+        let options = self.table.options();
         #[allow(clippy::cast_precision_loss)] // E is small
         let log_weight = (self.width as f64).ln();
         ClassVector {
@@ -168,8 +151,76 @@ impl ClassEmbedding {
             log_weight,
         }
     }
+}
 
-    fn device(&self) -> Device {
-        self.table.device()
+/// `label_emb`: one row a label. In v1 it is the class vector itself, E wide, added to the time
+/// vector.
+#[derive(Debug)]
+pub struct LabelTable {
+    weight: Tensor,
+}
+
+impl LabelTable {
+    /// Rows are standard normal at first.
+    pub fn new(vs: &Path<'_>, classes: i64, width: i64) -> Self {
+        let normal = Init::Randn {
+            mean: 0.0,
+            stdev: 1.0,
+        };
+        Self {
+            weight: (vs / "label_emb").var("weight", &[classes, width], normal),
+        }
     }
+
+    /// The rows of a batch, zero for the null label: `[1, width]` where one label serves all, else
+    /// `[N, width]`.
+    pub fn forward(&self, labels: &Labels) -> Tensor {
+        self.without_null(self.rows(labels), labels)
+    }
+
+    /// The rows of a batch; that of label 0 for the null label.
+    fn rows(&self, labels: &Labels) -> Tensor {
+        match labels {
+            Labels::All(label) => {
+                let row = Tensor::from_slice(&[label.index().max(0)]);
+                self.weight.index_select(0, &row.to_device(self.weight.device()))
+            }
+            Labels::PerSample(classes) => self.weight.index_select(0, &classes.clamp_min(0)),
+        }
+    }
+
+    /// Zeroes what belongs to the null label.
+    fn without_null(&self, vectors: Tensor, labels: &Labels) -> Tensor {
+        match labels {
+            Labels::All(ClassLabel::Null) => vectors.zeros_like(),
+            Labels::All(_) => vectors,
+            Labels::PerSample(classes) => {
+                vectors * classes.ge(0).to_kind(self.weight.kind()).unsqueeze(1)
+            }
+        }
+    }
+
+    fn options(&self) -> (Kind, Device) {
+        (self.weight.kind(), self.weight.device())
+    }
+}
+
+/// What a network is told of the label.
+#[derive(Debug)]
+pub enum ClassConditioning {
+    /// v2: a vector, and tokens made of it for every attention block.
+    Tokens(ClassEmbedding),
+    /// v1 with labels: a vector.
+    Vector(LabelTable),
+    /// v1 without labels: nothing, whatever labels a batch has.
+    Unconditional,
+}
+
+/// What the layers of a network are conditioned on.
+#[derive(Debug)]
+pub struct Conditioning {
+    /// Time and class, `[N, E]`.
+    pub vector: Tensor,
+    /// Class tokens of the attention blocks (v2).
+    pub tokens: Option<ClassVector>,
 }

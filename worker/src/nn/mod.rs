@@ -1,4 +1,4 @@
-//! The networks, with the tensor names of the public checkpoints (SCIENCE 1).
+//! The networks, with the tensor names of the public checkpoints (SCIENCE 1, 9).
 //!
 //! | module | concept |
 //! |---|---|
@@ -6,21 +6,28 @@
 //! | [`embedding`] | time and class conditioning |
 //! | [`norm`] | GroupNorm in float32 |
 //! | [`resblock`] | residual block with scale-shift conditioning |
-//! | [`attention`] | self-attention with class tokens |
+//! | [`attention`] | self-attention, in v2 with class tokens |
 //! | [`sampling`] | halving and doubling of feature maps |
-//! | [`unet`] | the whole network |
+//! | `trunk` | the half that all networks have |
+//! | [`unet`] | the U-Nets v2 and v1 |
+//! | [`pool`] | the attention pool of a classifier |
+//! | [`classifier`] | the classifier and its gradient |
 //! | [`config`] | configuration files |
 //! | [`weights`] | checkpoint files |
 
 pub mod attention;
+pub mod classifier;
 pub mod config;
 pub mod embedding;
 pub mod init;
 pub mod norm;
+pub mod pool;
 pub mod resblock;
 pub mod sampling;
+mod trunk;
 pub mod unet;
 pub mod weights;
 
+pub use classifier::Classifier;
 pub use embedding::{ClassLabel, Labels};
 pub use unet::{Mode, Module, UNet};

@@ -5,6 +5,7 @@ use tch::nn::Path;
 
 use super::init::Affine;
 use super::norm::GroupNorm;
+use super::sampling::Resize;
 
 /// Shape and quirks of one residual block.
 #[derive(Debug, Clone, Copy)]
@@ -18,12 +19,15 @@ pub struct ResBlockConfig {
     /// SiLU between the first norm and the first convolution. The public v2 weights were trained
     /// without it (its norm silently ignored a built-in swish); the v1 networks have it.
     pub leading_silu: bool,
+    /// Change of the map's size before the first convolution and in the skip.
+    pub resize: Option<Resize>,
 }
 
-/// GroupNorm - (SiLU) - conv - GroupNorm, scale, shift - SiLU - dropout - conv, plus the input.
+/// GroupNorm - (SiLU) - (resize) - conv - GroupNorm, scale, shift - SiLU - dropout - conv, plus the input.
 #[derive(Debug)]
 pub struct ResBlock {
     leading_silu: bool,
+    resize: Option<Resize>,
     in_norm: GroupNorm,
     in_conv: Affine,
     conditioning: Affine,
@@ -41,11 +45,13 @@ impl ResBlock {
             out_channels,
             embedding_width,
             leading_silu,
+            resize,
         } = config;
         let in_layers = vs / "in_layers";
         let out_layers = vs / "out_layers";
         Self {
             leading_silu,
+            resize,
             in_norm: GroupNorm::new(&(&in_layers / "0"), in_channels),
             in_conv: Affine::uniform(&(in_layers / "2"), &[out_channels, in_channels, 3, 3]),
             conditioning: Affine::uniform(
@@ -72,6 +78,10 @@ impl ResBlock {
         } else {
             normed
         };
+        let (activated, x) = match self.resize {
+            Some(resize) => (resize.apply(&activated), resize.apply(x)),
+            None => (activated, x.shallow_clone()),
+        };
         let hidden = self.in_conv.conv(&activated, 1);
         let conditioning = self.conditioning.linear(&embedding.silu());
         let scale_shift = conditioning.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
@@ -84,7 +94,7 @@ impl ResBlock {
         };
         let hidden = self.out_conv.conv(&hidden, 1);
         match &self.skip {
-            Some(skip) => skip.conv(x, 0) + hidden,
+            Some(skip) => skip.conv(&x, 0) + hidden,
             None => x + hidden,
         }
     }

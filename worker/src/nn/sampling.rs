@@ -5,6 +5,25 @@ use tch::nn::Path;
 
 use super::init::Affine;
 
+/// How a residual block changes the size of the map it works on, in both of its branches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resize {
+    /// Mean over 2 x 2 pixels.
+    Halve,
+    /// Nearest neighbour.
+    Double,
+}
+
+impl Resize {
+    /// `[N, C, H, W]` to `[N, C, H/2, W/2]` or `[N, C, 2 H, 2 W]`.
+    pub fn apply(self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Halve => x.avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None),
+            Self::Double => double(x),
+        }
+    }
+}
+
 /// 3x3 convolution with stride 2, same width: H x W to H/2 x W/2.
 #[derive(Debug)]
 pub struct Downsample {
@@ -41,9 +60,11 @@ impl Upsample {
 
     /// `[N, C, H, W]` to `[N, C, 2 H, 2 W]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let size = x.size();
-        let doubled = [2 * size[2], 2 * size[3]];
-        self.conv
-            .conv(&x.upsample_nearest2d(doubled, None, None), 1)
+        self.conv.conv(&double(x), 1)
     }
+}
+
+fn double(x: &Tensor) -> Tensor {
+    let size = x.size();
+    x.upsample_nearest2d([2 * size[2], 2 * size[3]], None, None)
 }

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anofpdm_common::network::{NetworkConfig, NetworkConfigError};
-use tch::nn::VarStore;
+use anofpdm_common::network::{Arch, NetworkConfig, NetworkConfigError};
+use tch::nn::{self, VarStore};
 use tch::{Device, Kind};
 
+use super::classifier::Classifier;
 use super::unet::UNet;
 use crate::tensors::{self, NamedTensors, TensorFileError};
 
@@ -21,6 +22,16 @@ pub enum WeightsError {
     /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] TensorFileError),
+    /// A network of another family is needed.
+    #[error("{path}: {wanted} is needed here, the configuration says arch {found}")]
+    Family {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is needed.
+        wanted: &'static str,
+        /// What the configuration says.
+        found: Arch,
+    },
     /// A tensor has another shape than the configuration asks for.
     #[error("{path}: tensor {name} is {found:?}, the configuration asks for {expected:?}: {cause}")]
     Shape {
@@ -74,7 +85,7 @@ pub enum WeightsError {
     },
 }
 
-/// Builds the network of `config` on `device` with the weights in `path`, ready for inference
+/// Builds the U-Net of `config` on `device` with the weights in `path`, ready for inference
 /// (no gradients).
 ///
 /// # Errors
@@ -84,12 +95,48 @@ pub fn open_unet(
     config: &NetworkConfig,
     device: Device,
 ) -> Result<UNet, WeightsError> {
+    match config.arch {
+        Arch::V2 | Arch::V1 => open(path, config, device, UNet::new),
+        Arch::Classifier => Err(WeightsError::Family {
+            path: path.to_owned(),
+            wanted: "a U-Net (v2 or v1)",
+            found: config.arch,
+        }),
+    }
+}
+
+/// Builds the classifier of `config` on `device` with the weights in `path`; its own weights take no
+/// gradients.
+///
+/// # Errors
+/// When the configuration or the file does not fit.
+pub fn open_classifier(
+    path: &Path,
+    config: &NetworkConfig,
+    device: Device,
+) -> Result<Classifier, WeightsError> {
+    match config.arch {
+        Arch::Classifier => open(path, config, device, Classifier::new),
+        Arch::V2 | Arch::V1 => Err(WeightsError::Family {
+            path: path.to_owned(),
+            wanted: "a classifier",
+            found: config.arch,
+        }),
+    }
+}
+
+fn open<T>(
+    path: &Path,
+    config: &NetworkConfig,
+    device: Device,
+    build: fn(&nn::Path<'_>, &NetworkConfig) -> T,
+) -> Result<T, WeightsError> {
     config.validate()?;
     let mut vs = VarStore::new(device);
-    let unet = UNet::new(&vs.root(), config);
+    let network = build(&vs.root(), config);
     load(&vs, path, config)?;
     vs.freeze();
-    Ok(unet)
+    Ok(network)
 }
 
 /// Fills a network with the weights in `path`. Every tensor must be there with its shape and no
@@ -193,10 +240,14 @@ fn cause(name: &str, found: &[i64], config: &NetworkConfig) -> String {
             dimension(0),
             config.output_channels()
         ),
-        "label_emb.weight" if dimension(1) == config.num_channels => format!(
+        "out.2.positional_embedding" => format!(
+            "a classifier is bound to its image size, and the configuration says {}",
+            config.image_size
+        ),
+        "label_emb.weight" if dimension(0) != config.num_classes.unwrap_or(0) => format!(
             "this checkpoint has {} classes, the configuration says {}",
             dimension(0),
-            config.num_classes
+            config.num_classes.unwrap_or(0)
         ),
         _ => {
             "another architecture (num_channels, channel_mult, num_res_blocks or attention differ)"

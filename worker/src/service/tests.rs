@@ -6,10 +6,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 use anofpdm_common::method::Encoding;
-use anofpdm_common::network::{Arch, NetworkConfig};
+use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::queue::{self, LeaseId};
 use anofpdm_common::record::Record;
 use anofpdm_common::semantics::Semantics;
+use anofpdm_common::role::Role;
 use anofpdm_common::spec::{Precision, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{
@@ -114,8 +115,9 @@ fn network() -> NetworkConfig {
         num_res_blocks: 1,
         channel_mult: vec![1],
         attention_downsample_rates: vec![],
-        num_heads: 1,
-        num_classes: 2,
+        heads: Heads::Count(1),
+        num_classes: Some(2),
+        resblock_updown: false,
     }
 }
 
@@ -211,7 +213,7 @@ impl Run {
 
     fn train_plan(&self) -> TrainPlan {
         TrainPlan {
-            network: "guided".to_owned(),
+            network: Role::Guided,
             config: network(),
             train: TrainSpec {
                 steps: 100,

@@ -45,7 +45,7 @@ impl Training<'_> {
             network: plan.config.clone(),
             train: plan.train.clone(),
             data: Arc::new(Cached::new(slices, CACHE_BYTES)),
-            checkpoints: &self.checkpoints.join(&plan.network),
+            checkpoints: &self.checkpoints.join(plan.network.name()),
             device,
             identity: Identity {
                 spec: key,

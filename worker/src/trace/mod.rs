@@ -45,7 +45,7 @@ const VARIANTS: [(MapKind, &str); 4] = [
 pub fn run(args: &TraceArgs) -> Result<()> {
     let device = args.device.open()?;
     torch::set_threads(args.threads);
-    let config = config::read(&args.config, args.network.as_deref())?;
+    let config = config::read(&args.config, args.network.as_deref(), Some(&args.model))?;
     let schedule = Schedule::linear(DIFFUSION_STEPS, &args.respacing).map_err(UsageError::new)?;
     let inputs = Inputs::read(args, device)?;
     inputs.check(config.in_channels, config.image_size)?;

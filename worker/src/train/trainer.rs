@@ -225,7 +225,7 @@ fn check_fit(request: &TrainRequest<'_>) -> Result<(), TrainError> {
             network.in_channels
         ));
     }
-    let classes = network.num_classes;
+    let classes = network.num_classes.unwrap_or(i64::MAX);
     match (0..request.data.len()).find(|i| i64::from(request.data.label(*i)) >= classes) {
         Some(index) => fail(format!(
             "slice {} has label {}, the network {classes} classes",

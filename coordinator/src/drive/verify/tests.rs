@@ -5,7 +5,8 @@ use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::network::NetworkConfig;
 use anofpdm_common::record::{ModalityDecision, Record, SliceScore, SliceTrace};
 use anofpdm_common::semantics::Semantics;
-use anofpdm_common::spec::{FigureSpec, Precision, Respacing, TrainSpec};
+use anofpdm_common::role::Role;
+use anofpdm_common::spec::{FigureSpec, Precision, Preset, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::work::{
     Cell, CellOutput, DataPlan, ForwardWalk, MAX_SHARD_CELLS, NetworkPlan, NumericProfile, Plan,
@@ -389,10 +390,10 @@ fn records_must_look_as_asked() {
 fn weights_are_counted_and_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let artifacts = ArtifactStore::open(folder.path()).unwrap();
-    let mut train: TrainSpec = serde_json::from_str("{}").unwrap();
+    let mut train = TrainSpec::published(Role::Guided, Preset::Paper);
     (train.steps, train.batch) = (10, 4);
     let plan = TrainPlan {
-        network: "main".to_owned(),
+        network: Role::Guided,
         config: network(),
         train,
         profile: profile(),

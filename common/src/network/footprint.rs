@@ -1,0 +1,165 @@
+//! What a network takes, counted from its architecture alone.
+
+use super::{Arch, Heads, NetworkConfig};
+
+/// Weights and memory of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Weights.
+    pub parameters: i64,
+    /// Values of one slice kept at once in a forward pass, roughly: all skips, and the widest step of the decoder
+    /// with its intermediate results.
+    pub activations: i64,
+}
+
+/// Results that a residual block holds at once beside its input: normed, convolved, shifted, output.
+const BLOCK_RESULTS: i64 = 4;
+
+impl NetworkConfig {
+    /// Counts weights and activations, layer by layer as SCIENCE 1 and 9 list them.
+    pub fn footprint(&self) -> Footprint {
+        let mut count = Counter {
+            embedding: self.embedding_width(),
+            class_tokens: self.arch == Arch::V2,
+            resblock_updown: self.resblock_updown,
+            heads: self.heads,
+            parameters: 0,
+            widest: 0,
+        };
+        count.conditioning(self);
+        let levels = self.level_channels();
+        let side = |level: usize| self.image_size >> level;
+        count.conv3(self.in_channels, self.num_channels);
+        let mut skips = vec![(self.num_channels, side(0))];
+        let mut width = self.num_channels;
+        for (level, &channels) in levels.iter().enumerate() {
+            for _ in 0..self.num_res_blocks {
+                count.block(width, channels, side(level));
+                width = channels;
+                if self.attends(level) {
+                    count.attention(width, side(level));
+                }
+                skips.push((width, side(level)));
+            }
+            if level + 1 < levels.len() {
+                count.resample(width, side(level));
+                skips.push((width, side(level + 1)));
+            }
+        }
+        let deepest = side(levels.len() - 1);
+        count.block(width, width, deepest);
+        count.attention(width, deepest);
+        count.block(width, width, deepest);
+        if self.arch == Arch::Classifier {
+            count.pool(width, deepest, self.output_channels());
+            // Nothing is kept for a decoder.
+            return count.footprint(0);
+        }
+        let kept = skips.iter().map(|(c, side)| c * side * side).sum();
+        for (level, &channels) in levels.iter().enumerate().rev() {
+            for _ in 0..=self.num_res_blocks {
+                let (skip, _) = skips.pop().unwrap_or((0, 0));
+                count.block(width + skip, channels, side(level));
+                width = channels;
+                if self.attends(level) {
+                    count.attention(width, side(level));
+                }
+            }
+            if level > 0 {
+                count.resample(width, side(level));
+            }
+        }
+        count.norm(width);
+        count.conv3(width, self.output_channels());
+        count.footprint(kept)
+    }
+}
+
+struct Counter {
+    embedding: i64,
+    class_tokens: bool,
+    resblock_updown: bool,
+    heads: Heads,
+    parameters: i64,
+    /// Values of the widest layer.
+    widest: i64,
+}
+
+impl Counter {
+    const fn footprint(&self, kept: i64) -> Footprint {
+        Footprint {
+            parameters: self.parameters,
+            activations: kept + self.widest,
+        }
+    }
+
+    const fn linear(&mut self, from: i64, to: i64) {
+        self.parameters += from * to + to;
+    }
+
+    const fn conv3(&mut self, from: i64, to: i64) {
+        self.parameters += 9 * from * to + to;
+    }
+
+    const fn norm(&mut self, channels: i64) {
+        self.parameters += 2 * channels;
+    }
+
+    fn conditioning(&mut self, config: &NetworkConfig) {
+        let base = config.num_channels;
+        self.linear(base, self.embedding);
+        self.linear(self.embedding, self.embedding);
+        match (config.arch, config.num_classes) {
+            (Arch::V2, classes) => {
+                self.parameters += classes.unwrap_or(0) * base;
+                self.linear(base, self.embedding);
+                self.linear(self.embedding, self.embedding);
+            }
+            (Arch::V1, Some(classes)) => self.parameters += classes * self.embedding,
+            (Arch::V1 | Arch::Classifier, _) => {}
+        }
+    }
+
+    fn block(&mut self, from: i64, to: i64, side: i64) {
+        self.norm(from);
+        self.conv3(from, to);
+        self.linear(self.embedding, 2 * to);
+        self.norm(to);
+        self.conv3(to, to);
+        if from != to {
+            self.linear(from, to);
+        }
+        self.widest = self.widest.max(BLOCK_RESULTS * from.max(to) * side * side);
+    }
+
+    fn resample(&mut self, channels: i64, side: i64) {
+        if self.resblock_updown {
+            self.block(channels, channels, side);
+        } else {
+            self.conv3(channels, channels);
+        }
+    }
+
+    fn attention(&mut self, channels: i64, side: i64) {
+        self.norm(channels);
+        self.linear(channels, 3 * channels);
+        let mut tokens = side * side;
+        if self.class_tokens {
+            self.linear(self.embedding, 2 * channels);
+            tokens += self.embedding;
+        }
+        self.linear(channels, channels);
+        // Weights of the softmax, twice: before and after it.
+        let positions = side * side;
+        let weights = 2 * self.heads.of(channels).unwrap_or(1) * positions * tokens;
+        self.widest = self.widest.max(weights + 5 * channels * positions);
+    }
+
+    /// Norm and attention pool of a classifier.
+    const fn pool(&mut self, channels: i64, side: i64, logits: i64) {
+        self.norm(channels);
+        self.parameters += channels * (side * side + 1);
+        self.linear(channels, 3 * channels);
+        self.linear(channels, logits);
+    }
+}

@@ -1,0 +1,113 @@
+use super::*;
+
+fn paper(in_channels: i64) -> NetworkConfig {
+    NetworkConfig {
+        arch: Arch::V2,
+        image_size: 128,
+        in_channels,
+        out_channels: None,
+        num_channels: 128,
+        num_res_blocks: 2,
+        channel_mult: vec![1, 1, 2, 3, 4],
+        attention_downsample_rates: vec![4, 8, 16],
+        heads: Heads::Count(4),
+        num_classes: Some(2),
+        resblock_updown: false,
+    }
+}
+
+fn paper_v1() -> NetworkConfig {
+    NetworkConfig {
+        arch: Arch::V1,
+        num_classes: None,
+        ..paper(4)
+    }
+}
+
+#[test]
+fn the_paper_networks_have_their_published_number_of_weights() {
+    assert_eq!(paper(4).footprint().parameters, 103_082_500);
+    assert_eq!(paper(1).footprint().parameters, 103_075_585);
+    assert_eq!(paper_v1().footprint().parameters, 96_318_468);
+}
+
+#[test]
+fn classes_variance_and_resampling_blocks_are_counted() {
+    let plain = paper_v1().footprint().parameters;
+    let conditional = NetworkConfig {
+        num_classes: Some(2),
+        out_channels: Some(8),
+        ..paper_v1()
+    };
+    assert!(conditional.learned_variance() && !paper_v1().learned_variance());
+    let more = 2 * 512 + 4 * (9 * 128 + 1);
+    assert_eq!(conditional.footprint().parameters, plain + more);
+    let blocks = NetworkConfig {
+        resblock_updown: true,
+        ..paper_v1()
+    };
+    assert!(blocks.footprint().parameters > plain);
+}
+
+#[test]
+fn a_v2_network_is_written_as_it_always_was() {
+    // Record keys hash these bytes.
+    assert_eq!(
+        serde_json::to_string(&paper(4)).unwrap(),
+        r#"{"arch":"v2","image_size":128,"in_channels":4,"num_channels":128,"num_res_blocks":2,"channel_mult":[1,1,2,3,4],"attention_downsample_rates":[4,8,16],"num_heads":4,"num_classes":2}"#
+    );
+}
+
+#[test]
+fn what_a_file_leaves_unsaid_is_what_the_family_has() {
+    let read = |heads: &str| {
+        let text = format!(
+            r#"{{"image_size": 32, "in_channels": 4, "num_channels": 32, "num_res_blocks": 1,
+                "channel_mult": [1, 2], "attention_downsample_rates": [2], {heads}}}"#
+        );
+        serde_json::from_str::<NetworkConfig>(&text).map_err(|error| error.to_string())
+    };
+    let v2 = read(r#""num_heads": 2"#).unwrap();
+    assert_eq!((v2.arch, v2.num_classes), (Arch::V2, Some(2)));
+    assert_eq!((v2.output_channels(), v2.resblock_updown), (4, false));
+    let v1 = read(r#""arch": "v1", "num_heads": 2"#).unwrap();
+    assert_eq!((v1.arch, v1.num_classes), (Arch::V1, None));
+    let classifier = read(r#""num_head_channels": 64"#).unwrap();
+    assert_eq!(classifier.arch, Arch::Classifier);
+    assert_eq!((classifier.output_channels(), classifier.resblock_updown), (2, true));
+    for network in [v2, v1, classifier] {
+        network.validate().unwrap();
+        let text = serde_json::to_string(&network).unwrap();
+        assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), network);
+    }
+    for (heads, part) in [
+        (r#""num_heads": 2, "num_head_channels": 64"#, "both"),
+        (r#""num_classes": 2"#, "num_heads is missing"),
+        (r#""num_heads": 2, "num_head": 64"#, "num_head"),
+    ] {
+        let message = read(heads).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn what_cannot_be_built_is_refused_by_name() {
+    type Change = fn(&mut NetworkConfig);
+    let changes: [(Change, &str); 9] = [
+        (|c| c.num_channels = 100, "num_channels"),
+        (|c| c.image_size = 72, "image_size"),
+        (|c| c.heads = Heads::Count(5), "num_heads 5"),
+        (|c| c.heads = Heads::Width(96), "num_head_channels 96"),
+        (|c| c.heads = Heads::Count(0), "num_heads is 0"),
+        (|c| c.in_channels = 0, "in_channels"),
+        (|c| c.channel_mult = vec![], "channel_mult"),
+        (|c| c.num_classes = None, "num_classes"),
+        (|c| c.arch = Arch::Classifier, "takes no labels"),
+    ];
+    for (change, part) in changes {
+        let mut config = paper(4);
+        change(&mut config);
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+}
