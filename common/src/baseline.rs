@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::role::Role;
 use crate::semantics::BaselineForm;
 
 /// A method that thresholds the difference between a slice and its restoration.
@@ -48,17 +49,16 @@ impl Baseline {
         }
     }
 
-    /// The names, in `[model.*]`, of the networks the method needs: the one that predicts noise, then the
-    /// classifier where there is one.
+    /// The networks the method needs: the one that predicts noise, then the classifier where there is one.
     ///
     /// ANDi scores how badly noise is predicted, so its network must not know lesions: it takes the one of
     /// healthy slices, not the null prediction of `guided`, which has been trained on all.
-    pub const fn networks(self) -> &'static [&'static str] {
+    pub const fn networks(self) -> &'static [Role] {
         match self {
-            Self::AnoddpmGaussian | Self::Andi => &["healthy-gaussian"],
-            Self::AnoddpmSimplex => &["healthy-simplex"],
-            Self::DdimClassifier | Self::CgCdm => &["conditional", "classifier"],
-            Self::DdimClfFree => &["guided"],
+            Self::AnoddpmGaussian | Self::Andi => &[Role::HealthyGaussian],
+            Self::AnoddpmSimplex => &[Role::HealthySimplex],
+            Self::DdimClassifier | Self::CgCdm => &[Role::Conditional, Role::Classifier],
+            Self::DdimClfFree => &[Role::Guided],
         }
     }
 

@@ -4,6 +4,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::baseline::Baseline;
+use crate::role::Role;
 
 /// How a slice is pushed up the noise levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -146,10 +147,10 @@ impl Method {
         }
     }
 
-    /// The names, in `[model.*]`, of the networks the method needs.
-    pub const fn networks(self) -> &'static [&'static str] {
+    /// The networks the method needs.
+    pub const fn networks(self) -> &'static [Role] {
         match self.procedure() {
-            Procedure::Forward(..) => &["guided"],
+            Procedure::Forward(..) => &[Role::Guided],
             Procedure::Restoration(baseline) => baseline.networks(),
         }
     }

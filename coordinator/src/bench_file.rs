@@ -110,7 +110,9 @@ impl BenchFile {
         let sized = || {
             let size = i64::try_from(manifest.size).unwrap_or(i64::MAX);
             let channels = i64::try_from(manifest.modalities.len()).unwrap_or(i64::MAX);
-            let role = name.parse().map_err(|error: String| SpecError::new(error))?;
+            let role = name
+                .parse()
+                .map_err(|error: String| SpecError::new(error))?;
             self.spec
                 .model
                 .get(name)
@@ -130,8 +132,8 @@ impl BenchFile {
         for method in &self.spec.score.methods {
             // The networks of a method are on the device together.
             let mut together = 0;
-            for name in method.networks() {
-                let footprint = self.network(name, dataset)?.footprint();
+            for role in method.networks() {
+                let footprint = self.network(role.name(), dataset)?.footprint();
                 together += 4 * (footprint.parameters + batch * footprint.activations);
             }
             memory = memory.max(together);

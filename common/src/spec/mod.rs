@@ -101,13 +101,14 @@ impl RunSpec {
     pub fn needed_networks(&self) -> Result<BTreeMap<&str, &ModelSpec>, SpecError> {
         let mut needed = BTreeMap::new();
         for method in &self.score.methods {
-            for name in method.networks() {
-                let model = self.model.get(*name).ok_or_else(|| {
+            for role in method.networks() {
+                let name = role.name();
+                let model = self.model.get(name).ok_or_else(|| {
                     SpecError::new(format!(
                         "method {method} needs a network named '{name}': add a [model.{name}] section (preset = \"paper\" will do)"
                     ))
                 })?;
-                needed.insert(*name, model);
+                needed.insert(name, model);
             }
         }
         Ok(needed)
@@ -198,7 +199,11 @@ mod tests {
             ("model.guided]", "model.guide]", "[model.guide]"),
             ("model.guided]", "model.guide]", "did you mean `guided`"),
             ("channels = 32", "channels = 32\narch = \"v1\"", "arch v2"),
-            ("channels = 32", "channels = 32\nheads = 4\nhead_channels = 8", "both"),
+            (
+                "channels = 32",
+                "channels = 32\nheads = 4\nhead_channels = 8",
+                "both",
+            ),
             ("channels = 32", "chanels = 32", "did you mean `channels`"),
             ("steps = 10", "step = 10", "did you mean `steps`"),
             ("channels = 32", "channels = 33", "multiple of 32"),
@@ -249,7 +254,11 @@ mod tests {
                 let train = model.train.clone().unwrap();
                 assert_eq!((train.steps, train.batch), expected, "{role} {preset}");
                 let guided = if role == Role::Guided { 0.1 } else { 0.0 };
-                assert_eq!((train.null_label, train.dropout), (guided, guided), "{role}");
+                assert_eq!(
+                    (train.null_label, train.dropout),
+                    (guided, guided),
+                    "{role}"
+                );
                 let network = model.network(role, 128, channels).unwrap();
                 assert_eq!(role.check(&network), Ok(()));
                 assert_eq!(network.level_channels(), [128, 128, 256, 384, 512]);

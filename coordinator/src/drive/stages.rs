@@ -65,12 +65,15 @@ impl Stages<'_> {
     fn networks(&mut self) -> Result<Vec<NetworkPlan>, DriveError> {
         let bench = self.bench;
         let mut plans = Vec::new();
-        for (name, model) in bench.needed()? {
+        let needed = bench.needed()?;
+        let trained = needed.values().filter(|model| model.checkpoint.is_none());
+        let trained = trained.count() as u64;
+        for (name, model) in needed {
             let weights = self.ledger().weights.get(name).copied();
             let weights = match (weights, &model.checkpoint, &model.train) {
                 (Some(weights), _, _) => weights,
                 (None, Some(path), _) => self.adopt(name, path)?,
-                (None, None, Some(train)) => self.train(name, train)?,
+                (None, None, Some(train)) => self.train(name, train, trained)?,
                 (None, None, None) => return Err(DriveError::NoWeights(name.to_owned())),
             };
             plans.push(NetworkPlan {
@@ -99,7 +102,13 @@ impl Stages<'_> {
         Ok(weights)
     }
 
-    fn train(&mut self, network: &str, train: &TrainSpec) -> Result<Digest, DriveError> {
+    /// Trains one network; the run trains `networks` in all.
+    fn train(
+        &mut self,
+        network: &str,
+        train: &TrainSpec,
+        networks: u64,
+    ) -> Result<Digest, DriveError> {
         if train.devices > 1 {
             return Err(DriveError::Devices(network.to_owned(), train.devices));
         }
@@ -112,7 +121,7 @@ impl Stages<'_> {
             data: self.dataset.training_plan()?,
         };
         let key = plan.key()?;
-        let digest = self.publish(&Plan::Train(plan.clone()), Stage::Train, 1)?;
+        let digest = self.publish(&Plan::Train(plan.clone()), Stage::Train, networks)?;
         if self.ledger().record(key).is_none() {
             let checkpoints = checkpoint_folder(self.folder, network);
             let mut progress = StageProgress::new("train", "steps", 0, train.steps);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anofpdm_common::baseline::{Baseline, Setting};
 use anofpdm_common::method::{Encoding, MapKind, Method};
+use anofpdm_common::role::Role;
 use anofpdm_common::semantics::BaselineForm;
 use anofpdm_common::spec::{FigureSpec, Grid, ScoreSpec};
 use anofpdm_common::work::{
@@ -241,10 +242,10 @@ impl Columns {
     }
 }
 
-/// Where the networks with these names are in the list; the plan's check finds one that is missing.
-fn indices<'a>(networks: &'a [&str], names: &'a [&'static str]) -> impl Iterator<Item = u16> + 'a {
-    names.iter().map(|name| {
-        let found = networks.iter().position(|network| network == name);
+/// Where the networks of these roles are in the list; the plan's check finds one that is missing.
+fn indices<'a>(networks: &'a [&str], roles: &'a [Role]) -> impl Iterator<Item = u16> + 'a {
+    roles.iter().map(|role| {
+        let found = networks.iter().position(|network| *network == role.name());
         found
             .and_then(|i| u16::try_from(i).ok())
             .unwrap_or(u16::MAX)

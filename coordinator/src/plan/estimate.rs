@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anofpdm_common::baseline::Baseline;
 use anofpdm_common::spec::{Guidance, RunSpec, ScoreSpec};
-use anofpdm_common::work::{Cell, MAX_SHARD_CELLS};
+use anofpdm_common::work::{Cell, MAX_SHARD_CELLS, Trajectory};
 use serde::Serialize;
 
 use super::cells::{self, Chosen, Columns, Decided, TableStrength, encodings, seeds_served};
@@ -88,10 +88,13 @@ pub fn estimate(
         .into_keys()
         .collect();
     let mut warnings = Vec::new();
-    let calibrate = Work::of(spec, &cells::calibration(score, &names), slices.validation);
+    let columns = cells::calibration(score, &names);
+    let calibrate = Work::of(spec, &columns, slices.validation, |_| 1);
     let foreseen = foreseen(score, decided, &mut warnings);
     let columns = cells::scoring(score, &names, &foreseen);
-    let test = Work::of(spec, &columns, slices.test);
+    let test = Work::of(spec, &columns, slices.test, |trajectory| {
+        seeds_served(trajectory, score)
+    });
 
     let mut train = 0;
     let mut trained = 0;
@@ -198,8 +201,13 @@ struct Work {
 }
 
 impl Work {
-    /// What `columns` take on so many slices.
-    fn of(spec: &RunSpec, columns: &Columns, slices: u64) -> Self {
+    /// What `columns` take on so many slices, where a trajectory serves so many noise seeds.
+    fn of(
+        spec: &RunSpec,
+        columns: &Columns,
+        slices: u64,
+        seeds_of: impl Fn(&Trajectory) -> u64,
+    ) -> Self {
         let (semantics, steps) = (spec.score.semantics, spec.score.steps);
         let batch = u64::from(spec.compute.batch_slices);
         let padding = slices.div_ceil(batch) * batch - slices;
@@ -209,7 +217,7 @@ impl Work {
         let mut work = Self::default();
         for (index, trajectory) in columns.trajectories.iter().enumerate() {
             let cells: Vec<&Cell> = columns.cells_of(index).collect();
-            let served = seeds_served(trajectory, &spec.score);
+            let served = seeds_of(trajectory);
             // As shards are cut: so many cells of a trajectory travel together.
             for together in cells.chunks(MAX_SHARD_CELLS) {
                 let each = trajectory.passes(semantics, steps, together.iter().copied());

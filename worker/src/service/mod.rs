@@ -10,20 +10,24 @@
 //! | [`drain`] | ending in good order |
 //! | [`roots`] | stores found by the digest of what they hold |
 //! | `artifacts` | plans, manifests and records in the artifact store |
+//! | `batches` | the batches of a shard, one after another |
 //! | `failure` | classes of failed jobs |
-//! | `forward` | shards of calibration and scoring |
+//! | `forward` | shards of AnoFPDM |
+//! | `models` | the networks on the device |
 //! | `pause` | the pause after a failure of this worker's own |
 //! | `read_ahead` | the next batch, read while the present one is computed |
 //! | `renewal` | the lease, kept alive |
-//! | `score` | from a pass to records |
+//! | `score` | from a pass of AnoFPDM to records |
 //! | `slices` | from the slice store to a tensor |
 //! | `training` | training jobs |
 
 pub mod args;
 mod artifacts;
+mod batches;
 pub mod drain;
 mod failure;
 mod forward;
+mod models;
 mod pause;
 mod read_ahead;
 mod renewal;
@@ -40,15 +44,18 @@ use std::time::{Duration, Instant};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::work::{Completion, Job, Manifest, NumericProfile, Plan, Task, WorkerInfo};
+use anofpdm_common::work::{
+    Completion, Job, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
+};
 use tch::Device;
 
 use crate::fake::FakeDevice;
 
 use artifacts::{get_plan, put};
+use batches::{Columns, Shard};
 use drain::Drain;
 use failure::JobError;
-use forward::{ForwardRunner, Shard};
+use models::Models;
 use pause::Pause;
 use renewal::{Progress, Renewal};
 use roots::{RootError, Roots};
@@ -119,7 +126,7 @@ struct Service<'a> {
     roots: Roots,
     /// The plan last used: shards of one plan come in a row.
     plan: Option<(Digest, Arc<Plan>)>,
-    runner: ForwardRunner,
+    models: Models,
 }
 
 /// Takes and runs jobs until the queue is finished (or idle, where asked), or `drain` says to end. With `fake`,
@@ -140,7 +147,7 @@ pub fn serve(
         fake,
         roots: Roots::new(&config.data, &config.artifacts)?,
         plan: None,
-        runner: ForwardRunner::new(config.device),
+        models: Models::new(config.device),
     };
     queue.register(info)?;
     tracing::info!(worker = info.worker, profile = %config.profile, "registered");
@@ -218,7 +225,7 @@ impl Service<'_> {
             && error.class != ErrorClass::BadInput
         {
             // Frees the memory of the device, and whatever state the model was left in.
-            self.runner.unload();
+            self.models.unload();
         }
         worked
     }
@@ -247,7 +254,7 @@ impl Service<'_> {
                     Some(fake) => training.pretend(fake)?,
                     None => {
                         // A model kept for scoring would only take its memory.
-                        self.runner.unload();
+                        self.models.unload();
                         training.run(self.config.device)?
                     }
                 }
@@ -268,7 +275,14 @@ impl Service<'_> {
                     artifacts: &artifacts,
                     progress,
                 };
-                self.runner.run(&shard, self.fake.as_mut())?
+                let columns = Columns::of(&shard)?;
+                let (models, fake) = (&mut self.models, self.fake.as_mut());
+                match columns.trajectory {
+                    Trajectory::Forward(walk) => {
+                        forward::run(&shard, &columns, walk, models, fake)?
+                    }
+                    Trajectory::Restoration(_) => return Err(bad_task()),
+                }
             }
             _ => return Err(bad_task()),
         };

@@ -9,8 +9,8 @@ use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::queue::{self, LeaseId};
 use anofpdm_common::record::Record;
-use anofpdm_common::semantics::Semantics;
 use anofpdm_common::role::Role;
+use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{Precision, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{
@@ -18,7 +18,7 @@ use anofpdm_common::store::slices::{
 };
 use anofpdm_common::wire;
 use anofpdm_common::work::{
-    Cell, CellOutput, DataPlan, ForwardPlan, NetworkPlan, SliceRef, Stage, TrainPlan, Trajectory,
+    Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, NetworkPlan, SliceRef, Stage, TrainPlan,
 };
 
 use super::*;
@@ -196,11 +196,11 @@ impl Run {
                 config: network(),
                 weights: self.artifacts.put(b"weights").unwrap(),
             }],
-            trajectories: vec![Trajectory {
+            trajectories: vec![Trajectory::Forward(ForwardWalk {
                 network: 0,
                 encoding: Encoding::Ddim,
                 seed: 0,
-            }],
+            })],
             cells: vec![Cell {
                 trajectory: 0,
                 guidance: 1.0,

@@ -4,8 +4,8 @@ use anofpdm_common::method::{Encoding, MapKind};
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::network::NetworkConfig;
 use anofpdm_common::record::{ModalityDecision, Record, SliceScore, SliceTrace};
-use anofpdm_common::semantics::Semantics;
 use anofpdm_common::role::Role;
+use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{FigureSpec, Precision, Preset, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::work::{
