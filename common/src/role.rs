@@ -160,10 +160,7 @@ mod tests {
     #[test]
     fn names_are_those_of_the_wire() {
         for role in Role::ALL {
-            assert_eq!(
-                serde_json::to_string(&role).unwrap(),
-                format!("\"{role}\"")
-            );
+            assert_eq!(serde_json::to_string(&role).unwrap(), format!("\"{role}\""));
             assert_eq!(role.name().parse(), Ok(role));
         }
         let message = "guide".parse::<Role>().unwrap_err();
@@ -186,7 +183,11 @@ mod tests {
         assert_eq!(Role::HealthySimplex.check(&v1), Ok(()));
         for (role, config, part) in [
             (Role::Guided, &v1, "needs arch v2, this one has arch v1"),
-            (Role::Conditional, &v1, "needs 2 labels, this one has no label table"),
+            (
+                Role::Conditional,
+                &v1,
+                "needs 2 labels, this one has no label table",
+            ),
             (
                 Role::HealthyGaussian,
                 &NetworkConfig {

@@ -191,7 +191,10 @@ fn v1_outputs_with_learned_variance() {
         assert_close(&name, &values(&got), &oracle[&name].values, 0.0, 2e-5);
         // What a method asks for is the noise alone.
         assert_eq!(net.predict(&x, time, ClassLabel::Null), got.narrow(1, 0, 4));
-        assert_ne!(net.predict(&x, time, ClassLabel::Healthy), got.narrow(1, 0, 4));
+        assert_ne!(
+            net.predict(&x, time, ClassLabel::Healthy),
+            got.narrow(1, 0, 4)
+        );
     }
 }
 

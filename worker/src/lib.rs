@@ -7,6 +7,7 @@
 //! | [`nn`] | the networks and their weights |
 //! | [`diffusion`] | schedules, forward steps, noise |
 //! | [`fake`] | a device for drills |
+//! | [`import`] | `anofpdm-worker import`: public checkpoints |
 //! | [`service`] | jobs from the queue, run and reported |
 //! | [`train`] | the training loop and its checkpoints |
 //! | [`methods`] | the methods of the benchmark |
@@ -15,6 +16,7 @@
 
 pub mod diffusion;
 pub mod fake;
+pub mod import;
 pub mod methods;
 pub mod nn;
 pub mod service;

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use anofpdm_common::error_text::error_text;
+use anofpdm_worker::import::{self, args::ImportArgs};
 use anofpdm_worker::service::ServiceError;
 use anofpdm_worker::service::args::{self as service, RunArgs};
 use anofpdm_worker::trace::{self, args::TraceArgs};
@@ -27,6 +28,7 @@ struct Cli {
 enum Command {
     Run(RunArgs),
     Trace(Box<TraceArgs>),
+    Import(ImportArgs),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         .and_then(|()| match cli.command {
             Command::Run(args) => service::run(&args),
             Command::Trace(args) => trace::run(&args),
+            Command::Import(args) => import::run(&args),
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,

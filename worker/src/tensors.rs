@@ -180,7 +180,10 @@ mod tests {
         for bytes in [&b"PK"[..], b"PK\x03\x04\0\0\0\0{}", b"\x02\0\0\0\0\0\0\0[]"] {
             std::fs::write(&path, bytes).unwrap();
             let error = shapes(&path).unwrap_err().to_string();
-            assert!(error.contains("t.safetensors: no safetensors file"), "{error}");
+            assert!(
+                error.contains("t.safetensors: no safetensors file"),
+                "{error}"
+            );
         }
     }
 

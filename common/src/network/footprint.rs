@@ -29,9 +29,10 @@ impl NetworkConfig {
         count.conditioning(self);
         let levels = self.level_channels();
         let side = |level: usize| self.image_size >> level;
-        count.conv3(self.in_channels, self.num_channels);
-        let mut skips = vec![(self.num_channels, side(0))];
-        let mut width = self.num_channels;
+        // The first convolution is as wide as the first level.
+        let mut width = levels.first().copied().unwrap_or(self.num_channels);
+        count.conv3(self.in_channels, width);
+        let mut skips = vec![(width, side(0))];
         for (level, &channels) in levels.iter().enumerate() {
             for _ in 0..self.num_res_blocks {
                 count.block(width, channels, side(level));

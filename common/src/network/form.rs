@@ -39,12 +39,14 @@ impl TryFrom<Form> for NetworkConfig {
             (None, Some(width)) => Heads::Width(width),
             (None, None) => {
                 return Err(NetworkConfigError(
-                    "num_heads is missing (or num_head_channels): the weights cannot tell".to_owned(),
+                    "num_heads is missing (or num_head_channels): the weights cannot tell"
+                        .to_owned(),
                 ));
             }
             (Some(_), Some(_)) => {
                 return Err(NetworkConfigError(
-                    "num_heads and num_head_channels are both given: one of them decides".to_owned(),
+                    "num_heads and num_head_channels are both given: one of them decides"
+                        .to_owned(),
                 ));
             }
         };

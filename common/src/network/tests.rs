@@ -74,11 +74,17 @@ fn what_a_file_leaves_unsaid_is_what_the_family_has() {
     assert_eq!((v1.arch, v1.num_classes), (Arch::V1, None));
     let classifier = read(r#""num_head_channels": 64"#).unwrap();
     assert_eq!(classifier.arch, Arch::Classifier);
-    assert_eq!((classifier.output_channels(), classifier.resblock_updown), (2, true));
+    assert_eq!(
+        (classifier.output_channels(), classifier.resblock_updown),
+        (2, true)
+    );
     for network in [v2, v1, classifier] {
         network.validate().unwrap();
         let text = serde_json::to_string(&network).unwrap();
-        assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), network);
+        assert_eq!(
+            serde_json::from_str::<NetworkConfig>(&text).unwrap(),
+            network
+        );
     }
     for (heads, part) in [
         (r#""num_heads": 2, "num_head_channels": 64"#, "both"),

@@ -52,10 +52,7 @@ pub struct ModelSpec<Train = TrainSpec> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
     /// How it is trained where there is no checkpoint.
-    #[serde(
-        default = "Option::default",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
 }
 

@@ -7,9 +7,11 @@
 //! | [`schedule`] | betas, alpha_bar, strided schedules |
 //! | [`step`] | Eq. 2, 4, 7 and 10 |
 //! | [`noise`] | the counter-based generator and given noise |
+//! | [`simplex`] | the noise of AnoDDPM |
 
 pub mod noise;
 pub mod schedule;
+pub mod simplex;
 pub mod step;
 
 pub use noise::NoiseSource;

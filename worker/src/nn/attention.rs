@@ -34,9 +34,8 @@ impl Attention {
             heads,
             norm: GroupNorm::new(&(vs / "norm"), channels),
             qkv: Affine::uniform(&(vs / "qkv"), &[3 * channels, channels, 1]),
-            class_kv: class_width.map(|width| {
-                Affine::uniform(&(vs / "encoder_kv"), &[2 * channels, width, 1])
-            }),
+            class_kv: class_width
+                .map(|width| Affine::uniform(&(vs / "encoder_kv"), &[2 * channels, width, 1])),
             projection: Affine::zero(&(vs / "proj_out"), &[channels, channels, 1]),
         }
     }

@@ -67,15 +67,18 @@ impl Classifier {
     /// log p(`label` | x) and its gradient with respect to `x` (`[N, C, H, W]`), at one network
     /// time for the whole batch. Gradients of the samples do not mix: they enter one sum. `label`
     /// must be a class, not null.
-    pub fn label_gradient(&self, x: &Tensor, network_time: i64, label: ClassLabel) -> LabelGradient {
+    pub fn label_gradient(
+        &self,
+        x: &Tensor,
+        network_time: i64,
+        label: ClassLabel,
+    ) -> LabelGradient {
         let batch = x.size().first().copied().unwrap_or(0);
         let times = Tensor::full([batch], network_time, (Kind::Int64, x.device()));
         tch::with_grad(|| {
             let x = x.detach().to_kind(Kind::Float).set_requires_grad(true);
             let logits = self.forward(&x, &times, Mode::Eval);
-            let log_probability = logits
-                .log_softmax(-1, Kind::Float)
-                .select(1, label.index());
+            let log_probability = logits.log_softmax(-1, Kind::Float).select(1, label.index());
             let total = log_probability.sum(Kind::Float);
             let gradient = Tensor::run_backward(&[total], &[&x], false, false).swap_remove(0);
             LabelGradient {

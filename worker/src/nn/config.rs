@@ -68,6 +68,19 @@ pub fn read(
     network: Option<&str>,
     weights: Option<&Path>,
 ) -> Result<NetworkConfig, ConfigFileError> {
+    let shapes = weights.map(tensors::shapes).transpose()?;
+    read_for(path, network, shapes.as_ref())
+}
+
+/// [`read`], with the names and shapes of a checkpoint's tensors.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_for(
+    path: &Path,
+    network: Option<&str>,
+    shapes: Option<&BTreeMap<String, Vec<usize>>>,
+) -> Result<NetworkConfig, ConfigFileError> {
     let io = |source| ConfigFileError::Io {
         path: path.to_owned(),
         source,
@@ -85,16 +98,15 @@ pub fn read(
         path: path.to_owned(),
         known: networks(&whole).collect::<Vec<_>>().join(", "),
     })?;
-    let shapes = weights.map(tensors::shapes).transpose()?;
     if !object.contains_key(ARCH)
         && let Some(arch) = network
             .and_then(arch_of_name)
-            .or_else(|| shapes.as_ref().map(arch_of_tensors))
+            .or_else(|| shapes.map(arch_of_tensors))
     {
         object.insert(ARCH.to_owned(), arch.name().into());
     }
     let mut config: NetworkConfig = serde_json::from_value(object.into()).map_err(json)?;
-    if let (Arch::V1, None, Some(shapes)) = (config.arch, config.num_classes, &shapes) {
+    if let (Arch::V1, None, Some(shapes)) = (config.arch, config.num_classes, shapes) {
         config.num_classes = label_rows(shapes, config.embedding_width());
     }
     config
@@ -141,7 +153,10 @@ fn arch_of_name(network: &str) -> Option<Arch> {
 /// The family whose tensors these are: only v2 attends to class tokens, only a classifier ends in an
 /// attention pool.
 pub fn arch_of_tensors<T>(tensors: &BTreeMap<String, T>) -> Arch {
-    if tensors.keys().any(|name| name.ends_with(".encoder_kv.weight")) {
+    if tensors
+        .keys()
+        .any(|name| name.ends_with(".encoder_kv.weight"))
+    {
         Arch::V2
     } else if tensors.contains_key("out.2.positional_embedding") {
         Arch::Classifier
@@ -210,7 +225,11 @@ mod tests {
             ("classifier", Arch::Classifier, 2),
         ] {
             let config = read_text(&several, Some(name)).unwrap();
-            assert_eq!((config.arch, config.output_channels()), (arch, outputs), "{name}");
+            assert_eq!(
+                (config.arch, config.output_channels()),
+                (arch, outputs),
+                "{name}"
+            );
         }
     }
 

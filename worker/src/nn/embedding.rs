@@ -183,7 +183,8 @@ impl LabelTable {
         match labels {
             Labels::All(label) => {
                 let row = Tensor::from_slice(&[label.index().max(0)]);
-                self.weight.index_select(0, &row.to_device(self.weight.device()))
+                self.weight
+                    .index_select(0, &row.to_device(self.weight.device()))
             }
             Labels::PerSample(classes) => self.weight.index_select(0, &classes.clamp_min(0)),
         }

@@ -127,14 +127,13 @@ pub(super) struct Features {
 impl Trunk {
     /// The trunk, and the widths of its skips, first to last.
     pub(super) fn new(vs: &Path<'_>, config: &NetworkConfig, layers: &Layers) -> (Self, Vec<i64>) {
-        let base = config.num_channels;
         let widths = config.level_channels();
         let last = widths.len() - 1;
+        let mut channels = widths.first().copied().unwrap_or(config.num_channels);
         let input = vs / "input_blocks";
-        let stem = Affine::uniform(&(&input / "0" / "0"), &[base, config.in_channels, 3, 3]);
+        let stem = Affine::uniform(&(&input / "0" / "0"), &[channels, config.in_channels, 3, 3]);
         let mut down = Vec::new();
-        let mut skips = vec![base];
-        let mut channels = base;
+        let mut skips = vec![channels];
         for (level, &width) in widths.iter().enumerate() {
             for _ in 0..config.num_res_blocks {
                 let entry = &input / (down.len() + 1);

@@ -178,7 +178,11 @@ pub fn variables(vs: &VarStore) -> NamedTensors {
     vs.variables().into_iter().collect()
 }
 
-fn check(
+/// Checks that `stored` holds the tensors `wanted` in their shapes, no other, as finite floats.
+///
+/// # Errors
+/// As [`load`].
+pub fn check(
     path: &Path,
     wanted: &NamedTensors,
     stored: &NamedTensors,

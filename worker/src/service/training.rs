@@ -42,6 +42,7 @@ impl Training<'_> {
             StoreSlices::open(self.slices.images(), &plan.data.subjects, plan.data.scaling)
                 .map_err(|error| bad(&error))?;
         let request = TrainRequest {
+            role: plan.network,
             network: plan.config.clone(),
             train: plan.train.clone(),
             data: Arc::new(Cached::new(slices, CACHE_BYTES)),

@@ -164,6 +164,7 @@ fn class_number(data: &dyn TrainingData, draw: &Draw) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::sampler::Tail;
 
     /// Slice `i` holds the value i; slice `broken` cannot be read.
     #[derive(Debug)]
@@ -199,7 +200,7 @@ mod tests {
     fn plan(steps: Range<u64>, positions: Range<usize>) -> LoadPlan {
         LoadPlan {
             seed: 9,
-            sampler: Sampler::new(9, 12, 4, 100, 0.3).unwrap(),
+            sampler: Sampler::new(9, 12, 4, 100, 0.3, Tail::Drop).unwrap(),
             steps,
             positions,
         }

@@ -1,4 +1,4 @@
-//! Training of the noise predictor on one device (SCIENCE 7).
+//! Training of the networks on one device (SCIENCE 7, 9). What a network is for decides how.
 //!
 //! What a step sees depends on (seed, step) alone: the slices of its global batch, their t, noise
 //! and label drop. Only the dropout masks also depend on the rank. So an interrupted run that goes
@@ -10,7 +10,10 @@
 //! | [`sampler`] | which slice, t and label stand where in a global batch |
 //! | [`data`] | what the trainer asks of training slices, and a cache |
 //! | [`store_slices`] | training slices out of a slice store |
+//! | [`healthy`] | those of them without lesion |
 //! | [`loader`] | batches prepared ahead on a thread of their own |
+//! | `objective` | the loss of each role |
+//! | `variance` | the loss of a learned variance |
 //! | [`optimizer`] | AdamW with state that can be saved |
 //! | [`ema`] | moving average of the weights |
 //! | [`loss`] | recent loss and loss curve |
@@ -20,14 +23,18 @@
 pub mod checkpoint;
 pub mod data;
 pub mod ema;
+pub mod healthy;
 pub mod loader;
 pub mod loss;
+mod objective;
 pub mod optimizer;
 pub mod sampler;
 pub mod store_slices;
 pub mod trainer;
+mod variance;
 
 pub use checkpoint::Identity;
 pub use data::{CACHE_BYTES, Cached, DataError, TrainingData};
+pub use healthy::HealthyOnly;
 pub use store_slices::StoreSlices;
 pub use trainer::{Control, TrainError, TrainOutcome, TrainProgress, TrainRequest, train};

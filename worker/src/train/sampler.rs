@@ -34,8 +34,16 @@ pub struct Draw {
     pub null_label: bool,
 }
 
-/// Draws the global batches: a fresh permutation of the slices per epoch, its short tail dropped,
-/// t uniform.
+/// What becomes of the slices at the end of an epoch that do not fill a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// They are left out of this epoch, as the public loader does (SCIENCE 7).
+    Drop,
+    /// The batch goes on with the next epoch: every slice is seen once an epoch.
+    Carry,
+}
+
+/// Draws the global batches: a fresh permutation of the slices per epoch, t uniform.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     seed: u64,
@@ -43,6 +51,7 @@ pub struct Sampler {
     batch: usize,
     times: usize,
     null_label: f64,
+    tail: Tail,
     /// The permutation of the epoch last asked for.
     order: Option<(u64, Vec<u32>)>,
 }
@@ -58,6 +67,7 @@ impl Sampler {
         batch: usize,
         times: usize,
         null_label: f64,
+        tail: Tail,
     ) -> Result<Self, TooFewSlices> {
         if batch == 0 || slices < batch || u32::try_from(slices).is_err() {
             return Err(TooFewSlices { slices, batch });
@@ -68,20 +78,17 @@ impl Sampler {
             batch,
             times: times.max(1),
             null_label,
+            tail,
             order: None,
         })
     }
 
     /// Places `positions` of the global batch of `step` (steps count from 0).
     pub fn draw(&mut self, step: u64, positions: Range<usize>) -> Vec<Draw> {
-        let steps_an_epoch = (self.slices / self.batch) as u64;
-        let epoch = step / steps_an_epoch;
-        let start = usize::try_from(step % steps_an_epoch).unwrap_or(0) * self.batch;
         let (seed, times, null_label) = (self.seed, self.times as u64, self.null_label);
-        let order = self.order_of(epoch);
         positions
             .filter_map(|position| {
-                let slice = *order.get(start + position)? as usize;
+                let slice = self.slice_at(step, position)?;
                 let mut stream = Stream::new(seed, Domain::TrainingSample, step, position as u64);
                 let time = i64::try_from(stream.below(times)).ok()?;
                 let null_label = stream.uniform() < null_label;
@@ -92,6 +99,20 @@ impl Sampler {
                 })
             })
             .collect()
+    }
+
+    /// The slice at `position` of the batch of `step`.
+    fn slice_at(&mut self, step: u64, position: usize) -> Option<usize> {
+        let epoch_length = match self.tail {
+            Tail::Drop => self.slices / self.batch * self.batch,
+            Tail::Carry => self.slices,
+        } as u64;
+        let place = step
+            .checked_mul(self.batch as u64)?
+            .checked_add(position as u64)?;
+        let within = usize::try_from(place % epoch_length).ok()?;
+        let slice = *self.order_of(place / epoch_length).get(within)?;
+        Some(slice as usize)
     }
 
     fn order_of(&mut self, epoch: u64) -> &[u32] {
@@ -134,7 +155,7 @@ mod tests {
     use super::*;
 
     fn sampler(slices: usize, batch: usize) -> Sampler {
-        Sampler::new(3, slices, batch, 1000, 0.1).unwrap()
+        Sampler::new(3, slices, batch, 1000, 0.1, Tail::Drop).unwrap()
     }
 
     #[test]
@@ -153,6 +174,29 @@ mod tests {
         }
         assert_ne!(epochs[0], epochs[1]);
         assert_ne!(epochs[1], epochs[2]);
+    }
+
+    #[test]
+    fn a_carried_tail_leaves_no_slice_out() {
+        let carrying = || Sampler::new(3, 23, 5, 1000, 0.0, Tail::Carry).unwrap();
+        let mut sampler = carrying();
+        let seen: Vec<usize> = (0..23)
+            .flat_map(|step| sampler.draw(step, 0..5))
+            .map(|draw| draw.slice)
+            .collect();
+        let epochs: Vec<&[usize]> = seen.chunks(23).collect();
+        assert_eq!(epochs.len(), 5);
+        for epoch in &epochs {
+            assert_eq!(epoch.iter().collect::<BTreeSet<_>>().len(), 23);
+        }
+        assert_ne!(epochs[0], epochs[1]);
+        // From any step on, and in shares, the same.
+        for step in [0, 4, 9, 13] {
+            let expected = sampler.draw(step, 0..5);
+            let mut resumed = carrying();
+            let parts = [resumed.draw(step, 0..2), resumed.draw(step, 2..5)].concat();
+            assert_eq!(parts, expected);
+        }
     }
 
     #[test]
@@ -196,7 +240,7 @@ mod tests {
 
     #[test]
     fn no_label_is_dropped_at_rate_zero() {
-        let mut sampler = Sampler::new(0, 50, 50, 10, 0.0).unwrap();
+        let mut sampler = Sampler::new(0, 50, 50, 10, 0.0, Tail::Drop).unwrap();
         assert!((0..50).all(|step| sampler.draw(step, 0..50).iter().all(|d| !d.null_label)));
     }
 
@@ -216,7 +260,8 @@ mod tests {
 
     #[test]
     fn too_few_slices_are_refused() {
-        let message = Sampler::new(0, 7, 8, 1000, 0.1).unwrap_err().to_string();
+        let few = Sampler::new(0, 7, 8, 1000, 0.1, Tail::Drop);
+        let message = few.unwrap_err().to_string();
         assert!(
             message.contains("7 slices") && message.contains("batch of 8"),
             "{message}"

@@ -1,25 +1,27 @@
-//! The training loop on one device: Eq. 5 of the paper, AdamW, moving average, checkpoints.
+//! The training loop on one device: loss of the network's role, AdamW, moving average, checkpoints.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anofpdm_common::network::{NetworkConfig, NetworkConfigError};
+use anofpdm_common::network::{CLASSES, NetworkConfig, NetworkConfigError};
+use anofpdm_common::role::{Role, RoleError};
 use anofpdm_common::spec::{DIFFUSION_STEPS, TrainSpec};
 use tch::nn::VarStore;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::checkpoint::{CheckpointError, Checkpoints, EMA_FILE, Identity, State};
 use super::data::TrainingData;
 use super::ema::Ema;
+use super::healthy::HealthyOnly;
 use super::loader::{Batch, LoadPlan, Loader, LoaderError};
 use super::loss::{LossHistory, LossPoint};
+use super::objective::{Noised, Objective};
 use super::optimizer::{AdamW, AdamWSettings, OptimizerStateError};
-use super::sampler::{Sampler, TooFewSlices, seed_dropout, seed_initial_weights};
+use super::sampler::{Sampler, Tail, TooFewSlices, seed_dropout, seed_initial_weights};
 use crate::diffusion::schedule::{Respacing, Schedule, ScheduleError};
 use crate::nn::weights::variables;
-use crate::nn::{Labels, Mode, UNet};
 use crate::tensors::NamedTensors;
 
 /// This process trains alone: it is rank 0 and takes the whole global batch.
@@ -32,11 +34,13 @@ const NAMED_SAMPLES: usize = 16;
 /// One training run.
 #[derive(Debug, Clone)]
 pub struct TrainRequest<'a> {
+    /// What the network is for: decides loss, noise, labels and which slices it sees.
+    pub role: Role,
     /// The architecture.
     pub network: NetworkConfig,
     /// How long and how fast. `batch` is trained whole here, whatever `devices` says.
     pub train: TrainSpec,
-    /// The training slices.
+    /// The training slices, healthy and not; a role that learns from healthy ones chooses them.
     pub data: Arc<dyn TrainingData>,
     /// Folder of the checkpoints; training goes on from the last one in it.
     pub checkpoints: &'a Path,
@@ -91,12 +95,23 @@ pub enum TrainError {
     /// The architecture cannot be built.
     #[error("network configuration: {0}")]
     Network(#[from] NetworkConfigError),
+    /// The architecture cannot have the role.
+    #[error(transparent)]
+    Role(#[from] RoleError),
     /// The network and the slices do not fit.
     #[error("network and slices do not fit: {0}")]
     Fit(String),
     /// Too few slices.
     #[error(transparent)]
     TooFewSlices(#[from] TooFewSlices),
+    /// Too few slices without lesion.
+    #[error("a {role} network learns from slices without lesion only: {source}")]
+    TooFewHealthy {
+        /// The role.
+        role: Role,
+        /// How many there are.
+        source: TooFewSlices,
+    },
     /// No batch.
     #[error(transparent)]
     Loader(#[from] LoaderError),
@@ -145,6 +160,7 @@ pub fn train(
     progress: &mut dyn FnMut(&TrainProgress) -> Control,
 ) -> Result<TrainOutcome, TrainError> {
     check_fit(request)?;
+    let data = slices_of(request);
     let checkpoints = Checkpoints::open(request.checkpoints, &request.network, request.identity)?;
     let steps = request.train.steps;
     let mut trainer = Trainer::new(request)?;
@@ -161,23 +177,17 @@ pub fn train(
     let batch = usize::try_from(request.train.batch).unwrap_or(usize::MAX);
     let plan = LoadPlan {
         seed: request.train.seed,
-        sampler: Sampler::new(
-            request.train.seed,
-            request.data.len(),
-            batch,
-            trainer.noising.times(),
-            request.train.null_label,
-        )?,
+        sampler: sampler(request, data.len(), batch, trainer.noising.times())?,
         steps: trainer.step..steps,
         positions: 0..batch,
     };
-    let mut loader = Loader::start(Arc::clone(&request.data), plan)?;
+    let mut loader = Loader::start(Arc::clone(&data), plan)?;
     let mut speed = Speed::default();
     let mut control = Control::Continue;
     while trainer.step < steps && control == Control::Continue {
         let start = Instant::now();
         let batch = loader.next_batch()?;
-        trainer.train_step(&batch, request.data.as_ref())?;
+        trainer.train_step(&batch, data.as_ref())?;
         speed.push(start.elapsed());
         control = progress(&TrainProgress {
             step: trainer.step,
@@ -187,7 +197,7 @@ pub fn train(
         });
         let due = trainer.step.is_multiple_of(request.train.checkpoint_every);
         if due || trainer.step == steps || control == Control::Stop {
-            trainer.check_weights(&batch, request.data.as_ref())?;
+            trainer.check_weights(&batch, data.as_ref())?;
             checkpoints.save(&trainer.state())?;
             saved = trainer.step;
         }
@@ -206,6 +216,7 @@ pub fn train(
 fn check_fit(request: &TrainRequest<'_>) -> Result<(), TrainError> {
     let network = &request.network;
     network.validate()?;
+    request.role.check(network)?;
     let fail = |message: String| Err(TrainError::Fit(message));
     let expected = [network.in_channels, network.image_size, network.image_size];
     let shape = request.data.shape();
@@ -218,17 +229,9 @@ fn check_fit(request: &TrainRequest<'_>) -> Result<(), TrainError> {
             "slices are {shape:?} (modalities, height, width), the network takes {expected:?}"
         ));
     }
-    if network.output_channels() != network.in_channels {
-        return fail(format!(
-            "the network has {} output channels for {} input channels; noise prediction needs as many",
-            network.output_channels(),
-            network.in_channels
-        ));
-    }
-    let classes = network.num_classes.unwrap_or(i64::MAX);
-    match (0..request.data.len()).find(|i| i64::from(request.data.label(*i)) >= classes) {
+    match (0..request.data.len()).find(|i| i64::from(request.data.label(*i)) >= CLASSES) {
         Some(index) => fail(format!(
-            "slice {} has label {}, the network {classes} classes",
+            "slice {} has label {}, there are {CLASSES}",
             request.data.name(index),
             request.data.label(index)
         )),
@@ -236,11 +239,42 @@ fn check_fit(request: &TrainRequest<'_>) -> Result<(), TrainError> {
     }
 }
 
+/// The slices that the role learns from.
+fn slices_of(request: &TrainRequest<'_>) -> Arc<dyn TrainingData> {
+    if request.role.healthy_only() {
+        Arc::new(HealthyOnly::of(Arc::clone(&request.data)))
+    } else {
+        Arc::clone(&request.data)
+    }
+}
+
+fn sampler(
+    request: &TrainRequest<'_>,
+    slices: usize,
+    batch: usize,
+    times: usize,
+) -> Result<Sampler, TrainError> {
+    let role = request.role;
+    let tail = match role {
+        // The public classifier saw one batch for ever (SCIENCE 9): this one sees every slice.
+        Role::Classifier => Tail::Carry,
+        _ => Tail::Drop,
+    };
+    let train = &request.train;
+    Sampler::new(train.seed, slices, batch, times, train.null_label, tail).map_err(|source| {
+        if role.healthy_only() {
+            TrainError::TooFewHealthy { role, source }
+        } else {
+            source.into()
+        }
+    })
+}
+
 /// Everything that a step changes.
 struct Trainer {
     seed: u64,
     dropout: f64,
-    unet: UNet,
+    objective: Objective,
     weights: NamedTensors,
     optimizer: AdamW,
     ema: Ema,
@@ -257,7 +291,14 @@ impl Trainer {
         // Fresh weights are drawn on the CPU, so that they do not depend on the device.
         seed_initial_weights(train.seed, Device::Cpu);
         let mut vs = VarStore::new(Device::Cpu);
-        let unet = UNet::new(&vs.root(), &request.network);
+        let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &Respacing::None)?;
+        let objective = Objective::new(
+            request.role,
+            &vs.root(),
+            &request.network,
+            &schedule,
+            request.device,
+        );
         vs.set_device(request.device);
         let weights = variables(&vs);
         let settings = AdamWSettings {
@@ -267,10 +308,10 @@ impl Trainer {
         Ok(Self {
             seed: train.seed,
             dropout: train.dropout,
-            unet,
+            objective,
             optimizer: AdamW::new(settings, &weights),
             ema: Ema::new(train.ema, &weights),
-            noising: Noising::new(request.device)?,
+            noising: Noising::new(&schedule, request.device),
             weights,
             loss: LossHistory::new(train.steps),
             step: 0,
@@ -304,15 +345,16 @@ impl Trainer {
     fn train_step(&mut self, batch: &Batch, data: &dyn TrainingData) -> Result<(), TrainError> {
         seed_dropout(self.seed, batch.step, RANK, self.device);
         let on_device = |tensor: &Tensor| tensor.to_device(self.device);
-        let noise = on_device(&batch.noise);
+        let (x0, noise) = (on_device(&batch.x0), on_device(&batch.noise));
         let times = on_device(&batch.times);
-        let x_t = self.noising.noised(&on_device(&batch.x0), &noise, &times);
-        let labels = Labels::PerSample(on_device(&batch.labels));
-        let mode = Mode::Train {
-            dropout: self.dropout,
+        let noised = Noised {
+            x_t: self.noising.noised(&x0, &noise, &times),
+            x0,
+            noise,
+            times,
+            labels: on_device(&batch.labels),
         };
-        let predicted = self.unet.forward(&x_t, &times, &labels, mode);
-        let loss = predicted.mse_loss(&noise, Reduction::Mean);
+        let loss = self.objective.loss(&noised, self.dropout);
         let gradients = Tensor::run_backward(&[&loss], &self.optimizer.parameters(), false, false);
         let value = loss.double_value(&[]);
         if !value.is_finite() {
@@ -377,18 +419,17 @@ struct Noising {
 }
 
 impl Noising {
-    fn new(device: Device) -> Result<Self, ScheduleError> {
-        let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &Respacing::None)?;
+    fn new(schedule: &Schedule, device: Device) -> Self {
         let table = |value: fn(&f64) -> f64| {
             let values: Vec<f64> = schedule.alpha_bars().iter().map(value).collect();
             Tensor::from_slice(&values)
                 .to_kind(Kind::Float)
                 .to_device(device)
         };
-        Ok(Self {
+        Self {
             signal: table(|alpha_bar| alpha_bar.sqrt()),
             spread: table(|alpha_bar| (1.0 - alpha_bar).sqrt()),
-        })
+        }
     }
 
     fn times(&self) -> usize {
@@ -432,7 +473,7 @@ mod tests {
     #[test]
     fn noising_is_the_forward_step_at_each_samples_time() {
         let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &Respacing::None).unwrap();
-        let noising = Noising::new(Device::Cpu).unwrap();
+        let noising = Noising::new(&schedule, Device::Cpu);
         let ramp = Tensor::arange(3 * 2 * 4 * 4, (Kind::Float, Device::Cpu)).view([3, 2, 4, 4]);
         let (x0, noise) = ((&ramp * 0.1).cos(), (&ramp * 0.3).sin());
         let x_t = noising.noised(&x0, &noise, &Tensor::from_slice(&[0_i64, 413, 999]));

@@ -4,6 +4,8 @@
 //! Dropout masks come from torch's global generator, so the tests of this process take turns.
 #![allow(clippy::unwrap_used)]
 
+mod roles;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
+use anofpdm_common::role::Role;
 use anofpdm_common::spec::TrainSpec;
 use anofpdm_worker::tensors::{self, NamedTensors};
 use anofpdm_worker::train::loss::LossPoint;
@@ -35,6 +38,12 @@ struct Discs {
     reads_left: AtomicUsize,
     /// This slice holds a NaN.
     poisoned: Option<usize>,
+    /// Half the side of the lesion, pixels.
+    lesion: f32,
+    /// Label of the slices with a lesion.
+    odd_label: u8,
+    /// How often each slice was read.
+    reads: Vec<AtomicUsize>,
 }
 
 impl Discs {
@@ -43,6 +52,9 @@ impl Discs {
             slices,
             reads_left: AtomicUsize::new(usize::MAX),
             poisoned: None,
+            lesion: 1.5,
+            odd_label: 1,
+            reads: (0..slices).map(|_| AtomicUsize::new(0)).collect(),
         }
     }
 }
@@ -68,10 +80,11 @@ impl TrainingData for Discs {
                 reason: "gone".to_owned(),
             });
         }
+        self.reads[index].fetch_add(1, Ordering::Relaxed);
         let radius = 3.0 + (index % 3) as f32;
         for (pixel, value) in image.iter_mut().enumerate() {
             let (y, x) = ((pixel / SIZE) as f32 - 7.5, (pixel % SIZE) as f32 - 7.5);
-            let lesion = index % 2 == 1 && x.abs() < 1.5 && y.abs() < 1.5;
+            let lesion = index % 2 == 1 && x.abs() < self.lesion && y.abs() < self.lesion;
             *value = if lesion {
                 1.0
             } else if x.hypot(y) < radius {
@@ -87,7 +100,7 @@ impl TrainingData for Discs {
     }
 
     fn label(&self, index: usize) -> u8 {
-        u8::from(index % 2 == 1)
+        if index % 2 == 1 { self.odd_label } else { 0 }
     }
 
     fn name(&self, index: usize) -> String {
@@ -134,6 +147,7 @@ fn identity(spec: &str, data: &str) -> Identity {
 
 fn request(folder: &Path, steps: u64, data: Discs) -> TrainRequest<'_> {
     TrainRequest {
+        role: Role::Guided,
         network: network(),
         train: spec(steps),
         data: Arc::new(data),
@@ -332,11 +346,26 @@ fn what_does_not_fit_is_refused() {
             refused(|r| r.identity = identity("spec", "other")),
             "another data set",
         ),
-        (refused(|r| r.network.heads = Heads::Count(1)), "another architecture"),
+        (
+            refused(|r| r.network.heads = Heads::Count(1)),
+            "another architecture",
+        ),
         (refused(|r| r.train.steps = 1), "raise steps"),
         (refused(|r| r.train.batch = 11), "10 slices"),
         (refused(|r| r.network.in_channels = 2), "do not fit"),
-        (refused(|r| r.network.num_classes = Some(1)), "disc-1 has label 1"),
+        (
+            refused(|r| r.network.num_classes = Some(1)),
+            "needs 2 labels",
+        ),
+        (refused(|r| r.role = Role::HealthyGaussian), "needs arch v1"),
+        (
+            refused(|r| {
+                let mut data = Discs::new(10);
+                data.odd_label = 2;
+                r.data = Arc::new(data);
+            }),
+            "disc-1 has label 2",
+        ),
     ] {
         assert!(message.contains(part), "{message}");
     }

@@ -1,0 +1,301 @@
+//! `anofpdm-worker import`: a checkpoint of the public code becomes safetensors and a configuration.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`args`] | what was typed |
+//! | [`gate`] | what may stand in the file before anything of it is read |
+//! | `checkpoint` | the tensors of the file |
+//! | `infer` | the architecture from names and shapes |
+
+pub mod args;
+mod checkpoint;
+pub mod gate;
+mod infer;
+
+use std::path::{Path, PathBuf};
+
+use anofpdm_common::network::{Arch, Heads, NetworkConfig, NetworkConfigError};
+use anofpdm_common::store::durable::{self, DiskError};
+use tch::Device;
+use tch::nn::VarStore;
+
+use crate::nn::config::{self, ConfigFileError};
+use crate::nn::weights::{self, WeightsError};
+use crate::nn::{Classifier, UNet};
+use crate::tensors::{self, TensorFileError};
+use args::ImportArgs;
+use checkpoint::Checkpoint;
+use infer::Said;
+
+/// The configuration beside the weights.
+const CONFIG_FILE: &str = "config.json";
+
+/// Why a checkpoint is not imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The operating system's word on it, or a file that ends too early.
+    #[error("{path}: {source}")]
+    Io {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Larger than any network of the family.
+    #[error("{path}: {bytes} bytes, at most {limit} are read: is this the right file?")]
+    TooLarge {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// Most that is read.
+        limit: u64,
+    },
+    /// Not to be read.
+    #[error("{path}: {refusal}")]
+    Refused {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        refusal: gate::Refusal,
+    },
+    /// The reader cannot make sense of it.
+    #[error("{path}: {source}")]
+    Reader {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The reader's word.
+        source: Box<pytorch_reader::PytorchError>,
+    },
+    /// No weights of this family.
+    #[error(
+        "{path}: none of its {tensors} tensors is the input_blocks.0.0.weight{key} that every network of this \
+         family begins with{}",
+        if places.is_empty() { String::new() } else { format!("; weights stand under: {places} (choose with --key)") }
+    )]
+    NoNetwork {
+        /// The checkpoint.
+        path: PathBuf,
+        /// ` under 'KEY'`, or nothing.
+        key: String,
+        /// Tensors in the file.
+        tensors: usize,
+        /// Where there are weights.
+        places: String,
+    },
+    /// Tensors that claim more than the file can hold.
+    #[error("{path}: its tensors claim {claimed} bytes, the file has {bytes}")]
+    Inflated {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Bytes of all tensors.
+        claimed: u64,
+        /// Bytes of the file.
+        bytes: u64,
+    },
+    /// A tensor is not stored as a float.
+    #[error("{path}: tensor {name} is stored as {kind}: only f32, f16 and bf16 weights are read")]
+    StoredKind {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// What it is stored as.
+        kind: String,
+    },
+    /// A tensor cannot be made.
+    #[error("{path}: tensor {name}: {reason}")]
+    Tensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The architecture cannot be told.
+    #[error("{path}: {reason}")]
+    Architecture {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The architecture cannot be built.
+    #[error("{path}: {source}")]
+    Network {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        source: NetworkConfigError,
+    },
+    /// The stated configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigFileError),
+    /// Tensors and network do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The weights cannot be written.
+    #[error(transparent)]
+    Output(#[from] TensorFileError),
+    /// The configuration cannot be written.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Another network's configuration lies there.
+    #[error(
+        "{0} describes another network: weights and their config.json need a folder of their own"
+    )]
+    Occupied(PathBuf),
+}
+
+/// What was imported.
+#[derive(Debug)]
+pub struct Imported {
+    /// The architecture, as in the written `config.json`.
+    pub config: NetworkConfig,
+    /// The written configuration.
+    pub config_file: PathBuf,
+    /// Weights.
+    pub numbers: u64,
+    /// What to know before using them.
+    pub warnings: Vec<String>,
+}
+
+/// Imports, and says what.
+///
+/// # Errors
+/// [`ImportError`].
+pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
+    let imported = import(args)?;
+    for warning in &imported.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let config = &imported.config;
+    println!(
+        "{}: {} network, {} channels of {} pixels, {} weights, {}\n{}",
+        args.output.display(),
+        config.arch,
+        config.in_channels,
+        config.image_size,
+        imported.numbers,
+        config.heads,
+        imported.config_file.display()
+    );
+    Ok(())
+}
+
+/// Turns the checkpoint into `args.output` and a `config.json` beside it; neither is written unless
+/// the weights fit the network in every shape.
+///
+/// # Errors
+/// [`ImportError`].
+pub fn import(args: &ImportArgs) -> Result<Imported, ImportError> {
+    let path = &args.checkpoint;
+    let checkpoint = Checkpoint::open(path, args.key.as_deref())?;
+    let config = architecture(args, &checkpoint)?;
+    config.validate().map_err(|source| ImportError::Network {
+        path: path.clone(),
+        source,
+    })?;
+    // Counted before anything is built, so that nothing is built that the file does not have.
+    let expected = u64::try_from(config.footprint().parameters).unwrap_or(u64::MAX);
+    if expected > checkpoint.numbers().saturating_mul(2) {
+        return Err(ImportError::Architecture {
+            path: path.clone(),
+            reason: format!(
+                "the network has {expected} weights, the file {}",
+                checkpoint.numbers()
+            ),
+        });
+    }
+    let vs = VarStore::new(Device::Cpu);
+    match config.arch {
+        Arch::V2 | Arch::V1 => drop(UNet::new(&vs.root(), &config)),
+        Arch::Classifier => drop(Classifier::new(&vs.root(), &config)),
+    }
+    let tensors = checkpoint.read()?;
+    weights::check(path, &weights::variables(&vs), &tensors, &config)?;
+    let config_file = write_config(&args.output, &config)?;
+    tensors::write(&args.output, &tensors)?;
+    Ok(Imported {
+        warnings: warnings(args, &checkpoint, &config),
+        config,
+        config_file,
+        numbers: checkpoint.numbers(),
+    })
+}
+
+fn architecture(args: &ImportArgs, checkpoint: &Checkpoint) -> Result<NetworkConfig, ImportError> {
+    let shapes = checkpoint.shapes();
+    let fail = |reason: String| ImportError::Architecture {
+        path: args.checkpoint.clone(),
+        reason,
+    };
+    let Some(file) = &args.config else {
+        let said = Said {
+            arch: args.arch,
+            heads: args.heads,
+            image_size: args.image_size,
+        };
+        return infer::infer(&shapes, said).map_err(fail);
+    };
+    let mut config = config::read_for(file, args.network.as_deref(), Some(&shapes))?;
+    if config.arch != args.arch {
+        return Err(fail(format!(
+            "{} describes a {} network, --arch says {}",
+            file.display(),
+            config.arch,
+            args.arch
+        )));
+    }
+    config.out_channels = Some(config.output_channels());
+    Ok(config)
+}
+
+/// Writes the configuration beside the weights, unless it is there already.
+fn write_config(output: &Path, config: &NetworkConfig) -> Result<PathBuf, ImportError> {
+    let path = output.with_file_name(CONFIG_FILE);
+    let present = path.try_exists().map_err(|source| ImportError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    if present && config::read(&path, None, None).ok().as_ref() != Some(config) {
+        return Err(ImportError::Occupied(path));
+    }
+    let mut text = serde_json::to_vec_pretty(config).map_err(|error| ImportError::Io {
+        path: path.clone(),
+        source: error.into(),
+    })?;
+    text.push(b'\n');
+    durable::write(&path, &text)?;
+    Ok(path)
+}
+
+fn warnings(args: &ImportArgs, checkpoint: &Checkpoint, config: &NetworkConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if args.config.is_none() && args.heads.is_none() {
+        warnings.push(match (config.arch, config.heads) {
+            (Arch::V2, heads) => format!(
+                "the weights do not tell the number of heads: {heads} assumed, as the public code has (the \
+                 paper's Table 2 says 2); a wrong number gives wrong predictions without an error, so state --heads"
+            ),
+            (_, Heads::Count(_)) => format!(
+                "the weights do not tell the number of heads: {} assumed, the default of the public code; a wrong \
+                 number gives wrong predictions without an error, so state --heads",
+                config.heads
+            ),
+            (_, Heads::Width(_)) => format!(
+                "the weights do not tell the heads: {} assumed, as in all public classifiers",
+                config.heads
+            ),
+        });
+    }
+    if !checkpoint.others.is_empty() {
+        warnings.push(format!(
+            "the file holds several sets of weights: those under '{}' were taken, not {} (choose with --key)",
+            checkpoint.key,
+            checkpoint.others.join(", ")
+        ));
+    }
+    warnings
+}

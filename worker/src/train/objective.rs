@@ -1,0 +1,77 @@
+//! What a step minimises: decided by what the network is for.
+
+use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::role::Role;
+use tch::nn::Path;
+use tch::{Device, Reduction, Tensor};
+
+use super::variance::VarianceBound;
+use crate::diffusion::schedule::Schedule;
+use crate::nn::{Classifier, Labels, Mode, UNet};
+
+/// A network in training and the loss it is trained on.
+#[derive(Debug)]
+pub(super) enum Objective {
+    /// Mean squared error of the predicted noise (Eq. 5).
+    Noise(UNet),
+    /// The same, and the variational bound for the learned variance beside it: the hybrid loss of
+    /// Nichol & Dhariwal, "Improved Denoising Diffusion Probabilistic Models" (2021), Eq. 16.
+    NoiseAndVariance(UNet, VarianceBound),
+    /// Cross-entropy of the image-level label of a noised slice (Dhariwal & Nichol, "Diffusion
+    /// Models Beat GANs on Image Synthesis", 2021, section 4.1).
+    Label(Classifier),
+}
+
+/// One noised batch on the device.
+#[derive(Debug)]
+pub(super) struct Noised {
+    /// f32 `[N, C, H, W]`.
+    pub(super) x0: Tensor,
+    /// f32 `[N, C, H, W]`.
+    pub(super) noise: Tensor,
+    /// Eq. 2 of both at `times`.
+    pub(super) x_t: Tensor,
+    /// i64 `[N]`.
+    pub(super) times: Tensor,
+    /// i64 `[N]`, -1 for null.
+    pub(super) labels: Tensor,
+}
+
+impl Objective {
+    /// The network of `role` under `vs`, with fresh weights; the tables of its loss on `device`.
+    pub(super) fn new(
+        role: Role,
+        vs: &Path<'_>,
+        config: &NetworkConfig,
+        schedule: &Schedule,
+        device: Device,
+    ) -> Self {
+        match role {
+            Role::Guided | Role::HealthyGaussian | Role::HealthySimplex => {
+                Self::Noise(UNet::new(vs, config))
+            }
+            Role::Conditional => {
+                Self::NoiseAndVariance(UNet::new(vs, config), VarianceBound::new(schedule, device))
+            }
+            Role::Classifier => Self::Label(Classifier::new(vs, config)),
+        }
+    }
+
+    /// The loss of a batch, a scalar.
+    pub(super) fn loss(&self, batch: &Noised, dropout: f64) -> Tensor {
+        let mode = Mode::Train { dropout };
+        let labels = || Labels::PerSample(batch.labels.shallow_clone());
+        match self {
+            Self::Noise(unet) => unet
+                .forward(&batch.x_t, &batch.times, &labels(), mode)
+                .mse_loss(&batch.noise, Reduction::Mean),
+            Self::NoiseAndVariance(unet, bound) => {
+                let output = unet.forward(&batch.x_t, &batch.times, &labels(), mode);
+                bound.hybrid_loss(&output, batch)
+            }
+            Self::Label(classifier) => classifier
+                .forward(&batch.x_t, &batch.times, mode)
+                .cross_entropy_for_logits(&batch.labels),
+        }
+    }
+}
