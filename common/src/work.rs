@@ -184,14 +184,26 @@ pub enum Plan {
 /// Longest plan accepted, bytes.
 pub const MAX_PLAN_BYTES: u64 = 256 << 20;
 
+/// The artifact: a plan and whose it is. A worker finds the store of a run by the digest of its plan, so two runs that
+/// plan the same must not have the same artifact. No record key contains it.
+#[derive(Serialize, Deserialize)]
+struct PlanArtifact<P> {
+    run: String,
+    plan: P,
+}
+
 impl Plan {
-    /// The bytes of the artifact. JSON: a person can read what a run was asked to do.
+    /// The bytes of the artifact of `run`. JSON: a person can read what a run was asked to do.
     ///
     /// # Errors
     /// As [`Self::check`]; [`PlanError::Json`] would be a bug.
-    pub fn to_json(&self) -> Result<Vec<u8>, PlanError> {
+    pub fn to_json(&self, run: &str) -> Result<Vec<u8>, PlanError> {
         self.check()?;
-        serde_json::to_vec(self).map_err(|error| PlanError::Json(error.to_string()))
+        let artifact = PlanArtifact {
+            run: run.to_owned(),
+            plan: self,
+        };
+        serde_json::to_vec(&artifact).map_err(|error| PlanError::Json(error.to_string()))
     }
 
     /// Reads the artifact back.
@@ -199,7 +211,7 @@ impl Plan {
     /// # Errors
     /// [`PlanError::Json`] when the bytes are no plan of this version; as [`Self::check`].
     pub fn from_json(bytes: &[u8]) -> Result<Self, PlanError> {
-        let plan: Self =
+        let PlanArtifact::<Self> { plan, .. } =
             serde_json::from_slice(bytes).map_err(|error| PlanError::Json(error.to_string()))?;
         plan.check()?;
         Ok(plan)

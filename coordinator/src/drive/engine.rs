@@ -140,6 +140,11 @@ impl Engine {
         }
     }
 
+    /// Name of the run in the queue.
+    pub(super) fn run(&self) -> &str {
+        &self.run
+    }
+
     /// Opens the queue and starts workers where that has not been done.
     fn ready(&mut self) -> Result<(), EngineError> {
         if self.fleet.is_none() {
@@ -203,6 +208,9 @@ impl Engine {
         loop {
             watch(parts.fleet.queue.as_ref());
             parts.bury(&mut on_death)?;
+            if !parts.dead.is_empty() {
+                return Err(parts.dead_error()?);
+            }
             if parts.fleet.queue.counts()?.outstanding() == 0 {
                 return Ok(());
             }
@@ -275,7 +283,8 @@ impl Engine {
             parts.fill(&mut feed, wanted.plan)?;
             parts.bury(&mut |_| OnDeath::GiveUp)?;
             let counts = parts.fleet.queue.counts()?;
-            if feed.is_empty() && counts.outstanding() == 0 && parts.judge.happened.is_empty() {
+            let idle = counts.outstanding() == 0 && parts.judge.happened.is_empty();
+            if feed.is_empty() && idle && !(parts.flight.is_waiting() && parts.dead.is_empty()) {
                 break;
             }
             if feed.is_empty() && counts.queued + counts.retrying == 0 {
@@ -357,7 +366,7 @@ impl Parts<'_> {
         }
         let happened = std::mem::take(&mut self.judge.happened);
         let any = !happened.is_empty();
-        let workers = self.fleet.workers().len();
+        let workers = self.fleet.workers().to_vec();
         for event in happened {
             if let Happened::Distrusted { worker, reason } = event {
                 self.retiring.push((worker, reason));
@@ -365,8 +374,11 @@ impl Parts<'_> {
             }
             let queue = self.fleet.queue.as_mut();
             self.flight
-                .follow(event, self.judge, queue, workers, places)?;
+                .follow(event, self.judge, queue, &workers, places)?;
         }
+        let queue = self.fleet.queue.as_mut();
+        self.flight
+            .ask_newcomers(self.judge, queue, &workers, places)?;
         self.retire()?;
         if self.interrupt.asked() {
             return Err(Interrupted.into());

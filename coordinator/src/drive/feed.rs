@@ -64,11 +64,6 @@ impl<'a> Feed<'a> {
         self.runs.is_empty()
     }
 
-    /// Batches left.
-    pub(super) const fn left(&self) -> u64 {
-        self.left
-    }
-
     /// The next shard; none when nothing is left.
     ///
     /// # Errors
@@ -164,7 +159,7 @@ mod tests {
             sizes.push(batches(&job));
         }
         assert!(feed.is_empty());
-        assert_eq!(feed.left(), 0);
+        assert_eq!(feed.left, 0);
         sizes
     }
 

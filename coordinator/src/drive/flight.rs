@@ -65,6 +65,10 @@ pub(super) struct Flight {
     shards: BTreeMap<u64, Shard>,
     next: u64,
     opinions: HashMap<Digest, u32>,
+    /// Keys that wait for a worker that has said nothing about them yet.
+    parked: BTreeSet<Digest>,
+    /// Workers there were when they were parked.
+    asked: Vec<String>,
     /// Time and evaluations of what was delivered in this stage.
     measured: (Duration, u64),
 }
@@ -80,6 +84,8 @@ impl Flight {
             shards: BTreeMap::new(),
             next: 0,
             opinions: HashMap::new(),
+            parked: BTreeSet::new(),
+            asked: Vec::new(),
             measured: (Duration::ZERO, 0),
         }
     }
@@ -93,6 +99,7 @@ impl Flight {
     pub(super) fn begin_stage(&mut self) {
         self.shards.clear();
         self.opinions.clear();
+        self.parked.clear();
         self.measured = (Duration::ZERO, 0);
     }
 
@@ -134,16 +141,6 @@ impl Flight {
         self.shards.get(&number).map(|shard| shard.purpose)
     }
 
-    /// What `number` was asked to do, as far as it is under way.
-    pub(super) fn job(&self, number: u64) -> Option<&Job> {
-        self.shards.get(&number).map(|shard| &shard.job)
-    }
-
-    /// Numbers of what is under way.
-    pub(super) fn numbers(&self) -> Vec<u64> {
-        self.shards.keys().copied().collect()
-    }
-
     /// Gives a shard up.
     pub(super) fn forget(&mut self, number: u64) {
         self.shards.remove(&number);
@@ -172,6 +169,11 @@ impl Flight {
         Ok(shard)
     }
 
+    /// True while keys wait for another worker.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
     /// Draws the consequences of what happened. `workers` are those there are.
     ///
     /// # Errors
@@ -181,7 +183,7 @@ impl Flight {
         happened: Happened,
         judge: &mut RunJudge,
         queue: &mut dyn Dispatch,
-        workers: usize,
+        workers: &[WorkerStatus],
         places: &Places,
     ) -> Result<(), FlightError> {
         match happened {
@@ -202,10 +204,10 @@ impl Flight {
             } => {
                 self.measured.0 += Duration::from_millis(device_millis);
                 self.measured.1 += evaluations;
-                self.accepted(lease.shard, judge, queue, workers)?;
+                self.accepted(lease.shard, judge, queue, workers.len())?;
             }
             Happened::Contested { keys, by } => {
-                self.ask_again(&keys, &by, judge, queue, places)?;
+                self.ask_again(&keys, Some(&by), judge, queue, workers, places)?;
             }
             Happened::OutOfMemory(lease) => self.cut_in_two(lease.shard, queue)?,
             Happened::Distrusted { .. } => {}
@@ -255,36 +257,61 @@ impl Flight {
         f64::from(dice) < self.rules.audit * f64::from(u32::MAX) || self.rules.audit >= 1.0
     }
 
-    /// Asks workers that have not yet said anything about these keys.
+    /// Asks again about the keys that wait, once there are other workers.
+    ///
+    /// # Errors
+    /// [`FlightError`].
+    pub(super) fn ask_newcomers(
+        &mut self,
+        judge: &RunJudge,
+        queue: &mut dyn Dispatch,
+        workers: &[WorkerStatus],
+        places: &Places,
+    ) -> Result<(), FlightError> {
+        if self.parked.is_empty() || names(workers).eq(self.asked.iter().map(String::as_str)) {
+            return Ok(());
+        }
+        let keys: Vec<Digest> = std::mem::take(&mut self.parked).into_iter().collect();
+        self.ask_again(&keys, None, judge, queue, workers, places)
+    }
+
+    /// Asks workers that have not yet said anything about these keys; `by` has just spoken. Where there is no such
+    /// worker, those that are there may correct themselves once; then the keys wait for another.
     fn ask_again(
         &mut self,
         keys: &[Digest],
-        by: &str,
+        by: Option<&str>,
         judge: &RunJudge,
         queue: &mut dyn Dispatch,
+        workers: &[WorkerStatus],
         places: &Places,
     ) -> Result<(), FlightError> {
         let mut cells_of: BTreeMap<u32, (BTreeSet<u16>, BTreeSet<String>)> = BTreeMap::new();
-        let Some(plan) = judge.current.forward_plan() else {
+        let Some((digest, plan)) = judge.current.forward_plan() else {
             return Ok(());
         };
+        let ledger = judge.journal.ledger();
         for key in keys {
             // Keys of another stage are asked for again when that stage is looked at again.
             let Some((batch, cell)) = places.get(key) else {
                 continue;
             };
+            let said: BTreeSet<&str> = ledger.deliverers(*key).into_iter().chain(by).collect();
             let asked = self.opinions.entry(*key).or_default();
+            let anyone_new = names(workers)
+                .any(|name| !said.contains(name) && !ledger.distrusted.contains_key(name));
+            if !anyone_new && *asked > 0 {
+                self.park(*key, workers);
+                continue;
+            }
             *asked += 1;
             if *asked > MAX_OPINIONS {
                 return Err(FlightError::NoAgreement(*key));
             }
             let (cells, avoid) = cells_of.entry(*batch).or_default();
             cells.insert(*cell);
-            avoid.insert(by.to_owned());
-            let said = judge.journal.ledger().deliverers(*key);
             avoid.extend(said.into_iter().map(str::to_owned));
         }
-        let (digest, plan) = plan;
         for (batch, (cells, avoid)) in cells_of {
             // Of one trajectory each, as every shard.
             let mut by_trajectory: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
@@ -310,6 +337,16 @@ impl Flight {
             }
         }
         Ok(())
+    }
+
+    fn park(&mut self, key: Digest, workers: &[WorkerStatus]) {
+        if self.parked.is_empty() {
+            tracing::warn!(
+                "the workers that are there disagree about a record; it waits for another worker: start one, on another device"
+            );
+        }
+        self.parked.insert(key);
+        self.asked = names(workers).map(str::to_owned).collect();
     }
 
     /// A shard of several batches that was too large for a worker becomes two.
@@ -391,6 +428,10 @@ impl Flight {
     }
 }
 
+fn names(workers: &[WorkerStatus]) -> impl Iterator<Item = &str> {
+    workers.iter().map(|worker| worker.info.worker.as_str())
+}
+
 /// Takes a shard out. False when it was not, for instance since the queue is away: then it comes to its own end.
 fn call_off(number: u64, queue: &mut dyn Dispatch) -> Result<bool, QueueError> {
     match queue.cancel(number) {
@@ -411,3 +452,6 @@ pub enum FlightError {
     )]
     NoAgreement(Digest),
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,8 +254,9 @@ impl Stages<'_> {
 
     /// Stores a plan and notes in the journal how much work the stage is.
     fn publish(&mut self, plan: &Plan, stage: Stage, records: u64) -> Result<Digest, DriveError> {
+        let artifact = plan.to_json(self.engine.run())?;
         let judge = &mut self.engine.judge;
-        let digest = judge.artifacts.put(&plan.to_json()?)?;
+        let digest = judge.artifacts.put(&artifact)?;
         if judge.journal.ledger().planned.get(&stage) != Some(&(digest, records)) {
             judge.journal.append(&Entry::Planned {
                 stage,

@@ -18,6 +18,9 @@ const MAX_EARLY_DEATHS: u32 = 5;
 /// First pause before a restart; doubled at each early death.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+/// Exit code of a worker whose device must not be used again: lost, or found to give wrong bits.
+const DEVICE_IS_OUT: i32 = 3;
+
 /// How much of a dead worker's log is shown.
 const LOG_TAIL_BYTES: u64 = 4_096;
 
@@ -67,6 +70,14 @@ pub enum SupervisorError {
         /// The last lines of it.
         tail: String,
     },
+    /// Every device is out.
+    #[error("no device is left: each was lost, or gave wrong bits; the end of {log}:\n{tail}")]
+    NoDevice {
+        /// The log of the last one.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+    },
     /// The log could not be opened.
     #[error("{path}: {source}")]
     Log {
@@ -105,6 +116,8 @@ struct Slot {
     early_deaths: u32,
     /// Not started again before this.
     pause_until: Instant,
+    /// Not started again at all.
+    out: bool,
 }
 
 impl Supervisor {
@@ -124,6 +137,7 @@ impl Supervisor {
                 started: now,
                 early_deaths: 0,
                 pause_until: now,
+                out: false,
             })
             .collect();
         let mut supervisor = Self { command, slots };
@@ -134,7 +148,7 @@ impl Supervisor {
     /// Replaces workers that died; called again and again while there is work.
     ///
     /// # Errors
-    /// [`SupervisorError::KeepsDying`], or when one cannot be started.
+    /// [`SupervisorError::KeepsDying`], [`SupervisorError::NoDevice`], or when one cannot be started.
     pub fn look_after(&mut self) -> Result<(), SupervisorError> {
         for slot in &mut self.slots {
             if let Some(child) = &mut slot.child {
@@ -143,10 +157,18 @@ impl Supervisor {
                     ended => slot.bury(&ended)?,
                 }
             }
-            if Instant::now() >= slot.pause_until {
+            if !slot.out && Instant::now() >= slot.pause_until {
                 slot.child = Some(start(&self.command, &slot.device, &slot.log)?);
                 slot.started = Instant::now();
             }
+        }
+        if let Some(last) = self.slots.last()
+            && self.slots.iter().all(|slot| slot.out)
+        {
+            return Err(SupervisorError::NoDevice {
+                log: last.log.clone(),
+                tail: tail(&last.log),
+            });
         }
         Ok(())
     }
@@ -193,6 +215,11 @@ impl Slot {
     /// Notes a death and when to start the next worker.
     fn bury(&mut self, ended: &io::Result<Option<ExitStatus>>) -> Result<(), SupervisorError> {
         self.child = None;
+        if matches!(ended, Ok(Some(status)) if status.code() == Some(DEVICE_IS_OUT)) {
+            tracing::error!(device = self.device, log = %self.log.display(), "this device is not used any more");
+            self.out = true;
+            return Ok(());
+        }
         self.early_deaths = if self.started.elapsed() < EARLY_DEATH && !was_killed(ended) {
             self.early_deaths + 1
         } else {

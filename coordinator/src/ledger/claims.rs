@@ -22,7 +22,7 @@ struct Known {
 enum Claim {
     /// One digest counts; the worker that delivered it, or [`SEVERAL`].
     Counted(Digest, WorkerIndex),
-    /// None counts yet: deliveries disagree, or the only one is no longer trusted.
+    /// None counts yet: deliveries disagree, or (an empty list) the only one is no longer trusted.
     Contested(Vec<(Digest, WorkerIndex)>),
 }
 
@@ -77,6 +77,12 @@ impl Claims {
                 self.contested += 1;
                 Delivery::Conflict
             }
+            // Only workers that are not trusted any more have spoken: this is the first word that counts.
+            Claim::Contested(seen) if seen.is_empty() => {
+                known.claim = Claim::Counted(record, worker);
+                self.contested -= 1;
+                Delivery::Decided(Vec::new())
+            }
             Claim::Contested(seen) => {
                 if seen.iter().any(|(r, w)| *r == record && *w != worker) {
                     let mut wrong: Vec<_> = seen
@@ -99,14 +105,14 @@ impl Claims {
         }
     }
 
-    /// Contests every record that counts on the word of `worker` alone; returns their keys and stages.
+    /// Takes every record back that counts on the word of `worker` alone; returns their keys and stages.
     /// Trained weights stay: what was computed with them holds for them.
     pub(super) fn distrust(&mut self, worker: WorkerIndex) -> Vec<(Digest, Stage)> {
         let mut contested = Vec::new();
         for (key, known) in &mut self.known {
             match &known.claim {
-                Claim::Counted(record, by) if *by == worker && known.stage != Stage::Train => {
-                    known.claim = Claim::Contested(vec![(*record, worker)]);
+                Claim::Counted(_, by) if *by == worker && known.stage != Stage::Train => {
+                    known.claim = Claim::Contested(Vec::new());
                     contested.push((*key, known.stage));
                 }
                 _ => {}

@@ -3,7 +3,7 @@
 //! *Finished means its frame is in the journal.* The first record delivered for a key counts, an equal one is a
 //! duplicate, a different one is a conflict: neither counts until another worker agrees with one of them (DESIGN 9).
 //! Whoever delivered another record of that key is then wrong and is distrusted: keys that count on its word
-//! alone are contested and computed again.
+//! alone count no more and are computed again.
 
 mod claims;
 mod entry;
@@ -280,7 +280,9 @@ impl Ledger {
     pub fn suspects(&self) -> Vec<String> {
         self.suspects
             .iter()
-            .filter_map(|index| Some(self.name(*index)?.to_owned()))
+            .filter_map(|index| self.name(*index))
+            .filter(|name| !self.distrusted.contains_key(*name))
+            .map(str::to_owned)
             .collect()
     }
 

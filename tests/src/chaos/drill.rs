@@ -69,6 +69,9 @@ fn play(
         .map_err(|error| format!("the drill does not start: {error}"))?;
     let planned = schedule(drill.kind, drill.seed, workers, LEASE);
     let ended = until_done(scene, &mut fleet, &run, planned, interrupt);
+    fleet
+        .count_device_faults()
+        .map_err(|error| format!("the workers' logs: {error}"))?;
     drill.faults = fleet.faults.clone();
     drill.run_again = fleet.run_again;
     drill.workers_died = fleet.workers_died;

@@ -233,6 +233,33 @@ impl<'a> Fleet<'a> {
         Ok(())
     }
 
+    /// Counts what the fake devices did by themselves: they say so in the workers' logs.
+    ///
+    /// # Errors
+    /// When a log cannot be read.
+    pub fn count_device_faults(&mut self) -> io::Result<()> {
+        const SAID: [(&str, &str); 4] = [
+            ("device error", "an error injected by"),
+            ("device out of memory", "CUDA out of memory"),
+            ("device lost", "unspecified launch failure"),
+            ("device crash", "crash injected by"),
+        ];
+        for worker in &self.workers {
+            let log = match std::fs::read_to_string(worker.log()) {
+                Ok(log) => log,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            // One line of level ERROR for each; others repeat it.
+            for line in log.lines().filter(|line| line.contains(" ERROR ")) {
+                if let Some((name, _)) = SAID.iter().find(|(_, text)| line.contains(text)) {
+                    *self.faults.entry(name).or_default() += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn weather(&self, change: impl FnOnce(&Proxy)) -> u64 {
         self.proxy.as_ref().map_or(0, |proxy| {
             change(proxy);

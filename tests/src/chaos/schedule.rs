@@ -28,7 +28,7 @@ pub enum Kind {
     DiskFull,
     /// SIGKILL of the coordinator, started again
     CoordinatorKill,
-    /// The device reports errors, runs out of memory, takes its process down
+    /// The device reports errors, runs out of memory, is lost, takes its process down
     DeviceFaults,
     /// Some of everything
     Mixed,
@@ -67,7 +67,7 @@ impl Kind {
     /// The faults of the workers' fake devices: probabilities of a batch; none in most drills.
     pub fn device_faults(self) -> &'static str {
         match self {
-            Self::DeviceFaults => ",error=0.03,oom=0.03,crash=0.02",
+            Self::DeviceFaults => ",error=0.03,oom=0.03,crash=0.02,lost=0.01",
             Self::Mixed => ",error=0.005,oom=0.01,crash=0.005",
             _ => "",
         }

@@ -61,8 +61,11 @@ use renewal::{Progress, Renewal};
 use roots::{RootError, Roots};
 use training::Training;
 
-/// How long one request for work may wait at the queue.
-const TAKE_WAIT: Duration = Duration::from_secs(5);
+/// How long one request for work may wait at the queue; a worker asked to end notices after that.
+const TAKE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a worker that is to stop when idle waits for work.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// What a worker is started with.
 #[derive(Debug, Clone)]
@@ -152,8 +155,13 @@ pub fn serve(
     queue.register(info)?;
     tracing::info!(worker = info.worker, profile = %config.profile, "registered");
     let mut pause = Pause::default();
+    let mut idle_since = Instant::now();
     while !drain.asked() {
-        match queue.take(TAKE_WAIT)? {
+        let taken = queue.take(TAKE_WAIT)?;
+        if taken != Take::Empty {
+            idle_since = Instant::now();
+        }
+        match taken {
             Take::Leased(lease) if drain.asked() => queue.hand_back(&lease.id)?,
             Take::Leased(lease) => match service.run(queue, &lease, drain)? {
                 None => pause.reset(),
@@ -174,7 +182,7 @@ pub fn serve(
                 }
                 Some(_) => {}
             },
-            Take::Empty if config.exit_when_idle => break,
+            Take::Empty if config.exit_when_idle && idle_since.elapsed() >= IDLE => break,
             Take::Empty => {}
             Take::Finished | Take::Drain => break,
             Take::Retired(reason) => return Err(ServiceError::Retired(reason)),

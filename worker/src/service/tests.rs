@@ -232,7 +232,7 @@ impl Run {
     }
 
     fn job(&self, plan: &Plan) -> Job {
-        let digest = self.artifacts.put(&plan.to_json().unwrap()).unwrap();
+        let digest = self.artifacts.put(&plan.to_json("run").unwrap()).unwrap();
         match plan {
             Plan::Train(_) => Job {
                 stage: Stage::Train,

@@ -103,14 +103,22 @@ fn plan_with_baseline() -> ForwardPlan {
 
 fn read(plan: ForwardPlan) -> Result<Plan, PlanError> {
     // Written without the check, as a hostile hand would.
-    let bytes = serde_json::to_vec(&Plan::Forward(plan)).unwrap();
+    let plan = serde_json::to_value(Plan::Forward(plan)).unwrap();
+    let artifact = serde_json::json!({ "run": "run", "plan": plan });
+    let bytes = serde_json::to_vec(&artifact).unwrap();
     Plan::from_json(&bytes)
 }
 
 #[test]
 fn a_sound_plan_is_read_back() {
     let sound = Plan::Forward(plan());
-    assert_eq!(Plan::from_json(&sound.to_json().unwrap()).unwrap(), sound);
+    let bytes = sound.to_json("run").unwrap();
+    assert_eq!(Plan::from_json(&bytes).unwrap(), sound);
+    assert_ne!(
+        bytes,
+        sound.to_json("other").unwrap(),
+        "the same plan of two runs is two artifacts"
+    );
 }
 
 #[test]
@@ -145,7 +153,10 @@ fn a_plan_with_a_number_nobody_means_is_refused_on_both_sides() {
         let mut bad = plan();
         spoil(&mut bad);
         assert!(read(bad.clone()).is_err(), "{what} was read");
-        assert!(Plan::Forward(bad).to_json().is_err(), "{what} was written");
+        assert!(
+            Plan::Forward(bad).to_json("run").is_err(),
+            "{what} was written"
+        );
     }
 }
 

@@ -18,7 +18,7 @@ use super::*;
 const SIZE: usize = 4;
 const STEPS: u32 = 3;
 
-fn profile() -> NumericProfile {
+pub(in crate::drive) fn profile() -> NumericProfile {
     NumericProfile {
         device: "cpu".to_owned(),
         precision: Precision::Fp32,
@@ -143,7 +143,7 @@ impl Bench {
         let artifacts = ArtifactStore::open(folder.path()).unwrap();
         let plan = forward();
         let whole = Plan::Forward(plan.clone());
-        let digest = artifacts.put(&whole.to_json().unwrap()).unwrap();
+        let digest = artifacts.put(&whole.to_json("run").unwrap()).unwrap();
         let mut bench = Self {
             _folder: folder,
             artifacts,
