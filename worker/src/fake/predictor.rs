@@ -29,22 +29,37 @@ impl FakePredictor {
         let gain = 0.4 + f64::from(first.as_bytes()[0]) / 1024.0;
         Self { gain, delay }
     }
-}
 
-impl NoisePredictor for FakePredictor {
-    fn predict(&mut self, x: &Tensor, network_time: i64, label: ClassLabel) -> Tensor {
+    /// Doubt of bright pixels under a label, in parts of the gain.
+    const fn doubt(label: ClassLabel) -> f64 {
+        match label {
+            ClassLabel::Healthy => 1.0,
+            ClassLabel::Unhealthy => -0.5,
+            ClassLabel::Null => 0.25,
+        }
+    }
+
+    fn noise(&self, x: &Tensor, network_time: i64, doubt: f64) -> Tensor {
         if !self.delay.is_zero() {
             std::thread::sleep(self.delay);
         }
         #[allow(clippy::cast_precision_loss)] // times are below 2^52
         let time = network_time as f64 / f64::from(DIFFUSION_STEPS);
-        let doubt = match label {
-            ClassLabel::Healthy => self.gain,
-            ClassLabel::Unhealthy => -0.5 * self.gain,
-            ClassLabel::Null => 0.25 * self.gain,
-        };
+        let doubt = self.gain * doubt;
         let noise = x * (0.1 + 0.8 * time) + (x - BRIGHT).relu() * doubt;
         noise.clamp(-LARGEST, LARGEST)
+    }
+}
+
+impl NoisePredictor for FakePredictor {
+    fn predict(&mut self, x: &Tensor, network_time: i64, label: ClassLabel) -> Tensor {
+        self.noise(x, network_time, Self::doubt(label))
+    }
+
+    fn predict_between(&mut self, x: &Tensor, network_time: i64, unhealthy: f64) -> Tensor {
+        let healthy = Self::doubt(ClassLabel::Healthy);
+        let doubt = healthy + unhealthy * (Self::doubt(ClassLabel::Unhealthy) - healthy);
+        self.noise(x, network_time, doubt)
     }
 }
 

@@ -9,11 +9,12 @@ use std::ops::ControlFlow;
 
 use anofpdm_common::method::{Encoding, MapKind};
 use anofpdm_common::semantics::{Switches, UnguidedLabel};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::accumulator::{
     Accumulator, AccumulatorSettings, GuidanceResult, NotFinite, check_trace, pixel_mean,
 };
+use super::input::{check_batch, check_modalities, check_noise};
 use super::predictor::{Counted, NoisePredictor};
 use super::trajectory::{Trajectory, Visit};
 use crate::diffusion::noise::NoiseSource;
@@ -207,22 +208,8 @@ impl ForwardPass<'_> {
 
     fn validate(&self, x0: &Tensor, noise: &NoiseSource) -> Result<(), ForwardError> {
         let fail = |message: String| Err(ForwardError::Invalid(message));
-        let shape = x0.size();
-        let (slices, channels) = match shape[..] {
-            [slices, channels, _, _] if slices > 0 => (slices, channels),
-            _ => {
-                return fail(format!(
-                    "x0 is {shape:?}: it must be [N, C, H, W] with N >= 1"
-                ));
-            }
-        };
-        if x0.kind() != Kind::Float {
-            return fail(format!("x0 is stored as {:?}: it must be f32", x0.kind()));
-        }
-        let finite = x0.isfinite().flatten(1, 3).all_dim(1, false);
-        if let Some(slice) = (0..slices).find(|slice| finite.int64_value(&[*slice]) == 0) {
-            return fail(format!("slice {slice} of the batch holds NaN or infinity"));
-        }
+        let shape = check_batch(x0)?;
+        let [slices, channels, height, width] = shape;
         if self.steps == 0 || self.steps > self.schedule.len() {
             return fail(format!(
                 "{} forward steps asked for, the schedule has {}",
@@ -243,15 +230,7 @@ impl ForwardPass<'_> {
         {
             return fail(format!("end-step ratio {r}: it must be a number > 0"));
         }
-        if self.modalities.is_empty() {
-            return fail("at least one modality is needed".to_owned());
-        }
-        if let Some(m) = self.modalities.iter().find(|m| !(0..channels).contains(*m)) {
-            return fail(format!(
-                "modality {m}: the input has channels 0 to {}",
-                channels - 1
-            ));
-        }
+        check_modalities(self.modalities, channels)?;
         if let Some(index) = self.keep.iter().find(|index| **index >= self.steps) {
             return fail(format!(
                 "step {index} to keep: the last index is {}",
@@ -259,37 +238,14 @@ impl ForwardPass<'_> {
             ));
         }
         let lesion = self.lesion.map(Tensor::size);
-        let wanted = [slices, 1, shape[2], shape[3]];
+        let wanted = [slices, 1, height, width];
         if let Some(lesion) = lesion.filter(|lesion| *lesion != wanted) {
             return fail(format!(
                 "the lesion mask is {lesion:?}: it must be {wanted:?}"
             ));
         }
-        self.validate_noise(noise, &shape)
-    }
-
-    fn validate_noise(&self, noise: &NoiseSource, shape: &[i64]) -> Result<(), ForwardError> {
         let needed = Trajectory::noise_needed(self.encoding, self.steps);
-        if let Some(given) = noise.len().filter(|given| *given < needed) {
-            return Err(ForwardError::Invalid(format!(
-                "noise for {given} indices given, {} encoding of {} steps needs {needed}",
-                self.encoding.name(),
-                self.steps
-            )));
-        }
-        let batch = match noise {
-            NoiseSource::Given(_) => noise.batch_shape(),
-            NoiseSource::Counter { slices, .. } => {
-                let mut expected = shape.to_vec();
-                expected[0] = i64::try_from(slices.len()).unwrap_or(i64::MAX);
-                Some(expected)
-            }
-        };
-        match batch.filter(|batch| batch != shape) {
-            None => Ok(()),
-            Some(batch) => Err(ForwardError::Invalid(format!(
-                "the noise is for a batch of {batch:?}, x0 is {shape:?}"
-            ))),
-        }
+        let walk = format!("{} encoding of {} steps", self.encoding.name(), self.steps);
+        check_noise(noise, shape, needed, &walk)
     }
 }

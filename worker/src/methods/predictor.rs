@@ -1,8 +1,8 @@
-//! What a method needs of a network.
+//! What a method needs of its networks.
 
 use tch::{Kind, Tensor};
 
-use crate::nn::{ClassLabel, Labels, Mode, UNet};
+use crate::nn::{ClassLabel, Classifier, Labels, Mode, UNet};
 
 /// Predicts the noise in a batch. Implementations differ in speed, not in meaning.
 pub trait NoisePredictor {
@@ -17,27 +17,84 @@ pub trait NoisePredictor {
             self.predict(x, network_time, ClassLabel::Null),
         )
     }
+
+    /// epsilon(x, t, label) and, from a network with learned variance, its variance values v, of the
+    /// same shape. One evaluation.
+    fn predict_with_variance(
+        &mut self,
+        x: &Tensor,
+        network_time: i64,
+        label: ClassLabel,
+    ) -> (Tensor, Option<Tensor>) {
+        (self.predict(x, network_time, label), None)
+    }
+
+    /// epsilon(x, t) for a class between the two: its embedding is `unhealthy` parts of that of the
+    /// unhealthy label and `1 - unhealthy` of that of the healthy one.
+    fn predict_between(&mut self, x: &Tensor, network_time: i64, unhealthy: f64) -> Tensor;
+}
+
+/// Says in which direction a label of a noised slice becomes more likely.
+pub trait LabelGuide {
+    /// Gradient of log p(label | x) with respect to `x`: f32 of the shape of `x`, `[N, C, H, W]`, at
+    /// one network time for the whole batch. `label` is a class, not null.
+    fn gradient(&mut self, x: &Tensor, network_time: i64, label: ClassLabel) -> Tensor;
 }
 
 /// The plain network: one call a label, float32.
 impl NoisePredictor for UNet {
     fn predict(&mut self, x: &Tensor, network_time: i64, label: ClassLabel) -> Tensor {
-        let batch = x.size().first().copied().unwrap_or(0);
-        let times = Tensor::full([batch], network_time, (Kind::Int64, x.device()));
-        let output = self.forward(x, &times, &Labels::All(label), Mode::Eval);
+        noise_of(&call(self, x, network_time, &Labels::All(label)), x)
+    }
+
+    fn predict_with_variance(
+        &mut self,
+        x: &Tensor,
+        network_time: i64,
+        label: ClassLabel,
+    ) -> (Tensor, Option<Tensor>) {
+        let output = call(self, x, network_time, &Labels::All(label));
         // Values of a learned variance follow the noise.
-        output.narrow(1, 0, x.size().get(1).copied().unwrap_or(0))
+        let width = channels(x);
+        let learned = channels(&output) == 2 * width;
+        let variance = learned.then(|| output.narrow(1, width, width));
+        (noise_of(&output, x), variance)
+    }
+
+    fn predict_between(&mut self, x: &Tensor, network_time: i64, unhealthy: f64) -> Tensor {
+        let labels = Labels::Between { unhealthy };
+        noise_of(&call(self, x, network_time, &labels), x)
     }
 }
 
-/// Counts the evaluations of another predictor: one slice through the network once.
+fn call(network: &UNet, x: &Tensor, network_time: i64, labels: &Labels) -> Tensor {
+    let batch = x.size().first().copied().unwrap_or(0);
+    let times = Tensor::full([batch], network_time, (Kind::Int64, x.device()));
+    network.forward(x, &times, labels, Mode::Eval)
+}
+
+fn channels(x: &Tensor) -> i64 {
+    x.size().get(1).copied().unwrap_or(0)
+}
+
+fn noise_of(output: &Tensor, x: &Tensor) -> Tensor {
+    output.narrow(1, 0, channels(x))
+}
+
+impl LabelGuide for Classifier {
+    fn gradient(&mut self, x: &Tensor, network_time: i64, label: ClassLabel) -> Tensor {
+        self.label_gradient(x, network_time, label).gradient
+    }
+}
+
+/// Counts the evaluations of another predictor or guide: one slice through the network once.
 #[derive(Debug)]
 pub(super) struct Counted<'a, P: ?Sized> {
     inner: &'a mut P,
     evaluations: u64,
 }
 
-impl<'a, P: NoisePredictor + ?Sized> Counted<'a, P> {
+impl<'a, P: ?Sized> Counted<'a, P> {
     pub(super) fn new(inner: &'a mut P) -> Self {
         Self {
             inner,
@@ -63,5 +120,27 @@ impl<P: NoisePredictor + ?Sized> NoisePredictor for Counted<'_, P> {
     fn predict_pair(&mut self, x: &Tensor, network_time: i64) -> (Tensor, Tensor) {
         self.count(x, 2);
         self.inner.predict_pair(x, network_time)
+    }
+
+    fn predict_with_variance(
+        &mut self,
+        x: &Tensor,
+        network_time: i64,
+        label: ClassLabel,
+    ) -> (Tensor, Option<Tensor>) {
+        self.count(x, 1);
+        self.inner.predict_with_variance(x, network_time, label)
+    }
+
+    fn predict_between(&mut self, x: &Tensor, network_time: i64, unhealthy: f64) -> Tensor {
+        self.count(x, 1);
+        self.inner.predict_between(x, network_time, unhealthy)
+    }
+}
+
+impl<G: LabelGuide + ?Sized> LabelGuide for Counted<'_, G> {
+    fn gradient(&mut self, x: &Tensor, network_time: i64, label: ClassLabel) -> Tensor {
+        self.count(x, 1);
+        self.inner.gradient(x, network_time, label)
     }
 }

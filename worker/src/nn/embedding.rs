@@ -34,6 +34,12 @@ pub enum Labels {
     All(ClassLabel),
     /// i64 `[N]`, one class number per sample; -1 is null.
     PerSample(Tensor),
+    /// For all samples, a class between the two: that many parts of the unhealthy row of the table,
+    /// the rest of the healthy one.
+    Between {
+        /// 0 is healthy, 1 unhealthy.
+        unhealthy: f64,
+    },
 }
 
 /// Sinusoidal embedding `[cos | sin]` of integer times, f32 `[N, width]`.
@@ -187,6 +193,11 @@ impl LabelTable {
                     .index_select(0, &row.to_device(self.weight.device()))
             }
             Labels::PerSample(classes) => self.weight.index_select(0, &classes.clamp_min(0)),
+            Labels::Between { unhealthy } => {
+                let row = |label: ClassLabel| self.weight.narrow(0, label.index(), 1);
+                row(ClassLabel::Healthy) * (1.0 - unhealthy)
+                    + row(ClassLabel::Unhealthy) * *unhealthy
+            }
         }
     }
 
@@ -194,7 +205,7 @@ impl LabelTable {
     fn without_null(&self, vectors: Tensor, labels: &Labels) -> Tensor {
         match labels {
             Labels::All(ClassLabel::Null) => vectors.zeros_like(),
-            Labels::All(_) => vectors,
+            Labels::All(_) | Labels::Between { .. } => vectors,
             Labels::PerSample(classes) => {
                 vectors * classes.ge(0).to_kind(self.weight.kind()).unsqueeze(1)
             }
