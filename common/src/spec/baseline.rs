@@ -48,7 +48,7 @@ pub struct GridSpec {
     /// Guidance w (`ddim-clf-free`), scale of the classifier's gradient (`ddim-classifier`, `cg-cdm`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<Vec<f64>>,
-    /// Thresholds on the map, ascending; 0.01, 0.02 .. 0.69 where absent.
+    /// Thresholds on the map, ascending; [`default_thresholds`] where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Vec<f64>>,
     /// How `anoddpm-*` walks back.
@@ -91,6 +91,28 @@ pub fn published_thresholds() -> Vec<f32> {
         .collect()
 }
 
+/// Ten steps to a decade, in hundredths (the R10 series of preferred numbers).
+const DECADE: [u32; 10] = [100, 125, 160, 200, 250, 315, 400, 500, 630, 800];
+
+/// Decades that the thresholds of ANDi cover: from 1e-7 to below 1.
+const ANDI_DECADES: u32 = 7;
+
+/// What is tried where a spec names no thresholds: the paper's search; for ANDi, whose map is a squared difference of
+/// posterior means and so has the scale of the schedule's betas, ten in each decade from 1e-7 to 0.8.
+#[allow(clippy::cast_possible_truncation)]
+pub fn default_thresholds(baseline: Baseline) -> Vec<f32> {
+    match baseline {
+        Baseline::Andi => (1..=ANDI_DECADES)
+            .rev()
+            .flat_map(|decade| {
+                let unit = 100.0 * f64::from(10_u32.pow(decade));
+                DECADE.map(|step| (f64::from(step) / unit) as f32)
+            })
+            .collect(),
+        _ => published_thresholds(),
+    }
+}
+
 impl BaselineSpec {
     fn of(&self, baseline: Baseline) -> Option<&GridSpec> {
         match baseline {
@@ -129,7 +151,7 @@ impl BaselineSpec {
             .collect();
         let thresholds = match &given.thresholds {
             Some(thresholds) => thresholds.iter().map(|value| *value as f32).collect(),
-            None => published_thresholds(),
+            None => default_thresholds(baseline),
         };
         Grid {
             settings,
@@ -243,6 +265,9 @@ mod tests {
         let strided = spec.grid(Baseline::AnoddpmGaussian, Respacing::Steps(50));
         assert_eq!(strided.settings[0].noise_scale, 5);
         assert_eq!(strided.sampler, Sampler::Ddim);
+        let andi = spec.grid(Baseline::Andi, Respacing::None).thresholds;
+        assert_eq!((andi.len(), andi[0], andi[69]), (70, 1e-7, 0.8));
+        assert!(andi.is_sorted_by(|a, b| a < b));
         let few = spec.grid(Baseline::CgCdm, Respacing::Steps(2));
         assert_eq!(few.settings[0].noise_scale, 1);
     }

@@ -11,7 +11,7 @@ mod score;
 mod suggest;
 mod train;
 
-pub use baseline::{BaselineSpec, Grid, GridSpec, published_thresholds};
+pub use baseline::{BaselineSpec, Grid, GridSpec, default_thresholds, published_thresholds};
 pub use data::{DataSpec, MAX_SCORED};
 pub use model::{ModelSpec, Preset};
 pub use respacing::{DIFFUSION_STEPS, Respacing};

@@ -296,6 +296,14 @@ impl ForwardPlan {
         ensure(baseline.is_some() == cell.setting().is_some(), || {
             "a cell of another kind than its trajectory".to_owned()
         })?;
+        // What AnoFPDM is calibrated with was never compared with a mask; only baselines are tuned on pixel labels.
+        let compared = matches!(
+            cell.output,
+            CellOutput::Mask { .. } | CellOutput::Restored { .. }
+        );
+        ensure(self.stage == Stage::Score || !compared, || {
+            "a mask of a validation slice".to_owned()
+        })?;
         if let Some(setting) = cell.setting() {
             ensure(
                 (1..=self.respacing.kept()).contains(&setting.noise_scale),

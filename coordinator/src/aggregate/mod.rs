@@ -227,7 +227,7 @@ fn tuning_rows(tunings: &BTreeMap<Baseline, Tuning>) -> Vec<TuningRow> {
                 method: tuning.method.name().to_owned(),
                 noise_scale: candidate.noise_scale,
                 strength: tuning.method.has_strength().then_some(candidate.strength),
-                threshold: f64::from(candidate.threshold),
+                threshold: candidate.threshold,
                 dice: Tuning::best(candidate),
                 pixel_labels: tuning.pixel_labels,
                 selected: number == tuning.chosen,

@@ -198,8 +198,8 @@ impl Decisions<'_> {
             noise_scale: kind.noise_scale?,
             strength: kind.strength(),
             threshold: match rule {
-                None => Some(f64::from(chosen.threshold)),
-                Some(NativeRule::Fixed) => Some(f64::from(NATIVE_THRESHOLD)),
+                None => Some(chosen.threshold),
+                Some(NativeRule::Fixed) => Some(NATIVE_THRESHOLD),
                 Some(NativeRule::Otsu) => None,
             },
             postprocessing: match rule {

@@ -88,7 +88,7 @@ fn tuning(summary: &Summary) -> Vec<String> {
     for row in &summary.tuning {
         let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
         lines.push(format!(
-            "| {} | {} | {} | {:.2} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} |",
             row.method,
             row.noise_scale,
             number(row.strength),

@@ -100,7 +100,7 @@ pub struct RowSettings {
     /// Guidance w, or scale of the classifier's gradient; null for a method without.
     pub strength: Option<f64>,
     /// Threshold on the map; null where each slice has its own.
-    pub threshold: Option<f64>,
+    pub threshold: Option<f32>,
     /// `common`, or the native rule: `fixed`, `otsu`.
     pub postprocessing: String,
 }
@@ -191,7 +191,7 @@ pub struct TuningRow {
     /// Guidance w, or scale of the classifier's gradient; null for a method without.
     pub strength: Option<f64>,
     /// Its best threshold.
-    pub threshold: f64,
+    pub threshold: f32,
     /// Mixed DICE of the validation slices at that threshold; null where nothing was tuned.
     pub dice: Option<f64>,
     /// True where pixel labels were read.

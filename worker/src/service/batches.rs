@@ -9,6 +9,7 @@ use anofpdm_common::store::slices::SliceStore;
 use anofpdm_common::work::{Cell, ForwardPlan, PlanError, Trajectory};
 
 use crate::fake::FakeDevice;
+use crate::methods::anofpdm::ForwardError;
 
 use super::artifacts::put;
 use super::failure::JobError;
@@ -132,15 +133,12 @@ pub(super) fn bad_plan(error: PlanError) -> JobError {
     JobError::new(ErrorClass::BadInput, &error)
 }
 
-/// A failure of one slice of a batch, with the slice named.
-pub(super) fn name_slice(
-    mut failure: JobError,
-    plan: &ForwardPlan,
-    batch: usize,
-    slice: i64,
-) -> JobError {
-    if let Ok(slices) = plan.batch(batch)
-        && let Some(slice) = usize::try_from(slice)
+/// A numeric failure, with the slice named.
+pub(super) fn forward_error(plan: &ForwardPlan, batch: usize, error: &ForwardError) -> JobError {
+    let mut failure = JobError::new(ErrorClass::BadInput, error);
+    if let ForwardError::NotFinite(what) = error
+        && let Ok(slices) = plan.batch(batch)
+        && let Some(slice) = usize::try_from(what.slice)
             .ok()
             .and_then(|slice| slices.get(slice).or(slices.last()))
         && let Ok(subject) = plan.subject(*slice)

@@ -16,7 +16,7 @@ use crate::methods::anofpdm::{ForwardError, ForwardPass, ForwardResult};
 use crate::methods::predictor::NoisePredictor;
 
 use super::Outcome;
-use super::batches::{self, Columns, Computed, Shard, bad_plan, name_slice};
+use super::batches::{self, Columns, Computed, Shard, bad_plan, forward_error};
 use super::failure::JobError;
 use super::models::Models;
 use super::score::Scoring;
@@ -73,7 +73,7 @@ pub(super) fn run(
         .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
     let network = shard.plan.network(walk.network).map_err(bad_plan)?;
     let device = models.device();
-    let predictor = models.load(&[network], shard.artifacts, fake.as_deref())?;
+    let networks = models.load(&[network], shard.artifacts, fake.as_deref())?;
     let work = ForwardWork {
         shard,
         walk,
@@ -81,6 +81,7 @@ pub(super) fn run(
         demand: Demand::of(&columns.cells),
         device,
     };
+    let predictor = networks.noise;
     batches::run(
         shard,
         columns,
@@ -146,13 +147,7 @@ impl ForwardWork<'_> {
         match done {
             Ok(done) => Ok(Some(done)),
             Err(ForwardError::Stopped(_)) => Ok(None),
-            Err(error) => {
-                let failure = JobError::new(ErrorClass::BadInput, &error);
-                Err(match error {
-                    ForwardError::NotFinite(what) => name_slice(failure, plan, index, what.slice),
-                    _ => failure,
-                })
-            }
+            Err(error) => Err(forward_error(plan, index, &error)),
         }
     }
 

@@ -17,6 +17,8 @@
 //! | `pause` | the pause after a failure of this worker's own |
 //! | `read_ahead` | the next batch, read while the present one is computed |
 //! | `renewal` | the lease, kept alive |
+//! | `restore` | shards of the baselines |
+//! | `restored` | from restored slices to records |
 //! | `score` | from a pass of AnoFPDM to records |
 //! | `slices` | from the slice store to a tensor |
 //! | `training` | training jobs |
@@ -31,6 +33,8 @@ mod models;
 mod pause;
 mod read_ahead;
 mod renewal;
+mod restore;
+mod restored;
 pub mod roots;
 mod score;
 mod slices;
@@ -289,7 +293,9 @@ impl Service<'_> {
                     Trajectory::Forward(walk) => {
                         forward::run(&shard, &columns, walk, models, fake)?
                     }
-                    Trajectory::Restoration(_) => return Err(bad_task()),
+                    Trajectory::Restoration(walk) => {
+                        restore::run(&shard, &columns, walk, models, fake)?
+                    }
                 }
             }
             _ => return Err(bad_task()),

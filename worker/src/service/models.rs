@@ -1,23 +1,29 @@
 //! The networks on the device, kept between shards of the same weights.
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::network::{Arch, NetworkConfig};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::work::NetworkPlan;
 use tch::Device;
 
 use crate::fake::FakeDevice;
-use crate::methods::predictor::NoisePredictor;
+use crate::methods::predictor::{LabelGuide, NoisePredictor};
 use crate::nn::weights;
 
 use super::failure::JobError;
+
+/// What a network can be asked.
+enum Network {
+    Noise(Box<dyn NoisePredictor>),
+    Label(Box<dyn LabelGuide>),
+}
 
 /// A network on the device.
 struct Model {
     weights: Digest,
     config: NetworkConfig,
-    network: Box<dyn NoisePredictor>,
+    network: Network,
 }
 
 impl Model {
@@ -30,6 +36,14 @@ impl Model {
 pub(super) struct Models {
     device: Device,
     loaded: Vec<Model>,
+}
+
+/// What a method is computed with.
+pub(super) struct Networks<'a> {
+    /// The network that predicts noise.
+    pub(super) noise: &'a mut (dyn NoisePredictor + 'static),
+    /// The classifier, where the method has one.
+    pub(super) label: Option<&'a mut (dyn LabelGuide + 'static)>,
 }
 
 impl Models {
@@ -57,7 +71,7 @@ impl Models {
         plans: &[&NetworkPlan],
         artifacts: &ArtifactStore,
         fake: Option<&FakeDevice>,
-    ) -> Result<&mut (dyn NoisePredictor + 'static), JobError> {
+    ) -> Result<Networks<'_>, JobError> {
         self.loaded
             .retain(|model| plans.iter().any(|plan| model.is(plan)));
         for plan in plans {
@@ -66,10 +80,17 @@ impl Models {
                 self.loaded.push(model);
             }
         }
-        let network = self.loaded.first_mut().map(|model| model.network.as_mut());
-        network.ok_or_else(|| {
+        let (mut noise, mut label) = (None, None);
+        for model in &mut self.loaded {
+            match &mut model.network {
+                Network::Noise(network) => noise = Some(network.as_mut()),
+                Network::Label(network) => label = Some(network.as_mut()),
+            }
+        }
+        let noise = noise.ok_or_else(|| {
             JobError::text(ErrorClass::BadInput, "a shard without a noise predictor")
-        })
+        })?;
+        Ok(Networks { noise, label })
     }
 
     fn open(
@@ -80,11 +101,17 @@ impl Models {
     ) -> Result<Model, JobError> {
         let bad = |error: weights::WeightsError| JobError::new(ErrorClass::BadInput, &error);
         let path = artifacts.verify(&plan.weights)?;
-        let network: Box<dyn NoisePredictor> = match fake {
-            Some(fake) => Box::new(fake.predictor(&plan.weights)),
-            None => Box::new(
+        let network = match (plan.config.arch, fake) {
+            (Arch::V1 | Arch::V2, Some(fake)) => {
+                Network::Noise(Box::new(fake.predictor(&plan.weights)))
+            }
+            (Arch::Classifier, Some(fake)) => Network::Label(Box::new(fake.guide(&plan.weights))),
+            (Arch::V1 | Arch::V2, None) => Network::Noise(Box::new(
                 weights::open_unet(&path, &plan.config, self.device).map_err(bad)?,
-            ),
+            )),
+            (Arch::Classifier, None) => Network::Label(Box::new(
+                weights::open_classifier(&path, &plan.config, self.device).map_err(bad)?,
+            )),
         };
         Ok(Model {
             weights: plan.weights,

@@ -123,8 +123,9 @@ fn a_sound_plan_is_read_back() {
 
 #[test]
 fn a_plan_with_a_number_nobody_means_is_refused_on_both_sides() {
-    let spoil: [(&str, Spoil); 19] = [
+    let spoil: [(&str, Spoil); 20] = [
         ("stage", |p| p.stage = Stage::Train),
+        ("a mask in calibration", |p| p.stage = Stage::Calibrate),
         ("no steps", |p| p.steps = 0),
         ("more steps than kept", |p| p.steps = 6),
         ("no channels", |p| p.data.scored.clear()),
@@ -163,7 +164,7 @@ fn a_plan_with_a_number_nobody_means_is_refused_on_both_sides() {
 #[test]
 fn a_baseline_is_asked_for_what_it_can_do() {
     let sound = Plan::Forward(plan_with_baseline());
-    assert_eq!(Plan::from_json(&sound.to_json().unwrap()).unwrap(), sound);
+    assert_eq!(Plan::from_json(&sound.to_json("run").unwrap()).unwrap(), sound);
     let spoil: [(&str, Spoil); 9] = [
         ("a mask of AnoFPDM", |p| p.cells[1].trajectory = 1),
         ("a restoration of AnoFPDM", |p| p.cells[2].trajectory = 0),
