@@ -6,10 +6,12 @@
 //! |---|---|
 //! | [`schedule`] | betas, alpha_bar, strided schedules |
 //! | [`step`] | Eq. 2, 4, 7 and 10 |
+//! | [`reverse`] | DDIM and ancestral steps down |
 //! | [`noise`] | the counter-based generator and given noise |
 //! | [`simplex`] | the noise of AnoDDPM |
 
 pub mod noise;
+pub mod reverse;
 pub mod schedule;
 pub mod simplex;
 pub mod step;

@@ -4,13 +4,16 @@
 //! in or on what was drawn before; so results do not depend on batches, order or workers.
 
 use anofpdm_common::random::{Domain, Stream};
+use anofpdm_common::role::NoiseFamily;
 use rayon::prelude::*;
 use tch::{Device, Tensor};
+
+use super::simplex::{self, Sample};
 
 /// Noise for a batch, by index.
 #[derive(Debug)]
 pub enum NoiseSource {
-    /// Standard normal values keyed by (seed, slice identity, index).
+    /// Values keyed by (seed, slice identity, index).
     Counter {
         /// Seed of the run.
         seed: u64,
@@ -43,7 +46,33 @@ impl NoiseSource {
         }
     }
 
-    /// f32 noise of shape `[N, C, H, W]` at `index`.
+    /// f32 noise of a family, of shape `[N, C, H, W]` at `index`. `depth`, the time the network is
+    /// told, is where simplex fields lie. Given noise is what it is, whatever the family.
+    ///
+    /// # Panics
+    /// When `index` is past [`NoiseSource::len`]: the caller checks it once, before the first step.
+    pub fn draw(
+        &self,
+        family: NoiseFamily,
+        index: usize,
+        depth: i64,
+        shape: [i64; 4],
+        device: Device,
+    ) -> Tensor {
+        match (family, self) {
+            (NoiseFamily::Gaussian, _) | (_, Self::Given(_)) => self.at(index, &shape, device),
+            (NoiseFamily::Simplex, Self::Counter { seed, slices }) => {
+                let samples = slices.iter().map(|slice| Sample {
+                    seeds: Stream::new(*seed, Domain::ScoringNoise, *slice, index as u64),
+                    depth,
+                });
+                let [_, channels, height, width] = shape.map(|size| size.unsigned_abs() as usize);
+                simplex::noise(samples.collect(), [channels, height, width], device)
+            }
+        }
+    }
+
+    /// Standard normal noise, f32 of shape `[N, C, H, W]`, at `index`.
     ///
     /// # Panics
     /// When `index` is past [`NoiseSource::len`]: the caller checks it once, before the first step.
@@ -103,6 +132,29 @@ mod tests {
         assert_eq!(pair.get(1), alone.get(0));
         assert_ne!(pair.get(0), pair.get(1));
         assert_ne!(alone, counter(&[9]).at(6, &[1, 1, 3, 3], Device::Cpu));
+    }
+
+    #[test]
+    fn simplex_noise_is_keyed_in_the_same_way() {
+        let draw = |slices: &[u64], index, depth| {
+            let shape = [i64::try_from(slices.len()).unwrap(), 2, 8, 8];
+            counter(slices).draw(NoiseFamily::Simplex, index, depth, shape, Device::Cpu)
+        };
+        let pair = draw(&[3, 9], 5, 40);
+        assert_eq!(pair.get(1), draw(&[9], 5, 40).get(0));
+        for other in [draw(&[9], 6, 40), draw(&[9], 5, 41)] {
+            assert_ne!(pair.get(1), other.get(0));
+        }
+        // A bank is given whole, simplex or not.
+        let bank = NoiseSource::Given(Tensor::ones(
+            [1, 1, 1, 2, 2],
+            (tch::Kind::Float, Device::Cpu),
+        ));
+        let got = bank.draw(NoiseFamily::Simplex, 0, 7, [1, 1, 2, 2], Device::Cpu);
+        assert_eq!(
+            got,
+            Tensor::ones([1, 1, 2, 2], (tch::Kind::Float, Device::Cpu))
+        );
     }
 
     #[test]

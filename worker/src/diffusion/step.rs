@@ -37,16 +37,37 @@ pub fn ddim_up(
     epsilon: &Tensor,
     clamp: bool,
 ) -> Tensor {
-    let inverse = 1.0 / schedule.alpha_bar(index);
     let x0 = predict_x0(schedule, index, x, epsilon, clamp);
-    let epsilon = (x * single(inverse.sqrt()) - &x0) / single((inverse - 1.0).sqrt());
-    let next = single(schedule.alpha_bar(index + 1));
-    x0 * single(next.sqrt()) + epsilon * single((1.0 - next).sqrt())
+    ddim_up_from(schedule, index, x, &x0)
+}
+
+/// [`ddim_up`] from an x0 that is predicted already.
+pub fn ddim_up_from(schedule: &Schedule, index: usize, x: &Tensor, x0: &Tensor) -> Tensor {
+    let epsilon = implied_noise(schedule, index, x, x0);
+    at_level(schedule.alpha_bar(index + 1), x0, &epsilon)
+}
+
+/// The first step of an encode that starts at a clean slice: x at index 0, from `x0` and the noise
+/// predicted in it. The predicted x0 is then x0 itself.
+pub fn from_clean(schedule: &Schedule, x0: &Tensor, epsilon: &Tensor) -> Tensor {
+    at_level(schedule.alpha_bar(0), x0, epsilon)
+}
+
+/// The noise that leads from `x0` to `x` at `index`: Eq. 7 solved for epsilon.
+pub(crate) fn implied_noise(schedule: &Schedule, index: usize, x: &Tensor, x0: &Tensor) -> Tensor {
+    let inverse = 1.0 / schedule.alpha_bar(index);
+    (x * single(inverse.sqrt()) - x0) / single((inverse - 1.0).sqrt())
+}
+
+/// Eq. 2 at a level named by its alpha_bar, taken in float32 first as the public code's DDIM steps do.
+pub(super) fn at_level(alpha_bar: f64, x0: &Tensor, epsilon: &Tensor) -> Tensor {
+    let alpha_bar = single(alpha_bar);
+    x0 * single(alpha_bar.sqrt()) + epsilon * single((1.0 - alpha_bar).sqrt())
 }
 
 /// The nearest float32, in the type libtorch takes scalars in.
 #[allow(clippy::cast_possible_truncation)]
-fn single(value: f64) -> f64 {
+pub(crate) fn single(value: f64) -> f64 {
     f64::from(value as f32)
 }
 

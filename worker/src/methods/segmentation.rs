@@ -1,7 +1,7 @@
 //! From the maps of a batch to its masks: the plain-Rust segmentation, slice by slice.
 
 use anofpdm_common::segment::{
-    QuantileLevels, Segmentation, divergence_ratio, level_index, segment,
+    QuantileLevels, Segmentation, divergence_ratio, level_index, median_5x5, segment,
 };
 use anofpdm_common::semantics::LevelIndex;
 use rayon::prelude::*;
@@ -56,6 +56,20 @@ pub fn segment_batch(maps: &Tensor, levels: &[f32]) -> Vec<Segmentation> {
             let maps: Vec<&[f32]> = slice.chunks(pixels).collect();
             segment(&maps, levels, height, width)
         })
+        .collect()
+}
+
+/// 5x5 median of every map of a batch (f32 `[N, 1, H, W]`), slice by slice.
+pub fn median_batch(maps: &Tensor) -> Vec<Vec<f32>> {
+    let side = |axis: usize| {
+        maps.size()
+            .get(axis)
+            .map_or(0, |n| n.unsigned_abs() as usize)
+    };
+    let (height, width) = (side(2), side(3));
+    numbers(maps)
+        .par_chunks((height * width).max(1))
+        .map(|map| median_5x5(map, height, width))
         .collect()
 }
 

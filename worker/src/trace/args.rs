@@ -2,26 +2,45 @@
 
 use std::path::PathBuf;
 
+use anofpdm_common::baseline::Baseline;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::semantics::Semantics;
+use anofpdm_common::spec::DIFFUSION_STEPS;
 use clap::Args;
 
 use crate::diffusion::Respacing;
 use crate::torch::DeviceSpec;
 use crate::usage::UsageError;
 
-const EXAMPLE: &str = "Example:
+const EXAMPLE: &str = "Examples:
+  AnoFPDM, two strengths from one pass:
   anofpdm-worker trace --model unet.safetensors --config config.json --input slices.safetensors \\
     --out trace.safetensors --semantics paper-clipped --encoding ddim --guidance 2,4 --steps 600 \\
-    --modalities 0,3 --cos-threshold 0.995 --m-max '0.05,0.04;0.2,0.16' --keep 0,100 --variants";
+    --modalities 0,3 --cos-threshold 0.995 --m-max '0.05,0.04;0.2,0.16' --keep 0,100 --variants
 
-/// Runs the forward process on one batch and writes everything it yields to a safetensors file.
+  Baselines, with the settings of the paper (BraTS); config.json holds the networks by name:
+  anofpdm-worker trace --method anoddpm-gaussian --semantics reference --steps 300 \\
+    --model healthy-gaussian.safetensors --network unet_v1 --config config.json \\
+    --input slices.safetensors --out trace.safetensors --modalities 0,3 --threshold 0.1
+  … --method anoddpm-gaussian --encoding ddim --steps 100      (DDIM steps back; its ATLAS form)
+  … --method anoddpm-simplex --steps 200 --threshold 0.08
+  … --method ddim-clf-free --network unet_v2 --steps 450 --guidance 1.1 --threshold 0.22
+  … --method ddim-classifier --network unet_v1_learn_sigma --classifier classifier.safetensors \\
+    --gradient-scale 1000 --steps 200 --threshold 0.24
+  … --method cg-cdm --network unet_v1_learn_sigma --classifier classifier.safetensors \\
+    --gradient-scale 10 --steps 100                    (or --diffusion-steps 4000 --steps 400)
+  … --method andi --network unet_v1 --steps 200";
+
+/// Runs a method on one batch and writes everything it yields to a safetensors file.
 ///
-/// IN holds x0 [N, C, H, W] in [-1, 1] and, optionally, noise [n, N, C, H, W] (index i is the noise
-/// at index i); other tensors are ignored. OUT holds M, mse_h, mse_null [N, K, modalities], cos,
+/// IN holds x0 [N, C, H, W] in [-1, 1] and, optionally, noise [n, N, C, H, W]; other tensors are
+/// ignored. Index i of the noise is that of Eq. 2 at index i; ancestral sampling starts with index 0
+/// and takes 1 + k at its k-th step. OUT of AnoFPDM holds M, mse_h, mse_null [N, K, modalities], cos,
 /// Q_star [N], t_e, index, level, Q_mod [N, modalities], aam_mod [N, modalities, H, W], aam,
-/// aam_median, mask_unhealthy, mask_unhealthy_cc40 [N, 1, H, W] and what the options add. A list of
-/// guidance strengths puts a leading axis on everything except x_kept, ugp_kept and mse_null.
+/// aam_median, mask_unhealthy, mask_unhealthy_cc40 [N, 1, H, W] and what the options add. OUT of a
+/// baseline holds latent, target [N, C, H, W], map (after the median filter) [N, 1, H, W] and, with
+/// --threshold, mask [N, 1, H, W]. A list of strengths puts a leading axis on everything except
+/// x_kept, ugp_kept and mse_null.
 // The help text speaks of shapes, which are no links.
 #[allow(rustdoc::broken_intra_doc_links)]
 #[derive(Debug, Clone, Args)]
@@ -43,23 +62,28 @@ pub struct TraceArgs {
     #[arg(long, value_name = "OUT.safetensors")]
     pub out: PathBuf,
     /// Method to trace
-    #[arg(long, default_value = "anofpdm", value_parser = ["anofpdm"])]
-    pub method: String,
-    /// Which reading of the method: paper, paper-clipped or reference
+    #[arg(long, default_value = "anofpdm", value_parser = method)]
+    pub method: TraceMethod,
+    /// Which reading of the method: paper, paper-clipped or reference. Of a baseline, reference is the
+    /// form in the paper's public code, the others the one its authors published
     #[arg(long, default_value = "paper-clipped")]
     pub semantics: Semantics,
-    /// Deterministic (ddim) or stochastic (ddpm) walk
-    #[arg(long, default_value = "ddim", value_parser = encoding)]
-    pub encoding: Encoding,
-    /// Guidance strengths w
+    /// Deterministic (ddim) or stochastic (ddpm) walk: up in anofpdm, where ddim is the default; back
+    /// in anoddpm-*, where ddpm (ancestral sampling) is the default
+    #[arg(long, value_parser = encoding)]
+    pub encoding: Option<Encoding>,
+    /// Guidance strengths w (anofpdm, ddim-clf-free)
     #[arg(long, default_value = "2", value_delimiter = ',', value_parser = non_negative, allow_hyphen_values = true)]
     pub guidance: Vec<f64>,
-    /// Forward steps, counted in kept indices of the schedule
+    /// Forward steps, or noise scale S of a baseline, counted in kept indices of the schedule
     #[arg(long, value_name = "K")]
     pub steps: usize,
     /// none, a number of kept steps (50), sections (10,15,20) or ddimN
     #[arg(long, default_value = "none")]
     pub respacing: Respacing,
+    /// Steps of the full schedule that the network was trained on
+    #[arg(long, default_value_t = DIFFUSION_STEPS, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub diffusion_steps: u32,
     /// Channels that maps are made of; all where absent
     #[arg(long, value_delimiter = ',')]
     pub modalities: Vec<i64>,
@@ -94,6 +118,45 @@ pub struct TraceArgs {
     /// One threshold for all slices: adds ablation.fixed_thr.{aam_median,mask_unhealthy}
     #[arg(long, value_name = "X")]
     pub fixed_threshold: Option<f32>,
+    /// Weights of the classifier, safetensors (ddim-classifier, cg-cdm)
+    #[arg(long, value_name = "CL.safetensors")]
+    pub classifier: Option<PathBuf>,
+    /// Configuration of the classifier: one network's object, or one called classifier among several;
+    /// that of --config where absent
+    #[arg(long, value_name = "C.json")]
+    pub classifier_config: Option<PathBuf>,
+    /// Factors of the classifier's gradient; where absent, 10 for cg-cdm and for ddim-classifier 100,
+    /// under reference 1000
+    #[arg(long, value_delimiter = ',', value_parser = non_negative, allow_hyphen_values = true)]
+    pub gradient_scale: Vec<f64>,
+    /// Threshold on the map of a baseline: adds mask [N, 1, H, W]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub threshold: Option<f32>,
+    /// ddim-clf-free: predicted x0 are scaled by their 99 % quantile in each slice and channel, as the
+    /// method's authors do, instead of clamped
+    #[arg(long)]
+    pub dynamic_clip: bool,
+}
+
+/// A method by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TraceMethod {
+    /// The forward process, which yields all methods of the AnoFPDM family.
+    Anofpdm,
+    /// A method it is compared with.
+    Baseline(Baseline),
+}
+
+/// Name of [`TraceMethod::Anofpdm`].
+const ANOFPDM: &str = "anofpdm";
+
+impl TraceMethod {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Anofpdm => ANOFPDM,
+            Self::Baseline(baseline) => baseline.name(),
+        }
+    }
 }
 
 /// Numbers in groups: `a,b;c,d`.
@@ -101,6 +164,50 @@ pub struct TraceArgs {
 pub struct Groups(Vec<Vec<f32>>);
 
 impl TraceArgs {
+    /// Refuses options that mean nothing for the method, rather than pass over them.
+    pub(super) fn check_options(&self) -> Result<(), UsageError> {
+        let of_anofpdm = [
+            ("--cos-threshold", self.cos_threshold.is_some()),
+            ("--m-max", self.m_max.is_some()),
+            ("--keep", !self.keep.is_empty()),
+            ("--variants", self.variants),
+            ("--end-step-ratios", !self.end_step_ratios.is_empty()),
+            ("--fixed-threshold", self.fixed_threshold.is_some()),
+        ];
+        let of_classifier = [
+            ("--classifier", self.classifier.is_some()),
+            ("--classifier-config", self.classifier_config.is_some()),
+            ("--gradient-scale", !self.gradient_scale.is_empty()),
+        ];
+        let stray = |options: &[(&'static str, bool)]| {
+            let given = options.iter().find(|(_, given)| *given);
+            given.map(|(name, _)| *name)
+        };
+        let stray = match self.method {
+            TraceMethod::Anofpdm => stray(&of_classifier)
+                .or(self.threshold.map(|_| "--threshold"))
+                .or(self.dynamic_clip.then_some("--dynamic-clip")),
+            TraceMethod::Baseline(baseline) => {
+                let clip = self.dynamic_clip && baseline != Baseline::DdimClfFree;
+                let classifier = if has_classifier(baseline) {
+                    None
+                } else {
+                    stray(&of_classifier)
+                };
+                stray(&of_anofpdm)
+                    .or(classifier)
+                    .or(clip.then_some("--dynamic-clip"))
+            }
+        };
+        match stray {
+            None => Ok(()),
+            Some(option) => Err(UsageError::new(format!(
+                "{option} means nothing for --method {}",
+                self.method.name()
+            ))),
+        }
+    }
+
     /// M_max of every guidance strength, each with one number a modality.
     pub(super) fn m_max_of(&self, modalities: usize) -> Result<Option<Vec<Vec<f32>>>, UsageError> {
         let Some(Groups(groups)) = &self.m_max else {
@@ -121,6 +228,21 @@ impl TraceArgs {
             ))),
         }
     }
+}
+
+/// Whether a method is guided by a classifier beside the network that predicts noise.
+pub(super) const fn has_classifier(baseline: Baseline) -> bool {
+    baseline.networks().len() > 1
+}
+
+fn method(text: &str) -> Result<TraceMethod, String> {
+    std::iter::once(TraceMethod::Anofpdm)
+        .chain(Baseline::ALL.map(TraceMethod::Baseline))
+        .find(|method| method.name() == text)
+        .ok_or_else(|| {
+            let names = Baseline::ALL.map(Baseline::name);
+            format!("one of {ANOFPDM}, {}", names.join(", "))
+        })
 }
 
 fn encoding(text: &str) -> Result<Encoding, String> {

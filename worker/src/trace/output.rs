@@ -27,20 +27,7 @@ pub(super) fn collect(setup: &Setup<'_>, result: &ForwardResult) -> NamedTensors
     let each: Vec<NamedTensors> = (0..result.guidance.len())
         .map(|strength| of_strength(setup, result, strength))
         .collect();
-    let mut out = match &each[..] {
-        [] => NamedTensors::new(),
-        [one] => one
-            .iter()
-            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
-            .collect(),
-        [first, ..] => first
-            .keys()
-            .map(|name| {
-                let all: Vec<&Tensor> = each.iter().filter_map(|one| one.get(name)).collect();
-                (name.clone(), Tensor::stack(&all, 0))
-            })
-            .collect(),
-    };
+    let mut out = stacked(each);
     out.insert("mse_null".to_owned(), result.mse_null.shallow_clone());
     if !setup.keep.is_empty() {
         let x = kept(setup, result, |step| step.x.shallow_clone());
@@ -49,6 +36,20 @@ pub(super) fn collect(setup: &Setup<'_>, result: &ForwardResult) -> NamedTensors
         out.insert("ugp_kept".to_owned(), ugp);
     }
     out
+}
+
+/// The tensors of one strength as they are, those of several stacked along a leading axis.
+pub(super) fn stacked(mut each: Vec<NamedTensors>) -> NamedTensors {
+    if each.len() == 1 {
+        return each.swap_remove(0);
+    }
+    let names = each.first().into_iter().flat_map(NamedTensors::keys);
+    names
+        .map(|name| {
+            let all: Vec<&Tensor> = each.iter().filter_map(|one| one.get(name)).collect();
+            (name.clone(), Tensor::stack(&all, 0))
+        })
+        .collect()
 }
 
 /// One tensor a kept step, stacked in the order asked, `[N, kept, ...]`.

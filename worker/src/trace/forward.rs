@@ -1,0 +1,59 @@
+//! AnoFPDM's forward process on the batch.
+
+use std::ops::ControlFlow;
+
+use anofpdm_common::method::{Encoding, MapKind};
+use anyhow::Result;
+
+use super::output::{self, Setup};
+use super::{Bench, usage};
+use crate::methods::anofpdm::ForwardPass;
+use crate::methods::predictor::NoisePredictor;
+use crate::tensors::NamedTensors;
+
+/// Maps of `--variants`, with the names of their tensors.
+const VARIANTS: [(MapKind, &str); 4] = [
+    (MapKind::Ste, "ste"),
+    (MapKind::Gradient, "gradient"),
+    (MapKind::GradientTe, "gradient_te"),
+    (MapKind::GradientWeighted, "gradient_weighted"),
+];
+
+/// Everything a pass yields.
+pub(super) fn trace(bench: &Bench<'_>, net: &mut dyn NoisePredictor) -> Result<NamedTensors> {
+    let args = bench.args;
+    let m_max = args.m_max_of(bench.modalities.len())?;
+    let mut maps = vec![MapKind::Aam];
+    if args.variants {
+        maps.extend(VARIANTS.map(|(kind, _)| kind));
+    }
+    let pass = ForwardPass {
+        schedule: &bench.schedule,
+        switches: args.semantics.switches(),
+        encoding: args.encoding.unwrap_or(Encoding::Ddim),
+        steps: args.steps,
+        guidance: &args.guidance,
+        modalities: &bench.modalities,
+        maps: &maps,
+        end_step_ratios: &args.end_step_ratios,
+        keep: &args.keep,
+        lesion: None,
+    };
+    let noise = bench.inputs.noise(args.seed);
+    let result = pass
+        .run(net, &bench.inputs.x0, &noise, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .map_err(usage)?;
+    tracing::info!(evaluations = result.evaluations, "forward process done");
+
+    let setup = Setup {
+        level_rule: pass.switches.level_index,
+        m_max,
+        cos_threshold: args.cos_threshold,
+        fixed_threshold: args.fixed_threshold,
+        variants: if args.variants { &VARIANTS } else { &[] },
+        keep: &args.keep,
+    };
+    Ok(output::collect(&setup, &result))
+}
