@@ -350,10 +350,9 @@ fn a_single_channel_and_given_settings_need_no_tuning() {
     bench.write("given.toml", &given);
     let summary = run(&bench, "given.toml", "given", "fake", "2");
     assert_eq!(summary["cost"]["by_stage"]["calibrate"], 0);
-    for (method, noise_scale, threshold) in [
-        ("anoddpm-gaussian", 2, 0.32),
-        ("ddim-clf-free", 6, 0.52),
-    ] {
+    for (method, noise_scale, threshold) in
+        [("anoddpm-gaussian", 2, 0.32), ("ddim-clf-free", 6, 0.52)]
+    {
         for row in rows(&summary, method) {
             assert_eq!(row["pixel_labels"], false, "{row}");
             assert_eq!(row["settings"]["noise_scale"], noise_scale);

@@ -77,10 +77,19 @@ impl ThresholdCurve {
     }
 }
 
-/// Index and value of the largest number, the first of equals.
+/// Index and value of the largest mean DICE, the first of equals. Compared in float32, as the public search does: what
+/// the smoothing of DICE makes of masks that miss a lesion altogether is no difference.
 pub fn first_best(values: &[f64]) -> Option<(usize, f64)> {
+    #[allow(clippy::cast_possible_truncation)]
+    let single = |value: f64| value as f32;
     let numbered = values.iter().copied().enumerate();
-    numbered.reduce(|best, next| if next.1 > best.1 { next } else { best })
+    numbered.reduce(|best, next| {
+        if single(next.1) > single(best.1) {
+            next
+        } else {
+            best
+        }
+    })
 }
 
 #[cfg(test)]
@@ -114,5 +123,6 @@ mod tests {
         assert!((dice[0] - 0.5).abs() < 1e-6 && dice[1] == 1.0);
         assert_eq!(curve.best(), Some((1, 1.0)));
         assert_eq!(first_best(&[0.5, 0.7, 0.7]), Some((1, 0.7)));
+        assert_eq!(first_best(&[0.5, 0.5 + 1e-9, 0.4]), Some((0, 0.5)));
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::score::twice;
 use super::{DIFFUSION_STEPS, Respacing, SpecError};
-use crate::baseline::{Baseline, PublishedFor, Sampler, Setting};
+use crate::baseline::{Baseline, Clip, PublishedFor, Sampler, Setting};
 use crate::work::{MAX_SHARD_CELLS, MAX_THRESHOLDS};
 
 /// `[score.baseline]` of a spec.
@@ -54,6 +54,9 @@ pub struct GridSpec {
     /// How `anoddpm-*` walks back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampler: Option<Sampler>,
+    /// How `ddim-clf-free` keeps predicted x0 in range; fixed where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<Clip>,
 }
 
 /// What a baseline is tuned on: every setting with every threshold.
@@ -65,6 +68,8 @@ pub struct Grid {
     pub thresholds: Vec<f32>,
     /// How AnoDDPM walks back.
     pub sampler: Sampler,
+    /// How `ddim-clf-free` keeps predicted x0 in range.
+    pub clip: Clip,
 }
 
 impl Grid {
@@ -157,6 +162,7 @@ impl BaselineSpec {
             settings,
             thresholds,
             sampler: given.sampler.unwrap_or(published.sampler),
+            clip: given.clip.unwrap_or(Clip::Fixed),
         }
     }
 
@@ -221,6 +227,9 @@ impl GridSpec {
         );
         if self.sampler.is_some() && !is_anoddpm {
             return fail(format!("sampler: {baseline} has its own"));
+        }
+        if self.clip.is_some() && baseline != Baseline::DdimClfFree {
+            return fail(format!("clip: {baseline} always clamps to [-1, 1]"));
         }
         let count = |list: Option<usize>| list.unwrap_or(1);
         let settings = count(self.noise_scale.as_ref().map(Vec::len))
@@ -298,6 +307,7 @@ mod tests {
             ("[ddim-clf-free]\nstrength = [-1]", "strength holds -1"),
             ("[anoddpm-simplex]\nstrength = [1]", "has none"),
             ("[cg-cdm]\nsampler = \"ddim\"", "has its own"),
+            ("[andi]\nclip = \"dynamic\"", "always clamps"),
             ("[andi]\nthresholds = [0.2, 0.1]", "ascending"),
         ] {
             let spec: BaselineSpec = toml::from_str(text).unwrap();

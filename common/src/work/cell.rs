@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{Baseline, Sampler, Setting};
+use crate::baseline::{Baseline, Clip, Sampler, Setting};
 use crate::method::{Encoding, MapKind};
 use crate::spec::FigureSpec;
 
@@ -33,6 +33,8 @@ pub struct RestorationWalk {
     pub baseline: Baseline,
     /// How AnoDDPM walks back.
     pub sampler: Sampler,
+    /// How `ddim-clf-free` keeps predicted x0 in range.
+    pub clip: Clip,
     /// Indices into the plan's networks, in the order of [`Baseline::networks`].
     pub networks: Vec<u16>,
     /// Noise seed; `None` where no noise is drawn, and one computation serves every seed.

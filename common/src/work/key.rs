@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::baseline::{Baseline, Sampler};
+use crate::baseline::{Baseline, Clip, Sampler};
 use crate::ids::Digest;
 use crate::method::Encoding;
 use crate::network::NetworkConfig;
@@ -55,6 +55,7 @@ struct RestorationKey<'a> {
     scored: &'a [u32],
     baseline: Baseline,
     sampler: Sampler,
+    clip: Clip,
     networks: Vec<(&'a NetworkConfig, Digest)>,
     seed: Option<u64>,
     strength: u64,
@@ -136,6 +137,7 @@ impl ForwardPlan {
             scored: &self.data.scored,
             baseline: walk.baseline,
             sampler: walk.sampler,
+            clip: walk.clip,
             networks,
             seed: walk.seed,
             strength: cell.guidance.to_bits(),

@@ -224,6 +224,7 @@ impl Columns {
         self.add(Trajectory::Restoration(RestorationWalk {
             baseline,
             sampler: grid.sampler,
+            clip: grid.clip,
             networks: indices(networks, baseline.networks()).collect(),
             seed,
         }))

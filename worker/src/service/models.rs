@@ -41,9 +41,9 @@ pub(super) struct Models {
 /// What a method is computed with.
 pub(super) struct Networks<'a> {
     /// The network that predicts noise.
-    pub(super) noise: &'a mut (dyn NoisePredictor + 'static),
+    pub(super) noise: &'a mut (dyn NoisePredictor + 'a),
     /// The classifier, where the method has one.
-    pub(super) label: Option<&'a mut (dyn LabelGuide + 'static)>,
+    pub(super) label: Option<&'a mut (dyn LabelGuide + 'a)>,
 }
 
 impl Models {
@@ -80,11 +80,12 @@ impl Models {
                 self.loaded.push(model);
             }
         }
-        let (mut noise, mut label) = (None, None);
+        let mut noise: Option<&mut dyn NoisePredictor> = None;
+        let mut label: Option<&mut dyn LabelGuide> = None;
         for model in &mut self.loaded {
             match &mut model.network {
-                Network::Noise(network) => noise = Some(network.as_mut()),
-                Network::Label(network) => label = Some(network.as_mut()),
+                Network::Noise(network) => noise = Some(&mut **network),
+                Network::Label(network) => label = Some(&mut **network),
             }
         }
         let noise = noise.ok_or_else(|| {

@@ -47,6 +47,7 @@ pub(super) fn run(
         baseline: walk.baseline,
         form: plan.semantics.switches().baselines,
         sampler: walk.sampler,
+        clip: walk.clip.into(),
         schedule: &schedule,
     };
     let mut method = setup

@@ -5,13 +5,13 @@ use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
 use anofpdm_common::metrics::tuning::threshold_overlaps;
 use anofpdm_common::record::{Record, RestoredScore};
-use anofpdm_common::segment::{drop_small, mask_at, median_5x5, otsu};
+use anofpdm_common::segment::{drop_small, mask_at, otsu};
 use anofpdm_common::work::{Cell, CellOutput, Postprocessing};
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
 use crate::methods::restoration::{Difference, Restored};
-use crate::methods::segmentation::numbers;
+use crate::methods::segmentation::{median_batch, numbers};
 
 use super::score::ScoringError;
 use super::slices::TrueSlice;
@@ -69,19 +69,21 @@ impl RestoredScoring<'_> {
     }
 
     fn overlaps(&self, restored: &Restored, thresholds: &[f32]) -> Record {
-        let size = (self.size, self.size);
+        let (size, area) = ((self.size, self.size), self.component_area);
         let maps = self.common(restored).values;
-        let overlaps = maps.par_iter().zip(self.truth).map(|(map, truth)| {
-            threshold_overlaps(map, &truth.mask, size, thresholds, self.component_area)
-        });
+        let overlaps = maps
+            .par_iter()
+            .zip(self.truth)
+            .map(|(map, truth)| threshold_overlaps(map, &truth.mask, size, thresholds, area));
         Record::Overlaps(overlaps.collect())
     }
 
     /// The map that all baselines share, median-filtered.
     fn common(&self, restored: &Restored) -> Maps {
-        let raw = restored.map(self.x0, self.modalities);
+        let mut filtered = median_batch(&restored.map(self.x0, self.modalities));
+        filtered.truncate(self.truth.len());
         Maps {
-            values: self.planes(&raw, |map| median_5x5(map, self.size, self.size)),
+            values: filtered,
             signed: matches!(restored.difference, Difference::Signed(_)),
         }
     }
@@ -104,23 +106,17 @@ impl RestoredScoring<'_> {
                 Rule::At(NATIVE_THRESHOLD),
             ),
         };
+        let raw = numbers(&raw);
+        let planes = raw.chunks(self.size * self.size).take(self.truth.len());
         let maps = Maps {
-            values: self.planes(&raw, <[f32]>::to_vec),
+            values: planes.map(<[f32]>::to_vec).collect(),
             signed: matches!(restored.difference, Difference::Signed(_)),
         };
         Ok((maps, rule))
     }
 
-    /// One plane of f32 `[N, 1, H, W]` for each real slice.
-    fn planes(&self, map: &Tensor, each: impl Fn(&[f32]) -> Vec<f32> + Sync) -> Vec<Vec<f32>> {
-        numbers(map)
-            .par_chunks(self.size * self.size)
-            .take(self.truth.len())
-            .map(each)
-            .collect()
-    }
-
     fn scores(&self, maps: &Maps, rule: Rule) -> Result<Record, ScoringError> {
+        let (size, area) = (self.size, self.component_area);
         maps.values
             .par_iter()
             .zip(self.truth)
@@ -131,7 +127,7 @@ impl RestoredScoring<'_> {
                     Rule::Otsu => otsu(map),
                 };
                 let mut mask = mask_at(map, threshold);
-                drop_small(&mut mask, self.size, self.size, self.component_area);
+                drop_small(&mut mask, size, size, area);
                 let ranks = maps.signed.then(|| ranks(map));
                 let scores = ranks.as_deref().unwrap_or(map);
                 Ok(RestoredScore {
@@ -157,7 +153,11 @@ fn ranks(map: &[f32]) -> Vec<f32> {
             }
             // Adding zero turns -0 into 0.
             let bits = (value + 0.0).to_bits();
-            let ordered = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+            let ordered = if bits >> 31 == 0 {
+                bits | 1 << 31
+            } else {
+                !bits
+            };
             f32::from_bits(ordered >> 1)
         })
         .collect()
@@ -173,7 +173,11 @@ mod tests {
             -1e6, -2.0, -1.0, -1e-3, -0.0, 0.0, 1e-30, 0.25, 0.5, 3.0, 1e6,
         ];
         let scores = ranks(&values);
-        assert!(scores.iter().all(|score| score.is_finite() && *score >= 0.0));
+        assert!(
+            scores
+                .iter()
+                .all(|score| score.is_finite() && *score >= 0.0)
+        );
         assert_eq!(scores[4], scores[5], "zero is zero");
         let apart: Vec<f32> = [&scores[..4], &scores[5..]].concat();
         assert!(apart.is_sorted_by(|a, b| a < b), "{scores:?}");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::baseline::{Baseline, Sampler};
+use crate::baseline::{Baseline, Clip, Sampler};
 use crate::ids::Digest;
 use crate::method::{Encoding, MapKind};
 use crate::network::NetworkConfig;
@@ -79,6 +79,7 @@ fn plan_with_baseline() -> ForwardPlan {
         .push(Trajectory::Restoration(RestorationWalk {
             baseline: Baseline::AnoddpmGaussian,
             sampler: Sampler::Ancestral,
+            clip: Clip::Fixed,
             networks: vec![0],
             seed: Some(0),
         }));
@@ -164,7 +165,10 @@ fn a_plan_with_a_number_nobody_means_is_refused_on_both_sides() {
 #[test]
 fn a_baseline_is_asked_for_what_it_can_do() {
     let sound = Plan::Forward(plan_with_baseline());
-    assert_eq!(Plan::from_json(&sound.to_json("run").unwrap()).unwrap(), sound);
+    assert_eq!(
+        Plan::from_json(&sound.to_json("run").unwrap()).unwrap(),
+        sound
+    );
     let spoil: [(&str, Spoil); 9] = [
         ("a mask of AnoFPDM", |p| p.cells[1].trajectory = 1),
         ("a restoration of AnoFPDM", |p| p.cells[2].trajectory = 0),
@@ -213,9 +217,10 @@ fn keys_of_anofpdm_stay_what_they_were() {
 fn everything_that_decides_a_restoration_is_in_its_key() {
     let key = |plan: &ForwardPlan| plan.record_key(0, 3).unwrap();
     let plan = plan_with_baseline();
-    let change: [(&str, Spoil); 7] = [
+    let change: [(&str, Spoil); 8] = [
         ("method", |p| walk(p).baseline = Baseline::AnoddpmSimplex),
         ("sampler", |p| walk(p).sampler = Sampler::Ddim),
+        ("clip", |p| walk(p).clip = Clip::Dynamic),
         ("seed", |p| walk(p).seed = Some(1)),
         ("weights", |p| p.networks[0].weights = Digest::of(b"other")),
         ("semantics", |p| p.semantics = Semantics::Reference),
