@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu build demo test chaos lint clean
+.PHONY: help setup setup-gpu build demo test chaos hostile lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -34,10 +34,14 @@ chaos: build ## N runs through Redis while everything fails: make chaos N=200 [S
 	@scripts/need-redis.sh
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-chaos $(if $(N),--number $(N)) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
 
+hostile: build ## N mutated messages and journals are read: make hostile N=10000000 [SEED=1]
+	$${CARGO_TARGET_DIR:-target}/release/anofpdm-hostile $(if $(N),--number $(N)) $(if $(SEED),--seed $(SEED))
+
 lint: setup ## check format, lints, documentation, dependencies
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
+	cargo check --quiet --release --manifest-path fuzz/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
 	scripts/check-dependencies.sh
 
 clean: ## remove what the other targets made (never runs/ or stores/)

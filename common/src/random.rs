@@ -34,6 +34,8 @@ pub enum Domain {
     Chaos = 13,
     /// Injected faults of drills: (start, batch).
     Fault = 12,
+    /// Mutations of messages and journals: (which, what).
+    Mutation = 14,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

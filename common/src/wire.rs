@@ -106,6 +106,15 @@ impl std::fmt::Display for Kind {
     }
 }
 
+/// Most memory that [`decode`] takes at once for an envelope of so many bytes, the value and the words of an error
+/// included: a hostile message costs this much and no more.
+///
+/// Values are wider than their bytes (an empty list is 8 bytes there and 24 here), and a list is read into room for what it
+/// announces: up to 1 MiB, and that twice where lists hold lists.
+pub const fn most_memory(envelope: usize) -> usize {
+    5 * envelope + (2 << 20)
+}
+
 /// A type with a byte form.
 pub trait Message: Serialize + DeserializeOwned {
     /// The kind of its envelopes.
@@ -228,6 +237,13 @@ pub fn encode<T: Message>(value: &T) -> Result<Vec<u8>, WireError> {
         });
     }
     Ok(seal(sink.bytes))
+}
+
+/// An envelope of `kind` around a payload that need not be a value: for those who try out readers.
+pub fn enclose(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = header(kind);
+    bytes.extend_from_slice(payload);
+    seal(bytes)
 }
 
 /// The value in an envelope that fills `bytes` exactly.

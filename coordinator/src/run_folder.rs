@@ -4,6 +4,8 @@
 //! runs/NAME/
 //!   spec.toml      normalised spec
 //!   lock           held by the coordinator at work
+//!   control/       what operators ask of it
+//!   live.json      what it does right now, or did last
 //!   journal        the truth about the run
 //!   checkpoints/   training, one folder a network
 //!   calibration/   thresholds, one file an encoding
@@ -15,9 +17,15 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anofpdm_common::spec::{RunSpec, SpecError};
 use anofpdm_common::store::durable::{self, DiskError};
+
+/// How often, and with which pause, a lock that is held is tried again: who only looks whether a coordinator is at
+/// work holds it for a moment.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What can go wrong with a run folder.
 #[derive(Debug, thiserror::Error)]
@@ -154,9 +162,35 @@ impl RunFolder {
             .write(true)
             .open(&path)
             .map_err(io_error)?;
-        match file.try_lock() {
-            Ok(()) => Ok(RunLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(RunFolderError::Locked(self.root.clone())),
+        for _ in 0..LOCK_TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(RunLock { _file: file }),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(source)) => return Err(io_error(source)),
+            }
+        }
+        Err(RunFolderError::Locked(self.root.clone()))
+    }
+
+    /// True while a coordinator is at work on this run, on whichever machine.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub fn is_locked(&self) -> Result<bool, RunFolderError> {
+        let path = self.root.join("lock");
+        let io_error = |source| RunFolderError::Io {
+            path: path.clone(),
+            source,
+        };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(io_error(error)),
+        };
+        // Shared: two who look do not take each other for a coordinator.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(source)) => Err(io_error(source)),
         }
     }
@@ -184,6 +218,14 @@ impl RunFolder {
     /// Tables.
     pub fn report(&self) -> PathBuf {
         self.root.join("report")
+    }
+    /// What operators ask of the coordinator at work.
+    pub fn control(&self) -> PathBuf {
+        self.root.join("control")
+    }
+    /// What the coordinator at work says of itself, or said last.
+    pub fn live(&self) -> PathBuf {
+        self.root.join("live.json")
     }
     fn spec_path(&self) -> PathBuf {
         self.root.join("spec.toml")
@@ -213,9 +255,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let spec = RunSpec::parse(SPEC).unwrap();
         let folder = RunFolder::create(dir.path(), &spec).unwrap();
+        assert!(!folder.is_locked().unwrap(), "nobody was here yet");
         let lock = folder.lock().unwrap();
         assert!(matches!(folder.lock(), Err(RunFolderError::Locked(_))));
+        assert!(folder.is_locked().unwrap());
         drop(lock);
+        assert!(!folder.is_locked().unwrap());
         folder.lock().unwrap();
 
         assert_eq!(

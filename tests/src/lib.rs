@@ -2,8 +2,10 @@
 
 pub mod certificates;
 pub mod chaos;
+pub mod hostile;
 pub mod programs;
 pub mod redis_server;
+pub mod redis_users;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -22,6 +22,9 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// client that keeps knocking at a dead server's port sooner or later connects to itself, and the server cannot come back.
 const PORTS: std::ops::Range<u16> = 11_000..32_000;
 
+/// What every server begins with: the settings that are handed on.
+pub const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis/redis.conf");
+
 /// The rig's own user where the server has an ACL file.
 const RIG_USER: &str = "test-rig";
 const RIG_PASSWORD: &str = "known-to-the-test-rig-only";
@@ -36,7 +39,7 @@ pub enum Fsync {
     EverySecond,
 }
 
-/// How the server is set up. The default is what the documentation recommends, without users and without encryption.
+/// How the server is set up. The default is `deploy/redis/redis.conf`, without users and without encryption.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
     /// `appendfsync`.
@@ -252,15 +255,13 @@ impl RedisServer {
     fn command(&self) -> Command {
         let port = self.port.to_string();
         let mut command = Command::new("redis-server");
-        command.current_dir(self.dir.path());
+        command.arg(SETTINGS).current_dir(self.dir.path());
         let mut set = |name: &str, value: &str| {
             command.arg(format!("--{name}")).arg(value);
         };
         set("bind", "127.0.0.1");
         set("dir", &self.dir.path().to_string_lossy());
         set("unixsocket", &self.socket().to_string_lossy());
-        set("save", "");
-        set("appendonly", "yes");
         set(
             "appendfsync",
             match self.options.fsync {
@@ -268,10 +269,9 @@ impl RedisServer {
                 Fsync::EverySecond => "everysec",
             },
         );
-        set("maxmemory", "512mb");
         set("maxmemory-policy", self.options.eviction);
-        if self.options.users.is_some() {
-            set("aclfile", "users.acl");
+        if self.options.users.is_none() {
+            set("aclfile", "");
         }
         if let Some(certificates) = &self.certificates {
             set("port", "0");

@@ -296,7 +296,11 @@ fn bad_usage() {
             2,
             "paper, paper-clipped, reference",
         ),
-        (good().option("--method", "anoddpm-gaussian"), 2, "anofpdm"),
+        (
+            good().option("--method", "anoddpm"),
+            2,
+            "anofpdm, anoddpm-gaussian",
+        ),
         (
             good().option("--m-max", "1,2;3,4"),
             2,

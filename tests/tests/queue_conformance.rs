@@ -277,8 +277,14 @@ fn a_lost_worker_frees_its_shard<D: Driver>() {
     rig.submit(1);
     let (doomed, other) = (rig.worker("doomed"), rig.worker("other"));
     let lease = leased(doomed.take(SOON).unwrap());
-    let status = rig.ask(|queue, _| queue.workers().unwrap());
-    assert_eq!(status[0].leases[0].lease, lease.id);
+    let (status, now) = rig.ask(|queue, _| (queue.workers().unwrap(), queue.now().unwrap()));
+    let live = &status[0].leases[0];
+    assert_eq!(live.lease, lease.id);
+    let now = now.expect("the queue is there");
+    assert!(
+        live.since <= now && now < live.deadline,
+        "a lease and the queue's clock tell the same time: {live:?}, {now:?}"
+    );
     let lost = Instant::now();
     rig.lose("doomed", doomed);
     assert_eq!(leased(other.take(SOON).unwrap()).id.shard, 0);

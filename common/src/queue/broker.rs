@@ -324,4 +324,11 @@ impl Dispatch for Broker {
         };
         Ok(self.workers.values().map(status).collect())
     }
+
+    fn now(&self) -> Result<Option<Duration>, QueueError> {
+        Ok(Some(self.clock.now()))
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -344,6 +344,13 @@ pub trait Dispatch {
     /// # Errors
     /// [`QueueError`] when the queue is out of reach.
     fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError>;
+
+    /// Now on the queue's own clock, to which the times of a [`LiveLease`] belong; none while the queue is
+    /// away.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn now(&self) -> Result<Option<Duration>, QueueError>;
 }
 
 /// The queue cannot do what was asked.
@@ -395,7 +402,22 @@ pub fn connect(address: &str, run: Option<&str>) -> Result<Box<dyn WorkQueue>, Q
         Some(("unix", path)) => Ok(Box::new(local::LocalQueue::connect(path.as_ref())?)),
         #[cfg(feature = "redis")]
         Some(("redis" | "rediss", _)) => Ok(Box::new(redis::RedisQueue::new(address, run)?)),
-        _ => Err(QueueError::Address(address.to_owned())),
+        _ => Err(QueueError::Address(without_secret(address))),
+    }
+}
+
+/// The address with whatever stands between user and host taken out.
+pub(crate) fn without_secret(url: &str) -> String {
+    let Some((login, place)) = url.rsplit_once('@') else {
+        return url.to_owned();
+    };
+    let (scheme, login) = match login.split_once("://") {
+        Some((scheme, login)) => (format!("{scheme}://"), login),
+        None => (String::new(), login),
+    };
+    match login.split(':').next().unwrap_or_default() {
+        "" => format!("{scheme}{place}"),
+        user => format!("{scheme}{user}@{place}"),
     }
 }
 

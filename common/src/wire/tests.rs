@@ -27,9 +27,7 @@ impl Message for Sample {
 }
 
 fn sealed(payload: &[u8]) -> Vec<u8> {
-    let mut bytes = header(Kind::Request);
-    bytes.extend_from_slice(payload);
-    seal(bytes)
+    enclose(Kind::Request, payload)
 }
 
 #[test]

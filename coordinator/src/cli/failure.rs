@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anofpdm_common::spec::SpecError;
 
 use crate::bench_file::BenchError;
+use crate::drive::control::Cancelled;
 use crate::drive::signals::{INTERRUPTED, Interrupted};
 use crate::run_folder::RunFolderError;
 
@@ -24,7 +25,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let code = error
         .chain()
         .find_map(|cause| {
-            if cause.is::<Interrupted>() {
+            if cause.is::<Interrupted>() || cause.is::<Cancelled>() {
                 Some(INTERRUPTED)
             } else if cause.is::<UsageError>()
                 || cause.is::<SpecError>()

@@ -1,15 +1,22 @@
 //! The command line (DESIGN 3): one file a command.
 
+pub mod cancel;
+pub mod dead;
 pub mod demo;
 pub mod failure;
 pub mod gc;
+mod live_view;
 pub mod metrics;
+mod operator;
+pub mod pause;
 pub mod phantom;
 pub mod plan;
 pub mod preprocess;
 pub mod report;
+pub mod resume;
 pub mod run;
 pub mod status;
+pub mod watch;
 
 use std::process::ExitCode;
 
@@ -38,8 +45,18 @@ enum Command {
     Plan(plan::PlanArgs),
     /// The whole benchmark; run again to resume
     Run(run::RunArgs),
-    /// Where a run stands
+    /// Where a run stands, and what its coordinator and workers do
     Status(status::StatusArgs),
+    /// The same, live, until the run ends
+    Watch(watch::WatchArgs),
+    /// Give out no more shards of a run
+    Pause(pause::PauseArgs),
+    /// Give out the shards of a paused run again
+    Resume(resume::ResumeArgs),
+    /// End a run from elsewhere, in good order
+    Cancel(cancel::CancelArgs),
+    /// Shards that were given up: list, show, retry
+    Dead(dead::DeadArgs),
     /// Tables again from the stored records
     Report(report::ReportArgs),
     /// The metric definitions of this project applied to your own arrays
@@ -60,6 +77,11 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Plan(args) => plan::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Pause(args) => pause::run(&args),
+        Command::Resume(args) => resume::run(&args),
+        Command::Cancel(args) => cancel::run(&args),
+        Command::Dead(args) => dead::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Metrics(args) => metrics::run(&args),
         Command::Gc(args) => gc::run(&args),

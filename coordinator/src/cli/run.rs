@@ -41,8 +41,8 @@ pub struct RunArgs {
 #[derive(Debug, Clone, Args)]
 pub struct HowArgs {
     /// The queue: local, which needs no server, or redis://[USER@]HOST[:PORT][/DB], rediss://…
-    #[arg(long, default_value = "local", value_parser = parse_queue)]
-    queue: QueueChoice,
+    #[arg(long, default_value = "local")]
+    queue: String,
     /// Devices to start a worker on each: cpu, cuda:0,cuda:1; auto is every GPU there is, else the CPU; fake is for
     /// drills [default: auto with the local queue, none with Redis, whose workers are started by themselves]
     #[arg(long, value_delimiter = ',')]
@@ -76,13 +76,14 @@ impl HowArgs {
     /// The options for a run in `dir` whose workers use `threads` each.
     ///
     /// # Errors
-    /// A number of workers that makes no sense.
+    /// A queue that cannot be used, a number of workers that makes no sense.
     pub fn options(&self, dir: &Path, threads: u32) -> Result<DriveOptions, UsageError> {
+        let queue = parse_queue(&self.queue)?;
         Ok(DriveOptions {
             dir: dir.to_path_buf(),
             until: None,
-            queue: self.queue.clone(),
-            devices: self.devices(threads)?,
+            devices: self.devices(threads, &queue)?,
+            queue,
             audit: self.audit,
             cache: self.cache.clone(),
             lease: self
@@ -91,8 +92,8 @@ impl HowArgs {
         })
     }
 
-    fn devices(&self, threads: u32) -> Result<Vec<String>, UsageError> {
-        let asked = match (&self.device, &self.queue) {
+    fn devices(&self, threads: u32, queue: &QueueChoice) -> Result<Vec<String>, UsageError> {
+        let asked = match (&self.device, queue) {
             (Some(devices), _) => devices.clone(),
             (None, QueueChoice::Redis(_)) if self.workers.is_none() => return Ok(Vec::new()),
             (None, _) => vec!["auto".to_owned()],
@@ -129,16 +130,17 @@ impl HowArgs {
     }
 }
 
-fn parse_queue(text: &str) -> Result<QueueChoice, String> {
+/// Not a value parser: clap repeats a value it refuses, and there may be a password in this one.
+fn parse_queue(text: &str) -> Result<QueueChoice, UsageError> {
     if text == "local" {
         return Ok(QueueChoice::Local);
     }
     match Endpoint::from_url(text) {
         Ok(_) => Ok(QueueChoice::Redis(text.to_owned())),
-        Err(QueueError::Address(_)) => {
-            Err("local, redis://[USER@]HOST[:PORT][/DB] or rediss://… is expected".to_owned())
-        }
-        Err(error) => Err(error.to_string()),
+        Err(QueueError::Address(shown)) => Err(UsageError(format!(
+            "--queue {shown}: local, redis://[USER@]HOST[:PORT][/DB] or rediss://… is expected"
+        ))),
+        Err(error) => Err(UsageError(format!("--queue: {error}"))),
     }
 }
 

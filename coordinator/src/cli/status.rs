@@ -1,4 +1,4 @@
-//! `anofpdm status RUN`: where a run stands, read from its journal.
+//! `anofpdm status RUN`: where a run stands, read from its journal, and what its coordinator says of itself.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,9 +7,12 @@ use anofpdm_common::work::Stage;
 use clap::Args;
 use serde::Serialize;
 
+use super::live_view::{self, printable_text};
 use super::print_json;
+use crate::drive::control;
+use crate::drive::live::{Outcome, Snapshot};
 use crate::ledger::journal::read_ledger;
-use crate::run_folder::{RunFolder, RunFolderError};
+use crate::run_folder::RunFolder;
 
 /// Arguments of `anofpdm status`.
 #[derive(Debug, Args)]
@@ -26,11 +29,15 @@ pub struct StatusArgs {
 struct Status {
     run: String,
     running: bool,
+    /// Operators want it paused.
+    paused: bool,
     profile: Option<String>,
     stages: Vec<StageStatus>,
     duplicates: usize,
     conflicts: usize,
     report: bool,
+    /// What the coordinator at work says, or said last; null before the first.
+    live: Option<Snapshot>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,25 +71,32 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
             })
         })
         .collect();
+    let live = match Snapshot::read(&folder) {
+        Ok(live) => live,
+        Err(error) => {
+            tracing::warn!("{error}");
+            None
+        }
+    };
     let status = Status {
         run: folder.spec()?.name,
-        running: matches!(folder.lock(), Err(RunFolderError::Locked(_))),
+        running: folder.is_locked()?,
+        paused: control::is_paused(&folder)?,
         profile: ledger.profile.as_ref().map(ToString::to_string),
         stages,
         duplicates: ledger.duplicates.len(),
         conflicts: ledger.conflicts.len(),
         report: folder.report().join("summary.json").is_file(),
+        live,
     };
     if args.json {
         print_json(&status)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let state = match (status.running, status.report) {
-        (true, _) => "running",
-        (false, true) => "finished",
-        (false, false) => "stopped; run it again to go on",
-    };
-    println!("{} is {state}", status.run);
+    println!("{} is {}", status.run, status.in_words());
+    if status.paused && !status.running {
+        println!("paused     the next run starts paused; `anofpdm resume` ends that");
+    }
     if let Some(profile) = &status.profile {
         println!("profile    {profile}");
     }
@@ -96,9 +110,40 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
             stage.device_seconds
         );
     }
-    println!(
-        "verdicts   {} duplicates, {} conflicts",
-        status.duplicates, status.conflicts
-    );
+    let lines = match &status.live {
+        Some(live) if status.running => live_view::lines(live),
+        Some(live) => [vec![status.verdicts()], live_view::dead_lines(live)].concat(),
+        None => vec![status.verdicts()],
+    };
+    for line in lines {
+        println!("{line}");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Status {
+    fn in_words(&self) -> String {
+        let ended = self.live.as_ref().and_then(|live| live.ended.as_ref());
+        match (self.running, ended) {
+            (true, _) if self.paused => "running, paused".to_owned(),
+            (true, _) => "running".to_owned(),
+            (false, Some(ended)) if ended.outcome == Outcome::Failed => format!(
+                "stopped: {}; once that is mended, run it again to go on",
+                printable_text(&ended.message)
+            ),
+            // These messages say how to go on.
+            (false, Some(ended)) if ended.outcome != Outcome::Finished => {
+                format!("stopped: {}", printable_text(&ended.message))
+            }
+            (false, _) if self.report => "finished".to_owned(),
+            (false, _) => "stopped; run it again to go on".to_owned(),
+        }
+    }
+
+    fn verdicts(&self) -> String {
+        format!(
+            "verdicts   {} duplicates, {} conflicts",
+            self.duplicates, self.conflicts
+        )
+    }
 }

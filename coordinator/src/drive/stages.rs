@@ -134,6 +134,7 @@ impl Stages<'_> {
             let mut reached = newest_checkpoint(&checkpoints);
             self.engine.train(
                 job,
+                train.steps,
                 |queue| {
                     let (step, note) = training_progress(queue);
                     progress.update(step, &note);

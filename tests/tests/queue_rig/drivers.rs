@@ -13,6 +13,7 @@ use anofpdm_common::queue::{
 use anofpdm_common::work::{Completion, Job, WorkerInfo};
 
 use anofpdm_tests::redis_server::{RedisOptions, RedisServer};
+use anofpdm_tests::redis_users::{COORDINATOR, Users, WORKER};
 
 use super::{Driver, SharedJudge};
 
@@ -172,6 +173,10 @@ impl Dispatch for SharedBroker {
     fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError> {
         self.0.lock().unwrap().workers()
     }
+
+    fn now(&self) -> Result<Option<Duration>, QueueError> {
+        self.0.lock().unwrap().now()
+    }
 }
 
 /// The local driver: real sockets, real time, short leases.
@@ -210,9 +215,10 @@ impl Driver for UnixSocket {
     }
 }
 
-/// The Redis driver: a real server, real time, short leases.
+/// The Redis driver: a real server with the users that are handed on, real time, short leases.
 pub(crate) struct Redis {
     server: RedisServer,
+    users: Users,
 }
 
 /// The run's name in the server.
@@ -225,13 +231,19 @@ impl Driver for Redis {
     type Queue = RedisDispatcher;
 
     fn start(config: LeaseConfig, _judge: &SharedJudge) -> (Self, RedisDispatcher) {
-        let server = RedisServer::start(RedisOptions::default());
-        let queue = RedisDispatcher::open(&server.url(), RUN, config).unwrap();
-        (Self { server }, queue)
+        let users = Users::make();
+        let server = RedisServer::start(RedisOptions {
+            users: Some(users.acl.clone()),
+            ..RedisOptions::default()
+        });
+        let endpoint = users.endpoint(&server, COORDINATOR);
+        let queue = RedisDispatcher::open_at(endpoint, RUN, config).unwrap();
+        (Self { server, users }, queue)
     }
 
     fn connect(&self, _name: &str) -> Box<dyn WorkQueue> {
-        Box::new(RedisQueue::new(&self.server.url(), Some(RUN)).unwrap())
+        let endpoint = self.users.endpoint(&self.server, WORKER);
+        Box::new(RedisQueue::at(endpoint, Some(RUN)))
     }
 
     fn pass(&self, time: Duration) {

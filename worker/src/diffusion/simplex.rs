@@ -9,6 +9,7 @@
 //! all partial sums are then exact in f64, so a field has the same bits on every device and in every
 //! batch. It differs from plain f64 arithmetic by less than 8e-13, in practice by 1e-13.
 
+mod direct;
 mod lattice;
 mod permutation;
 
@@ -18,6 +19,7 @@ use anofpdm_common::random::Stream;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+pub use direct::fill;
 use lattice::{GRADIENTS2, GRADIENTS3, reach2, reach3};
 pub use permutation::Permutation;
 
@@ -56,6 +58,11 @@ pub struct Stencil {
 
 /// Distance of two weights next to each other.
 const WEIGHT_UNIT: f64 = 1.0 / (1_u64 << 49) as f64;
+
+/// The nearest multiple of [`WEIGHT_UNIT`].
+fn rounded(weight: f64) -> f64 {
+    (weight / WEIGHT_UNIT).round() * WEIGHT_UNIT
+}
 
 /// Entries of one value: vertex modulo 256, and weight by axis.
 type Entries = Vec<([u8; 3], [f64; 3])>;
@@ -125,9 +132,7 @@ impl Stencil {
                 let first = dimensions as i64 * numbers.number(*vertex);
                 for (row, weight) in (first..).zip(&weight[..dimensions]) {
                     stencil.rows.push(row);
-                    stencil
-                        .weights
-                        .push((weight / WEIGHT_UNIT).round() * WEIGHT_UNIT);
+                    stencil.weights.push(rounded(*weight));
                 }
             }
         }

@@ -11,8 +11,8 @@ const EXAMPLE: &str = "Example:
 /// Turns a checkpoint of the public code (a `.pt` state dict) into safetensors and a configuration.
 ///
 /// The architecture is read off names and shapes of the tensors, and every shape is checked against
-/// the network built from it. What the weights cannot tell must be said: the heads, and the image size
-/// where the widths are those of none. Nothing in the file is run.
+/// the network built from it. What the weights cannot tell should be said: the heads, and the image
+/// size where the widths are those of no published network. Nothing in the file is run.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct ImportArgs {
@@ -25,7 +25,7 @@ pub struct ImportArgs {
     /// Attention heads; where absent 4, as the public code, or for a classifier heads of 64 channels
     #[arg(long, value_name = "N")]
     pub heads: Option<i64>,
-    /// Side of the images, where the widths do not tell
+    /// Side of the images; where absent that of the published network with these widths
     #[arg(long, value_name = "PIXELS")]
     pub image_size: Option<i64>,
     /// Configuration, instead of one read off the tensors

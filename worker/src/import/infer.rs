@@ -1,6 +1,7 @@
 //! The architecture of a network from the names and shapes of its tensors.
 //!
-//! What the tensors do not tell has to be said: the heads, and the image size of a U-Net.
+//! What the tensors do not tell is taken as the public networks have it unless it is said: the heads,
+//! and the image size of a U-Net.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +12,16 @@ use crate::nn::config::arch_of_tensors;
 /// Names and shapes.
 pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// Image sizes that the public code gives these widths to, where nothing else is said.
+/// Image sizes that the public code gives these widths to.
 const PUBLISHED: [(i64, &[i64]); 4] = [
     (32, &[1, 2, 2, 2]),
     (64, &[1, 2, 3, 4]),
     (128, &[1, 1, 2, 3, 4]),
     (256, &[1, 1, 2, 2, 4, 4]),
 ];
+
+/// Side of the last level's map in nearly all of them.
+const USUAL_LAST_SIDE: i64 = 8;
 
 /// Heads of the public U-Nets where no script says otherwise (SCIENCE 1).
 const USUAL_HEADS: Heads = Heads::Count(4);
@@ -111,14 +115,10 @@ pub(super) fn infer(shapes: &Shapes, said: Said) -> Result<NetworkConfig, String
     let image_size = match head {
         // The classifier has a position for every pixel of its last level.
         Some(positions) => positions.isqrt() << depth,
-        None => match (said.image_size, published_size(&channel_mult)) {
-            (Some(size), _) | (None, Some(size)) => size,
-            (None, None) => {
-                return Err(format!(
-                    "its widths {channel_mult:?} are those of no published image size: say --image-size"
-                ));
-            }
-        },
+        None => said
+            .image_size
+            .or(published_size(&channel_mult))
+            .unwrap_or(USUAL_LAST_SIDE << depth),
     };
     Ok(NetworkConfig {
         arch: said.arch,
@@ -142,7 +142,8 @@ pub(super) fn infer(shapes: &Shapes, said: Said) -> Result<NetworkConfig, String
     })
 }
 
-fn published_size(channel_mult: &[i64]) -> Option<i64> {
+/// The image size that these widths are published for.
+pub(super) fn published_size(channel_mult: &[i64]) -> Option<i64> {
     PUBLISHED
         .iter()
         .find(|(_, mult)| *mult == channel_mult)
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_the_published_value_or_has_to_be_said() {
+    fn what_cannot_be_seen_is_what_was_said_or_as_published() {
         let config = network(
             "v2",
             r#""image_size": 128, "num_res_blocks": 1,
@@ -422,8 +423,13 @@ mod tests {
             r#""image_size": 128, "num_res_blocks": 1,
             "channel_mult": [1, 3], "attention_downsample_rates": []"#,
         );
-        let message = infer(&shapes_of(&other), unsaid).unwrap_err();
-        assert!(message.contains("--image-size"), "{message}");
+        let found = infer(&shapes_of(&other), unsaid).unwrap();
+        assert_eq!(found.image_size, 16);
+        let said = Said {
+            image_size: Some(128),
+            ..unsaid
+        };
+        assert_eq!(infer(&shapes_of(&other), said).unwrap().image_size, 128);
 
         let wrong = Said {
             arch: Arch::V1,

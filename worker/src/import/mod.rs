@@ -290,6 +290,17 @@ fn warnings(args: &ImportArgs, checkpoint: &Checkpoint, config: &NetworkConfig) 
             ),
         });
     }
+    if args.config.is_none()
+        && args.image_size.is_none()
+        && config.arch != Arch::Classifier
+        && infer::published_size(&config.channel_mult).is_none()
+    {
+        warnings.push(format!(
+            "the weights of a U-Net do not tell the size of its images, and no published network has the widths {:?}: \
+             {} pixels assumed; state --image-size",
+            config.channel_mult, config.image_size
+        ));
+    }
     if !checkpoint.others.is_empty() {
         warnings.push(format!(
             "the file holds several sets of weights: those under '{}' were taken, not {} (choose with --key)",

@@ -168,3 +168,6 @@ pub(super) fn finished(restored: Restored) -> Result<Restored, ForwardError> {
     }
     Ok(restored)
 }
+
+#[cfg(test)]
+mod tests;

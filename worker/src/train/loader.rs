@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use anofpdm_common::role::NoiseFamily;
 use rayon::prelude::*;
 use tch::Tensor;
 
 use super::data::{DataError, TrainingData};
-use super::sampler::{Draw, Sampler, fill_noise};
+use super::noise::{self, Place};
+use super::sampler::{Draw, Sampler};
 use crate::nn::ClassLabel;
 
 /// Batches waiting for the device, at most.
@@ -24,7 +26,7 @@ pub struct Batch {
     pub slices: Vec<usize>,
     /// Scaled slices, f32 `[N, C, H, W]`.
     pub x0: Tensor,
-    /// Standard normal noise, f32 `[N, C, H, W]`.
+    /// Noise of the family asked for, f32 `[N, C, H, W]`.
     pub noise: Tensor,
     /// Diffusion times, i64 `[N]`.
     pub times: Tensor,
@@ -56,6 +58,8 @@ pub struct Loader {
 pub struct LoadPlan {
     /// Seed of the noise; the sampler has its own copy.
     pub seed: u64,
+    /// Family of the noise.
+    pub noise: NoiseFamily,
     /// Draws the global batches.
     pub sampler: Sampler,
     /// Steps to load, from 0.
@@ -112,7 +116,7 @@ fn load(
 ) {
     for step in plan.steps.clone() {
         let draws = plan.sampler.draw(step, plan.positions.clone());
-        let batch = assemble(data, plan.seed, step, plan.positions.start, &draws);
+        let batch = assemble(data, &plan, step, &draws);
         let failed = batch.is_err();
         if batches.send(batch).is_err() || failed {
             return;
@@ -120,15 +124,15 @@ fn load(
     }
 }
 
-/// Reads the slices of `draws` and draws their noise; `first` is the position of the first.
+/// Reads the slices of `draws`, which stand at the plan's positions, and draws their noise.
 fn assemble(
     data: &dyn TrainingData,
-    seed: u64,
+    plan: &LoadPlan,
     step: u64,
-    first: usize,
     draws: &[Draw],
 ) -> Result<Batch, DataError> {
-    let [channels, height, width] = data.shape();
+    let shape = data.shape();
+    let [channels, height, width] = shape;
     let pixels = channels * height * width;
     let mut x0 = vec![0_f32; draws.len() * pixels];
     let mut noise = vec![0_f32; draws.len() * pixels];
@@ -136,7 +140,13 @@ fn assemble(
         .zip(noise.par_chunks_mut(pixels.max(1)))
         .zip(draws.par_iter().enumerate())
         .try_for_each(|((image, noise), (offset, draw))| {
-            fill_noise(seed, step, first + offset, noise);
+            let place = Place {
+                seed: plan.seed,
+                step,
+                position: plan.positions.start + offset,
+                time: draw.time,
+            };
+            noise::fill(plan.noise, place, shape, noise);
             data.fill(draw.slice, image)
         })?;
     let times: Vec<i64> = draws.iter().map(|draw| draw.time).collect();
@@ -200,6 +210,7 @@ mod tests {
     fn plan(steps: Range<u64>, positions: Range<usize>) -> LoadPlan {
         LoadPlan {
             seed: 9,
+            noise: NoiseFamily::Gaussian,
             sampler: Sampler::new(9, 12, 4, 100, 0.3, Tail::Drop).unwrap(),
             steps,
             positions,

@@ -8,6 +8,7 @@
 //! | module | concept |
 //! |---|---|
 //! | [`sampler`] | which slice, t and label stand where in a global batch |
+//! | [`noise`] | the noise of a sample, Gaussian or simplex |
 //! | [`data`] | what the trainer asks of training slices, and a cache |
 //! | [`store_slices`] | training slices out of a slice store |
 //! | [`healthy`] | those of them without lesion |
@@ -26,6 +27,7 @@ pub mod ema;
 pub mod healthy;
 pub mod loader;
 pub mod loss;
+pub mod noise;
 mod objective;
 pub mod optimizer;
 pub mod sampler;

@@ -1,4 +1,4 @@
-//! Which slice stands where in the global batch of a step, and its t, label drop and noise.
+//! Which slice stands where in the global batch of a step, and its t and label drop.
 //!
 //! Everything is a function of (seed, step, position in the global batch), so the samples of a
 //! step do not depend on how many ranks share it or on where a run was resumed.
@@ -7,8 +7,6 @@ use std::ops::Range;
 
 use anofpdm_common::random::{Domain, Stream};
 use tch::{Cuda, Device};
-
-use crate::diffusion::noise::fill_gaussians;
 
 /// A training set that cannot fill one batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,12 +122,6 @@ impl Sampler {
     }
 }
 
-/// The noise of one sample: standard normal, keyed by (seed, step, position).
-pub fn fill_noise(seed: u64, step: u64, position: usize, noise: &mut [f32]) {
-    let stream = Stream::new(seed, Domain::TrainingNoise, step, position as u64);
-    fill_gaussians(stream, noise);
-}
-
 /// Seeds torch's generators, from which the dropout masks of a step are drawn.
 pub fn seed_dropout(seed: u64, step: u64, rank: u64, device: Device) {
     seed_torch(Stream::new(seed, Domain::Dropout, step, rank), device);
@@ -242,20 +234,6 @@ mod tests {
     fn no_label_is_dropped_at_rate_zero() {
         let mut sampler = Sampler::new(0, 50, 50, 10, 0.0, Tail::Drop).unwrap();
         assert!((0..50).all(|step| sampler.draw(step, 0..50).iter().all(|d| !d.null_label)));
-    }
-
-    #[test]
-    fn noise_is_fixed_by_its_place_and_differs_between_places() {
-        let noise = |seed, step, position| {
-            let mut values = vec![0.0; 33];
-            fill_noise(seed, step, position, &mut values);
-            values
-        };
-        assert_eq!(noise(1, 2, 3), noise(1, 2, 3));
-        for other in [noise(2, 2, 3), noise(1, 3, 3), noise(1, 2, 4)] {
-            assert_ne!(noise(1, 2, 3), other);
-        }
-        assert!(noise(1, 2, 3).iter().all(|value| *value != 0.0));
     }
 
     #[test]

@@ -177,6 +177,7 @@ pub fn train(
     let batch = usize::try_from(request.train.batch).unwrap_or(usize::MAX);
     let plan = LoadPlan {
         seed: request.train.seed,
+        noise: request.role.noise(),
         sampler: sampler(request, data.len(), batch, trainer.noising.times())?,
         steps: trainer.step..steps,
         positions: 0..batch,

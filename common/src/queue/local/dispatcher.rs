@@ -253,6 +253,10 @@ impl Dispatch for LocalDispatcher {
     fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError> {
         self.broker.workers()
     }
+
+    fn now(&self) -> Result<Option<Duration>, QueueError> {
+        self.broker.now()
+    }
 }
 
 impl Drop for LocalDispatcher {

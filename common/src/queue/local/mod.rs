@@ -24,6 +24,7 @@ mod server;
 pub use client::LocalQueue;
 #[cfg(feature = "serve")]
 pub use dispatcher::LocalDispatcher;
+pub use protocol::{Request, Response};
 
 #[cfg(feature = "serve")]
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A worker's question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Request {
+pub enum Request {
     /// First on the main connection.
     Register(WorkerInfo),
     /// First on the connection for takes: the name of a registered worker.
@@ -65,7 +65,7 @@ fn check_length(message: &str) -> Result<(), String> {
 
 /// The coordinator's answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Response {
+pub enum Response {
     /// To [`Request::Register`].
     Registered,
     /// To [`Request::Register`] and [`Request::Attach`]: no, and why.

@@ -163,7 +163,7 @@ impl Link {
             ErrorKind::AuthenticationFailed => denied(format!(
                 "{place}: the server refused user '{user}' with this password ({PASSWORD_VARIABLE} or {PASSWORD_FILE_VARIABLE})"
             )),
-            ErrorKind::Server(ServerErrorKind::NoPerm) => denied(format!(
+            _ if is_forbidden(error, &text) => denied(format!(
                 "{place}: user '{user}' may not do this ({text}); coordinator commands need the coordinator's user, workers the worker's, as deploy/redis/users.acl sets them up"
             )),
             ErrorKind::Server(ServerErrorKind::NoScript) => CallError::NoScript,
@@ -186,12 +186,18 @@ impl Link {
     }
 }
 
+/// True for what the server's users may not do. Redis 7.0 says it in other words for a command inside a script.
+fn is_forbidden(error: &RedisError, text: &str) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+        || text.contains("The user executing the script can't")
+}
+
 impl CallError {
     /// As an error of the queue, at a moment when waiting is no answer.
     pub(super) fn into_queue_error(self, place: &Endpoint) -> QueueError {
         match self {
             Self::Away(text) => QueueError::Redis(format!(
-                "{place} cannot be reached ({text}); is the server running, and is the address right?"
+                "{place} cannot be reached ({text}); is the server running, and is the address right? It begins with rediss:// where the server takes encrypted connections only, and with redis:// where it takes none"
             )),
             Self::NoScript => QueueError::Redis(format!(
                 "{place}: the transitions are not loaded; is a coordinator of this same version at work?"

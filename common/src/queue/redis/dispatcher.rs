@@ -1,32 +1,27 @@
 //! The coordinator's end: submits shards, judges claims, and puts back what the server has lost.
 
+mod inbox;
+
 use std::cell::RefCell;
 use std::collections::btree_map::Entry as Slot;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use redis::streams::StreamRangeReply;
 use redis::{Connection, RedisResult};
 
 use super::connection::{CallError, Link};
 use super::endpoint::Endpoint;
 use super::keys::{Keys, RUNS};
-use super::messages::{DeliveredClaim, Hello};
-use super::reading::{self, Entry};
+use super::reading;
 use super::scripts;
 use crate::ids::Digest;
 use crate::queue::{
-    Claim, Counts, DeadLetter, Dispatch, Event, Judge, LeaseConfig, QueueError, Submission,
-    Verdict, WorkerStatus,
+    Counts, DeadLetter, Dispatch, Judge, LeaseConfig, QueueError, Submission, WorkerStatus,
 };
-use crate::wire;
 use crate::work::{Job, WorkerInfo};
 
 /// Shards a submitting call carries.
 const SUBMIT_CHUNK: usize = 500;
-
-/// Entries of a stream read in one go.
-const READ_CHUNK: usize = 256;
 
 /// Oldest server whose streams and rights are what the scripts need.
 const OLDEST_MAJOR: u32 = 7;
@@ -65,6 +60,8 @@ pub struct RedisDispatcher {
     away: Option<Instant>,
     /// What workers said of themselves, for their departure.
     workers: HashMap<String, WorkerInfo>,
+    /// Events told, but perhaps still in the server.
+    noticed: HashSet<String>,
 }
 
 impl RedisDispatcher {
@@ -74,7 +71,14 @@ impl RedisDispatcher {
     /// [`QueueError::Address`] and [`QueueError::Settings`] for an unusable address; [`QueueError::Denied`] without
     /// the coordinator's rights; [`QueueError::Redis`] when the server is away, too old, or would evict keys.
     pub fn open(url: &str, run: &str, config: LeaseConfig) -> Result<Self, QueueError> {
-        let endpoint = Endpoint::from_url(url)?;
+        Self::open_at(Endpoint::from_url(url)?, run, config)
+    }
+
+    /// As [`Self::open`], at an endpoint with credentials of its own.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_at(endpoint: Endpoint, run: &str, config: LeaseConfig) -> Result<Self, QueueError> {
         let mut dispatcher = Self {
             keys: Keys::of(run),
             config,
@@ -91,6 +95,7 @@ impl RedisDispatcher {
             compared: 0,
             away: None,
             workers: HashMap::new(),
+            noticed: HashSet::new(),
             endpoint,
         };
         dispatcher
@@ -246,193 +251,6 @@ impl RedisDispatcher {
             cancelled: total.saturating_sub(self.done + known),
         };
         Ok(Some(silent))
-    }
-
-    fn serve_once(&mut self, judge: &mut dyn Judge, wait: Duration) -> Result<(), CallError> {
-        let silent = match self.refresh() {
-            Ok(Some(silent)) if self.compared == self.link.borrow().generation() => silent,
-            Ok(_) | Err(CallError::NoScript) => {
-                self.recover()?;
-                Vec::new()
-            }
-            Err(error) => return Err(error),
-        };
-        for worker in silent {
-            self.forget(&worker, judge)?;
-        }
-        let streams = ["hello", "events", "claims"].map(|name| self.keys.named(name).to_owned());
-        let (hellos, events, claims) = self.call(|connection| {
-            let mut read = redis::pipe();
-            for stream in &streams {
-                read.xrange_count(stream, "-", "+", READ_CHUNK);
-            }
-            read.query::<(StreamRangeReply, StreamRangeReply, StreamRangeReply)>(connection)
-        })?;
-        let quiet = hellos.ids.is_empty() && events.ids.is_empty() && claims.ids.is_empty();
-        if quiet {
-            return self.wait(&streams, wait);
-        }
-        self.greet(&Entry::all(hellos), judge)?;
-        self.notice(&Entry::all(events), judge)?;
-        self.settle(&Entry::all(claims), judge)?;
-        self.refresh().map(drop)
-    }
-
-    /// Waits until a worker says something. The streams are empty, so anything in them is new.
-    fn wait(&mut self, streams: &[String; 3], wait: Duration) -> Result<(), CallError> {
-        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        self.waiting
-            .call(wait, |connection| {
-                redis::cmd("XREAD")
-                    .arg("COUNT")
-                    .arg(1)
-                    .arg("BLOCK")
-                    .arg(millis)
-                    .arg("STREAMS")
-                    .arg(streams)
-                    .arg(&["0", "0", "0"])
-                    .query::<redis::Value>(connection)
-            })
-            .map(drop)
-    }
-
-    /// Lets workers in, and out.
-    fn greet(&mut self, hellos: &[Entry], judge: &mut dyn Judge) -> Result<(), CallError> {
-        for entry in hellos {
-            let worker = entry.text("worker");
-            match entry.bytes("hello") {
-                [] => self.forget(&worker, judge)?,
-                bytes => match wire::decode::<Hello>(bytes) {
-                    Ok(hello) if hello.info.worker == worker => self.admit(&hello, judge)?,
-                    Ok(_) => tracing::warn!(worker, "a hello in another's name is ignored"),
-                    Err(error) => tracing::warn!(worker, %error, "a hello that cannot be read"),
-                },
-            }
-            self.delete("hello", entry)?;
-        }
-        Ok(())
-    }
-
-    fn admit(&mut self, hello: &Hello, judge: &mut dyn Judge) -> Result<(), CallError> {
-        let (info, nonce) = (&hello.info, &hello.nonce);
-        let before: Option<String> = self.call(|connection| {
-            redis::cmd("HGET")
-                .arg(self.keys.named("admitted"))
-                .arg(&info.worker)
-                .query(connection)
-        })?;
-        // In already: asked twice, or a second worker with this name, which sees that it is not meant.
-        if before.is_some_and(|answer| answer.starts_with(['+', '!'])) {
-            return Ok(());
-        }
-        let answer = match judge.admit(info) {
-            Ok(()) => format!("+{nonce}"),
-            Err(reason) => format!("-{nonce} {reason}"),
-        };
-        let about = wire::encode(hello).map_err(|error| CallError::Fatal(error.into()))?;
-        let arguments = [info.worker.as_bytes(), answer.as_bytes(), &about];
-        let _: i64 = self.run(&scripts::ADMIT, &arguments)?;
-        if answer.starts_with('+') {
-            self.workers.insert(info.worker.clone(), info.clone());
-            judge.notice(Event::WorkerJoined(info.clone()));
-        }
-        Ok(())
-    }
-
-    fn forget(&mut self, worker: &str, judge: &mut dyn Judge) -> Result<(), CallError> {
-        let _: i64 = self.run(&scripts::FORGET, &[worker.as_bytes()])?;
-        if let Some(info) = self.workers.remove(worker) {
-            judge.notice(Event::WorkerLeft(info));
-        }
-        Ok(())
-    }
-
-    fn notice(&self, events: &[Entry], judge: &mut dyn Judge) -> Result<(), CallError> {
-        for entry in events {
-            match reading::event(entry) {
-                Some(event) => judge.notice(event),
-                None => tracing::warn!(id = entry.id(), "an event that cannot be read"),
-            }
-            self.delete("events", entry)?;
-        }
-        Ok(())
-    }
-
-    fn delete(&self, stream: &str, entry: &Entry) -> Result<(), CallError> {
-        self.call(|connection| {
-            redis::cmd("XDEL")
-                .arg(self.keys.named(stream))
-                .arg(entry.id())
-                .query::<()>(connection)
-        })
-    }
-
-    /// Has every claim judged, which journals what is accepted, and then tells the server. A coordinator that
-    /// dies in between finds the claim again, and knows it by its lease.
-    fn settle(&mut self, claims: &[Entry], judge: &mut dyn Judge) -> Result<(), CallError> {
-        if claims.is_empty() {
-            return Ok(());
-        }
-        let mut settled = redis::pipe();
-        for entry in claims {
-            let (verdict, reason) = match self.judge(entry, judge) {
-                Verdict::Accept => ("accept", String::new()),
-                Verdict::Reject(reason) => ("reject", reason),
-                Verdict::Undecided => ("undecided", String::new()),
-            };
-            settled
-                .cmd("EVALSHA")
-                .arg(scripts::SETTLE.get_hash())
-                .arg(self.keys.all().len())
-                .arg(self.keys.all())
-                .arg(entry.id())
-                .arg(entry.bytes("shard"))
-                .arg(entry.bytes("epoch"))
-                .arg(entry.bytes("worker"))
-                .arg(entry.bytes("held"))
-                .arg(verdict)
-                .arg(format!("the result was rejected: {reason}"))
-                .ignore();
-        }
-        self.call(|connection| settled.query::<()>(connection))
-    }
-
-    fn judge(&mut self, entry: &Entry, judge: &mut dyn Judge) -> Verdict {
-        let claim: DeliveredClaim = match wire::decode(entry.bytes("claim")) {
-            Ok(claim) => claim,
-            Err(error) => return Verdict::Reject(error.to_string()),
-        };
-        let known = self.shards.get(&claim.lease.shard);
-        let is_named_right = claim.lease.shard.to_string() == entry.text("shard")
-            && claim.lease.epoch.to_string() == entry.text("epoch")
-            && claim.worker == entry.text("worker");
-        let job_fits = match known {
-            Some(Shard::Open(submission)) => submission.job == claim.job,
-            Some(_) => true,
-            None => false,
-        };
-        if !is_named_right || !job_fits {
-            tracing::warn!(
-                shard = claim.lease.shard,
-                worker = claim.worker,
-                "a claim for something that was not asked for"
-            );
-            return Verdict::Reject("not what was asked for".to_owned());
-        }
-        let verdict = judge.judge(Claim {
-            lease: claim.lease,
-            job: &claim.job,
-            worker: &claim.worker,
-            completion: &claim.completion,
-        });
-        if verdict == Verdict::Accept
-            && let Some(known) = self.shards.get_mut(&claim.lease.shard)
-            && matches!(known, Shard::Open(_) | Shard::Leaving)
-        {
-            *known = Shard::Done;
-            self.done += 1;
-        }
-        verdict
     }
 
     /// Waits for a server that is away; anything worse is an error.
@@ -641,6 +459,18 @@ impl Dispatch for RedisDispatcher {
             Ok((workers, leases, deadlines)) => Ok(reading::workers(&workers, &leases, &deadlines)),
             Err(CallError::Fatal(error)) => Err(error),
             Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The server's clock, to the millisecond: all times of a run are its.
+    fn now(&self) -> Result<Option<Duration>, QueueError> {
+        let read = self.call(|connection| redis::cmd("TIME").query::<(u64, u64)>(connection));
+        match read {
+            Ok((seconds, micros)) => Ok(Some(
+                Duration::from_secs(seconds) + Duration::from_millis(micros / 1_000),
+            )),
+            Err(CallError::Fatal(error)) => Err(error),
+            Err(_) => Ok(None),
         }
     }
 }

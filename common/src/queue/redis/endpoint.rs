@@ -1,11 +1,14 @@
 //! Where a Redis server is and how to get in: address, user, secret, certificate authority.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
-use crate::queue::QueueError;
+use crate::queue::{QueueError, without_secret};
 
 /// Environment variable with the password.
 pub const PASSWORD_VARIABLE: &str = "ANOFPDM_REDIS_PASSWORD";
@@ -15,6 +18,51 @@ pub const PASSWORD_FILE_VARIABLE: &str = "ANOFPDM_REDIS_PASSWORD_FILE";
 
 /// Environment variable naming a PEM file: the certificate authority of a `rediss://` server.
 pub const CA_VARIABLE: &str = "ANOFPDM_REDIS_CA";
+
+/// What lets a program in: its secret, and whom it trusts. The secret is never shown.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    password: Option<String>,
+    /// PEM file.
+    authority: Option<PathBuf>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("password", &self.password.as_ref().map(|_| "(secret)"))
+            .field("authority", &self.authority)
+            .finish()
+    }
+}
+
+impl Credentials {
+    /// A password.
+    pub fn with_password(password: impl Into<String>) -> Self {
+        Self {
+            password: Some(password.into()),
+            authority: None,
+        }
+    }
+
+    /// The same, trusting the certificate authority in this PEM file and no other.
+    #[must_use]
+    pub fn trusting(mut self, authority: impl Into<PathBuf>) -> Self {
+        self.authority = Some(authority.into());
+        self
+    }
+
+    /// What [`PASSWORD_VARIABLE`], [`PASSWORD_FILE_VARIABLE`] and [`CA_VARIABLE`] say.
+    ///
+    /// # Errors
+    /// [`QueueError::Settings`] for a password file that cannot be read.
+    pub fn from_environment() -> Result<Self, QueueError> {
+        Ok(Self {
+            password: password()?,
+            authority: std::env::var_os(CA_VARIABLE).map(PathBuf::from),
+        })
+    }
+}
 
 /// A server and the right to use it. The secret is never shown.
 #[derive(Clone)]
@@ -45,6 +93,14 @@ impl Endpoint {
     /// [`QueueError::Address`] for something else, [`QueueError::Settings`] for a password in the address or a
     /// file that cannot be read.
     pub fn from_url(url: &str) -> Result<Self, QueueError> {
+        Self::new(url, &Credentials::from_environment()?)
+    }
+
+    /// As [`Self::from_url`], with other credentials than the environment's.
+    ///
+    /// # Errors
+    /// As [`Self::from_url`].
+    pub fn new(url: &str, credentials: &Credentials) -> Result<Self, QueueError> {
         let settings = |text: String| QueueError::Settings(text);
         let info = url
             .into_connection_info()
@@ -62,12 +118,12 @@ impl Endpoint {
             .to_owned();
         let tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
         let redis = info.redis_settings().clone().set_skip_set_lib_name();
-        let info = info.set_redis_settings(match password()? {
+        let info = info.set_redis_settings(match &credentials.password {
             Some(password) => redis.set_password(password),
             None => redis,
         });
         let client = if tls {
-            tls_client(info)
+            tls_client(info, credentials.authority.as_deref())
         } else {
             Client::open(info)
         };
@@ -89,7 +145,7 @@ impl Endpoint {
     }
 }
 
-fn tls_client(info: ConnectionInfo) -> redis::RedisResult<Client> {
+fn tls_client(info: ConnectionInfo, authority: Option<&Path>) -> redis::RedisResult<Client> {
     // The first caller installs it; a later one finds it there, which is as good.
     if rustls::crypto::ring::default_provider()
         .install_default()
@@ -97,13 +153,7 @@ fn tls_client(info: ConnectionInfo) -> redis::RedisResult<Client> {
     {
         tracing::trace!("a TLS provider is installed already");
     }
-    let root_cert = match std::env::var_os(CA_VARIABLE).map(PathBuf::from) {
-        None => None,
-        Some(path) => Some(std::fs::read(&path).map_err(|error| {
-            let what = format!("{CA_VARIABLE} {}: {error}", path.display());
-            std::io::Error::new(error.kind(), what)
-        })?),
-    };
+    let root_cert = authority.map(certificates).transpose()?;
     Client::build_with_tls(
         info,
         TlsCertificates {
@@ -111,6 +161,19 @@ fn tls_client(info: ConnectionInfo) -> redis::RedisResult<Client> {
             root_cert,
         },
     )
+}
+
+/// The bytes of a PEM file with at least one certificate.
+fn certificates(path: &Path) -> std::io::Result<Vec<u8>> {
+    let wrong = |kind, what: String| {
+        std::io::Error::new(kind, format!("{CA_VARIABLE} {}: {what}", path.display()))
+    };
+    let bytes = std::fs::read(path).map_err(|error| wrong(error.kind(), error.to_string()))?;
+    if CertificateDer::pem_slice_iter(&bytes).next().is_none() {
+        let what = "no certificate in PEM form is in this file".to_owned();
+        return Err(wrong(std::io::ErrorKind::InvalidData, what));
+    }
+    Ok(bytes)
 }
 
 fn password() -> Result<Option<String>, QueueError> {
@@ -129,20 +192,6 @@ fn password() -> Result<Option<String>, QueueError> {
     }
 }
 
-/// The address with whatever stands between user and host taken out.
-fn without_secret(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    match rest.rsplit_once('@') {
-        None => url.to_owned(),
-        Some((login, place)) => match login.split(':').next().unwrap_or_default() {
-            "" => format!("{scheme}://{place}"),
-            user => format!("{scheme}://{user}@{place}"),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +205,7 @@ mod tests {
         assert!(text.contains(PASSWORD_VARIABLE), "{text}");
         assert_eq!(without_secret("redis://:p@h/0"), "redis://h/0");
         assert_eq!(without_secret("redis://u:p@q@h/0"), "redis://u@h/0");
+        assert_eq!(without_secret("u:p@h"), "u@h");
     }
 
     #[test]

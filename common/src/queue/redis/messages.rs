@@ -20,11 +20,15 @@ impl Message for Job {
 /// A result on its way to the coordinator. It carries the job, since by the time it is read the shard may be
 /// done and forgotten; what it says is checked, not believed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct DeliveredClaim {
-    pub(super) lease: LeaseId,
-    pub(super) worker: String,
-    pub(super) job: Job,
-    pub(super) completion: Completion,
+pub struct DeliveredClaim {
+    /// The lease it was made under.
+    pub lease: LeaseId,
+    /// Who made it.
+    pub worker: String,
+    /// What was asked for.
+    pub job: Job,
+    /// What the worker claims.
+    pub completion: Completion,
 }
 
 impl Message for DeliveredClaim {
@@ -39,10 +43,11 @@ impl Message for DeliveredClaim {
 
 /// A worker that wants to be let in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hello {
-    pub(super) info: WorkerInfo,
+pub struct Hello {
+    /// What it says of itself.
+    pub info: WorkerInfo,
     /// Tells two that use the same name apart.
-    pub(super) nonce: String,
+    pub nonce: String,
 }
 
 impl Message for Hello {

@@ -7,7 +7,7 @@
 //!            -- claims, hellos ---->  claims, events, hello (streams)  <-- reads -- Judge, journal
 //! ```
 //!
-//! Each transition of the state machine is one Lua script ([`scripts`]), so it happens whole or not at all,
+//! Each transition of the state machine is one Lua script (`scripts/`), so it happens whole or not at all,
 //! and anything that could be cut in the middle is cut before or after it. Redis is transport: the
 //! coordinator's journal and the artifact store are the record. [`RedisDispatcher`] remembers every unfinished
 //! shard and submits again what the server has lost.
@@ -25,5 +25,6 @@ mod scripts;
 mod worker;
 
 pub use dispatcher::RedisDispatcher;
-pub use endpoint::{CA_VARIABLE, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
+pub use endpoint::{CA_VARIABLE, Credentials, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
+pub use messages::{DeliveredClaim, Hello};
 pub use worker::RedisQueue;

@@ -1,43 +1,62 @@
 //! The transitions: one Lua script each, run by its digest.
 //!
 //! Workers may run scripts, not load them: they can do only what a coordinator of the same version has loaded.
-//! Commands inside a script are checked against the rights of who calls it.
+//! Commands inside a script are checked against the rights of who calls it, and a transition of the coordinator's
+//! refuses a worker before anything has happened (`deploy/redis/users.acl`).
 
 use std::sync::LazyLock;
 
 use redis::Script;
 
 macro_rules! transitions {
-    ($($name:ident: $file:literal,)*) => {
+    (
+        anybody { $($worker:ident: $worker_file:literal,)* }
+        coordinator { $($own:ident: $own_file:literal,)* }
+    ) => {
         $(
-            pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-                Script::new(concat!(include_str!("scripts/prelude.lua"), "\n", include_str!($file)))
+            pub(super) static $worker: LazyLock<Script> = LazyLock::new(|| {
+                Script::new(concat!(include_str!("scripts/prelude.lua"), "\n", include_str!($worker_file)))
+            });
+        )*
+        $(
+            pub(super) static $own: LazyLock<Script> = LazyLock::new(|| {
+                Script::new(concat!(
+                    include_str!("scripts/prelude.lua"),
+                    "\n",
+                    include_str!("scripts/coordinator.lua"),
+                    "\n",
+                    include_str!($own_file)
+                ))
             });
         )*
 
         /// Every script, for loading.
         pub(super) fn all() -> Vec<&'static Script> {
-            vec![$(&$name),*]
+            vec![$(&$worker,)* $(&$own,)*]
         }
     };
 }
 
 transitions! {
-    TAKE: "scripts/take.lua",
-    RENEW: "scripts/renew.lua",
-    COMPLETE: "scripts/complete.lua",
-    FAIL: "scripts/fail.lua",
-    HAND_BACK: "scripts/hand_back.lua",
-    HELLO: "scripts/hello.lua",
-    LEAVE: "scripts/leave.lua",
-    OPEN: "scripts/open.lua",
-    SUBMIT: "scripts/submit.lua",
-    CANCEL: "scripts/cancel.lua",
-    REVIVE: "scripts/revive.lua",
-    SETTLE: "scripts/settle.lua",
-    ADMIT: "scripts/admit.lua",
-    RETIRE: "scripts/retire.lua",
-    FORGET: "scripts/forget.lua",
-    FLAG: "scripts/flag.lua",
-    BEAT: "scripts/beat.lua",
+    anybody {
+        TAKE: "scripts/take.lua",
+        RENEW: "scripts/renew.lua",
+        COMPLETE: "scripts/complete.lua",
+        FAIL: "scripts/fail.lua",
+        HAND_BACK: "scripts/hand_back.lua",
+        HELLO: "scripts/hello.lua",
+        LEAVE: "scripts/leave.lua",
+    }
+    coordinator {
+        OPEN: "scripts/open.lua",
+        SUBMIT: "scripts/submit.lua",
+        CANCEL: "scripts/cancel.lua",
+        REVIVE: "scripts/revive.lua",
+        SETTLE: "scripts/settle.lua",
+        ADMIT: "scripts/admit.lua",
+        RETIRE: "scripts/retire.lua",
+        FORGET: "scripts/forget.lua",
+        FLAG: "scripts/flag.lua",
+        BEAT: "scripts/beat.lua",
+    }
 }

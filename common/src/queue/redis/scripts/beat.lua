@@ -1,8 +1,11 @@
--- Coordinator: passes time, trims the lanes, finds silent workers. Answers: incarnation, shards known, leased,
+-- Passes time, takes out what is cancelled, trims the lanes, finds silent workers. Answers: incarnation, shards known, leased,
 -- claimed, retrying, dead, and the workers that have been silent for too long and hold nothing.
 local incarnation = meta('incarnation')
 if not incarnation then return { '' } end
 pass_time()
+for _, shard in ipairs(redis.call('SMEMBERS', LEAVING)) do
+  if redis.call('HEXISTS', LEASE, shard) == 0 and redis.call('SISMEMBER', CLAIMED, shard) == 0 then drop(shard) end
+end
 for lane = 1, 3 do
   -- Everything before the lowest unfinished entry goes. Deleting single entries would spoil the group's lag.
   local pending = redis.call('XPENDING', LANES[lane], GROUP)

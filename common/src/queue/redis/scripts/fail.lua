@@ -5,9 +5,7 @@ if not lease then return 0 end
 redis.call('ZADD', SEEN, int(now), worker)
 release(shard, lease)
 local setback = 'cancelled'
-if lease.cancel then
-  drop(shard)
-else
+if not lease.cancel then
   setback = err(shard, worker, ARGV[4], ARGV[5] == '1', ARGV[6])
 end
 event('failed', shard, epoch, worker, setback, ARGV[4], ARGV[6])

@@ -1,4 +1,4 @@
--- Coordinator: a worker is gone; what it still held is a crash each. A retired one stays known as such.
+-- A worker is gone; what it still held is a crash each. A retired one stays known as such.
 -- ARGV: worker.
 for _, pair in ipairs(leases_of(ARGV[1])) do
   event('crashed', pair[1], pair[2].epoch, ARGV[1], crash(pair[1], pair[2]))

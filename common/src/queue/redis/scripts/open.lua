@@ -1,8 +1,22 @@
--- Coordinator: begins a run, or takes over one that is there; leases, counters and claims stay.
+-- Begins a run, or takes over one that is there; leases, counters and claims stay.
 -- ARGV: incarnation, ttl, max_errors, max_crashes, backoff_base, backoff_cap.
 for lane = 1, 3 do
   local groups = redis.call('EXISTS', LANES[lane]) == 1 and redis.call('XINFO', 'GROUPS', LANES[lane]) or {}
   if #groups == 0 then redis.call('XGROUP', 'CREATE', LANES[lane], GROUP, '0', 'MKSTREAM') end
+end
+-- What an earlier coordinator was taking out: this one says anew what it does not want.
+for _, shard in ipairs(redis.call('SMEMBERS', LEAVING)) do
+  local raw = redis.call('HGET', LEASE, shard)
+  if raw then
+    local lease = cjson.decode(raw)
+    lease.cancel = nil
+    redis.call('HSET', LEASE, shard, cjson.encode(lease))
+    redis.call('SREM', LEAVING, shard)
+  elseif redis.call('SISMEMBER', CLAIMED, shard) == 1 then
+    redis.call('SREM', LEAVING, shard)
+  else
+    drop(shard)
+  end
 end
 redis.call('HSET', META, 'incarnation', ARGV[1], 'ttl', ARGV[2], 'max_errors', ARGV[3], 'max_crashes', ARGV[4],
   'backoff_base', ARGV[5], 'backoff_cap', ARGV[6], 'paused', '0', 'draining', '0', 'finishing', '0')

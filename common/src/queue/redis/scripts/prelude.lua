@@ -4,7 +4,7 @@
 local META, JOB, AVOID, LEASE, DEADLINE, RETRY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local TROUBLE, DEAD, CLAIMED, CLAIMS, EVENTS = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local HELLO, ADMITTED, WORKERS, SEEN, COUNTER = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
-local LANES = { KEYS[17], KEYS[18], KEYS[19] }
+local LEAVING, LANES = KEYS[17], { KEYS[18], KEYS[19], KEYS[20] }
 local GROUP = 'workers'
 local TICKS_PER_LEASE = 4
 local MAX_AVOIDED = 8
@@ -25,6 +25,7 @@ end
 -- Offers a shard: behind the others of its lane.
 local function enqueue(shard)
   local job = redis.call('HGET', JOB, shard)
+  if not job then return end
   redis.call('XADD', LANES[tonumber(string.sub(job, 1, 1)) + 1], '*', 's', shard)
 end
 
@@ -41,16 +42,6 @@ local function release(shard, lease)
   redis.call('XACK', LANES[lease.lane], GROUP, lease.entry)
   redis.call('HDEL', LEASE, shard)
   redis.call('ZREM', DEADLINE, shard)
-end
-
--- Done or cancelled: nothing of the shard stays. An entry in a lane without a job is passed over by take.
-local function drop(shard)
-  redis.call('HDEL', JOB, shard)
-  redis.call('HDEL', AVOID, shard)
-  redis.call('HDEL', TROUBLE, shard)
-  redis.call('ZREM', RETRY, shard)
-  redis.call('SREM', DEAD, shard)
-  redis.call('SREM', CLAIMED, shard)
 end
 
 local function trouble_of(shard)
@@ -72,13 +63,11 @@ local function contains(list, name)
   return false
 end
 
--- The end of a lease without a word from its owner.
+-- The end of a lease without a word from its owner. One that was to be cancelled is offered to nobody any more;
+-- the coordinator takes it out with its next beat.
 local function crash(shard, lease)
   release(shard, lease)
-  if lease.cancel then
-    drop(shard)
-    return 'cancelled'
-  end
+  if lease.cancel then return 'cancelled' end
   local trouble = trouble_of(shard)
   trouble.crashes = trouble.crashes + 1
   trouble.worker = lease.worker
@@ -123,10 +112,7 @@ end
 -- Unfinished, without blame.
 local function give_back(shard, lease)
   release(shard, lease)
-  if lease.cancel then
-    drop(shard)
-    return 'cancelled'
-  end
+  if lease.cancel then return 'cancelled' end
   enqueue(shard)
   return 'requeued'
 end
@@ -148,8 +134,13 @@ local function pass_time()
     enqueue(shard)
   end
   for _, shard in ipairs(redis.call('ZRANGEBYSCORE', DEADLINE, '-inf', int(now), 'LIMIT', 0, 100)) do
-    local lease = cjson.decode(redis.call('HGET', LEASE, shard))
-    event('crashed', shard, lease.epoch, lease.worker, crash(shard, lease))
+    local raw = redis.call('HGET', LEASE, shard)
+    if raw then
+      local lease = cjson.decode(raw)
+      event('crashed', shard, lease.epoch, lease.worker, crash(shard, lease))
+    else
+      redis.call('ZREM', DEADLINE, shard)
+    end
   end
 end
 

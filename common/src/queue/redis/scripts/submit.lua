@@ -1,4 +1,4 @@
--- Coordinator: adds shards that are not there. ARGV: shard, lane (0 to 2) and job, avoided workers; again and again.
+-- Adds shards that are not there. ARGV: shard, lane (0 to 2) and job, avoided workers; again and again.
 local added = 0
 for i = 1, #ARGV, 3 do
   local shard = ARGV[i]

@@ -1,0 +1,48 @@
+//! `anofpdm pause RUN`: no more shards are given out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::operator::{self, Heard};
+use super::print_json;
+
+/// Arguments of `anofpdm pause`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  anofpdm pause demo\n\nWorkers finish the shards they hold and are given no more. A pause outlives the coordinator: a run that is started\npaused waits for `anofpdm resume`."
+)]
+pub struct PauseArgs {
+    /// A run: a folder, or a name under runs/
+    run: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Pauses a run.
+///
+/// # Errors
+/// When there is no such run, or its folder cannot be written to.
+pub fn run(args: &PauseArgs) -> anyhow::Result<ExitCode> {
+    let told = operator::set_paused(&args.run, true)?;
+    if args.json {
+        print_json(&told)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let run = args.run.display();
+    if !told.changed {
+        println!("{run} is paused already");
+    }
+    match told.coordinator {
+        Heard::TakenNote => println!(
+            "paused: workers finish the shards they hold and are given no more until `anofpdm resume {run}`"
+        ),
+        Heard::NotYet => println!("{}", operator::not_yet(&args.run)),
+        Heard::Nobody | Heard::Ended => println!(
+            "no coordinator is at work on {run}: noted; the next `anofpdm run` starts paused, until `anofpdm resume {run}`"
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,131 @@
+//! How fast a stage goes, and when it will be done.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Steps forward that the rate is taken over: many short shards or few long ones, it is the same number of them.
+const STEPS: usize = 64;
+
+/// Watches a counter and says how fast it grows. Time in which the run is paused does not count.
+#[derive(Debug)]
+pub(super) struct Rate {
+    /// Time at work and the counter at each step forward; the first is where the watching began.
+    steps: VecDeque<(Duration, u64)>,
+    /// Time at work so far.
+    active: Duration,
+    last: Instant,
+    paused: bool,
+}
+
+impl Rate {
+    /// Watches from now on a counter that stands at `done`.
+    pub(super) fn new(done: u64, now: Instant) -> Self {
+        Self {
+            steps: VecDeque::from([(Duration::ZERO, done)]),
+            active: Duration::ZERO,
+            last: now,
+            paused: false,
+        }
+    }
+
+    /// The counter stands at `done`; from now on the run is paused, or it is not.
+    pub(super) fn look(&mut self, done: u64, paused: bool, now: Instant) {
+        if !self.paused {
+            self.active += now.saturating_duration_since(self.last);
+        }
+        self.last = now;
+        self.paused = paused;
+        let newest = self.steps.back().map_or(0, |(_, done)| *done);
+        if done < newest {
+            // Records were taken back: what was watched so far says nothing any more.
+            self.steps.clear();
+        }
+        if done != newest || self.steps.is_empty() {
+            self.steps.push_back((self.active, done));
+        }
+        if self.steps.len() > STEPS + 1 {
+            self.steps.pop_front();
+        }
+    }
+
+    /// Units a second; none before the first step forward.
+    pub(super) fn per_second(&self) -> Option<f64> {
+        let (began, first) = *self.steps.front()?;
+        let (ended, last) = *self.steps.back()?;
+        #[allow(clippy::cast_precision_loss)]
+        let (steps, units) = ((self.steps.len() - 1) as f64, (last - first) as f64);
+        if steps == 0.0 {
+            return None;
+        }
+        let seen = (ended - began).as_secs_f64();
+        // Once the next step is overdue, as if it came now and ended a gap like the others.
+        let overdue = (self.active - began).as_secs_f64() * steps / (steps + 1.0);
+        let seconds = seen.max(overdue);
+        (seconds > 0.0).then(|| units / seconds)
+    }
+
+    /// Seconds until the counter reaches `total`, if it goes on like this.
+    pub(super) fn eta(&self, total: u64) -> Option<f64> {
+        let (_, done) = *self.steps.back()?;
+        #[allow(clippy::cast_precision_loss)]
+        let left = total.saturating_sub(done) as f64;
+        if left == 0.0 {
+            return Some(0.0);
+        }
+        Some(left / self.per_second()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks at `(second, done, paused)` one after the other.
+    fn rate(first: u64, looks: &[(u64, u64, bool)]) -> Rate {
+        let start = Instant::now();
+        let mut rate = Rate::new(first, start);
+        for (second, done, paused) in looks {
+            rate.look(*done, *paused, start + Duration::from_secs(*second));
+        }
+        rate
+    }
+
+    #[test]
+    fn what_was_there_before_does_not_count() {
+        let before = rate(500, &[(1, 500, false), (2, 500, false)]);
+        assert_eq!(before.per_second(), None);
+        assert_eq!(before.eta(1000), None);
+        let after = rate(500, &[(10, 520, false)]);
+        assert_eq!(after.per_second(), Some(2.0));
+        assert_eq!(after.eta(620), Some(50.0));
+        assert_eq!(after.eta(520), Some(0.0));
+    }
+
+    #[test]
+    fn a_pause_does_not_lower_the_rate() {
+        let paused = rate(0, &[(10, 20, false), (10, 20, true), (1000, 20, true)]);
+        assert_eq!(paused.per_second(), Some(2.0));
+        let resumed = rate(0, &[(10, 20, true), (1000, 20, false), (1010, 40, false)]);
+        assert_eq!(resumed.per_second(), Some(2.0));
+    }
+
+    #[test]
+    fn a_standstill_shows_and_a_gap_between_steps_does_not() {
+        // Steps of 30 every 10 s.
+        let steps = [(10, 30, false), (20, 60, false), (30, 90, false)];
+        let waiting = rate(0, &[&steps[..], &[(39, 90, false)]].concat());
+        assert_eq!(waiting.per_second(), Some(3.0));
+        let stuck = rate(0, &[&steps[..], &[(400, 90, false)]].concat());
+        assert_eq!(stuck.per_second(), Some(0.3));
+    }
+
+    #[test]
+    fn old_steps_are_forgotten_and_a_step_back_begins_anew() {
+        let mut looks: Vec<(u64, u64, bool)> = (1..=10).map(|i| (100 * i, i, false)).collect();
+        looks.extend((1..=70).map(|i| (1000 + i, 10 + 5 * i, false)));
+        assert_eq!(rate(0, &looks).per_second(), Some(5.0));
+        let back = rate(0, &[(10, 50, false), (11, 40, false), (13, 48, false)]);
+        assert_eq!(back.per_second(), Some(4.0));
+        assert_eq!(back.eta(60), Some(3.0));
+    }
+}
