@@ -70,10 +70,10 @@ impl Baseline {
 
     /// Whether noise is drawn. Where none is, one computation serves every noise seed.
     pub const fn draws_noise(self, form: BaselineForm) -> bool {
-        match (self, form) {
-            (Self::DdimClfFree, _) | (Self::DdimClassifier, BaselineForm::Published) => false,
-            _ => true,
-        }
+        !matches!(
+            (self, form),
+            (Self::DdimClfFree, _) | (Self::DdimClassifier, BaselineForm::Published)
+        )
     }
 
     /// Whether all settings start from one deterministic encode: a shorter one is the beginning of a longer one.
