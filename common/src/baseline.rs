@@ -166,6 +166,17 @@ pub enum Sampler {
     Ddim,
 }
 
+/// How `ddim-clf-free` keeps predicted x0 in range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clip {
+    /// Clamped to [-1, 1].
+    Fixed,
+    /// Clamped to a quantile of its size in the slice and channel, and divided by it, as the method's authors offer;
+    /// the paper's comparison does without.
+    Dynamic,
+}
+
 /// The data sets the paper publishes settings of the baselines for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

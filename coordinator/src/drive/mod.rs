@@ -36,6 +36,7 @@ use crate::calibrate::CalibrateError;
 use crate::dataset::DatasetError;
 use crate::ledger::Entry;
 use crate::ledger::journal::RunJournal;
+use crate::plan::cells;
 use crate::report;
 use crate::report::summary::Summary;
 use crate::run_folder::{RunFolder, RunFolderError};
@@ -160,7 +161,10 @@ pub fn drive(
     for warning in &estimate.warnings {
         tracing::warn!("{warning}");
     }
-    crate::calibrate::check_labels(&dataset)?;
+    if !cells::encodings(&bench.spec.score).is_empty() {
+        crate::calibrate::check_labels(&dataset)?;
+    }
+    crate::tune::check_masks(&bench.spec.score, &dataset)?;
 
     let folder = RunFolder::create(&options.dir, &bench.spec)?;
     let lock = folder.lock()?;
