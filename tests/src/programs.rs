@@ -32,9 +32,8 @@ fn build() -> PathBuf {
         &[]
     };
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--bins"])
-        .args(["--package", "anofpdm-coordinator"])
-        .args(["--package", "anofpdm-worker"])
+        // The whole workspace, as `make build` does: a part of it would be built anew with other features.
+        .args(["build", "--quiet", "--workspace", "--bins"])
         .args(profile)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
