@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu build demo test chaos hostile lint clean
+.PHONY: help setup setup-gpu build demo test chaos hostile queue-cost lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -36,6 +36,10 @@ chaos: build ## N runs through Redis while everything fails: make chaos N=200 [S
 
 hostile: build ## N mutated messages and journals are read: make hostile N=10000000 [SEED=1]
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-hostile $(if $(N),--number $(N)) $(if $(SEED),--seed $(SEED))
+
+queue-cost: build ## 100,000 shards without work through Redis and the local queue: what the queue takes
+	@scripts/need-redis.sh
+	$${CARGO_TARGET_DIR:-target}/release/anofpdm-queue-cost $(if $(N),--shards $(N)) $(if $(WORKERS),--workers $(WORKERS))
 
 lint: setup ## check format, lints, documentation, dependencies
 	cargo fmt --all --check

@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod chaos;
 pub mod hostile;
 pub mod programs;
+pub mod queue_cost;
 pub mod redis_server;
 pub mod redis_users;
 

@@ -1,0 +1,48 @@
+//! What the queue itself costs: shards without work, through either driver, with real processes on both sides.
+
+pub mod coordinator;
+pub mod measurement;
+pub mod worker;
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::work::{Job, Stage, Task};
+
+/// The run's name in Redis.
+pub const RUN: &str = "cost-00c0ffee";
+
+/// A job as a run has them: one batch, a few cells.
+pub fn job(shard: u64) -> Job {
+    Job {
+        stage: Stage::Score,
+        plan: Digest::of(b"plan"),
+        task: Task::Batches {
+            first: u32::try_from(shard).unwrap_or(u32::MAX - 1),
+            count: 1,
+            cells: (0..12).collect(),
+        },
+    }
+}
+
+/// Current and largest resident memory of this process, bytes.
+///
+/// # Panics
+/// Where the system does not say it.
+pub fn resident() -> (u64, u64) {
+    let path = "/proc/self/status";
+    let status = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix(name)?
+                    .trim()
+                    .strip_suffix(" kB")?
+                    .trim()
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or_else(|| panic!("{path} has no {name}"))
+    };
+    let (now, most): (u64, u64) = (field("VmRSS:"), field("VmHWM:"));
+    (now << 10, most << 10)
+}
