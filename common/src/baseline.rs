@@ -91,6 +91,9 @@ impl Baseline {
     }
 }
 
+/// Steps of the schedule that CG-CDM was published with.
+pub const CG_CDM_DIFFUSION_STEPS: u32 = 4_000;
+
 /// Chain steps of CG-CDM: two chains of this many, or of S where S is smaller.
 pub const CG_CDM_STEPS: u32 = 10;
 

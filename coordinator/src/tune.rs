@@ -1,7 +1,7 @@
 //! The tuning of the baselines (SCIENCE 9): the setting and threshold with the best mixed DICE on the validation
 //! slices, chosen with pixel labels as the paper does. Every row it leads to is marked.
 //!
-//! It reads the records of [`CellOutput::Overlaps`] cells and nothing else; [`calibrate`](crate::calibrate), which
+//! It reads the records of [`CellOutput::Overlaps`] cells and nothing else; [`mod@crate::calibrate`], which
 //! decides for AnoFPDM, reads none of them.
 
 use std::collections::BTreeMap;

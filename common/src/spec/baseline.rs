@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::score::twice;
 use super::{DIFFUSION_STEPS, Respacing, SpecError};
-use crate::baseline::{Baseline, Clip, PublishedFor, Sampler, Setting};
+use crate::baseline::{Baseline, CG_CDM_DIFFUSION_STEPS, Clip, PublishedFor, Sampler, Setting};
 use crate::work::{MAX_SHARD_CELLS, MAX_THRESHOLDS};
 
 /// `[score.baseline]` of a spec.
@@ -57,6 +57,9 @@ pub struct GridSpec {
     /// How `ddim-clf-free` keeps predicted x0 in range; fixed where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<Clip>,
+    /// Steps of the schedule that the networks of `cg-cdm` were trained on: 1000, or the 4000 it was published with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diffusion_steps: Option<u32>,
 }
 
 /// What a baseline is tuned on: every setting with every threshold.
@@ -70,6 +73,8 @@ pub struct Grid {
     pub sampler: Sampler,
     /// How `ddim-clf-free` keeps predicted x0 in range.
     pub clip: Clip,
+    /// Steps of the schedule that the networks were trained on.
+    pub diffusion_steps: u32,
 }
 
 impl Grid {
@@ -137,9 +142,13 @@ impl BaselineSpec {
         let published = baseline.published(self.published.unwrap_or(PublishedFor::Brats));
         let none = GridSpec::default();
         let given = self.of(baseline).unwrap_or(&none);
+        let diffusion_steps = given.diffusion_steps.unwrap_or(DIFFUSION_STEPS);
         let noise_scales = match &given.noise_scale {
             Some(scales) => scales.clone(),
-            None => vec![kept_scale(published.setting.noise_scale, respacing)],
+            None => {
+                let kept = respacing.kept_of(diffusion_steps);
+                vec![kept_scale(published.setting.noise_scale, kept)]
+            }
         };
         let strengths = match &given.strength {
             Some(strengths) => strengths.clone(),
@@ -163,6 +172,7 @@ impl BaselineSpec {
             thresholds,
             sampler: given.sampler.unwrap_or(published.sampler),
             clip: given.clip.unwrap_or(Clip::Fixed),
+            diffusion_steps,
         }
     }
 
@@ -178,9 +188,9 @@ impl BaselineSpec {
     }
 }
 
-/// `noise_scale` of the 1000-step schedule in kept steps, at least one.
-fn kept_scale(noise_scale: u32, respacing: Respacing) -> u32 {
-    let (full, kept) = (u64::from(DIFFUSION_STEPS), u64::from(respacing.kept()));
+/// `noise_scale` of the 1000-step schedule in `kept` steps, at least one.
+fn kept_scale(noise_scale: u32, kept: u32) -> u32 {
+    let (full, kept) = (u64::from(DIFFUSION_STEPS), u64::from(kept));
     let scaled = (u64::from(noise_scale) * kept + full / 2) / full;
     u32::try_from(scaled.max(1)).unwrap_or(u32::MAX)
 }
@@ -188,7 +198,16 @@ fn kept_scale(noise_scale: u32, respacing: Respacing) -> u32 {
 impl GridSpec {
     fn validate(&self, baseline: Baseline, respacing: Respacing) -> Result<(), SpecError> {
         let fail = |message: String| Err(SpecError::new(message));
-        let kept = respacing.kept();
+        let diffusion_steps = self.diffusion_steps.unwrap_or(DIFFUSION_STEPS);
+        if diffusion_steps != DIFFUSION_STEPS
+            && (baseline != Baseline::CgCdm || diffusion_steps != CG_CDM_DIFFUSION_STEPS)
+        {
+            return fail(format!(
+                "diffusion_steps is {diffusion_steps}: {DIFFUSION_STEPS}, or {CG_CDM_DIFFUSION_STEPS} for {}",
+                Baseline::CgCdm
+            ));
+        }
+        let kept = respacing.kept_of(diffusion_steps);
         if let Some(scales) = &self.noise_scale {
             not_empty("noise_scale", scales.len())?;
             twice("noise_scale", scales)?;
@@ -274,6 +293,9 @@ mod tests {
         let strided = spec.grid(Baseline::AnoddpmGaussian, Respacing::Steps(50));
         assert_eq!(strided.settings[0].noise_scale, 5);
         assert_eq!(strided.sampler, Sampler::Ddim);
+        let longer: BaselineSpec = toml::from_str("[cg-cdm]\ndiffusion_steps = 4000").unwrap();
+        let original = longer.grid(Baseline::CgCdm, Respacing::None);
+        assert_eq!(original.settings[0].noise_scale, 400);
         let andi = spec.grid(Baseline::Andi, Respacing::None).thresholds;
         assert_eq!((andi.len(), andi[0], andi[69]), (70, 1e-7, 0.8));
         assert!(andi.is_sorted_by(|a, b| a < b));
@@ -308,6 +330,8 @@ mod tests {
             ("[anoddpm-simplex]\nstrength = [1]", "has none"),
             ("[cg-cdm]\nsampler = \"ddim\"", "has its own"),
             ("[andi]\nclip = \"dynamic\"", "always clamps"),
+            ("[andi]\ndiffusion_steps = 4000", "diffusion_steps is 4000"),
+            ("[cg-cdm]\ndiffusion_steps = 2000", "1000, or 4000"),
             ("[andi]\nthresholds = [0.2, 0.1]", "ascending"),
         ] {
             let spec: BaselineSpec = toml::from_str(text).unwrap();

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
+use crate::method::Method;
 
 /// A whole benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,14 +135,53 @@ impl RunSpec {
         }
         self.score.validate()?;
         self.compute.validate()?;
-        self.needed_networks().map(|_| ())
+        self.needed_networks()?;
+        self.check_schedules()
+    }
+
+    /// Networks are trained here on the full schedule; those of another schedule come from elsewhere, and serve no
+    /// method of this one.
+    fn check_schedules(&self) -> Result<(), SpecError> {
+        let score = &self.score;
+        let steps_of = |baseline| {
+            let grid = score.baseline.grid(baseline, score.respacing);
+            grid.diffusion_steps
+        };
+        for method in &score.methods {
+            let Some(baseline) = method
+                .baseline()
+                .filter(|b| steps_of(*b) != DIFFUSION_STEPS)
+            else {
+                continue;
+            };
+            let steps = steps_of(baseline);
+            let shares = |other: &&Method| {
+                let roles = other.networks().iter();
+                *other != method && roles.clone().any(|role| baseline.networks().contains(role))
+            };
+            if let Some(other) = score.methods.iter().find(shares) {
+                return Err(SpecError::new(format!(
+                    "{method} has diffusion_steps = {steps} and would share a network with {other}, which needs one of \
+                     {DIFFUSION_STEPS}: score them in two runs"
+                )));
+            }
+            for role in baseline.networks() {
+                let model = self.model.get(role.name());
+                if model.is_some_and(|model| model.checkpoint.is_none()) {
+                    return Err(SpecError::new(format!(
+                        "{method} has diffusion_steps = {steps}: [model.{role}] needs a checkpoint that was trained so \
+                         (networks are trained here on {DIFFUSION_STEPS} steps)"
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::Method;
     use crate::network::Heads;
     use crate::role::Role;
     use crate::semantics::Semantics;
@@ -185,6 +225,28 @@ mod tests {
         let message = error_of("respacing = 50", "respacign = 50");
         assert!(message.contains("respacign"), "{message}");
         assert!(message.contains("did you mean `respacing`"), "{message}");
+    }
+
+    #[test]
+    fn a_longer_schedule_needs_networks_of_its_own() {
+        let spec = |methods: &str, weights: &str| {
+            let model = |name| format!("[model.{name}]\npreset = \"paper\"\n{weights}\n");
+            let text = format!(
+                "name = \"x\"\n[data]\nstore = \"s\"\n{}{}[score]\nmethods = [{methods}]\n\
+                 [score.baseline.cg-cdm]\ndiffusion_steps = 4000",
+                model("conditional"),
+                model("classifier")
+            );
+            RunSpec::parse(&text).map_err(|error| error.to_string())
+        };
+        let given = "checkpoint = \"w\"";
+        spec("\"cg-cdm\"", given).unwrap();
+        let error = spec("\"cg-cdm\"", "train = {}").unwrap_err();
+        assert!(error.contains("needs a checkpoint"), "{error}");
+        let error = spec("\"cg-cdm\", \"ddim-classifier\"", given).unwrap_err();
+        assert!(error.contains("two runs"), "{error}");
+        // Where the method is not asked for, its settings do not matter.
+        spec("\"ddim-classifier\"", given).unwrap();
     }
 
     #[test]

@@ -16,10 +16,15 @@ pub enum Respacing {
 }
 
 impl Respacing {
-    /// Number of kept steps.
+    /// Number of kept steps of the full schedule.
     pub const fn kept(self) -> u32 {
+        self.kept_of(DIFFUSION_STEPS)
+    }
+
+    /// Number of kept steps of a schedule of `steps`.
+    pub const fn kept_of(self, steps: u32) -> u32 {
         match self {
-            Self::None => DIFFUSION_STEPS,
+            Self::None => steps,
             Self::Steps(steps) => steps,
         }
     }

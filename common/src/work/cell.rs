@@ -35,6 +35,8 @@ pub struct RestorationWalk {
     pub sampler: Sampler,
     /// How `ddim-clf-free` keeps predicted x0 in range.
     pub clip: Clip,
+    /// Steps of the schedule that its networks were trained on.
+    pub diffusion_steps: u32,
     /// Indices into the plan's networks, in the order of [`Baseline::networks`].
     pub networks: Vec<u16>,
     /// Noise seed; `None` where no noise is drawn, and one computation serves every seed.

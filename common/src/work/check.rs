@@ -1,9 +1,11 @@
 //! What is wrong with the words of both sides, if anything: whatever comes out of a message or a file has
 //! passed these checks before it is used.
 
+use crate::baseline::CG_CDM_DIFFUSION_STEPS;
 use crate::ids::Digest;
 use crate::spec::{
-    FigureSpec, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS, MAX_SCORED,
+    DIFFUSION_STEPS, FigureSpec, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS,
+    MAX_SCORED,
 };
 use crate::wire::{HEADER_LEN, Kind, Message};
 
@@ -266,6 +268,10 @@ impl ForwardPlan {
             Trajectory::Forward(walk) => return self.network(walk.network).map(|_| ()),
             Trajectory::Restoration(walk) => walk,
         };
+        ensure(
+            [DIFFUSION_STEPS, CG_CDM_DIFFUSION_STEPS].contains(&walk.diffusion_steps),
+            || format!("a schedule of {} steps", walk.diffusion_steps),
+        )?;
         let needed = walk.baseline.networks().len();
         ensure(walk.networks.len() == needed, || {
             format!(
@@ -289,11 +295,11 @@ impl ForwardPlan {
         ensure(cell.guidance.is_finite(), || {
             format!("guidance strength {}", cell.guidance)
         })?;
-        let baseline = match self.trajectory(cell)? {
+        let walk = match self.trajectory(cell)? {
             Trajectory::Forward(_) => None,
-            Trajectory::Restoration(walk) => Some(walk.baseline),
+            Trajectory::Restoration(walk) => Some(walk),
         };
-        ensure(baseline.is_some() == cell.setting().is_some(), || {
+        ensure(walk.is_some() == cell.setting().is_some(), || {
             "a cell of another kind than its trajectory".to_owned()
         })?;
         // What AnoFPDM is calibrated with was never compared with a mask; only baselines are tuned on pixel labels.
@@ -304,11 +310,11 @@ impl ForwardPlan {
         ensure(self.stage == Stage::Score || !compared, || {
             "a mask of a validation slice".to_owned()
         })?;
-        if let Some(setting) = cell.setting() {
-            ensure(
-                (1..=self.respacing.kept()).contains(&setting.noise_scale),
-                || format!("a noise scale of {} steps", setting.noise_scale),
-            )?;
+        if let (Some(walk), Some(setting)) = (walk, cell.setting()) {
+            let kept = self.respacing.kept_of(walk.diffusion_steps);
+            ensure((1..=kept).contains(&setting.noise_scale), || {
+                format!("a noise scale of {} steps", setting.noise_scale)
+            })?;
         }
         match &cell.output {
             CellOutput::Traces => Ok(()),
@@ -328,7 +334,7 @@ impl ForwardPlan {
                     format!("a threshold of {threshold}")
                 }),
                 Postprocessing::Native => ensure(
-                    baseline.is_some_and(|baseline| baseline.native_rule().is_some()),
+                    walk.is_some_and(|walk| walk.baseline.native_rule().is_some()),
                     || "a native post-processing that nobody published".to_owned(),
                 ),
             },

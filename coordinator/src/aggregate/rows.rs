@@ -42,6 +42,9 @@ pub(super) struct Repeat<'a, S: ?Sized> {
     pub(super) runs: &'a S,
 }
 
+/// The seeds a cell serves, and its number.
+type SeededCell<'a> = (&'a [u64], usize);
+
 /// What the cells of one row have in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Kind {
@@ -96,8 +99,7 @@ pub(super) fn rows(
     artifacts: &ArtifactStore,
 ) -> Result<Vec<Row>, AggregateError> {
     let plan = &finished.plan;
-    // For each kind its cells with the seeds each serves.
-    let mut kinds: Vec<(Kind, Vec<(&[u64], usize)>)> = Vec::new();
+    let mut kinds: Vec<(Kind, Vec<SeededCell<'_>>)> = Vec::new();
     for (number, cell) in plan.cells.iter().enumerate() {
         let trajectory = plan.trajectory(cell)?;
         let Some(kind) = Kind::of(trajectory, cell) else {

@@ -225,6 +225,7 @@ impl Columns {
             baseline,
             sampler: grid.sampler,
             clip: grid.clip,
+            diffusion_steps: grid.diffusion_steps,
             networks: indices(networks, baseline.networks()).collect(),
             seed,
         }))

@@ -8,7 +8,8 @@ use anofpdm_common::queue::local::{Request, Response};
 use anofpdm_common::queue::redis::{DeliveredClaim, Hello};
 use anofpdm_common::queue::{ErrorClass, Lease, LeaseId, Progress, Renewal, Take};
 use anofpdm_common::record::{
-    FigureTraces, ModalityDecision, Record, SliceFigures, SliceScore, SliceTrace,
+    FigureTraces, ModalityDecision, Record, RestoredScore, SliceFigures, SliceScore, SliceTrace,
+    ThresholdOverlaps,
 };
 use anofpdm_common::spec::Precision;
 use anofpdm_common::wire::{self, Kind, Message};
@@ -81,6 +82,12 @@ pub fn large_samples() -> Vec<Sample> {
         mse_null: Vec::new(),
     };
     push(&mut samples, &Record::Traces(vec![nothing; 4_096]));
+    let curve = ThresholdOverlaps {
+        pixels: 1_024,
+        truth: 50,
+        at: Vec::new(),
+    };
+    push(&mut samples, &Record::Overlaps(vec![curve; 4_096]));
     let text = "\u{2192}".repeat(5_000);
     push(&mut samples, &Request::Fail(LEASE, ErrorClass::Fatal, text));
     samples
@@ -276,7 +283,7 @@ fn trace() -> SliceTrace {
     }
 }
 
-fn records() -> [Record; 3] {
+fn records() -> [Record; 5] {
     let decision = ModalityDecision {
         end_step: 7,
         divergence: 0.25,
@@ -304,7 +311,19 @@ fn records() -> [Record; 3] {
         })),
         ..plain.clone()
     };
+    let curve = ThresholdOverlaps {
+        pixels: 1_024,
+        truth: 50,
+        at: (0..69).map(|step| (138 - 2 * step, 40)).collect(),
+    };
+    let restored = RestoredScore {
+        overlap: overlap(),
+        threshold: 0.125,
+        run: plain.run.clone(),
+    };
     [
+        Record::Overlaps(vec![curve; 3]),
+        Record::Restored(vec![restored; 4]),
         Record::Traces(vec![trace(); 3]),
         Record::Masks(vec![plain.clone(); 4]),
         Record::Masks(vec![with_figures, plain]),

@@ -70,14 +70,17 @@ pub(super) struct Computed {
     pub(super) evaluations: u64,
 }
 
-/// Runs every batch of a shard through `compute`, which returns `None` when it was asked to stop. Nothing of the shard
-/// counts before all of it is stored. `with_truth` reads the masks of the slices too.
+/// Computes one batch, by its number in the plan; `None` when it was asked to stop.
+pub(super) type Compute<'a> = dyn FnMut(usize, &Batch) -> Result<Option<Computed>, JobError> + 'a;
+
+/// Runs every batch of a shard through `compute`. Nothing of the shard counts before all of it is stored. `with_truth`
+/// reads the masks of the slices too.
 pub(super) fn run(
     shard: &Shard<'_>,
     columns: &Columns<'_>,
     with_truth: bool,
     fake: Option<&mut FakeDevice>,
-    compute: &mut dyn FnMut(usize, &Batch) -> Result<Option<Computed>, JobError>,
+    compute: &mut Compute<'_>,
 ) -> Result<Outcome, JobError> {
     let reader = BatchReader::new(shard.slices);
     let range = shard.batches.clone();
@@ -91,7 +94,7 @@ fn each(
     columns: &Columns<'_>,
     mut batches: BatchesAhead,
     mut fake: Option<&mut FakeDevice>,
-    compute: &mut dyn FnMut(usize, &Batch) -> Result<Option<Computed>, JobError>,
+    compute: &mut Compute<'_>,
 ) -> Result<Outcome, JobError> {
     let mut result = JobResult {
         entries: Vec::new(),

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use anofpdm_common::baseline::Setting;
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::record::Record;
-use anofpdm_common::spec::DIFFUSION_STEPS;
 use anofpdm_common::work::{RestorationWalk, distinct_settings};
 use tch::Tensor;
 
@@ -33,7 +32,7 @@ pub(super) fn run(
     fake: Option<&mut FakeDevice>,
 ) -> Result<Outcome, JobError> {
     let plan = shard.plan;
-    let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &plan.respacing.into())
+    let schedule = Schedule::linear(walk.diffusion_steps as usize, &plan.respacing.into())
         .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
     let needed = walk
         .networks

@@ -80,6 +80,7 @@ fn plan_with_baseline() -> ForwardPlan {
             baseline: Baseline::AnoddpmGaussian,
             sampler: Sampler::Ancestral,
             clip: Clip::Fixed,
+            diffusion_steps: 1_000,
             networks: vec![0],
             seed: Some(0),
         }));
@@ -169,9 +170,12 @@ fn a_baseline_is_asked_for_what_it_can_do() {
         Plan::from_json(&sound.to_json("run").unwrap()).unwrap(),
         sound
     );
-    let spoil: [(&str, Spoil); 9] = [
+    let spoil: [(&str, Spoil); 10] = [
         ("a mask of AnoFPDM", |p| p.cells[1].trajectory = 1),
         ("a restoration of AnoFPDM", |p| p.cells[2].trajectory = 0),
+        ("a schedule nobody trains on", |p| {
+            walk(p).diffusion_steps = 0
+        }),
         ("a network too many", |p| walk(p).networks.push(0)),
         ("network", |p| walk(p).networks[0] = 1),
         ("no seed", |p| walk(p).seed = None),
@@ -217,10 +221,11 @@ fn keys_of_anofpdm_stay_what_they_were() {
 fn everything_that_decides_a_restoration_is_in_its_key() {
     let key = |plan: &ForwardPlan| plan.record_key(0, 3).unwrap();
     let plan = plan_with_baseline();
-    let change: [(&str, Spoil); 8] = [
+    let change: [(&str, Spoil); 9] = [
         ("method", |p| walk(p).baseline = Baseline::AnoddpmSimplex),
         ("sampler", |p| walk(p).sampler = Sampler::Ddim),
         ("clip", |p| walk(p).clip = Clip::Dynamic),
+        ("schedule", |p| walk(p).diffusion_steps = 4_000),
         ("seed", |p| walk(p).seed = Some(1)),
         ("weights", |p| p.networks[0].weights = Digest::of(b"other")),
         ("semantics", |p| p.semantics = Semantics::Reference),
