@@ -19,8 +19,11 @@ use super::samples::{Sample, large_samples, samples};
 /// One in so many messages is made from a large one.
 const LARGE_EVERY: usize = 4_096;
 
+/// Reads a message of one kind.
+type Reader = fn(&[u8]) -> Reading;
+
 /// Every kind, and how it is read.
-const READERS: [(Kind, fn(&[u8]) -> Reading); 8] = [
+const READERS: [(Kind, Reader); 8] = [
     (Kind::Request, read::<Request>),
     (Kind::Response, read::<Response>),
     (Kind::Journal, read::<Entry>),
