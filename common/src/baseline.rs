@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::role::Role;
 use crate::semantics::BaselineForm;
 
 /// A method that thresholds the difference between a slice and its restoration.
@@ -48,17 +49,16 @@ impl Baseline {
         }
     }
 
-    /// The names, in `[model.*]`, of the networks the method needs: the one that predicts noise, then the
-    /// classifier where there is one.
+    /// The networks the method needs: the one that predicts noise, then the classifier where there is one.
     ///
     /// ANDi scores how badly noise is predicted, so its network must not know lesions: it takes the one of
     /// healthy slices, not the null prediction of `guided`, which has been trained on all.
-    pub const fn networks(self) -> &'static [&'static str] {
+    pub const fn networks(self) -> &'static [Role] {
         match self {
-            Self::AnoddpmGaussian | Self::Andi => &["healthy-gaussian"],
-            Self::AnoddpmSimplex => &["healthy-simplex"],
-            Self::DdimClassifier | Self::CgCdm => &["conditional", "classifier"],
-            Self::DdimClfFree => &["guided"],
+            Self::AnoddpmGaussian | Self::Andi => &[Role::HealthyGaussian],
+            Self::AnoddpmSimplex => &[Role::HealthySimplex],
+            Self::DdimClassifier | Self::CgCdm => &[Role::Conditional, Role::Classifier],
+            Self::DdimClfFree => &[Role::Guided],
         }
     }
 
@@ -70,10 +70,10 @@ impl Baseline {
 
     /// Whether noise is drawn. Where none is, one computation serves every noise seed.
     pub const fn draws_noise(self, form: BaselineForm) -> bool {
-        match (self, form) {
-            (Self::DdimClfFree, _) | (Self::DdimClassifier, BaselineForm::Published) => false,
-            _ => true,
-        }
+        !matches!(
+            (self, form),
+            (Self::DdimClfFree, _) | (Self::DdimClassifier, BaselineForm::Published)
+        )
     }
 
     /// Whether all settings start from one deterministic encode: a shorter one is the beginning of a longer one.
@@ -164,6 +164,17 @@ pub enum Sampler {
     Ancestral,
     /// Deterministic DDIM steps.
     Ddim,
+}
+
+/// How `ddim-clf-free` keeps predicted x0 in range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clip {
+    /// Clamped to [-1, 1].
+    Fixed,
+    /// Clamped to a quantile of its size in the slice and channel, and divided by it, as the method's authors offer;
+    /// the paper's comparison does without.
+    Dynamic,
 }
 
 /// The data sets the paper publishes settings of the baselines for.

@@ -1,6 +1,10 @@
-//! The methods by name: which encoding they walk, which anomaly map they keep, which network they need.
+//! The methods by name: how each comes to its map, which networks it needs.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::baseline::Baseline;
+use crate::role::Role;
 
 /// How a slice is pushed up the noise levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -12,7 +16,7 @@ pub enum Encoding {
     Ddpm,
 }
 
-/// Which map a method thresholds. All of them come out of one pass (ANCHORS-METHODS 4.2).
+/// Which map a method of the AnoFPDM family thresholds. All of them come out of one pass (ANCHORS-METHODS 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MapKind {
@@ -28,9 +32,8 @@ pub enum MapKind {
     GradientWeighted,
 }
 
-/// A method of the benchmark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// A method of the benchmark. In text it is its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
     /// AnoFPDM with deterministic encoding.
     AnofpdmDdim,
@@ -46,11 +49,25 @@ pub enum Method {
     GradientTe,
     /// Table 3, row 3 (deterministic encoding).
     GradientWeighted,
+    /// One of the methods it is compared with.
+    Baseline(Baseline),
 }
+
+/// How a method comes to its map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Procedure {
+    /// AnoFPDM: from a walk up the noise levels, tuned on image-level labels.
+    Forward(Encoding, MapKind),
+    /// From the difference between a slice and its restoration, tuned on pixel labels.
+    Restoration(Baseline),
+}
+
+/// Methods there are.
+const COUNT: usize = 7 + Baseline::ALL.len();
 
 impl Method {
     /// All methods, in the order of the report.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; COUNT] = [
         Self::AnofpdmDdim,
         Self::AnofpdmDdimSte,
         Self::AnofpdmDdpm,
@@ -58,13 +75,31 @@ impl Method {
         Self::Gradient,
         Self::GradientTe,
         Self::GradientWeighted,
+        Self::Baseline(Baseline::AnoddpmGaussian),
+        Self::Baseline(Baseline::AnoddpmSimplex),
+        Self::Baseline(Baseline::DdimClassifier),
+        Self::Baseline(Baseline::DdimClfFree),
+        Self::Baseline(Baseline::CgCdm),
+        Self::Baseline(Baseline::Andi),
     ];
+
+    /// The names of all methods, in the same order.
+    const NAMES: [&'static str; COUNT] = {
+        let mut names = [""; COUNT];
+        let mut index = 0;
+        while index < COUNT {
+            names[index] = Self::ALL[index].name();
+            index += 1;
+        }
+        names
+    };
 
     /// The method that thresholds `map` of an `encoding` trajectory, where there is one.
     pub fn of(encoding: Encoding, map: MapKind) -> Option<Self> {
+        let wanted = Procedure::Forward(encoding, map);
         Self::ALL
             .into_iter()
-            .find(|method| method.encoding() == encoding && method.map() == map)
+            .find(|method| method.procedure() == wanted)
     }
 
     /// The name used in specs and reports.
@@ -77,37 +112,69 @@ impl Method {
             Self::Gradient => "gradient",
             Self::GradientTe => "gradient-te",
             Self::GradientWeighted => "gradient-weighted",
+            Self::Baseline(baseline) => baseline.name(),
         }
     }
 
-    /// The encoding whose trajectory the method reads.
-    pub const fn encoding(self) -> Encoding {
-        match self {
-            Self::AnofpdmDdpm | Self::AnofpdmDdpmSte => Encoding::Ddpm,
-            _ => Encoding::Ddim,
+    /// How the method comes to its map.
+    pub const fn procedure(self) -> Procedure {
+        let (encoding, map) = match self {
+            Self::AnofpdmDdim => (Encoding::Ddim, MapKind::Aam),
+            Self::AnofpdmDdimSte => (Encoding::Ddim, MapKind::Ste),
+            Self::AnofpdmDdpm => (Encoding::Ddpm, MapKind::Aam),
+            Self::AnofpdmDdpmSte => (Encoding::Ddpm, MapKind::Ste),
+            Self::Gradient => (Encoding::Ddim, MapKind::Gradient),
+            Self::GradientTe => (Encoding::Ddim, MapKind::GradientTe),
+            Self::GradientWeighted => (Encoding::Ddim, MapKind::GradientWeighted),
+            Self::Baseline(baseline) => return Procedure::Restoration(baseline),
+        };
+        Procedure::Forward(encoding, map)
+    }
+
+    /// Encoding and map of a method of the AnoFPDM family.
+    pub const fn forward(self) -> Option<(Encoding, MapKind)> {
+        match self.procedure() {
+            Procedure::Forward(encoding, map) => Some((encoding, map)),
+            Procedure::Restoration(_) => None,
         }
     }
 
-    /// The map the method thresholds.
-    pub const fn map(self) -> MapKind {
-        match self {
-            Self::AnofpdmDdim | Self::AnofpdmDdpm => MapKind::Aam,
-            Self::AnofpdmDdimSte | Self::AnofpdmDdpmSte => MapKind::Ste,
-            Self::Gradient => MapKind::Gradient,
-            Self::GradientTe => MapKind::GradientTe,
-            Self::GradientWeighted => MapKind::GradientWeighted,
+    /// The baseline, where it is one.
+    pub const fn baseline(self) -> Option<Baseline> {
+        match self.procedure() {
+            Procedure::Forward(..) => None,
+            Procedure::Restoration(baseline) => Some(baseline),
         }
     }
 
-    /// The name, in `[model.*]`, of the network the method needs.
-    pub const fn network(self) -> &'static str {
-        "guided"
+    /// The networks the method needs.
+    pub const fn networks(self) -> &'static [Role] {
+        match self.procedure() {
+            Procedure::Forward(..) => &[Role::Guided],
+            Procedure::Restoration(baseline) => baseline.networks(),
+        }
     }
 }
 
 impl std::fmt::Display for Method {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::ALL
+            .into_iter()
+            .find(|method| method.name() == name)
+            .ok_or_else(|| D::Error::unknown_variant(&name, &Self::NAMES))
     }
 }
 
@@ -118,5 +185,22 @@ impl Encoding {
             Self::Ddim => "ddim",
             Self::Ddpm => "ddpm",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_read_back_by_its_name() {
+        for method in Method::ALL {
+            let text = serde_json::to_string(&method).unwrap();
+            assert_eq!(text, format!("\"{method}\""));
+            assert_eq!(serde_json::from_str::<Method>(&text).unwrap(), method);
+        }
+        assert!(Method::ALL.is_sorted(), "the report sorts by this order");
+        let error = serde_json::from_str::<Method>("\"ddim-clf-fre\"").unwrap_err();
+        assert!(error.to_string().contains("`ddim-clf-free`"), "{error}");
     }
 }

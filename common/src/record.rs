@@ -12,6 +12,7 @@ use crate::spec::{
     DIFFUSION_STEPS, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS, MAX_SCORED,
 };
 use crate::wire::{Kind, Message, list};
+use crate::work::MAX_THRESHOLDS;
 pub use shape::RecordShape;
 
 /// Longest sequence: a value for each step and scored channel.
@@ -30,6 +31,48 @@ pub enum Record {
     Traces(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<SliceTrace>),
     /// Masks, as statistics against the pixel truth.
     Masks(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<SliceScore>),
+    /// A baseline's masks at every threshold of a grid, as statistics against the pixel truth.
+    Overlaps(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<ThresholdOverlaps>),
+    /// A baseline's masks, as statistics against the pixel truth.
+    Restored(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<RestoredScore>),
+}
+
+/// One slice at every threshold of a grid: what the pixel-label tuning of the baselines reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThresholdOverlaps {
+    /// Pixels of the slice.
+    pub pixels: u32,
+    /// Pixels truly anomalous.
+    pub truth: u32,
+    /// For each threshold the pixels predicted (component filter applied) and those of them that are right.
+    #[serde(deserialize_with = "list::<_, _, MAX_THRESHOLDS>")]
+    pub at: Vec<(u32, u32)>,
+}
+
+impl ThresholdOverlaps {
+    /// The overlap at threshold number `index`.
+    pub fn overlap(&self, index: usize) -> Option<Overlap> {
+        self.at
+            .get(index)
+            .map(|&(predicted, intersection)| Overlap {
+                pixels: self.pixels,
+                predicted,
+                truth: self.truth,
+                intersection,
+            })
+    }
+}
+
+/// What one cell of a baseline made of one slice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestoredScore {
+    /// Mask (component filter applied) against the pixel truth.
+    pub overlap: Overlap,
+    /// The threshold on the map: the cell's own, or what its rule found in this slice.
+    pub threshold: f32,
+    /// Sorted keys of the foreground pixels, score and label (see [`mod@crate::metrics::score_run`]).
+    #[serde(deserialize_with = "list::<_, _, MAX_RUN>")]
+    pub run: Vec<u32>,
 }
 
 /// The sequences of one slice at one strength, each `[steps x modalities]`, modality fastest.
@@ -113,6 +156,8 @@ impl Record {
         match self {
             Self::Traces(slices) => slices.len(),
             Self::Masks(slices) => slices.len(),
+            Self::Overlaps(slices) => slices.len(),
+            Self::Restored(slices) => slices.len(),
         }
     }
 

@@ -1,25 +1,41 @@
 //! What is computed, in the words both sides use: slices, batches, trajectories, cells, stage plans, jobs.
 //!
-//! A *batch* is a fixed list of slices in a fixed geometry. A *trajectory* is one encoding of a batch
-//! under one noise seed. A *cell* is what one row of the table needs from a trajectory. A *record* is what
-//! one cell says about one batch, and its key hashes everything that decides its bits. A *shard* is
-//! transport: a run of batches with the cells still missing of them (DESIGN 9).
+//! A *batch* is a fixed list of slices in a fixed geometry. A *trajectory* is what cells share: AnoFPDM's walk up
+//! the noise levels under one noise seed, or the encode of a baseline with the ways back from it. A *cell* is what one
+//! row of the table needs from a trajectory. A *record* is what one cell says about one batch, and its key hashes
+//! everything that decides its bits. A *shard* is transport: a run of batches with the cells still missing of them
+//! (DESIGN 9).
+//!
+//! | module | concept |
+//! |---|---|
+//! | `cell` | trajectories, and what a cell keeps of one |
+//! | `key` | what decides the bits of a record |
+//! | `cost` | what a slice takes |
+//! | `check` | plans and messages nobody can have meant |
 
+mod cell;
 mod check;
+mod cost;
+mod key;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
-use crate::method::{Encoding, MapKind};
 use crate::network::NetworkConfig;
 use crate::role::Role;
 use crate::semantics::Semantics;
-use crate::spec::{FigureSpec, Precision, Respacing, TrainSpec};
+use crate::spec::{Precision, Respacing, TrainSpec};
 use crate::store::scaling::Scaling;
 use crate::wire::list;
+pub use cell::{
+    Cell, CellOutput, ForwardWalk, MAX_THRESHOLDS, Postprocessing, RestorationWalk, Trajectory,
+    distinct_settings,
+};
 pub use check::{
     LONGEST_MILLIS, MOST_EVALUATIONS, check_text, check_worker_name, is_worker_name_character,
 };
+pub use cost::evaluations_per_slice;
+use key::key_of;
 
 /// Raised whenever the meaning or the bytes of a record change; part of every key.
 pub const RECORD_SCHEMA: u32 = 1;
@@ -97,44 +113,6 @@ pub struct NetworkPlan {
     pub config: NetworkConfig,
     /// Digest of the weights file in the artifact store.
     pub weights: Digest,
-}
-
-/// One walk up the noise levels, shared by every cell that reads it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Trajectory {
-    /// Index into the plan's networks.
-    pub network: u16,
-    /// Deterministic or stochastic.
-    pub encoding: Encoding,
-    /// Noise seed.
-    pub seed: u64,
-}
-
-/// What a cell keeps of a trajectory.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum CellOutput {
-    /// The sequences that calibration needs, and nothing that a mask could enter.
-    Traces,
-    /// A mask and its statistics against the pixel truth.
-    Mask {
-        /// The map that is thresholded.
-        map: MapKind,
-        /// Largest divergence of the validation slices, for each scored modality.
-        max_divergence: Vec<f32>,
-        /// Data for Figures 2 and 5.
-        figures: FigureSpec,
-    },
-}
-
-/// One column of work on a trajectory.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
-    /// Index into the plan's trajectories.
-    pub trajectory: u16,
-    /// Guidance strength w.
-    pub guidance: f64,
-    /// What is kept.
-    pub output: CellOutput,
 }
 
 /// The slices a plan reads.
@@ -313,28 +291,6 @@ pub struct Manifest {
 }
 
 #[derive(Serialize)]
-struct ForwardKey<'a> {
-    schema: u32,
-    kernel: &'a str,
-    semantics: Semantics,
-    steps: u32,
-    respacing: Respacing,
-    component_area: u32,
-    profile: &'a NumericProfile,
-    data: Digest,
-    scaling: Scaling,
-    scored: &'a [u32],
-    config: &'a NetworkConfig,
-    weights: Digest,
-    encoding: Encoding,
-    seed: u64,
-    guidance: u64,
-    output: &'a CellOutput,
-    batch_slices: u32,
-    slices: Vec<(&'a str, u32)>,
-}
-
-#[derive(Serialize)]
 struct TrainKey<'a> {
     schema: u32,
     kernel: &'a str,
@@ -401,12 +357,12 @@ impl ForwardPlan {
             .ok_or_else(|| out_of_range("trajectory", index))
     }
 
-    /// The network a trajectory is walked with.
+    /// Network number `index`.
     ///
     /// # Errors
     /// [`PlanError::OutOfRange`].
-    pub fn network(&self, trajectory: &Trajectory) -> Result<&NetworkPlan, PlanError> {
-        let index = usize::from(trajectory.network);
+    pub fn network(&self, index: u16) -> Result<&NetworkPlan, PlanError> {
+        let index = usize::from(index);
         self.networks
             .get(index)
             .ok_or_else(|| out_of_range("network", index))
@@ -423,67 +379,6 @@ impl ForwardPlan {
             .get(index)
             .map(String::as_str)
             .ok_or_else(|| out_of_range("subject", index))
-    }
-
-    /// The key of the record that `cell` makes of `batch`: same key, same bits.
-    ///
-    /// # Errors
-    /// When an index is out of range.
-    pub fn record_key(&self, batch: usize, cell: usize) -> Result<Digest, PlanError> {
-        let cell = self.cell(cell)?;
-        let trajectory = self.trajectory(cell)?;
-        let network = self.network(trajectory)?;
-        let slices = self
-            .batch(batch)?
-            .iter()
-            .map(|slice| Ok((self.subject(*slice)?, slice.position)))
-            .collect::<Result<Vec<_>, PlanError>>()?;
-        key_of(&ForwardKey {
-            schema: RECORD_SCHEMA,
-            kernel: KERNEL,
-            semantics: self.semantics,
-            steps: self.steps,
-            respacing: self.respacing,
-            component_area: self.component_area,
-            profile: &self.profile,
-            data: self.data.digest,
-            scaling: self.data.scaling,
-            scored: &self.data.scored,
-            config: &network.config,
-            weights: network.weights,
-            encoding: trajectory.encoding,
-            seed: trajectory.seed,
-            guidance: cell.guidance.to_bits(),
-            output: &cell.output,
-            batch_slices: self.batch_slices,
-            slices,
-        })
-    }
-
-    /// The key of every record of the plan: `[batch][cell]`.
-    ///
-    /// # Errors
-    /// As [`Self::record_key`].
-    pub fn record_keys(&self) -> Result<Vec<Vec<Digest>>, PlanError> {
-        (0..self.batches.len())
-            .map(|batch| {
-                (0..self.cells.len())
-                    .map(|cell| self.record_key(batch, cell))
-                    .collect()
-            })
-            .collect()
-    }
-}
-
-/// Distinct network evaluations that `steps` forward steps of one slice take, whatever the number of
-/// strengths and variants: the null evaluation serves Eq. 7, Eq. 10 and Eq. 4.
-pub fn evaluations_per_slice(semantics: Semantics, encoding: Encoding, steps: u32) -> u64 {
-    use crate::semantics::DdimStepping;
-
-    let steps = u64::from(steps);
-    match (encoding, semantics.switches().ddim) {
-        (Encoding::Ddim, DdimStepping::ReferenceShifted) => (3 * steps).saturating_sub(1),
-        _ => 2 * steps,
     }
 }
 
@@ -503,11 +398,4 @@ impl TrainPlan {
             data: &self.data,
         })
     }
-}
-
-fn key_of<T: Serialize>(material: &T) -> Result<Digest, PlanError> {
-    // JSON: field order and number format are fixed, and a key never depends on the wire codec.
-    serde_json::to_vec(material)
-        .map(|bytes| Digest::of(&bytes))
-        .map_err(|error| PlanError::Json(error.to_string()))
 }

@@ -11,8 +11,10 @@ use anofpdm_common::work::Stage;
 use crate::dataset::{Dataset, DatasetError};
 use crate::ledger::Ledger;
 use crate::ledger::journal::read_ledger;
+use crate::plan::cells::baselines;
 use crate::plan::estimate::{Estimate, Slices, estimate};
 use crate::run_folder::RunFolder;
+use crate::tune;
 
 /// What a process holds once libtorch is loaded on a CPU (measured: 116 to 119 MB of a program that does nothing).
 const LIBTORCH_BYTES: u64 = 120_000_000;
@@ -127,9 +129,14 @@ impl BenchFile {
     pub fn estimate(&self, dataset: &Dataset, dir: Option<&Path>) -> Result<Estimate, BenchError> {
         let batch = i64::from(self.spec.compute.batch_slices);
         let mut memory = 0;
-        for name in self.needed()?.into_keys() {
-            let footprint = self.network(name, dataset)?.footprint();
-            memory = memory.max(4 * (footprint.parameters + batch * footprint.activations));
+        for method in &self.spec.score.methods {
+            // The networks of a method are on the device together.
+            let mut together = 0;
+            for role in method.networks() {
+                let footprint = self.network(role.name(), dataset)?.footprint();
+                together += 4 * (footprint.parameters + batch * footprint.activations);
+            }
+            memory = memory.max(together);
         }
         let validation = dataset.validation()?;
         let test = dataset.test()?;
@@ -140,7 +147,16 @@ impl BenchFile {
         };
         let size = dataset.store().manifest().size as u64;
         let modalities = dataset.scored().len() as u64;
-        let mut estimate = estimate(&self.spec, slices, size * size, modalities);
+        let dir = dir.map_or_else(|| self.default_dir(), Path::to_path_buf);
+        let folder = RunFolder::open(&dir).ok();
+        let mut decided = BTreeMap::new();
+        if let Some(folder) = &folder {
+            for (baseline, _) in baselines(&self.spec.score) {
+                let tuning = tune::read(folder, baseline).ok();
+                decided.extend(tuning.and_then(|t| Some((baseline, t.chosen()?))));
+            }
+        }
+        let mut estimate = estimate(&self.spec, slices, size * size, modalities, &decided);
         let asked = [
             (
                 "validation",
@@ -157,9 +173,8 @@ impl BenchFile {
             }
         }
         estimate.memory_bytes = LIBTORCH_BYTES + memory.unsigned_abs();
-        let dir = dir.map_or_else(|| self.default_dir(), Path::to_path_buf);
-        if let Ok(folder) = RunFolder::open(&dir) {
-            let ledger = read_ledger(&folder).unwrap_or_default();
+        if let Some(folder) = &folder {
+            let ledger = read_ledger(folder).unwrap_or_default();
             estimate.cached = ledger.finished.values().sum();
             estimate.predicted_device_seconds = remaining_seconds(&estimate, &ledger);
         }

@@ -4,7 +4,9 @@
 //! records of traces, which were never compared with one.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use anofpdm_common::baseline::Baseline;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::metrics::calibration::{
@@ -15,11 +17,13 @@ use anofpdm_common::spec::Guidance;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::durable::{self, DiskError};
 use anofpdm_common::store::slices::{ImageReader, StoreError};
-use anofpdm_common::work::{ForwardPlan, PlanError, SliceRef};
+use anofpdm_common::work::{ForwardPlan, PlanError, SliceRef, Trajectory};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, DatasetError};
 use crate::ledger::Ledger;
+use crate::plan::cells::TableStrength;
 use crate::run_folder::RunFolder;
 use crate::stored_record::{self, RecordError};
 
@@ -47,6 +51,20 @@ pub enum CalibrateError {
     /// A record is not there.
     #[error("calibration record {0} is missing: run again")]
     Missing(Digest),
+    /// A baseline is to be tuned with pixel labels that are not there.
+    #[error(
+        "{method} is tuned with pixel labels, and validation subject {subject} has no mask: give it one noise_scale, \
+         strength and threshold in [score.baseline.{method}] (then nothing is tuned), or leave the method out"
+    )]
+    NoMask {
+        /// The method.
+        method: Baseline,
+        /// The subject.
+        subject: String,
+    },
+    /// A baseline has nothing to be tuned on.
+    #[error("{0} has no validation slice or no setting to be tuned on. This is a bug.")]
+    NoSlices(Baseline),
     /// A calibration file.
     #[error("{0}")]
     Disk(#[from] DiskError),
@@ -86,16 +104,18 @@ pub struct Strength {
 
 impl Calibration {
     /// The strengths that are rows of the table.
-    pub fn table_strengths<'a>(
-        &'a self,
-        guidance: &'a Guidance,
-    ) -> impl Iterator<Item = &'a Strength> {
+    pub fn table_strengths(&self, guidance: &Guidance) -> Vec<TableStrength> {
         self.strengths
             .iter()
-            .filter(move |strength| match guidance {
+            .filter(|strength| match guidance {
                 Guidance::List(_) => true,
                 Guidance::Select { .. } => strength.selected,
             })
+            .map(|strength| TableStrength {
+                guidance: strength.guidance,
+                max_divergence: strength.max_divergence.clone(),
+            })
+            .collect()
     }
 
     /// The strength of a table row.
@@ -143,7 +163,11 @@ pub fn calibrate(
     let mut result: BTreeMap<Encoding, Calibration> = BTreeMap::new();
     let mut correct: BTreeMap<Encoding, Vec<(f64, usize)>> = BTreeMap::new();
     for (number, cell) in plan.cells.iter().enumerate() {
-        let encoding = plan.trajectory(cell)?.encoding;
+        let encoding = match plan.trajectory(cell)? {
+            Trajectory::Forward(walk) => walk.encoding,
+            // Tuned elsewhere, with labels that are none of this function's business.
+            Trajectory::Restoration(_) => continue,
+        };
         let traces = traces(plan, number, &labels, ledger, artifacts)?;
         let found = calibration::calibrate(&traces, modalities, &switches)?;
         correct
@@ -252,15 +276,24 @@ pub fn write(
 /// # Errors
 /// When it is absent or not what [`write()`] writes.
 pub fn read(folder: &RunFolder, encoding: Encoding) -> Result<Calibration, CalibrateError> {
+    read_file(
+        &folder
+            .calibration()
+            .join(format!("{}.json", encoding.name())),
+    )
+}
+
+/// Reads a file of the calibration folder.
+///
+/// # Errors
+/// When it is absent or holds something else.
+pub(crate) fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, CalibrateError> {
     use std::io::Read;
 
-    let path = folder
-        .calibration()
-        .join(format!("{}.json", encoding.name()));
     let mut text = String::new();
-    std::fs::File::open(&path)
+    std::fs::File::open(path)
         .and_then(|file| file.take(FILE_LIMIT).read_to_string(&mut text))
-        .map_err(|error| DiskError::new("read", &path, error))?;
+        .map_err(|error| DiskError::new("read", path, error))?;
     serde_json::from_str(&text).map_err(|error| CalibrateError::File {
         path: path.display().to_string(),
         message: error.to_string(),

@@ -12,6 +12,7 @@
 //! | [`ledger`] | what the journal says of a run |
 //! | [`drive`] | submit, watch, retry, resume |
 //! | [`calibrate`] | thresholds from image-level labels |
+//! | [`tune`] | settings of the baselines from pixel labels |
 //! | [`aggregate`] | records added up to rows |
 //! | [`report`] | tables |
 //! | [`stored_record`] | a record by its digest |
@@ -31,3 +32,4 @@ pub mod plan;
 pub mod report;
 pub mod run_folder;
 pub mod stored_record;
+pub mod tune;

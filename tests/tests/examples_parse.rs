@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anofpdm_common::method::Encoding;
+use anofpdm_common::baseline::{Baseline, Setting};
+use anofpdm_common::method::{Encoding, Method};
 use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
-use anofpdm_common::spec::RunSpec;
+use anofpdm_common::spec::{RunSpec, published_thresholds};
 use anofpdm_common::work::evaluations_per_slice;
 use anofpdm_coordinator::plan::estimate::{Slices, estimate};
 
@@ -34,7 +35,15 @@ fn examples() -> BTreeMap<String, RunSpec> {
 #[test]
 fn every_example_is_a_spec_without_warnings() {
     let examples = examples();
-    for name in ["atlas2.toml", "brats13-small.toml", "brats21.toml"] {
+    for name in [
+        "atlas2.toml",
+        "atlas2-table1.toml",
+        "brats13-small.toml",
+        "brats21.toml",
+        "brats21-table1.toml",
+        "table1-brats13.toml",
+        "table1-small.toml",
+    ] {
         assert!(examples.contains_key(name), "examples/{name} is gone");
     }
     for (name, spec) in examples {
@@ -96,7 +105,8 @@ fn a_slice_of_the_papers_set_ups_takes_1200_evaluations() {
             validation: 1_000,
             test: test_slices,
         };
-        let evaluations = estimate(spec, slices, 128 * 128, 2).network_evaluations;
+        let evaluations =
+            estimate(spec, slices, 128 * 128, 2, &BTreeMap::new()).network_evaluations;
         // Both encodings are walked: once for calibration, once a seed for scoring.
         assert_eq!(evaluations.by_stage.calibrate, 2 * 1_200 * 1_000, "{name}");
         assert_eq!(
@@ -105,5 +115,55 @@ fn a_slice_of_the_papers_set_ups_takes_1200_evaluations() {
             "{name}"
         );
         assert!(evaluations.without_sharing > evaluations.total, "{name}");
+    }
+}
+
+/// A table of all methods, and the settings that SCIENCE 9 gives for it: `(S, strength)` of the port.
+const TABLES: [(&str, &str, [(Baseline, u32, f64); 4]); 2] = [
+    (
+        "brats21-table1.toml",
+        "brats21.toml",
+        [
+            (Baseline::DdimClfFree, 450, 1.1),
+            (Baseline::DdimClassifier, 200, 1000.0),
+            (Baseline::AnoddpmSimplex, 200, 0.0),
+            (Baseline::AnoddpmGaussian, 300, 0.0),
+        ],
+    ),
+    (
+        "atlas2-table1.toml",
+        "atlas2.toml",
+        [
+            (Baseline::DdimClfFree, 300, 1.3),
+            (Baseline::DdimClassifier, 200, 500.0),
+            (Baseline::AnoddpmSimplex, 200, 0.0),
+            (Baseline::AnoddpmGaussian, 100, 0.0),
+        ],
+    ),
+];
+
+#[test]
+fn the_whole_tables_have_every_method_at_its_published_setting() {
+    let examples = examples();
+    for (name, alone, settings) in TABLES {
+        let (spec, alone) = (&examples[name], &examples[alone]);
+        assert_eq!(spec.score.methods, Method::ALL, "{name}");
+        for (baseline, noise_scale, strength) in settings {
+            let grid = spec.score.baseline.grid(baseline, spec.score.respacing);
+            let setting = Setting {
+                noise_scale,
+                strength,
+            };
+            assert_eq!(grid.settings, [setting], "{name}: {baseline}");
+            assert_eq!(grid.thresholds, published_thresholds(), "{name}");
+        }
+        // The rows of AnoFPDM are those of the example that has no others.
+        assert_eq!(spec.data, alone.data, "{name}");
+        assert_eq!(spec.score.guidance, alone.score.guidance, "{name}");
+        let guided = |spec: &RunSpec| spec.model["guided"].train.clone();
+        assert_eq!(guided(spec), guided(alone), "{name}");
+    }
+    for name in ["table1-small.toml", "table1-brats13.toml"] {
+        assert_eq!(examples[name].score.methods, Method::ALL, "{name}");
     }
 }

@@ -270,6 +270,47 @@ fn sizes_of_the_oracle_networks() {
     }
 }
 
+/// What no oracle holds: a label table in use, resizing blocks in both halves, heads told by width, a
+/// first level that is not of the base width. Every 211th output of the public code's network with
+/// weights ((37 k + 11 i) mod 251 - 125) / 2000, tensor i in name order, value k.
+#[test]
+fn labels_and_resizing_blocks_are_those_of_the_public_code() {
+    const PUBLIC: [f64; 10] = [
+        -0.068332, -0.06878, -0.030219, -0.009308, -0.00824, -0.052326, -0.07926, -0.027724,
+        -0.005646, -0.005852,
+    ];
+    let config: NetworkConfig = serde_json::from_value(serde_json::json!({
+        "arch": "v1", "image_size": 16, "in_channels": 2, "out_channels": 4, "num_channels": 32,
+        "num_res_blocks": 1, "channel_mult": [2, 1], "attention_downsample_rates": [2],
+        "num_head_channels": 16, "num_classes": 2, "resblock_updown": true
+    }))
+    .unwrap();
+    let vs = VarStore::new(Device::Cpu);
+    let net = UNet::new(&vs.root(), &config);
+    tch::no_grad(|| {
+        for (i, (_, mut tensor)) in (0_i64..).zip(weights::variables(&vs)) {
+            let count = i64::try_from(tensor.numel()).unwrap();
+            let k = Tensor::arange(count, (Kind::Int64, Device::Cpu));
+            let value = ((k * 37 + 11 * i).remainder(251) - 125).to_kind(Kind::Double) / 2000.0;
+            tensor.copy_(&value.view(&tensor.size()[..]));
+        }
+    });
+    let ramp = Tensor::arange(2 * 2 * 16 * 16, (Kind::Float, Device::Cpu));
+    let x = (ramp * 0.37).sin().view([2, 2, 16, 16]);
+    let t = Tensor::from_slice(&[3_i64, 700]);
+    let answer = |labels: [i64; 2]| {
+        let labels = Labels::PerSample(Tensor::from_slice(&labels));
+        let all = values(&net.forward(&x, &t, &labels, Mode::Eval));
+        all.into_iter().step_by(211).collect::<Vec<_>>()
+    };
+    assert_close("public", &answer([1, 0]), &PUBLIC, 0.0, 2e-6);
+    for other in [[0, 0], [1, 1], [-1, 0]] {
+        let answer = answer(other);
+        let moved = answer.iter().zip(PUBLIC).any(|(a, b)| (a - b).abs() > 1e-4);
+        assert!(moved, "{other:?}");
+    }
+}
+
 #[test]
 fn resizing_blocks_are_counted_as_built() {
     for arch in ["v2", "v1", "classifier"] {

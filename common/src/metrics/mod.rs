@@ -14,6 +14,7 @@
 //! | [`bootstrap`] | confidence intervals over patients |
 //! | [`summary`] | mean and spread over seeds |
 //! | [`calibration`] | cosine threshold, M_max and guidance from image-level labels |
+//! | [`tuning`] | settings and thresholds of the baselines from pixel labels |
 
 pub mod average_precision;
 pub mod batch_ap;
@@ -25,6 +26,7 @@ pub mod overlap;
 pub mod score_run;
 pub mod setup;
 pub mod summary;
+pub mod tuning;
 
 pub use average_precision::average_precision;
 pub use batch_ap::{REFERENCE_BATCH, batch_average_precision};

@@ -4,9 +4,12 @@ use crate::metrics::overlap::Overlap;
 use crate::metrics::score_run::is_score_run;
 use crate::spec::FigureSpec;
 use crate::wire::HEADER_LEN;
-use crate::work::{CellOutput, ForwardPlan, PlanError};
+use crate::work::{CellOutput, ForwardPlan, PlanError, Postprocessing};
 
-use super::{FigureTraces, ModalityDecision, Record, SliceFigures, SliceScore, SliceTrace};
+use super::{
+    FigureTraces, ModalityDecision, Record, RestoredScore, SliceFigures, SliceScore, SliceTrace,
+    ThresholdOverlaps,
+};
 
 /// Largest index of a quantile level.
 const LAST_LEVEL: u8 = 100;
@@ -63,6 +66,8 @@ impl<'a> RecordShape<'a> {
         let sequence = LENGTH + 4 * self.sequence() as u64;
         match self.output {
             CellOutput::Traces => 3 * sequence,
+            CellOutput::Overlaps { thresholds, .. } => 8 + LENGTH + 8 * thresholds.len() as u64,
+            CellOutput::Restored { .. } => OVERLAP + 4 + LENGTH + 4 * self.pixels as u64,
             CellOutput::Mask { figures, .. } => {
                 let mut bytes = OVERLAP + 4 + 4;
                 bytes += LENGTH + DECISION * self.modalities as u64;
@@ -102,6 +107,12 @@ impl<'a> RecordShape<'a> {
             (Record::Masks(scores), CellOutput::Mask { figures, .. }) => scores
                 .iter()
                 .try_for_each(|score| self.score(score, figures)),
+            (Record::Overlaps(slices), CellOutput::Overlaps { thresholds, .. }) => slices
+                .iter()
+                .try_for_each(|slice| self.overlaps(slice, thresholds.len())),
+            (Record::Restored(scores), CellOutput::Restored { postprocessing, .. }) => scores
+                .iter()
+                .try_for_each(|score| self.restored(score, *postprocessing)),
             _ => Err("another kind of record than was asked for".to_owned()),
         }
     }
@@ -142,6 +153,34 @@ impl<'a> RecordShape<'a> {
             Some(figures) if wants(asked) => self.figures(figures, asked, overlap),
             _ => Err("figure data that was not asked for, or none that was".to_owned()),
         }
+    }
+
+    fn overlaps(&self, slice: &ThresholdOverlaps, thresholds: usize) -> Result<(), String> {
+        if slice.at.len() != thresholds {
+            let found = slice.at.len();
+            return Err(format!("{found} thresholds instead of {thresholds}"));
+        }
+        (0..thresholds)
+            .filter_map(|index| slice.overlap(index))
+            .try_for_each(|overlap| self.overlap(overlap).map(|_| ()))
+    }
+
+    fn restored(
+        &self,
+        score: &RestoredScore,
+        postprocessing: Postprocessing,
+    ) -> Result<(), String> {
+        let overlap = self.overlap(score.overlap)?;
+        let sound = match postprocessing {
+            Postprocessing::Common { threshold } => {
+                score.threshold.to_bits() == threshold.to_bits()
+            }
+            Postprocessing::Native => score.threshold.is_finite(),
+        };
+        if !sound {
+            return Err(format!("a mask at a threshold of {}", score.threshold));
+        }
+        self.run(&score.run, overlap)
     }
 
     fn overlap(&self, overlap: Overlap) -> Result<Overlap, String> {

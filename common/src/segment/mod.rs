@@ -5,16 +5,19 @@
 //! | [`mod@quantile`] | the level table and the quantile of a map |
 //! | [`median`] | the 5x5 median filter |
 //! | [`mod@components`] | connected components and the area filter |
+//! | [`mod@otsu`] | Otsu's threshold |
 //!
 //! All arithmetic is f32 in the order the public implementation does it, so that a pixel on the threshold falls
 //! on the same side.
 
 pub mod components;
 pub mod median;
+pub mod otsu;
 pub mod quantile;
 
 pub use components::{Components, components, drop_small};
 pub use median::median_5x5;
+pub use otsu::otsu;
 pub use quantile::{LEVELS, QuantileLevels, divergence_ratio, level_index, quantile};
 
 /// Components of this many pixels or fewer are dropped before DICE and IoU (SCIENCE 5).

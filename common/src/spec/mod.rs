@@ -3,6 +3,7 @@
 //! [`RunSpec::parse`] reads and checks it; what it returns is complete (every default filled in) and
 //! is what a run folder keeps as `spec.toml`.
 
+mod baseline;
 mod data;
 mod model;
 mod respacing;
@@ -10,6 +11,7 @@ mod score;
 mod suggest;
 mod train;
 
+pub use baseline::{BaselineSpec, Grid, GridSpec, default_thresholds, published_thresholds};
 pub use data::{DataSpec, MAX_SCORED};
 pub use model::{ModelSpec, Preset};
 pub use respacing::{DIFFUSION_STEPS, Respacing};
@@ -99,13 +101,15 @@ impl RunSpec {
     pub fn needed_networks(&self) -> Result<BTreeMap<&str, &ModelSpec>, SpecError> {
         let mut needed = BTreeMap::new();
         for method in &self.score.methods {
-            let name = method.network();
-            let model = self.model.get(name).ok_or_else(|| {
-                SpecError::new(format!(
-                    "method {method} needs a network named '{name}': add a [model.{name}] section (preset = \"paper\" will do)"
-                ))
-            })?;
-            needed.insert(name, model);
+            for role in method.networks() {
+                let name = role.name();
+                let model = self.model.get(name).ok_or_else(|| {
+                    SpecError::new(format!(
+                        "method {method} needs a network named '{name}': add a [model.{name}] section (preset = \"paper\" will do)"
+                    ))
+                })?;
+                needed.insert(name, model);
+            }
         }
         Ok(needed)
     }

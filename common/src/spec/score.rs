@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Respacing, SpecError};
+use super::{BaselineSpec, Respacing, SpecError};
 use crate::method::Method;
 use crate::semantics::Semantics;
 
@@ -58,7 +58,8 @@ pub struct ScoreSpec {
     pub respacing: Respacing,
     /// Rows of the table.
     pub methods: Vec<Method>,
-    /// Guidance strengths.
+    /// Guidance strengths of the AnoFPDM family; none where no method is of it.
+    #[serde(default = "no_guidance")]
     pub guidance: Guidance,
     /// Noise seeds; the spread over them is the table's standard deviation.
     #[serde(default = "default_seeds")]
@@ -69,10 +70,13 @@ pub struct ScoreSpec {
     /// Data for Figures 2 and 5.
     #[serde(default, skip_serializing_if = "is_default")]
     pub figures: FigureSpec,
+    /// Settings of the baselines.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub baseline: BaselineSpec,
 }
 
-fn is_default(figures: &FigureSpec) -> bool {
-    *figures == FigureSpec::default()
+fn is_default<T: Default + PartialEq>(section: &T) -> bool {
+    *section == T::default()
 }
 
 /// Number format of the network.
@@ -127,6 +131,9 @@ impl Default for ComputeSpec {
 fn default_semantics() -> Semantics {
     Semantics::PaperClipped
 }
+fn no_guidance() -> Guidance {
+    Guidance::List(Vec::new())
+}
 fn default_steps() -> u32 {
     600
 }
@@ -180,8 +187,16 @@ impl ScoreSpec {
             );
         }
         let strengths = self.guidance.candidates();
-        if strengths.is_empty() {
-            return fail("score.guidance is empty: name at least one strength, e.g. [2]".into());
+        let guided = self
+            .methods
+            .iter()
+            .find(|method| method.forward().is_some());
+        if let Some(method) = guided
+            && strengths.is_empty()
+        {
+            return fail(format!(
+                "score.guidance names no strength, and {method} needs at least one, e.g. [2]"
+            ));
         }
         if let Some(w) = strengths.iter().find(|w| !(0.0..=1000.0).contains(*w)) {
             return fail(format!(
@@ -194,12 +209,13 @@ impl ScoreSpec {
             return fail("score.seeds is empty: name at least one, e.g. [0, 1, 2]".into());
         }
         twice("score.seeds", &self.seeds)?;
-        let cells = self.methods.len() * strengths.len() * self.seeds.len();
+        let cells = self.methods.len() * strengths.len().max(1) * self.seeds.len();
         if cells > MAX_CELLS {
             return fail(format!(
                 "methods x guidance x seeds are {cells} cells; at most {MAX_CELLS} fit one run: split the sweep"
             ));
         }
+        self.baseline.validate(self.respacing)?;
         for ratio in &self.figures.end_step_ratios {
             if !(0.0..=100.0).contains(ratio) || *ratio == 0.0 {
                 return fail(format!(
@@ -226,7 +242,10 @@ impl ScoreSpec {
     }
 }
 
-fn twice<T: PartialEq + std::fmt::Debug>(key: &str, values: &[T]) -> Result<(), SpecError> {
+pub(super) fn twice<T: PartialEq + std::fmt::Debug>(
+    key: &str,
+    values: &[T],
+) -> Result<(), SpecError> {
     match values
         .iter()
         .enumerate()

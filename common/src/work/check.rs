@@ -2,12 +2,15 @@
 //! passed these checks before it is used.
 
 use crate::ids::Digest;
-use crate::spec::{MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS, MAX_SCORED};
+use crate::spec::{
+    FigureSpec, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS, MAX_SCORED,
+};
 use crate::wire::{HEADER_LEN, Kind, Message};
 
 use super::{
     Cell, CellOutput, Completion, DataPlan, ForwardPlan, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS,
-    Manifest, NumericProfile, Plan, PlanError, Stage, Task, TrainPlan, WorkerInfo,
+    MAX_THRESHOLDS, Manifest, NumericProfile, Plan, PlanError, Postprocessing, Stage, Task,
+    TrainPlan, Trajectory, WorkerInfo,
 };
 
 /// Longest name of a worker, bytes.
@@ -238,10 +241,9 @@ impl ForwardPlan {
                 .map_err(|error| PlanError::Impossible(error.to_string()))?;
         }
         for trajectory in &self.trajectories {
-            self.network(trajectory)?;
+            self.check_trajectory(trajectory)?;
         }
         for cell in &self.cells {
-            self.trajectory(cell)?;
             self.check_cell(cell)?;
         }
         let full = self.batch_slices;
@@ -259,18 +261,81 @@ impl ForwardPlan {
         Ok(())
     }
 
+    fn check_trajectory(&self, trajectory: &Trajectory) -> Result<(), PlanError> {
+        let walk = match trajectory {
+            Trajectory::Forward(walk) => return self.network(walk.network).map(|_| ()),
+            Trajectory::Restoration(walk) => walk,
+        };
+        let needed = walk.baseline.networks().len();
+        ensure(walk.networks.len() == needed, || {
+            format!(
+                "{} networks for {}, which needs {needed}",
+                walk.networks.len(),
+                walk.baseline
+            )
+        })?;
+        for network in &walk.networks {
+            self.network(*network)?;
+        }
+        let draws = walk
+            .baseline
+            .draws_noise(self.semantics.switches().baselines);
+        ensure(walk.seed.is_some() == draws, || {
+            format!("noise seed {:?} for {}", walk.seed, walk.baseline)
+        })
+    }
+
     fn check_cell(&self, cell: &Cell) -> Result<(), PlanError> {
         ensure(cell.guidance.is_finite(), || {
             format!("guidance strength {}", cell.guidance)
         })?;
-        let CellOutput::Mask {
-            max_divergence,
-            figures,
-            ..
-        } = &cell.output
-        else {
-            return Ok(());
+        let baseline = match self.trajectory(cell)? {
+            Trajectory::Forward(_) => None,
+            Trajectory::Restoration(walk) => Some(walk.baseline),
         };
+        ensure(baseline.is_some() == cell.setting().is_some(), || {
+            "a cell of another kind than its trajectory".to_owned()
+        })?;
+        // What AnoFPDM is calibrated with was never compared with a mask; only baselines are tuned on pixel labels.
+        let compared = matches!(
+            cell.output,
+            CellOutput::Mask { .. } | CellOutput::Restored { .. }
+        );
+        ensure(self.stage == Stage::Score || !compared, || {
+            "a mask of a validation slice".to_owned()
+        })?;
+        if let Some(setting) = cell.setting() {
+            ensure(
+                (1..=self.respacing.kept()).contains(&setting.noise_scale),
+                || format!("a noise scale of {} steps", setting.noise_scale),
+            )?;
+        }
+        match &cell.output {
+            CellOutput::Traces => Ok(()),
+            CellOutput::Mask {
+                max_divergence,
+                figures,
+                ..
+            } => self.check_mask(max_divergence, figures),
+            CellOutput::Overlaps { thresholds, .. } => ensure(
+                (1..=MAX_THRESHOLDS).contains(&thresholds.len())
+                    && thresholds.iter().all(|threshold| threshold.is_finite())
+                    && thresholds.is_sorted_by(|a, b| a < b),
+                || format!("{} thresholds, or some out of order", thresholds.len()),
+            ),
+            CellOutput::Restored { postprocessing, .. } => match postprocessing {
+                Postprocessing::Common { threshold } => ensure(threshold.is_finite(), || {
+                    format!("a threshold of {threshold}")
+                }),
+                Postprocessing::Native => ensure(
+                    baseline.is_some_and(|baseline| baseline.native_rule().is_some()),
+                    || "a native post-processing that nobody published".to_owned(),
+                ),
+            },
+        }
+    }
+
+    fn check_mask(&self, max_divergence: &[f32], figures: &FigureSpec) -> Result<(), PlanError> {
         let channels = self.data.scored.len();
         ensure(
             max_divergence.len() == channels && max_divergence.iter().all(|max| max.is_finite()),

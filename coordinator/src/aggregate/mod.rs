@@ -1,5 +1,6 @@
 //! Adds records up: from verified records to the rows of the table. No device is needed.
 
+mod cost;
 mod fingerprint;
 mod records;
 mod rows;
@@ -7,8 +8,10 @@ mod trivial;
 
 use std::collections::BTreeMap;
 
+use anofpdm_common::baseline::Baseline;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
+use anofpdm_common::spec::ScoreSpec;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::store::slices::StoreError;
 use anofpdm_common::work::{ForwardPlan, MAX_PLAN_BYTES, Plan, PlanError, Stage};
@@ -17,10 +20,12 @@ use crate::bench_file::{BenchError, BenchFile};
 use crate::calibrate::{self, CalibrateError, Calibration};
 use crate::dataset::DatasetError;
 use crate::ledger::Ledger;
-use crate::plan::cells::encodings;
-use crate::report::summary::{Audits, CalibrationRow, Cost, Coverage, StageEvaluations, Summary};
+use crate::plan::cells::{baselines, encodings, seeds_served};
+use crate::report::summary::{Audits, CalibrationRow, Coverage, Summary, TuningRow};
 use crate::run_folder::RunFolder;
 use crate::stored_record::RecordError;
+use crate::tune::{self, Tuning};
+use rows::Decisions;
 
 /// Why a run cannot be added up.
 #[derive(Debug, thiserror::Error)]
@@ -116,13 +121,23 @@ pub fn summarise(
     let artifacts = ArtifactStore::open(&folder.records())?;
     let calibrated = Finished::load(Stage::Calibrate, ledger, &artifacts)?;
     let scored = Finished::load(Stage::Score, ledger, &artifacts)?;
-    let calibration = encodings(&bench.spec.score)
+    let score = &bench.spec.score;
+    let calibration = encodings(score)
         .into_iter()
         .map(|encoding| Ok((encoding, calibrate::read(folder, encoding)?)))
         .collect::<Result<BTreeMap<Encoding, Calibration>, CalibrateError>>()?;
+    let tunings = baselines(score)
+        .into_iter()
+        .map(|(baseline, _)| Ok((baseline, tune::read(folder, baseline)?)))
+        .collect::<Result<BTreeMap<Baseline, Tuning>, CalibrateError>>()?;
     let dataset = bench.dataset()?;
 
-    let mut rows = rows::rows(&scored, &calibration, &artifacts)?;
+    let decisions = Decisions {
+        calibration: &calibration,
+        tunings: &tunings,
+        seeds: &score.seeds,
+    };
+    let mut rows = rows::rows(&scored, &decisions, &artifacts)?;
     let (trivial, mut warnings) = trivial::rows(&bench.spec, &dataset, &scored.plan)?;
     rows.extend(trivial);
     for (name, model) in &bench.spec.model {
@@ -137,28 +152,41 @@ pub fn summarise(
         semantics: scored.plan.semantics.name().to_owned(),
         precision: scored.plan.profile.precision.name().to_owned(),
         device: scored.plan.profile.device.clone(),
-        coverage: coverage(&scored, ledger),
+        coverage: coverage(&scored, score, ledger),
         audits: audits(ledger),
         rows,
-        cost: cost(&scored.plan, ledger),
+        cost: cost::cost(&scored, ledger),
         calibration: calibration_rows(&calibration),
+        tuning: tuning_rows(&tunings),
         warnings,
     })
 }
 
-/// Slices x cells, with what was delivered more than once.
-fn coverage(scored: &Finished, ledger: &Ledger) -> Coverage {
+/// Slices x cells x seeds, with what was delivered more than once.
+fn coverage(scored: &Finished, score: &ScoreSpec, ledger: &Ledger) -> Coverage {
+    let served: Vec<u64> = scored
+        .plan
+        .cells
+        .iter()
+        .map(|cell| {
+            let trajectory = scored.plan.trajectory(cell).ok();
+            trajectory.map_or(1, |trajectory| seeds_served(trajectory, score))
+        })
+        .collect();
     let slices_of: BTreeMap<Digest, u64> = scored
         .plan
         .batches
         .iter()
         .zip(&scored.records)
-        .flat_map(|(batch, cells)| cells.iter().map(|(key, _)| (*key, batch.len() as u64)))
+        .flat_map(|(batch, cells)| {
+            let of_cells = cells.iter().zip(&served);
+            of_cells.map(|((key, _), served)| (*key, batch.len() as u64 * served))
+        })
         .collect();
     let planned: usize = scored.plan.batches.iter().map(Vec::len).sum();
     let count = |keys: &[Digest]| keys.iter().filter_map(|key| slices_of.get(key)).sum();
     Coverage {
-        planned: (planned * scored.plan.cells.len()) as u64,
+        planned: planned as u64 * served.iter().sum::<u64>(),
         scored: slices_of.values().sum(),
         duplicates: count(&ledger.duplicates),
         conflicts: count(&ledger.conflicts),
@@ -174,37 +202,6 @@ fn audits(ledger: &Ledger) -> Audits {
     }
 }
 
-#[allow(clippy::cast_precision_loss)]
-fn cost(plan: &ForwardPlan, ledger: &Ledger) -> Cost {
-    let of = |stage| ledger.cost.get(&stage).copied().unwrap_or_default();
-    let (train, calibrate, score) = (of(Stage::Train), of(Stage::Calibrate), of(Stage::Score));
-    let seconds = |millis: u64| millis as f64 / 1e3;
-    let slices: usize = plan.batches.iter().map(Vec::len).sum();
-    let walked = (slices * plan.trajectories.len()) as f64;
-    Cost {
-        network_evaluations: train.evaluations + calibrate.evaluations + score.evaluations,
-        by_stage: StageEvaluations {
-            train: train.evaluations,
-            calibrate: calibrate.evaluations,
-            score: score.evaluations,
-        },
-        padding: calibrate.padding + score.padding,
-        repeated_evaluations: ledger.repeated.evaluations,
-        device_seconds: seconds(
-            train.device_millis
-                + calibrate.device_millis
-                + score.device_millis
-                + ledger.repeated.device_millis,
-        ),
-        wall_seconds: seconds(ledger.wall_millis),
-        slices_per_second: if score.device_millis == 0 {
-            0.0
-        } else {
-            walked / seconds(score.device_millis)
-        },
-    }
-}
-
 fn calibration_rows(calibration: &BTreeMap<Encoding, Calibration>) -> Vec<CalibrationRow> {
     calibration
         .values()
@@ -216,6 +213,24 @@ fn calibration_rows(calibration: &BTreeMap<Encoding, Calibration>) -> Vec<Calibr
                 accuracy: strength.accuracy,
                 max_divergence: strength.max_divergence.clone(),
                 selected: strength.selected,
+            })
+        })
+        .collect()
+}
+
+fn tuning_rows(tunings: &BTreeMap<Baseline, Tuning>) -> Vec<TuningRow> {
+    tunings
+        .values()
+        .flat_map(|tuning| {
+            let candidates = tuning.candidates.iter().enumerate();
+            candidates.map(|(number, candidate)| TuningRow {
+                method: tuning.method.name().to_owned(),
+                noise_scale: candidate.noise_scale,
+                strength: tuning.method.has_strength().then_some(candidate.strength),
+                threshold: candidate.threshold,
+                dice: Tuning::best(candidate),
+                pixel_labels: tuning.pixel_labels,
+                selected: number == tuning.chosen,
             })
         })
         .collect()

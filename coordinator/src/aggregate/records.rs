@@ -1,12 +1,24 @@
 //! The records of one cell over all batches, read when asked for.
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
-use anofpdm_common::record::{Record, SliceScore};
+use anofpdm_common::record::Record;
 use anofpdm_common::store::artifacts::ArtifactStore;
 
 use super::{AggregateError, Finished};
 use crate::stored_record;
+
+/// What any scoring cell says about one slice.
+#[derive(Debug)]
+pub(super) struct Scored {
+    pub(super) overlap: Overlap,
+    /// Cosine of the MSE sequences; `None` for a baseline, whose mask alone says whether a slice is unhealthy.
+    pub(super) cosine: Option<f32>,
+    /// Modality maps without a defined mean.
+    pub(super) undefined: u64,
+    pub(super) run: Vec<u32>,
+}
 
 /// One cell of a finished scoring plan; slices are numbered through the batches.
 pub(super) struct CellRecords<'a> {
@@ -35,7 +47,7 @@ impl<'a> CellRecords<'a> {
     /// Hands every slice to `visit`, in order, one batch in memory at a time.
     pub(super) fn for_each(
         &self,
-        mut visit: impl FnMut(usize, &SliceScore),
+        mut visit: impl FnMut(usize, &Scored),
     ) -> Result<(), AggregateError> {
         for &(first, _, record) in &self.batches {
             for (offset, score) in self.read(record)?.iter().enumerate() {
@@ -45,10 +57,27 @@ impl<'a> CellRecords<'a> {
         Ok(())
     }
 
-    fn read(&self, record: Digest) -> Result<Vec<SliceScore>, AggregateError> {
+    fn read(&self, record: Digest) -> Result<Vec<Scored>, AggregateError> {
         match stored_record::read(self.artifacts, record)? {
-            Record::Masks(scores) => Ok(scores),
-            Record::Traces(_) => Err(AggregateError::Kind(record)),
+            Record::Masks(scores) => Ok(scores
+                .into_iter()
+                .map(|score| Scored {
+                    overlap: score.overlap,
+                    cosine: Some(score.cosine),
+                    undefined: score.modalities.iter().filter(|m| !m.defined).count() as u64,
+                    run: score.run,
+                })
+                .collect()),
+            Record::Restored(scores) => Ok(scores
+                .into_iter()
+                .map(|score| Scored {
+                    overlap: score.overlap,
+                    cosine: None,
+                    undefined: 0,
+                    run: score.run,
+                })
+                .collect()),
+            Record::Traces(_) | Record::Overlaps(_) => Err(AggregateError::Kind(record)),
         }
     }
 }

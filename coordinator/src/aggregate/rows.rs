@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anofpdm_common::baseline::{Baseline, NATIVE_THRESHOLD, NativeRule};
 use anofpdm_common::method::{Encoding, Method};
 use anofpdm_common::metrics::batch_ap::REFERENCE_BATCH;
 use anofpdm_common::metrics::bootstrap::{
@@ -13,13 +14,15 @@ use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
 use anofpdm_common::metrics::summary::{mean, sample_std};
+use anofpdm_common::semantics::Semantics;
 use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::work::CellOutput;
+use anofpdm_common::work::{Cell, CellOutput, Postprocessing, Trajectory};
 
-use super::records::CellRecords;
+use super::records::{CellRecords, Scored};
 use super::{AggregateError, Finished};
 use crate::calibrate::Calibration;
-use crate::report::summary::{Row, Value};
+use crate::report::summary::{Row, RowSettings, Value};
+use crate::tune::Tuning;
 
 /// Seed of the bootstrap: intervals of the same records are the same numbers.
 const BOOTSTRAP_SEED: u64 = 0;
@@ -30,6 +33,7 @@ pub(super) struct RowName {
     pub(super) guidance: Option<f64>,
     pub(super) seeds: Vec<u64>,
     pub(super) pixel_labels: bool,
+    pub(super) settings: Option<RowSettings>,
 }
 
 /// One run of a row over the test slices: statistics of every slice, and where its score runs are.
@@ -38,80 +42,122 @@ pub(super) struct Repeat<'a, S: ?Sized> {
     pub(super) runs: &'a S,
 }
 
-/// The cells of one method at one strength: a seed and the cell's number for each.
-struct Group {
+/// What the cells of one row have in common.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Kind {
     method: Method,
-    guidance: f64,
-    cells: Vec<(u64, usize)>,
+    /// With the post-processing of the method's authors.
+    native: bool,
+    /// Strength, to the bit.
+    guidance: u64,
+    /// Noise scale of a baseline.
+    noise_scale: Option<u32>,
+}
+
+impl Kind {
+    fn of(trajectory: &Trajectory, cell: &Cell) -> Option<Self> {
+        let (method, native) = match (trajectory, &cell.output) {
+            (Trajectory::Forward(walk), CellOutput::Mask { map, .. }) => {
+                (Method::of(walk.encoding, *map)?, false)
+            }
+            (Trajectory::Restoration(walk), CellOutput::Restored { postprocessing, .. }) => (
+                Method::Baseline(walk.baseline),
+                matches!(postprocessing, Postprocessing::Native),
+            ),
+            _ => return None,
+        };
+        Some(Self {
+            method,
+            native,
+            guidance: cell.guidance.to_bits(),
+            noise_scale: cell.setting().map(|setting| setting.noise_scale),
+        })
+    }
+
+    /// The strength of the row; none for a baseline without.
+    fn strength(&self) -> Option<f64> {
+        let has = self.method.baseline().is_none_or(Baseline::has_strength);
+        has.then_some(f64::from_bits(self.guidance))
+    }
+}
+
+/// What the validation slices decided, as the rows need it.
+pub(super) struct Decisions<'a> {
+    pub(super) calibration: &'a BTreeMap<Encoding, Calibration>,
+    pub(super) tunings: &'a BTreeMap<Baseline, Tuning>,
+    /// Seeds of the spec: what draws no noise serves them all.
+    pub(super) seeds: &'a [u64],
 }
 
 /// All rows of methods, in the order of the report.
 pub(super) fn rows(
     finished: &Finished,
-    calibration: &BTreeMap<Encoding, Calibration>,
+    decisions: &Decisions<'_>,
     artifacts: &ArtifactStore,
 ) -> Result<Vec<Row>, AggregateError> {
     let plan = &finished.plan;
-    let mut groups: Vec<Group> = Vec::new();
+    // For each kind its cells with the seeds each serves.
+    let mut kinds: Vec<(Kind, Vec<(&[u64], usize)>)> = Vec::new();
     for (number, cell) in plan.cells.iter().enumerate() {
         let trajectory = plan.trajectory(cell)?;
-        let CellOutput::Mask { map, .. } = &cell.output else {
+        let Some(kind) = Kind::of(trajectory, cell) else {
             continue;
         };
-        let Some(method) = Method::of(trajectory.encoding, *map) else {
-            continue;
+        let seeds = match trajectory {
+            Trajectory::Forward(walk) => std::slice::from_ref(&walk.seed),
+            Trajectory::Restoration(walk) => match &walk.seed {
+                Some(seed) => std::slice::from_ref(seed),
+                None => decisions.seeds,
+            },
         };
-        let known = groups.iter_mut().find(|group| {
-            group.method == method && group.guidance.to_bits() == cell.guidance.to_bits()
-        });
-        match known {
-            Some(group) => group.cells.push((trajectory.seed, number)),
-            None => groups.push(Group {
-                method,
-                guidance: cell.guidance,
-                cells: vec![(trajectory.seed, number)],
-            }),
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, cells)) => cells.push((seeds, number)),
+            None => kinds.push((kind, vec![(seeds, number)])),
         }
     }
-    groups.sort_by_key(|group| group.method);
+    kinds.sort_by_key(|(kind, _)| (kind.method, kind.native));
 
     let patients: Vec<u32> = plan.batches.iter().flatten().map(|s| s.subject).collect();
     let mut rows = Vec::new();
-    for Group {
-        method,
-        guidance,
-        cells,
-    } in groups
-    {
-        let threshold = calibration
-            .get(&method.encoding())
-            .and_then(|calibration| calibration.strength(guidance))
-            .map_or(f32::NAN, |strength| strength.cos_threshold);
-        let records: Vec<CellRecords<'_>> = cells
-            .iter()
-            .map(|(_, cell)| CellRecords::new(finished, *cell, artifacts))
+    for (kind, cells) in kinds {
+        let records: Vec<(&[u64], CellRecords<'_>)> = cells
+            .into_iter()
+            .map(|(seeds, cell)| (seeds, CellRecords::new(finished, cell, artifacts)))
             .collect();
         let mut undefined = 0;
         let mut repeats = Vec::new();
-        for runs in &records {
+        for (seeds, runs) in &records {
             let mut slices = Vec::new();
             runs.for_each(|slice, score| {
-                undefined += score.modalities.iter().filter(|m| !m.defined).count() as u64;
+                undefined += score.undefined;
                 slices.push(SliceStatistics {
                     patient: patients[slice],
                     unhealthy: score.overlap.truth > 0,
-                    classified_unhealthy: classify(score.cosine, threshold)
-                        == ImageLabel::Unhealthy,
+                    classified_unhealthy: decisions.classify(&kind, score),
                     overlap: score.overlap,
                 });
             })?;
-            repeats.push(Repeat { slices, runs });
+            for _ in *seeds {
+                repeats.push(Repeat {
+                    slices: slices.clone(),
+                    runs,
+                });
+            }
         }
         let name = RowName {
-            method: method.name().to_owned(),
-            guidance: Some(guidance),
-            seeds: cells.iter().map(|(seed, _)| *seed).collect(),
-            pixel_labels: false,
+            method: if kind.native {
+                format!("{}-native", kind.method)
+            } else {
+                kind.method.name().to_owned()
+            },
+            guidance: kind.strength(),
+            seeds: records
+                .iter()
+                .flat_map(|(seeds, _)| *seeds)
+                .copied()
+                .collect(),
+            pixel_labels: decisions.used_pixel_labels(&kind),
+            settings: decisions.settings(&kind, plan.semantics),
         };
         rows.extend(both_setups(&name, &repeats)?.into_iter().map(|row| Row {
             undefined_maps: undefined,
@@ -119,6 +165,51 @@ pub(super) fn rows(
         }));
     }
     Ok(rows)
+}
+
+impl Decisions<'_> {
+    /// Whether a slice is called unhealthy: by its cosine, or by any pixel of a baseline's mask.
+    fn classify(&self, kind: &Kind, score: &Scored) -> bool {
+        let (Some((encoding, _)), Some(cosine)) = (kind.method.forward(), score.cosine) else {
+            return score.overlap.predicted > 0;
+        };
+        let threshold = self
+            .calibration
+            .get(&encoding)
+            .and_then(|calibration| calibration.strength(f64::from_bits(kind.guidance)))
+            .map_or(f32::NAN, |strength| strength.cos_threshold);
+        classify(cosine, threshold) == ImageLabel::Unhealthy
+    }
+
+    /// A native rule has no threshold to tune, but the settings may have been.
+    fn used_pixel_labels(&self, kind: &Kind) -> bool {
+        let Some(tuning) = kind.method.baseline().and_then(|b| self.tunings.get(&b)) else {
+            return false;
+        };
+        tuning.pixel_labels && (!kind.native || tuning.candidates.len() > 1)
+    }
+
+    fn settings(&self, kind: &Kind, semantics: Semantics) -> Option<RowSettings> {
+        let baseline = kind.method.baseline()?;
+        let chosen = self.tunings.get(&baseline).and_then(Tuning::chosen)?;
+        let rule = baseline.native_rule().filter(|_| kind.native);
+        Some(RowSettings {
+            form: semantics.switches().baselines.name().to_owned(),
+            noise_scale: kind.noise_scale?,
+            strength: kind.strength(),
+            threshold: match rule {
+                None => Some(chosen.threshold),
+                Some(NativeRule::Fixed) => Some(NATIVE_THRESHOLD),
+                Some(NativeRule::Otsu) => None,
+            },
+            postprocessing: match rule {
+                None => "common",
+                Some(NativeRule::Fixed) => "fixed",
+                Some(NativeRule::Otsu) => "otsu",
+            }
+            .to_owned(),
+        })
+    }
 }
 
 /// The two rows of one method: mixed and unhealthy.
@@ -162,6 +253,7 @@ pub(super) fn both_setups<S: RunSource + ?Sized>(
                 auprc_batch: value(&sections, |s| s.auprc_batch, None),
                 pixel_labels: name.pixel_labels,
                 undefined_maps: 0,
+                settings: name.settings.clone(),
             })
         })
         .collect()

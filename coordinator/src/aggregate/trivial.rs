@@ -141,6 +141,7 @@ fn evaluate(
         guidance: None,
         seeds: Vec::new(),
         pixel_labels: matches!(predictor, Predictor::RawThreshold(_)),
+        settings: None,
     };
     let repeat = Repeat {
         slices: statistics,

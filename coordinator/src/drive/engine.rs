@@ -9,10 +9,13 @@ use anofpdm_common::queue::{DeadLetter, Dispatch, Lane, QueueError, Submission};
 use anofpdm_common::store::journal::JournalError;
 use anofpdm_common::work::{ForwardPlan, Job, NumericProfile, PlanError, Task};
 
+use super::control::Cancelled;
 use super::feed::{Feed, Pace};
 use super::fleet::{self, Fleet, FleetOptions, is_away};
 use super::flight::{Flight, FlightError, FlightRules, Places, Purpose};
 use super::judge::{Happened, RunJudge};
+use super::live::{Live, Unit};
+use super::operators::Operators;
 use super::signals::{Interrupt, Interrupted};
 use super::supervisor::SupervisorError;
 use super::verify::forward_cost;
@@ -65,6 +68,9 @@ pub enum EngineError {
     /// The user stopped it.
     #[error("{0}")]
     Interrupted(#[from] Interrupted),
+    /// An operator ended it.
+    #[error("{0}")]
+    Cancelled(#[from] Cancelled),
 }
 
 impl From<FlightError> for EngineError {
@@ -112,6 +118,7 @@ pub(super) struct Engine {
     /// Shards given up.
     dead: BTreeSet<u64>,
     stragglers_looked: Instant,
+    operators: Operators,
 }
 
 impl Engine {
@@ -121,6 +128,7 @@ impl Engine {
         run: String,
         audit: f64,
         interrupt: Interrupt,
+        operators: Operators,
     ) -> Self {
         let rules = FlightRules {
             audit,
@@ -137,6 +145,7 @@ impl Engine {
             retiring: Vec::new(),
             dead: BTreeSet::new(),
             stragglers_looked: Instant::now(),
+            operators,
         }
     }
 
@@ -169,6 +178,7 @@ impl Engine {
                 retiring: &mut self.retiring,
                 dead: &mut self.dead,
                 stragglers_looked: &mut self.stragglers_looked,
+                operators: &mut self.operators,
             }),
             None => Err(QueueError::Gone("the queue is closed".to_owned()).into()),
         }
@@ -184,11 +194,12 @@ impl Engine {
         }
     }
 
-    /// Runs one training job to its end. `watch` is called at every beat with what the workers do; `on_death` decides
+    /// Runs one training job of so many steps to its end. `watch` is called at every beat with what the workers do; `on_death` decides
     /// about a job that is out of attempts.
     pub(super) fn train(
         &mut self,
         job: Job,
+        steps: u64,
         mut watch: impl FnMut(&dyn Dispatch),
         mut on_death: impl FnMut(&DeadLetter) -> OnDeath,
     ) -> Result<(), EngineError> {
@@ -196,6 +207,9 @@ impl Engine {
         self.flight.begin_stage();
         let known = self.take_over(|known| *known == job)?;
         let mut parts = self.parts()?;
+        parts.operators.at(job.stage, Unit::Steps, 0, steps);
+        parts.attend()?;
+        let stage = job.stage;
         match known.first() {
             Some((number, job)) => parts.flight.adopt(*number, job.clone(), 0),
             None => {
@@ -207,6 +221,9 @@ impl Engine {
         let places = Places::new();
         loop {
             watch(parts.fleet.queue.as_ref());
+            parts
+                .operators
+                .at(stage, Unit::Steps, parts.fleet.furthest(), steps);
             parts.bury(&mut on_death)?;
             if !parts.dead.is_empty() {
                 return Err(parts.dead_error()?);
@@ -278,7 +295,13 @@ impl Engine {
             missing(judge, batch, cell) && !covered.contains(&(batch, cell))
         })?;
 
+        let slices = wanted.plan.batches.iter().map(Vec::len).sum::<usize>() as u64;
+        let stage = wanted.plan.stage;
         let mut parts = self.parts()?;
+        parts
+            .operators
+            .at(stage, Unit::Slices, done * slices / all, slices);
+        parts.attend()?;
         loop {
             parts.fill(&mut feed, wanted.plan)?;
             parts.bury(&mut |_| OnDeath::GiveUp)?;
@@ -292,6 +315,9 @@ impl Engine {
             }
             if parts.beat(&places)? {
                 done = there(parts.judge);
+                parts
+                    .operators
+                    .at(stage, Unit::Slices, done * slices / all, slices);
             }
             watch(done);
         }
@@ -334,15 +360,30 @@ impl Engine {
         Ok(known)
     }
 
-    /// Ends this coordinator's part. A run that is `done` leaves the queue.
-    pub(super) fn stop(mut self, done: bool) -> Result<RunJudge, EngineError> {
-        match self.fleet.take() {
-            Some(fleet) if done => fleet.close(&mut self.judge),
-            Some(fleet) => fleet.stop(&mut self.judge)?,
-            None if done => fleet::clear(&self.fleet_options, &self.run),
-            None => {}
-        }
-        Ok(self.judge)
+    /// Ends this coordinator's part. A run that is `done` leaves the queue. What is left is the journal, and whom to
+    /// tell how it ended.
+    pub(super) fn stop(mut self, done: bool) -> (Result<RunJudge, EngineError>, Live) {
+        let stopped = match self.fleet.take() {
+            Some(fleet) => {
+                let ledger = self.judge.journal.ledger();
+                if let Err(error) = self.operators.show_last(&fleet, &self.flight, ledger) {
+                    tracing::debug!(%error, "the last moment is not shown");
+                }
+                if done {
+                    fleet.close(&mut self.judge);
+                    Ok(())
+                } else {
+                    fleet.stop(&mut self.judge)
+                }
+            }
+            None if done => {
+                fleet::clear(&self.fleet_options, &self.run);
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        let judge = self.judge;
+        (stopped.map(|()| judge), self.operators.into_live())
     }
 }
 
@@ -355,11 +396,13 @@ struct Parts<'a> {
     retiring: &'a mut Vec<(String, String)>,
     dead: &'a mut BTreeSet<u64>,
     stragglers_looked: &'a mut Instant,
+    operators: &'a mut Operators,
 }
 
 impl Parts<'_> {
     /// Serves workers for a moment and draws the consequences of what happened. True when something did.
     fn beat(&mut self, places: &Places) -> Result<bool, EngineError> {
+        self.attend()?;
         self.fleet.beat(self.judge, BEAT)?;
         if let Some(failure) = self.judge.failure.take() {
             return Err(failure.into());
@@ -384,6 +427,13 @@ impl Parts<'_> {
             return Err(Interrupted.into());
         }
         Ok(any)
+    }
+
+    /// Obeys and informs operators.
+    fn attend(&mut self) -> Result<(), EngineError> {
+        let ledger = self.judge.journal.ledger();
+        self.operators
+            .attend(self.fleet, self.flight, self.dead, ledger)
     }
 
     fn retire(&mut self) -> Result<(), EngineError> {

@@ -162,6 +162,12 @@ impl Fleet {
         &self.workers
     }
 
+    /// Ticks of the lease that is furthest: of a training job, its step.
+    pub(super) fn furthest(&self) -> u64 {
+        let leases = self.workers.iter().flat_map(|worker| &worker.leases);
+        leases.map(|lease| lease.progress.ticks).max().unwrap_or(0)
+    }
+
     /// Workers this coordinator starts itself.
     pub(super) const fn own_workers(&self) -> usize {
         match &self.supervisor {

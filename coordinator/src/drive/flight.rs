@@ -141,6 +141,16 @@ impl Flight {
         self.shards.get(&number).map(|shard| shard.purpose)
     }
 
+    /// What `number` was asked to do, as far as it is under way.
+    pub(super) fn job(&self, number: u64) -> Option<&Job> {
+        self.shards.get(&number).map(|shard| &shard.job)
+    }
+
+    /// Numbers of what is under way.
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        self.shards.keys().copied().collect()
+    }
+
     /// Gives a shard up.
     pub(super) fn forget(&mut self, number: u64) {
         self.shards.remove(&number);

@@ -11,6 +11,7 @@ mod fleet;
 mod flight;
 mod judge;
 pub mod live;
+mod operators;
 mod progress;
 mod rate;
 mod run_id;
@@ -35,13 +36,17 @@ use crate::calibrate::CalibrateError;
 use crate::dataset::DatasetError;
 use crate::ledger::Entry;
 use crate::ledger::journal::RunJournal;
+use crate::plan::cells;
 use crate::report;
 use crate::report::summary::Summary;
 use crate::run_folder::{RunFolder, RunFolderError};
+use control::Control;
 use engine::{Engine, EngineError};
 use fleet::FleetOptions;
 pub use fleet::QueueChoice;
 use judge::RunJudge;
+use live::{Ended, Live};
+use operators::Operators;
 use signals::Interrupt;
 use stages::Stages;
 
@@ -156,10 +161,15 @@ pub fn drive(
     for warning in &estimate.warnings {
         tracing::warn!("{warning}");
     }
-    crate::calibrate::check_labels(&dataset)?;
+    if !cells::encodings(&bench.spec.score).is_empty() {
+        crate::calibrate::check_labels(&dataset)?;
+    }
+    crate::tune::check_masks(&bench.spec.score, &dataset)?;
 
     let folder = RunFolder::create(&options.dir, &bench.spec)?;
-    let _lock = folder.lock()?;
+    let lock = folder.lock()?;
+    // At once: what operators ask from now on is meant for this coordinator.
+    let control = Control::open(&folder, &lock)?;
     let mut journal = RunJournal::open(&folder)?;
     begin(&mut journal, bench, &folder, &dataset)?;
     let cache = match &options.cache {
@@ -176,6 +186,7 @@ pub fn drive(
         Some(created) => created.run.clone(),
         None => run_id::run_id(&bench.spec.name, folder.root()),
     };
+    let operators = Operators::new(control, Live::start(&folder, &run));
     let fleet = FleetOptions {
         queue: options.queue.clone(),
         devices: options.devices.clone(),
@@ -190,34 +201,62 @@ pub fn drive(
         bench,
         dataset: &dataset,
         folder: &folder,
-        engine: Engine::new(judge, fleet, run, options.audit, interrupt.clone()),
+        engine: Engine::new(
+            judge,
+            fleet,
+            run,
+            options.audit,
+            interrupt.clone(),
+            operators,
+        ),
     };
     let worked = stages.run(options.until);
     // Whatever happened, workers are ended in good order and the time they took is kept.
     let stopped = Entry::Stopped {
         wall_millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
+    // A cancelled run leaves the queue too: nobody may go on with it unless it is run again.
+    let cancelled = matches!(worked, Err(DriveError::Engine(EngineError::Cancelled(_))));
     let done = worked.is_ok() && options.until.is_none();
-    let judge = match (worked, stages.engine.stop(done)) {
-        (Ok(()), Ok(mut judge)) => {
-            judge.journal.append(&stopped)?;
-            judge
+    let (judge, live) = stages.engine.stop(done || cancelled);
+    let concluded = conclude(worked, judge, &stopped).and_then(|judge| match options.until {
+        Some(_) => Ok(None),
+        None => {
+            let summary = aggregate::summarise(bench, &folder, judge.journal.ledger())?;
+            report::write(&folder, &summary)?;
+            Ok(Some(summary))
         }
-        (Ok(()), Err(error)) => return Err(error.into()),
+    });
+    live.end(match (&concluded, options.until) {
+        (Ok(_), None) => Ended::finished("the report is written"),
+        (Ok(_), Some(stage)) => {
+            Ended::finished(&format!("{} is done, as was asked for", stage.name()))
+        }
+        (Err(error), _) => Ended::with_error(error),
+    });
+    concluded
+}
+
+/// Journals how long this start took, and says which error comes first.
+fn conclude(
+    worked: Result<(), DriveError>,
+    judge: Result<RunJudge, EngineError>,
+    stopped: &Entry,
+) -> Result<RunJudge, DriveError> {
+    match (worked, judge) {
+        (Ok(()), Ok(mut judge)) => {
+            judge.journal.append(stopped)?;
+            Ok(judge)
+        }
+        (Ok(()), Err(error)) => Err(error.into()),
         (Err(error), Ok(mut judge)) => {
-            if let Err(second) = judge.journal.append(&stopped) {
+            if let Err(second) = judge.journal.append(stopped) {
                 tracing::debug!(%second, "the time of this start is lost");
             }
-            return Err(error);
+            Err(error)
         }
-        (Err(error), Err(_)) => return Err(error),
-    };
-    if options.until.is_some() {
-        return Ok(None);
+        (Err(error), Err(_)) => Err(error),
     }
-    let summary = aggregate::summarise(bench, &folder, judge.journal.ledger())?;
-    report::write(&folder, &summary)?;
-    Ok(Some(summary))
 }
 
 /// Binds a new journal to spec and slices, or checks that an old one belongs to them.

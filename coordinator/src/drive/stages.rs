@@ -1,10 +1,8 @@
 //! The stages of a run, each brought to its end: train, calibrate, score.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::method::Encoding;
 use anofpdm_common::queue::Dispatch;
 use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::spec::TrainSpec;
@@ -17,12 +15,13 @@ use super::judge::Current;
 use super::progress::StageProgress;
 use super::{DriveError, checkpoint_folder};
 use crate::bench_file::BenchFile;
-use crate::calibrate::{self, Calibration};
+use crate::calibrate;
 use crate::dataset::Dataset;
 use crate::ledger::{Entry, Ledger};
-use crate::plan::cells::{self, Columns};
+use crate::plan::cells::{self, Columns, Decided};
 use crate::plan::forward::{Setting, forward_plan};
 use crate::run_folder::RunFolder;
+use crate::tune;
 
 /// How often calibration is looked at again after scoring, since a worker was found wrong in the meantime.
 const MAX_ROUNDS: usize = 5;
@@ -43,11 +42,11 @@ impl Stages<'_> {
             return Ok(());
         }
         for _ in 0..MAX_ROUNDS {
-            let calibration = self.calibrate(&networks)?;
+            let decided = self.calibrate(&networks)?;
             if until == Some(Stage::Calibrate) {
                 return Ok(());
             }
-            self.score(&networks, &calibration)?;
+            self.score(&networks, &decided)?;
             if self.ledger().contested() == 0 {
                 return Ok(());
             }
@@ -66,12 +65,15 @@ impl Stages<'_> {
     fn networks(&mut self) -> Result<Vec<NetworkPlan>, DriveError> {
         let bench = self.bench;
         let mut plans = Vec::new();
-        for (name, model) in bench.needed()? {
+        let needed = bench.needed()?;
+        let trained = needed.values().filter(|model| model.checkpoint.is_none());
+        let trained = trained.count() as u64;
+        for (name, model) in needed {
             let weights = self.ledger().weights.get(name).copied();
             let weights = match (weights, &model.checkpoint, &model.train) {
                 (Some(weights), _, _) => weights,
                 (None, Some(path), _) => self.adopt(name, path)?,
-                (None, None, Some(train)) => self.train(name, train)?,
+                (None, None, Some(train)) => self.train(name, train, trained)?,
                 (None, None, None) => return Err(DriveError::NoWeights(name.to_owned())),
             };
             plans.push(NetworkPlan {
@@ -100,7 +102,13 @@ impl Stages<'_> {
         Ok(weights)
     }
 
-    fn train(&mut self, network: &str, train: &TrainSpec) -> Result<Digest, DriveError> {
+    /// Trains one network; the run trains `networks` in all.
+    fn train(
+        &mut self,
+        network: &str,
+        train: &TrainSpec,
+        networks: u64,
+    ) -> Result<Digest, DriveError> {
         if train.devices > 1 {
             return Err(DriveError::Devices(network.to_owned(), train.devices));
         }
@@ -113,7 +121,7 @@ impl Stages<'_> {
             data: self.dataset.training_plan()?,
         };
         let key = plan.key()?;
-        let digest = self.publish(&Plan::Train(plan.clone()), Stage::Train, 1)?;
+        let digest = self.publish(&Plan::Train(plan.clone()), Stage::Train, networks)?;
         if self.ledger().record(key).is_none() {
             let checkpoints = checkpoint_folder(self.folder, network);
             let mut progress = StageProgress::new("train", "steps", 0, train.steps);
@@ -126,6 +134,7 @@ impl Stages<'_> {
             let mut reached = newest_checkpoint(&checkpoints);
             self.engine.train(
                 job,
+                train.steps,
                 |queue| {
                     let (step, note) = training_progress(queue);
                     progress.update(step, &note);
@@ -152,32 +161,33 @@ impl Stages<'_> {
         Ok(weights)
     }
 
-    fn calibrate(
-        &mut self,
-        networks: &[NetworkPlan],
-    ) -> Result<BTreeMap<Encoding, Calibration>, DriveError> {
-        let bench = self.bench;
-        let columns = cells::calibration(&bench.spec.score, networks);
+    /// What the validation slices decide: for AnoFPDM from image-level labels, for the baselines from pixel labels.
+    fn calibrate(&mut self, networks: &[NetworkPlan]) -> Result<Decided, DriveError> {
+        let score = &self.bench.spec.score;
+        let columns = cells::calibration(score, &names(networks));
         let slices = self.dataset.validation()?.slices;
         let plan = self.plan(Stage::Calibrate, &columns, networks, &slices)?;
         self.forward(&plan)?;
-        let calibration = calibrate::calibrate(
-            &plan,
-            self.ledger(),
-            &self.engine.judge.artifacts,
-            &self.dataset.store().images(),
-        )?;
+        let artifacts = &self.engine.judge.artifacts;
+        let images = self.dataset.store().images();
+        let calibration = calibrate::calibrate(&plan, self.ledger(), artifacts, &images)?;
         calibrate::write(self.folder, &calibration)?;
-        Ok(calibration)
+        let tunings = tune::tune(score, &plan, self.ledger(), artifacts)?;
+        tune::write(self.folder, &tunings)?;
+        let strengths = calibration.into_iter().map(|(encoding, calibration)| {
+            (encoding, calibration.table_strengths(&score.guidance))
+        });
+        let settings = tunings
+            .into_iter()
+            .filter_map(|(baseline, tuning)| Some((baseline, tuning.chosen()?)));
+        Ok(Decided {
+            strengths: strengths.collect(),
+            settings: settings.collect(),
+        })
     }
 
-    fn score(
-        &mut self,
-        networks: &[NetworkPlan],
-        calibration: &BTreeMap<Encoding, Calibration>,
-    ) -> Result<(), DriveError> {
-        let bench = self.bench;
-        let columns = cells::scoring(&bench.spec.score, networks, calibration);
+    fn score(&mut self, networks: &[NetworkPlan], decided: &Decided) -> Result<(), DriveError> {
+        let columns = cells::scoring(&self.bench.spec.score, &names(networks), decided);
         let slices = self.dataset.test()?.slices;
         let plan = self.plan(Stage::Score, &columns, networks, &slices)?;
         self.forward(&plan)
@@ -257,6 +267,14 @@ impl Stages<'_> {
         }
         Ok(digest)
     }
+}
+
+/// The names of networks, in order.
+fn names(networks: &[NetworkPlan]) -> Vec<&str> {
+    networks
+        .iter()
+        .map(|network| network.name.as_str())
+        .collect()
 }
 
 /// Name of the newest checkpoint folder: names sort by step.

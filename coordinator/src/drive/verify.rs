@@ -8,9 +8,7 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::record::RecordShape;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::wire::{self, WireError};
-use anofpdm_common::work::{
-    Completion, ForwardPlan, Job, Manifest, PlanError, Task, TrainPlan, evaluations_per_slice,
-};
+use anofpdm_common::work::{Completion, ForwardPlan, Job, Manifest, PlanError, Task, TrainPlan};
 
 use super::judge::Current;
 use crate::stored_record::{self, RecordError};
@@ -198,19 +196,7 @@ pub(super) fn forward_cost(
     count: u32,
     cells: &[u16],
 ) -> Result<Cost, PlanError> {
-    let mut each = 0;
-    let mut walked = None;
-    for cell in cells {
-        let cell = plan.cell(usize::from(*cell))?;
-        let trajectory = plan.trajectory(cell)?;
-        each = evaluations_per_slice(plan.semantics, trajectory.encoding, plan.steps);
-        if walked.is_some_and(|other| other != cell.trajectory) {
-            return Err(PlanError::Impossible(
-                "a shard of two trajectories".to_owned(),
-            ));
-        }
-        walked = Some(cell.trajectory);
-    }
+    let each = plan.passes(cells)?.total();
     let mut cost = Cost {
         evaluations: 0,
         padding: 0,

@@ -83,6 +83,8 @@ pub struct Ledger {
     pub finished: BTreeMap<Stage, u64>,
     /// Cost by stage of deliveries that brought something new.
     pub cost: BTreeMap<Stage, StageCost>,
+    /// The same delivery by delivery: the first record key, and what it took.
+    pub deliveries: Vec<(Digest, StageCost)>,
     /// Cost of deliveries of which every key was known: audits, copies, deliveries after a lost lease.
     pub repeated: StageCost,
     /// Keys delivered again with equal bits, once a delivery.
@@ -198,6 +200,9 @@ impl Ledger {
         *finished = (*finished + counted).saturating_sub(lost);
         if new > 0 || records.is_empty() {
             *self.cost.entry(stage).or_default() += cost;
+            if let Some((key, _)) = records.first() {
+                self.deliveries.push((*key, cost));
+            }
         } else {
             self.repeated += cost;
         }

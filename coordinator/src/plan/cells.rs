@@ -1,38 +1,92 @@
-//! From the spec's methods, strengths and seeds to trajectories and cells.
+//! From the spec's methods, strengths, settings and seeds to trajectories and cells.
 
 use std::collections::BTreeMap;
 
+use anofpdm_common::baseline::{Baseline, Setting};
 use anofpdm_common::method::{Encoding, MapKind, Method};
-use anofpdm_common::spec::{FigureSpec, ScoreSpec};
-use anofpdm_common::work::{Cell, CellOutput, NetworkPlan, Trajectory};
+use anofpdm_common::role::Role;
+use anofpdm_common::semantics::BaselineForm;
+use anofpdm_common::spec::{FigureSpec, Grid, ScoreSpec};
+use anofpdm_common::work::{
+    Cell, CellOutput, ForwardWalk, Postprocessing, RestorationWalk, Trajectory,
+};
 
-use crate::calibrate::Calibration;
-
-/// Noise seed of calibration. Not one of the spec's: thresholds are chosen once and serve every seed.
+/// Noise seed of calibration and tuning. Not one of the spec's: what is chosen is chosen once and serves every seed.
 pub const CALIBRATION_SEED: u64 = 0;
 
 /// Trajectories and the cells that read them.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
-    /// Distinct walks.
+    /// Distinct trajectories.
     pub trajectories: Vec<Trajectory>,
     /// Distinct columns.
     pub cells: Vec<Cell>,
 }
 
+/// A strength of the table and the M_max that enters its masks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableStrength {
+    /// Guidance strength w.
+    pub guidance: f64,
+    /// M_max of each scored modality.
+    pub max_divergence: Vec<f32>,
+}
+
+/// The setting and threshold a baseline is scored with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Chosen {
+    /// Noise scale and strength.
+    pub setting: Setting,
+    /// Threshold of the common post-processing.
+    pub threshold: f32,
+}
+
+/// What the validation slices decided: the strengths of each encoding, the setting of each baseline.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decided {
+    /// From image-level labels.
+    pub strengths: BTreeMap<Encoding, Vec<TableStrength>>,
+    /// From pixel labels.
+    pub settings: BTreeMap<Baseline, Chosen>,
+}
+
 /// The distinct encodings of a spec's methods, in a fixed order.
 pub fn encodings(score: &ScoreSpec) -> Vec<Encoding> {
-    let mut encodings: Vec<Encoding> = score.methods.iter().map(|m| m.encoding()).collect();
+    let methods = score.methods.iter();
+    let mut encodings: Vec<Encoding> = methods.filter_map(|m| Some(m.forward()?.0)).collect();
     encodings.sort_unstable();
     encodings.dedup();
     encodings
 }
 
-/// Calibration: every candidate strength of every encoding, one noise seed.
-pub fn calibration(score: &ScoreSpec, networks: &[NetworkPlan]) -> Columns {
+/// The baselines of a spec, in the order of the report, each with what it is tuned on.
+pub fn baselines(score: &ScoreSpec) -> Vec<(Baseline, Grid)> {
+    let methods = score.methods.iter();
+    let mut baselines: Vec<Baseline> = methods.filter_map(|m| m.baseline()).collect();
+    baselines.sort_unstable();
+    let grid = |baseline| score.baseline.grid(baseline, score.respacing);
+    baselines.into_iter().map(|b| (b, grid(b))).collect()
+}
+
+/// The noise seeds a baseline is scored with; a single `None` where no noise is drawn.
+fn seeds(baseline: Baseline, score: &ScoreSpec) -> Vec<Option<u64>> {
+    if baseline.draws_noise(form(score)) {
+        score.seeds.iter().copied().map(Some).collect()
+    } else {
+        vec![None]
+    }
+}
+
+const fn form(score: &ScoreSpec) -> BaselineForm {
+    score.semantics.switches().baselines
+}
+
+/// Calibration: every candidate strength of every encoding, every setting of every baseline that has something to be
+/// tuned; one noise seed. `networks` are the names of the plan's networks, in its order.
+pub fn calibration(score: &ScoreSpec, networks: &[&str]) -> Columns {
     let mut columns = Columns::default();
     for encoding in encodings(score) {
-        let trajectory = columns.trajectory(networks, encoding, CALIBRATION_SEED);
+        let trajectory = columns.walk(networks, encoding, CALIBRATION_SEED);
         for guidance in score.guidance.candidates() {
             columns.cells.push(Cell {
                 trajectory,
@@ -41,45 +95,108 @@ pub fn calibration(score: &ScoreSpec, networks: &[NetworkPlan]) -> Columns {
             });
         }
     }
+    for (baseline, grid) in baselines(score) {
+        if grid.only().is_some() {
+            continue;
+        }
+        let seed = baseline
+            .draws_noise(form(score))
+            .then_some(CALIBRATION_SEED);
+        let shares = baseline.shares_encode(form(score));
+        let mut shared = None;
+        for setting in &grid.settings {
+            // A setting that shares nothing with the others is a shard of its own.
+            let known = shared.filter(|_| shares);
+            let trajectory =
+                known.unwrap_or_else(|| columns.restoration(networks, baseline, &grid, seed));
+            shared = Some(trajectory);
+            columns.cells.push(Cell {
+                trajectory,
+                guidance: setting.strength,
+                output: CellOutput::Overlaps {
+                    noise_scale: setting.noise_scale,
+                    thresholds: grid.thresholds.clone(),
+                },
+            });
+        }
+    }
     columns
 }
 
-/// Scoring: methods x strengths of the table x seeds. `calibration` says which strengths those are, and
-/// carries the M_max that enters each mask.
-pub fn scoring(
-    score: &ScoreSpec,
-    networks: &[NetworkPlan],
-    calibration: &BTreeMap<Encoding, Calibration>,
-) -> Columns {
+/// Scoring: methods x strengths of the table x seeds, and each baseline at the setting chosen for it.
+pub fn scoring(score: &ScoreSpec, networks: &[&str], decided: &Decided) -> Columns {
     let mut columns = Columns::default();
     for seed in &score.seeds {
         for encoding in encodings(score) {
-            let trajectory = columns.trajectory(networks, encoding, *seed);
-            let Some(calibrated) = calibration.get(&encoding) else {
+            let trajectory = columns.walk(networks, encoding, *seed);
+            let Some(strengths) = decided.strengths.get(&encoding) else {
                 continue;
             };
-            let methods = score.methods.iter().filter(|m| m.encoding() == encoding);
-            for method in methods {
-                for strength in calibrated.table_strengths(&score.guidance) {
+            for method in &score.methods {
+                let Some((_, map)) = method.forward().filter(|(e, _)| *e == encoding) else {
+                    continue;
+                };
+                for strength in strengths {
                     columns.cells.push(Cell {
                         trajectory,
                         guidance: strength.guidance,
                         output: CellOutput::Mask {
-                            map: method.map(),
+                            map,
                             max_divergence: strength.max_divergence.clone(),
-                            figures: figures(score, *method),
+                            figures: figures(score, map),
                         },
                     });
                 }
             }
         }
     }
+    for (baseline, grid) in baselines(score) {
+        let Some(chosen) = decided.settings.get(&baseline) else {
+            continue;
+        };
+        for seed in seeds(baseline, score) {
+            let trajectory = columns.restoration(networks, baseline, &grid, seed);
+            for postprocessing in postprocessings(baseline, chosen, score) {
+                columns.cells.push(Cell {
+                    trajectory,
+                    guidance: chosen.setting.strength,
+                    output: CellOutput::Restored {
+                        noise_scale: chosen.setting.noise_scale,
+                        postprocessing,
+                    },
+                });
+            }
+        }
+    }
     columns
 }
 
+/// The common post-processing, and the method's own where it is asked for and there is one.
+fn postprocessings(
+    baseline: Baseline,
+    chosen: &Chosen,
+    score: &ScoreSpec,
+) -> impl Iterator<Item = Postprocessing> {
+    let common = Postprocessing::Common {
+        threshold: chosen.threshold,
+    };
+    let native = score.baseline.native && baseline.native_rule().is_some();
+    [Some(common), native.then_some(Postprocessing::Native)]
+        .into_iter()
+        .flatten()
+}
+
+/// How many noise seeds the cells of a trajectory serve: one that draws no noise serves all.
+pub fn seeds_served(trajectory: &Trajectory, score: &ScoreSpec) -> u64 {
+    match trajectory {
+        Trajectory::Restoration(RestorationWalk { seed: None, .. }) => score.seeds.len() as u64,
+        Trajectory::Restoration(_) | Trajectory::Forward(_) => 1,
+    }
+}
+
 /// Figures 2 and 5 are about the aggregated map; the other maps of a pass need not repeat its traces.
-fn figures(score: &ScoreSpec, method: Method) -> FigureSpec {
-    if method.map() == MapKind::Aam {
+fn figures(score: &ScoreSpec, map: MapKind) -> FigureSpec {
+    if map == MapKind::Aam {
         score.figures.clone()
     } else {
         FigureSpec::default()
@@ -87,14 +204,51 @@ fn figures(score: &ScoreSpec, method: Method) -> FigureSpec {
 }
 
 impl Columns {
-    /// The index of a walk, added where it is new. All methods so far walk with the first network.
-    fn trajectory(&mut self, networks: &[NetworkPlan], encoding: Encoding, seed: u64) -> u16 {
-        debug_assert_eq!(networks.len(), 1, "one guided network");
-        self.trajectories.push(Trajectory {
-            network: 0,
+    fn walk(&mut self, networks: &[&str], encoding: Encoding, seed: u64) -> u16 {
+        // All of the family walk with the same network.
+        let network = indices(networks, Method::AnofpdmDdim.networks()).next();
+        self.add(Trajectory::Forward(ForwardWalk {
+            network: network.unwrap_or(u16::MAX),
             encoding,
             seed,
-        });
+        }))
+    }
+
+    fn restoration(
+        &mut self,
+        networks: &[&str],
+        baseline: Baseline,
+        grid: &Grid,
+        seed: Option<u64>,
+    ) -> u16 {
+        self.add(Trajectory::Restoration(RestorationWalk {
+            baseline,
+            sampler: grid.sampler,
+            clip: grid.clip,
+            networks: indices(networks, baseline.networks()).collect(),
+            seed,
+        }))
+    }
+
+    fn add(&mut self, trajectory: Trajectory) -> u16 {
+        self.trajectories.push(trajectory);
         u16::try_from(self.trajectories.len() - 1).unwrap_or(u16::MAX)
     }
+
+    /// The cells of a trajectory.
+    pub fn cells_of(&self, trajectory: usize) -> impl Iterator<Item = &Cell> {
+        self.cells
+            .iter()
+            .filter(move |cell| usize::from(cell.trajectory) == trajectory)
+    }
+}
+
+/// Where the networks of these roles are in the list; the plan's check finds one that is missing.
+fn indices<'a>(networks: &'a [&str], roles: &'a [Role]) -> impl Iterator<Item = u16> + 'a {
+    roles.iter().map(|role| {
+        let found = networks.iter().position(|network| *network == role.name());
+        found
+            .and_then(|i| u16::try_from(i).ok())
+            .unwrap_or(u16::MAX)
+    })
 }

@@ -1,11 +1,13 @@
 //! What a run will cost, before it starts: evaluations, shards, disk.
 
-use anofpdm_common::method::Method;
-use anofpdm_common::spec::{Guidance, RunSpec};
-use anofpdm_common::work::evaluations_per_slice;
+use std::collections::BTreeMap;
+
+use anofpdm_common::baseline::Baseline;
+use anofpdm_common::spec::{Guidance, RunSpec, ScoreSpec};
+use anofpdm_common::work::{Cell, MAX_SHARD_CELLS, Trajectory};
 use serde::Serialize;
 
-use super::cells::encodings;
+use super::cells::{self, Chosen, Columns, Decided, TableStrength, encodings, seeds_served};
 
 /// `anofpdm plan --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,74 +71,168 @@ pub struct ByStage {
 
 /// The estimate for `slices` of `pixels` pixels, of which every one may be foreground, and `modalities` scored ones.
 ///
-/// The number of strengths in the table is known before calibration: all of a list, one of a selection.
-pub fn estimate(spec: &RunSpec, slices: Slices, pixels: u64, modalities: u64) -> Estimate {
+/// What calibration decides is known before only as far as it matters here: how many strengths the table has (all of a
+/// list, one of a selection). A baseline whose noise scale is still to be `decided` counts with the largest of its
+/// grid, and a warning says so.
+pub fn estimate(
+    spec: &RunSpec,
+    slices: Slices,
+    pixels: u64,
+    modalities: u64,
+    decided: &BTreeMap<Baseline, Chosen>,
+) -> Estimate {
     let score = &spec.score;
-    let candidates = score.guidance.candidates().len() as u64;
-    let strengths = match score.guidance {
-        Guidance::List(_) => candidates,
-        Guidance::Select { .. } => 1,
-    };
-    let seeds = score.seeds.len() as u64;
-    let batch = u64::from(spec.compute.batch_slices);
-    let padded = |n: u64| n.div_ceil(batch) * batch - n;
-    let shards_of = |n: u64| {
-        n.div_ceil(batch)
-            .div_ceil(u64::from(spec.compute.batches_per_shard()))
-    };
-
-    let mut by_stage = ByStage::default();
-    let mut shards = 0;
-    let mut padding = 0;
-    let mut without_sharing = 0;
+    let names: Vec<&str> = spec
+        .needed_networks()
+        .unwrap_or_default()
+        .into_keys()
+        .collect();
     let mut warnings = Vec::new();
-    for method in &score.methods {
-        let each = per_slice(spec, *method);
-        without_sharing += each * strengths * seeds * slices.test;
-    }
-    for encoding in encodings(score) {
-        let each = evaluations_per_slice(score.semantics, encoding, score.steps);
-        by_stage.calibrate += each * slices.validation;
-        without_sharing += each * slices.validation * candidates;
-        by_stage.score += each * slices.test * seeds;
-        padding += each * (padded(slices.validation) + seeds * padded(slices.test));
-        shards += shards_of(slices.validation) + seeds * shards_of(slices.test);
-    }
+    let columns = cells::calibration(score, &names);
+    let calibrate = Work::of(spec, &columns, slices.validation, |_| 1);
+    let foreseen = foreseen(score, decided, &mut warnings);
+    let columns = cells::scoring(score, &names, &foreseen);
+    let test = Work::of(spec, &columns, slices.test, |trajectory| {
+        seeds_served(trajectory, score)
+    });
+
+    let mut train = 0;
+    let mut trained = 0;
     for (name, model) in spec.needed_networks().unwrap_or_default() {
-        let Some(train) = model.train.as_ref().filter(|_| model.checkpoint.is_none()) else {
+        let Some(plan) = model.train.as_ref().filter(|_| model.checkpoint.is_none()) else {
             continue;
         };
-        by_stage.train += train.steps * train.batch;
-        without_sharing += train.steps * train.batch;
-        shards += 1;
-        if let Some(warning) = train.ema_warning() {
+        train += plan.steps * plan.batch;
+        trained += 1;
+        if let Some(warning) = plan.ema_warning() {
             warnings.push(format!("[model.{name}.train]: {warning}"));
         }
     }
-    let cells = score.methods.len() as u64 * strengths * seeds;
+    let by_stage = ByStage {
+        train,
+        calibrate: calibrate.evaluations,
+        score: test.evaluations,
+    };
     let sequences = 3 * 4 * u64::from(score.steps) * modalities;
-    let traces = sequences * candidates * slices.validation * encodings(score).len() as u64;
+    let traces = sequences
+        * score.guidance.candidates().len() as u64
+        * slices.validation
+        * encodings(score).len() as u64;
+    let grids: usize = cells::baselines(score)
+        .iter()
+        .filter(|(_, grid)| grid.only().is_none())
+        .map(|(_, grid)| grid.settings.len() * grid.thresholds.len())
+        .sum();
+    let records = columns.cells.len() as u64;
     Estimate {
         run: spec.name.clone(),
         network_evaluations: Evaluations {
             total: by_stage.train + by_stage.calibrate + by_stage.score,
             by_stage,
-            without_sharing,
-            padding,
+            without_sharing: train + calibrate.without_sharing + test.without_sharing,
+            padding: calibrate.padding + test.padding,
         },
-        shards,
+        shards: trained + calibrate.shards + test.shards,
         cached: 0,
         memory_bytes: 0,
         predicted_device_seconds: None,
-        disk_bytes: cells * slices.test * (4 * pixels + 128) + traces,
+        disk_bytes: records * slices.test * (4 * pixels + 128)
+            + traces
+            + 8 * grids as u64 * slices.validation,
         slices,
-        cells,
+        cells: test.cells,
         warnings,
     }
 }
 
-fn per_slice(spec: &RunSpec, method: Method) -> u64 {
-    evaluations_per_slice(spec.score.semantics, method.encoding(), spec.score.steps)
+/// What scoring is likely to be told by calibration.
+fn foreseen(
+    score: &ScoreSpec,
+    decided: &BTreeMap<Baseline, Chosen>,
+    warnings: &mut Vec<String>,
+) -> Decided {
+    let candidates = score.guidance.candidates();
+    let count = match score.guidance {
+        Guidance::List(_) => candidates.len(),
+        Guidance::Select { .. } => 1,
+    };
+    let strength = |guidance: &f64| TableStrength {
+        guidance: *guidance,
+        max_divergence: Vec::new(),
+    };
+    let strengths: Vec<TableStrength> = candidates.iter().take(count).map(strength).collect();
+    let mut settings = BTreeMap::new();
+    for (baseline, grid) in cells::baselines(score) {
+        let largest = grid.settings.iter().max_by_key(|s| s.noise_scale).copied();
+        let open = grid.settings.iter().map(|s| s.noise_scale);
+        let open = open.min() != largest.map(|s| s.noise_scale);
+        let chosen = decided.get(&baseline).copied();
+        if open && chosen.is_none() {
+            warnings.push(format!(
+                "{baseline}: its noise scale is tuned on the validation slices; scoring is counted with the largest"
+            ));
+        }
+        let guess = largest.map(|setting| Chosen {
+            setting,
+            threshold: 0.0,
+        });
+        if let Some(chosen) = chosen.or(guess) {
+            settings.insert(baseline, chosen);
+        }
+    }
+    Decided {
+        strengths: encodings(score)
+            .into_iter()
+            .map(|encoding| (encoding, strengths.clone()))
+            .collect(),
+        settings,
+    }
+}
+
+/// The work of one stage.
+#[derive(Debug, Default)]
+struct Work {
+    evaluations: u64,
+    without_sharing: u64,
+    padding: u64,
+    shards: u64,
+    /// Cells x seeds they serve.
+    cells: u64,
+}
+
+impl Work {
+    /// What `columns` take on so many slices, where a trajectory serves so many noise seeds.
+    fn of(
+        spec: &RunSpec,
+        columns: &Columns,
+        slices: u64,
+        seeds_of: impl Fn(&Trajectory) -> u64,
+    ) -> Self {
+        let (semantics, steps) = (spec.score.semantics, spec.score.steps);
+        let batch = u64::from(spec.compute.batch_slices);
+        let padding = slices.div_ceil(batch) * batch - slices;
+        let shards_of_all = slices
+            .div_ceil(batch)
+            .div_ceil(u64::from(spec.compute.batches_per_shard()));
+        let mut work = Self::default();
+        for (index, trajectory) in columns.trajectories.iter().enumerate() {
+            let cells: Vec<&Cell> = columns.cells_of(index).collect();
+            let served = seeds_of(trajectory);
+            // As shards are cut: so many cells of a trajectory travel together.
+            for together in cells.chunks(MAX_SHARD_CELLS) {
+                let each = trajectory.passes(semantics, steps, together.iter().copied());
+                work.evaluations += each.total() * slices;
+                work.padding += each.total() * padding;
+                work.shards += shards_of_all;
+            }
+            for cell in &cells {
+                let alone = trajectory.passes(semantics, steps, [*cell]).total();
+                work.without_sharing += alone * slices * served;
+                work.cells += served;
+            }
+        }
+        work
+    }
 }
 
 #[cfg(test)]
@@ -157,8 +253,9 @@ mod tests {
             validation: 100,
             test: 1_000,
         };
-        let one = estimate(&spec("[2]"), slices, 0, 1);
-        let ten = estimate(&spec("[1,2,3,4,5,6,7,8,9,10]"), slices, 0, 1);
+        let none = BTreeMap::new();
+        let one = estimate(&spec("[2]"), slices, 0, 1, &none);
+        let ten = estimate(&spec("[1,2,3,4,5,6,7,8,9,10]"), slices, 0, 1, &none);
         assert_eq!(one.network_evaluations.total, 1_200 * (100 + 3 * 1_000));
         assert_eq!(one.network_evaluations.total, ten.network_evaluations.total);
         assert_eq!(
@@ -167,5 +264,73 @@ mod tests {
         );
         // 100 = 3 batches of 33 and 1 of 1; 1000 = 30 of 33 and 1 of 10.
         assert_eq!(one.network_evaluations.padding, 1_200 * (32 + 3 * 23));
+    }
+    #[test]
+    fn baselines_share_their_encode_and_draw_noise_only_where_they_do() {
+        let spec = |grid: &str| {
+            let networks = ["guided", "healthy-simplex", "conditional", "classifier"]
+                .map(|name| format!("[model.{name}]\npreset = \"paper\"\ncheckpoint = \"w\"\n"))
+                .concat();
+            RunSpec::parse(&format!(
+                "name = \"x\"\n[data]\nstore = \"s\"\n{networks}[score]\nsteps = 600\nsemantics = \"reference\"\n\
+                 methods = [\"ddim-clf-free\", \"anoddpm-simplex\", \"ddim-classifier\"]\n{grid}"
+            ))
+            .unwrap()
+        };
+        let slices = Slices {
+            train: 0,
+            validation: 100,
+            test: 1_000,
+        };
+        let none = BTreeMap::new();
+        let published = estimate(&spec(""), slices, 0, 1, &none);
+        assert_eq!(
+            published.network_evaluations.by_stage,
+            ByStage {
+                train: 0,
+                calibrate: (1_350 + 200 + 400) * 100,
+                // Three seeds, but one computation serves them all where no noise is drawn.
+                score: (1_350 + 3 * 200 + 3 * 400) * 1_000,
+            }
+        );
+        assert_eq!(published.cells, 9);
+        assert_eq!(published.warnings, Vec::<String>::new());
+        assert_eq!(
+            published.network_evaluations.without_sharing,
+            (1_350 + 200 + 400) * (100 + 3 * 1_000)
+        );
+
+        let grid =
+            spec("[score.baseline.ddim-clf-free]\nnoise_scale = [300, 450]\nstrength = [1, 2]\n");
+        let tuned = estimate(&grid, slices, 0, 1, &none);
+        let encode_and_decodes = 450 + 2 * 2 * (300 + 450);
+        assert_eq!(
+            tuned.network_evaluations.by_stage.calibrate,
+            (encode_and_decodes + 200 + 400) * 100
+        );
+        assert!(tuned.warnings[0].contains("ddim-clf-free"));
+        let chosen = Chosen {
+            setting: anofpdm_common::baseline::Setting {
+                noise_scale: 300,
+                strength: 2.0,
+            },
+            threshold: 0.1,
+        };
+        let known = BTreeMap::from([(Baseline::DdimClfFree, chosen)]);
+        let known = estimate(&grid, slices, 0, 1, &known);
+        assert_eq!(known.warnings, Vec::<String>::new());
+        assert_eq!(
+            known.network_evaluations.by_stage.score,
+            (900 + 600 + 1_200) * 1_000
+        );
+
+        // Where there is one candidate in all, nothing is tuned.
+        let fixed = spec(
+            "[score.baseline.ddim-clf-free]\nthresholds = [0.22]\n\
+             [score.baseline.anoddpm-simplex]\nthresholds = [0.08]\n\
+             [score.baseline.ddim-classifier]\nthresholds = [0.24]\n",
+        );
+        let fixed = estimate(&fixed, slices, 0, 1, &none);
+        assert_eq!(fixed.network_evaluations.by_stage.calibrate, 0);
     }
 }

@@ -12,7 +12,7 @@ pub fn table(summary: &Summary) -> String {
         .map(|row| row.seeds.len())
         .max()
         .unwrap_or(0);
-    let mut text = String::from("method,guidance,setup,pixel_labels");
+    let mut text = String::from("method,guidance,setup,pixel_labels,noise_scale,threshold");
     for metric in ["dice", "iou", "auprc", "auprc_batch"] {
         for part in ["mean", "std", "ci_low", "ci_high"] {
             append(&mut text, format_args!(",{metric}_{part}"));
@@ -39,6 +39,14 @@ fn line(text: &mut String, row: &Row, seeds: usize) {
             row.pixel_labels
         ),
     );
+    match &row.settings {
+        Some(settings) => {
+            let threshold = settings.threshold.map(|t| t.to_string());
+            let threshold = threshold.unwrap_or_default();
+            append(text, format_args!(",{},{threshold}", settings.noise_scale));
+        }
+        None => text.push_str(",,"),
+    }
     for value in [&row.dice, &row.iou, &row.auprc, &row.auprc_batch] {
         let Value {
             mean,

@@ -29,6 +29,9 @@ pub struct Summary {
     pub cost: Cost,
     /// What the image-level labels decided, for each encoding and strength.
     pub calibration: Vec<CalibrationRow>,
+    /// What the pixel labels decided, for each baseline and setting of its grid.
+    #[serde(default)]
+    pub tuning: Vec<TuningRow>,
     /// What a reader should know before quoting a number.
     pub warnings: Vec<String>,
 }
@@ -64,11 +67,11 @@ pub struct Audits {
 pub struct Row {
     /// Name of the method, or of a trivial row.
     pub method: String,
-    /// Guidance strength; null for trivial rows.
+    /// Guidance strength, or a baseline's own; null where there is none, and for trivial rows.
     pub guidance: Option<f64>,
     /// Mixed or unhealthy.
     pub setup: Setup,
-    /// Noise seeds; empty for trivial rows.
+    /// Noise seeds; empty for trivial rows. A method that draws no noise is computed once and stands for all of them.
     pub seeds: Vec<u64>,
     /// Mean DICE over slices.
     pub dice: Value,
@@ -78,10 +81,28 @@ pub struct Row {
     pub auprc: Value,
     /// Mean average precision of batches of 100 slices, as the reference does.
     pub auprc_batch: Value,
-    /// True where a threshold was chosen with pixel labels.
+    /// True where a threshold or a setting was chosen with pixel labels.
     pub pixel_labels: bool,
     /// Modality maps without a defined mean (t_e = 0 under `reference`), summed over seeds.
     pub undefined_maps: u64,
+    /// What a baseline was computed with; absent for other rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<RowSettings>,
+}
+
+/// What a baseline's row was computed with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowSettings {
+    /// `published` or `port`: decided by the semantics.
+    pub form: String,
+    /// Noise scale S, in kept steps.
+    pub noise_scale: u32,
+    /// Guidance w, or scale of the classifier's gradient; null for a method without.
+    pub strength: Option<f64>,
+    /// Threshold on the map; null where each slice has its own.
+    pub threshold: Option<f32>,
+    /// `common`, or the native rule: `fixed`, `otsu`.
+    pub postprocessing: String,
 }
 
 /// A number with its spread.
@@ -98,7 +119,7 @@ pub struct Value {
 }
 
 /// What the run took, over all its starts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Evaluations of one slice by one network, training counted in forward passes.
     pub network_evaluations: u64,
@@ -112,8 +133,24 @@ pub struct Cost {
     pub device_seconds: f64,
     /// Time coordinators were at work, seconds.
     pub wall_seconds: f64,
-    /// Test slices x encodings x seeds over the device time of scoring.
+    /// Test slices x trajectories (an encoding or a baseline, and a seed) over the device time of scoring.
     pub slices_per_second: f64,
+    /// Scoring by method, one noise seed.
+    #[serde(default)]
+    pub methods: Vec<MethodCost>,
+}
+
+/// What scoring one slice with one method takes. Methods of one encoding share a pass, and each names all of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MethodCost {
+    /// Name of the method.
+    pub method: String,
+    /// Network evaluations, those of a classifier included.
+    pub evaluations_per_slice: u64,
+    /// Of these, passes of a classifier with its gradient.
+    pub classifier_evaluations_per_slice: u64,
+    /// Device time; null where every record came from the cache.
+    pub seconds_per_slice: Option<f64>,
 }
 
 /// Evaluations by stage.
@@ -141,5 +178,24 @@ pub struct CalibrationRow {
     /// M_max, for each scored modality.
     pub max_divergence: Vec<f32>,
     /// Chosen by Algorithm 2.
+    pub selected: bool,
+}
+
+/// One setting of a baseline's grid, with its best threshold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TuningRow {
+    /// The method.
+    pub method: String,
+    /// Noise scale S, in kept steps.
+    pub noise_scale: u32,
+    /// Guidance w, or scale of the classifier's gradient; null for a method without.
+    pub strength: Option<f64>,
+    /// Its best threshold.
+    pub threshold: f32,
+    /// Mixed DICE of the validation slices at that threshold; null where nothing was tuned.
+    pub dice: Option<f64>,
+    /// True where pixel labels were read.
+    pub pixel_labels: bool,
+    /// True for the setting that was scored.
     pub selected: bool,
 }

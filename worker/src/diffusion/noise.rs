@@ -8,7 +8,7 @@ use anofpdm_common::role::NoiseFamily;
 use rayon::prelude::*;
 use tch::{Device, Tensor};
 
-use super::simplex::{self, Sample};
+use super::simplex;
 
 /// Noise for a batch, by index.
 #[derive(Debug)]
@@ -62,12 +62,11 @@ impl NoiseSource {
         match (family, self) {
             (NoiseFamily::Gaussian, _) | (_, Self::Given(_)) => self.at(index, &shape, device),
             (NoiseFamily::Simplex, Self::Counter { seed, slices }) => {
-                let samples = slices.iter().map(|slice| Sample {
-                    seeds: Stream::new(*seed, Domain::ScoringNoise, *slice, index as u64),
-                    depth,
-                });
+                let seeds = slices
+                    .iter()
+                    .map(|slice| Stream::new(*seed, Domain::ScoringNoise, *slice, index as u64));
                 let [_, channels, height, width] = shape.map(|size| size.unsigned_abs() as usize);
-                simplex::noise(samples.collect(), [channels, height, width], device)
+                simplex::noise(seeds.collect(), depth, [channels, height, width], device)
             }
         }
     }

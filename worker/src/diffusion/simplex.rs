@@ -3,7 +3,7 @@
 //! Which lattice vertices reach a pixel, and with what weight, depends on size and depth of a field
 //! alone ([`Stencil`]); the seed only says which gradient stands at each vertex. So one stencil serves
 //! all fields of a step, and a field is its weights times a table of gradients: look-ups and one sum,
-//! made where the network is.
+//! made where the network is. Where no two samples share a depth, as in training, [`fill`] does without.
 //!
 //! Weights are rounded to multiples of 2^-49. Products with the small whole numbers of a gradient and
 //! all partial sums are then exact in f64, so a field has the same bits on every device and in every
@@ -12,8 +12,6 @@
 mod direct;
 mod lattice;
 mod permutation;
-
-use std::collections::BTreeMap;
 
 use anofpdm_common::random::Stream;
 use rayon::prelude::*;
@@ -46,107 +44,113 @@ impl Fractal {
 /// Everything about a set of noise values but the seed.
 #[derive(Debug)]
 pub struct Stencil {
-    dimensions: usize,
+    dimensions: i64,
     /// Distinct vertices, their coordinates modulo 256: more does not enter the gradient.
     vertices: Vec<[u8; 3]>,
-    /// For every value, in order: axis by axis, the row of the gradient table and the weight.
-    rows: Vec<i64>,
+    /// Value by value, the vertices that reach it, by their number.
+    reached: Vec<i64>,
+    /// The weight of each of these, axis by axis.
     weights: Vec<f64>,
-    /// Where the entries of each value begin.
+    /// Where the vertices of each value begin.
     begins: Vec<i64>,
 }
 
-/// Distance of two weights next to each other.
-const WEIGHT_UNIT: f64 = 1.0 / (1_u64 << 49) as f64;
+/// Neighbours of f64 numbers from 8 to 16 are 2^-49 apart; weights are far smaller.
+const ROUNDING: f64 = 12.0;
 
-/// The nearest multiple of [`WEIGHT_UNIT`].
+/// The nearest multiple of 2^-49.
 fn rounded(weight: f64) -> f64 {
-    (weight / WEIGHT_UNIT).round() * WEIGHT_UNIT
+    (weight + ROUNDING) - ROUNDING
 }
 
-/// Entries of one value: vertex modulo 256, and weight by axis.
-type Entries = Vec<([u8; 3], [f64; 3])>;
+/// Points that are looked at in one go.
+const CHUNK: usize = 256;
 
 impl Stencil {
     /// Of noise in the plane at single points.
     pub fn plane(points: &[[f64; 2]]) -> Self {
-        let entries = points.iter().map(|point| {
-            let mut entries = Entries::new();
-            reach2(*point, 1.0, &mut |[x, y], [u, v]| {
-                entries.push((wrapped([x, y, 0]), [u, v, 0.0]));
+        Self::new(2, points.len(), |point, reach| {
+            reach2(points[point], 1.0, &mut |[x, y], weight| {
+                reach.push([x, y, 0], weight);
             });
-            entries
-        });
-        Self::new(2, &entries.collect::<Vec<_>>())
+        })
     }
 
     /// Of noise in space at single points.
     pub fn space(points: &[[f64; 3]]) -> Self {
-        let entries = points.iter().map(|point| {
-            let mut entries = Entries::new();
-            reach3(*point, 1.0, &mut |vertex, weight| {
-                entries.push((wrapped(vertex), weight));
+        Self::new(3, points.len(), |point, reach| {
+            reach3(points[point], 1.0, &mut |vertex, weight| {
+                reach.push(vertex, weight);
             });
-            entries
-        });
-        Self::new(3, &entries.collect::<Vec<_>>())
+        })
     }
 
     /// Of a field of `height` x `width` pixels at third coordinate `depth`, row by row: in each octave
     /// pixel (x, y) lies at (x, y, depth) / frequency.
     #[allow(clippy::cast_precision_loss)] // coordinates of pixels and steps
     pub fn field(fractal: Fractal, height: usize, width: usize, depth: i64) -> Self {
-        let entries: Vec<Entries> = (0..height * width)
-            .into_par_iter()
-            .map(|pixel| {
-                let point = [(pixel % width) as f64, (pixel / width) as f64, depth as f64];
-                let mut entries = Entries::new();
-                let (mut amplitude, mut frequency) = (1.0, fractal.frequency);
-                for _ in 0..fractal.octaves {
-                    let scaled = point.map(|part| part / frequency);
-                    reach3(scaled, amplitude, &mut |vertex, weight| {
-                        entries.push((wrapped(vertex), weight));
-                    });
-                    amplitude *= fractal.persistence;
-                    frequency /= 2.0;
-                }
-                entries
-            })
-            .collect();
-        Self::new(3, &entries)
+        Self::new(3, height * width, |pixel, reach| {
+            let point = [(pixel % width) as f64, (pixel / width) as f64, depth as f64];
+            let (mut amplitude, mut frequency) = (1.0, fractal.frequency);
+            for _ in 0..fractal.octaves {
+                let scaled = point.map(|part| part / frequency);
+                reach3(scaled, amplitude, &mut |vertex, weight| {
+                    reach.push(vertex, weight);
+                });
+                amplitude *= fractal.persistence;
+                frequency /= 2.0;
+            }
+        })
     }
 
-    fn new(dimensions: usize, values: &[Entries]) -> Self {
-        let numbers = VertexNumbers::of(values);
-        let count: usize = values.iter().map(Vec::len).sum();
-        let mut stencil = Self {
+    /// Of `count` values; `look` is asked for the vertices that reach one of them.
+    fn new(dimensions: i64, count: usize, look: impl Fn(usize, &mut Reach) + Sync) -> Self {
+        let chunks: Vec<Reach> = (0..count.div_ceil(CHUNK))
+            .into_par_iter()
+            .map(|chunk| {
+                let mut reach = Reach::default();
+                for value in chunk * CHUNK..count.min((chunk + 1) * CHUNK) {
+                    reach.begins.push(reach.vertices.len());
+                    look(value, &mut reach);
+                }
+                reach
+            })
+            .collect();
+        let numbers = VertexNumbers::of(&chunks);
+        let mut begins = Vec::with_capacity(count);
+        let mut before = 0;
+        for chunk in &chunks {
+            begins.extend(chunk.begins.iter().map(|begin| signed(before + begin)));
+            before += chunk.vertices.len();
+        }
+        Self {
             dimensions,
             vertices: numbers.vertices(),
-            rows: Vec::with_capacity(dimensions * count),
-            weights: Vec::with_capacity(dimensions * count),
-            begins: Vec::with_capacity(values.len()),
-        };
-        for entries in values {
-            stencil.begins.push(length(&stencil.rows));
-            for (vertex, weight) in entries {
-                let first = dimensions as i64 * numbers.number(*vertex);
-                for (row, weight) in (first..).zip(&weight[..dimensions]) {
-                    stencil.rows.push(row);
-                    stencil.weights.push(rounded(*weight));
-                }
-            }
+            reached: chunks
+                .par_iter()
+                .flat_map_iter(|chunk| chunk.vertices.iter().map(|vertex| numbers.number(*vertex)))
+                .collect(),
+            weights: chunks
+                .iter()
+                .map(|chunk| chunk.weights.as_slice())
+                .collect::<Vec<_>>()
+                .concat(),
+            begins,
         }
-        stencil
     }
 
     /// The values under each permutation, f64 `[permutations, values]` on `device`.
     pub fn values(&self, permutations: &[Permutation], device: Device) -> Tensor {
         let gradients = self.gradients(permutations, device);
         let on_device = |tensor: Tensor| tensor.to_device(device);
+        let axes = Tensor::arange(self.dimensions, (Kind::Int64, device));
+        let reached = on_device(Tensor::from_slice(&self.reached)) * self.dimensions;
+        let rows = (reached.unsqueeze(1) + axes).view([-1]);
+        let begins = on_device(Tensor::from_slice(&self.begins)) * self.dimensions;
         let (sums, _, _, _) = Tensor::internal_embedding_bag_forward_only(
             &gradients,
-            &on_device(Tensor::from_slice(&self.rows)),
-            &on_device(Tensor::from_slice(&self.begins)),
+            &rows,
+            &begins,
             false,
             SUM,
             false,
@@ -175,7 +179,7 @@ impl Stencil {
             .to_kind(Kind::Int64);
         let mut hash = tables.index_select(1, &vertices.select(1, 0));
         for axis in 1..self.dimensions {
-            let shifted = hash + vertices.select(1, axis as i64);
+            let shifted = hash + vertices.select(1, axis);
             hash = tables.gather(1, &shifted.bitwise_and(255), false);
         }
         let (choice, table) = if self.dimensions == 2 {
@@ -188,11 +192,10 @@ impl Stencil {
             (hash.remainder(length(&GRADIENTS3)), table(&GRADIENTS3))
         };
         let choice = choice.transpose(0, 1).contiguous().view([-1]);
-        let dimensions = self.dimensions as i64;
         table
             .to_device(device)
             .index_select(0, &choice)
-            .view([-1, length(permutations), dimensions])
+            .view([-1, length(permutations), self.dimensions])
             .transpose(1, 2)
             .reshape([-1, length(permutations)])
     }
@@ -205,11 +208,29 @@ const NO_PADDING: i64 = -1;
 
 fn table<const D: usize>(gradients: &[[i8; D]]) -> Tensor {
     Tensor::from_slice(gradients.as_flattened())
-        .view([-1, D as i64])
+        .view([-1, signed(D)])
         .to_kind(Kind::Double)
 }
 
-/// Numbers of the distinct vertices: places in a bitmap of all 2^24, in ascending order.
+/// The vertices that reach some values, in order.
+#[derive(Debug, Default)]
+struct Reach {
+    /// Each as its place among all 2^24 that differ modulo 256.
+    vertices: Vec<usize>,
+    weights: Vec<f64>,
+    /// First vertex of every value.
+    begins: Vec<usize>,
+}
+
+impl Reach {
+    fn push<const D: usize>(&mut self, vertex: [i64; 3], weight: [f64; D]) {
+        let [x, y, z] = wrapped(vertex).map(usize::from);
+        self.vertices.push(x << 16 | y << 8 | z);
+        self.weights.extend(weight.map(rounded));
+    }
+}
+
+/// Numbers of the distinct vertices: their ranks in a bitmap of all.
 struct VertexNumbers {
     present: Vec<u64>,
     /// Vertices in all words before.
@@ -217,11 +238,10 @@ struct VertexNumbers {
 }
 
 impl VertexNumbers {
-    fn of(values: &[Entries]) -> Self {
+    fn of(chunks: &[Reach]) -> Self {
         let mut present = vec![0_u64; 1 << 18];
-        for (vertex, _) in values.iter().flatten() {
-            let (word, bit) = place(*vertex);
-            present[word] |= 1 << bit;
+        for vertex in chunks.iter().flat_map(|chunk| &chunk.vertices) {
+            present[vertex >> 6] |= 1 << (vertex & 63);
         }
         let mut sum = 0;
         let before = present.iter().map(|word| {
@@ -235,8 +255,8 @@ impl VertexNumbers {
         }
     }
 
-    fn number(&self, vertex: [u8; 3]) -> i64 {
-        let (word, bit) = place(vertex);
+    fn number(&self, vertex: usize) -> i64 {
+        let (word, bit) = (vertex >> 6, vertex & 63);
         let below = self.present[word] & ((1 << bit) - 1);
         i64::from(self.before[word] + below.count_ones())
     }
@@ -256,17 +276,17 @@ impl VertexNumbers {
     }
 }
 
-fn place([x, y, z]: [u8; 3]) -> (usize, u32) {
-    let place = usize::from(x) << 16 | usize::from(y) << 8 | usize::from(z);
-    (place >> 6, u32::from(z) & 63)
-}
-
+/// Coordinates modulo 256.
 fn wrapped(vertex: [i64; 3]) -> [u8; 3] {
     vertex.map(|part| part.to_le_bytes()[0])
 }
 
 fn length<T>(list: &[T]) -> i64 {
-    i64::try_from(list.len()).unwrap_or(i64::MAX)
+    signed(list.len())
+}
+
+fn signed(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
 }
 
 /// One sample of a batch of noise: where its seeds come from, and at what depth its fields lie.
@@ -278,37 +298,27 @@ pub struct Sample {
     pub depth: i64,
 }
 
-/// Noise of AnoDDPM for a batch, f32 `[N, channels, height, width]` on `device`: of each sample by
-/// itself, whatever else the batch holds.
+/// Noise of AnoDDPM for a batch of samples at one depth, f32 `[N, channels, height, width]` on
+/// `device`. `seeds` are as in [`Sample`], one stream a sample; no sample depends on the others.
 pub fn noise(
-    samples: Vec<Sample>,
+    seeds: Vec<Stream>,
+    depth: i64,
     [channels, height, width]: [usize; 3],
     device: Device,
 ) -> Tensor {
-    let count = samples.len();
-    let mut by_depth: BTreeMap<i64, Vec<(usize, Stream)>> = BTreeMap::new();
-    for (position, sample) in samples.into_iter().enumerate() {
-        let same = by_depth.entry(sample.depth).or_default();
-        same.push((position, sample.seeds));
-    }
-    let mut order = vec![0; count];
-    let mut fields = Vec::with_capacity(by_depth.len());
-    let mut made = 0_i64;
-    for (depth, samples) in by_depth {
-        let stencil = Stencil::field(Fractal::ANODDPM, height, width, depth);
-        let mut permutations = Vec::with_capacity(samples.len() * channels);
-        for (position, mut seeds) in samples {
-            permutations.extend((0..channels).map(|_| Permutation::draw(&mut seeds)));
-            order[position] = made;
-            made += 1;
-        }
-        let values = stencil.values(&permutations, device);
-        fields.push(values.to_kind(Kind::Float));
-    }
-    let side = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
-    Tensor::cat(&fields, 0)
-        .view([-1, side(channels), side(height), side(width)])
-        .index_select(0, &Tensor::from_slice(&order).to_device(device))
+    let permutations: Vec<Permutation> = seeds
+        .into_iter()
+        .flat_map(|mut seeds| {
+            let drawn: Vec<_> = (0..channels)
+                .map(|_| Permutation::draw(&mut seeds))
+                .collect();
+            drawn
+        })
+        .collect();
+    Stencil::field(Fractal::ANODDPM, height, width, depth)
+        .values(&permutations, device)
+        .to_kind(Kind::Float)
+        .view([-1, signed(channels), signed(height), signed(width)])
 }
 
 #[cfg(test)]
@@ -317,21 +327,14 @@ mod tests {
 
     use super::*;
 
-    fn sample(slice: u64, depth: i64) -> Sample {
-        Sample {
-            seeds: Stream::new(3, Domain::ScoringNoise, slice, 0),
-            depth,
-        }
-    }
-
     #[test]
     fn a_sample_does_not_depend_on_its_batch() {
         let shape = [3, 11, 9];
-        let batch = vec![sample(4, 7), sample(1, 190), sample(9, 7), sample(2, 0)];
-        let together = noise(batch.clone(), shape, Device::Cpu);
-        assert_eq!(together.size(), [4, 3, 11, 9]);
-        for (position, one) in (0..).zip(batch) {
-            let alone = noise(vec![one], shape, Device::Cpu);
+        let seeds = [4, 1, 9].map(|slice| Stream::new(3, Domain::ScoringNoise, slice, 0));
+        let together = noise(seeds.to_vec(), 7, shape, Device::Cpu);
+        assert_eq!(together.size(), [3, 3, 11, 9]);
+        for (position, one) in (0..).zip(seeds) {
+            let alone = noise(vec![one], 7, shape, Device::Cpu);
             assert_eq!(alone.get(0), together.get(position));
         }
         assert_ne!(together.get(0), together.get(2));
@@ -346,28 +349,29 @@ mod tests {
         let gradients = stencil.gradients(std::slice::from_ref(&permutation), Device::Cpu);
         for value in 0..30_usize {
             let end = stencil.begins.get(value + 1).copied();
-            let entries = stencil.begins[value]..end.unwrap_or(length(&stencil.rows));
-            let backwards: f64 = entries
+            let reached = stencil.begins[value]..end.unwrap_or(length(&stencil.reached));
+            let backwards: f64 = reached
+                .flat_map(|one| [3 * one, 3 * one + 1, 3 * one + 2])
                 .rev()
                 .map(|entry| {
-                    let row = stencil.rows[entry.unsigned_abs() as usize];
+                    let vertex = stencil.reached[entry.unsigned_abs() as usize / 3];
                     let weight = stencil.weights[entry.unsigned_abs() as usize];
-                    weight * gradients.double_value(&[row, 0])
+                    weight * gradients.double_value(&[3 * vertex + entry % 3, 0])
                 })
                 .sum();
-            assert_eq!(got.double_value(&[0, value as i64]), backwards);
+            assert_eq!(got.double_value(&[0, signed(value)]), backwards);
         }
     }
 
     #[test]
     fn vertices_are_numbered_in_order_and_once() {
-        let entries: Vec<Entries> = [[0, 0, 1], [255, 255, 255], [0, 0, 1], [1, 0, 0]]
-            .map(|vertex| vec![(vertex, [0.0; 3])])
-            .to_vec();
-        let numbers = VertexNumbers::of(&entries);
-        assert_eq!(numbers.vertices(), [[0, 0, 1], [1, 0, 0], [255, 255, 255]]);
-        for (number, vertex) in (0..).zip(numbers.vertices()) {
-            assert_eq!(numbers.number(vertex), number);
+        let mut reach = Reach::default();
+        for vertex in [[0, 0, 1], [-1, 255, -1], [256, 0, 1], [1, 0, 0]] {
+            reach.push(vertex, [0.0; 3]);
         }
+        let numbers = VertexNumbers::of(std::slice::from_ref(&reach));
+        assert_eq!(numbers.vertices(), [[0, 0, 1], [1, 0, 0], [255, 255, 255]]);
+        let number = |vertex: usize| numbers.number(reach.vertices[vertex]);
+        assert_eq!([0, 1, 2, 3].map(number), [0, 2, 0, 1]);
     }
 }

@@ -6,8 +6,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::random::{Domain, Stream};
-use anofpdm_common::record::{Record, SliceScore, SliceTrace};
+use anofpdm_common::record::{Record, SliceTrace, ThresholdOverlaps};
 use tch::TchError;
 
 /// Environment variable with the faults of the fake device, in the form of [`FaultSpec`].
@@ -212,14 +213,22 @@ impl BatchFaults {
         }
         tracing::warn!("bit flip injected by {ENVIRONMENT}");
         match record {
-            Record::Masks(slices) => slices.iter_mut().take(1).for_each(flip_count),
-            Record::Traces(slices) => slices.iter_mut().take(1).for_each(flip_sequence),
+            Record::Masks(slices) => flip_first(slices, |slice| flip_count(&mut slice.overlap)),
+            Record::Restored(slices) => flip_first(slices, |slice| flip_count(&mut slice.overlap)),
+            Record::Traces(slices) => flip_first(slices, flip_sequence),
+            Record::Overlaps(slices) => flip_first(slices, flip_curve),
         }
     }
 }
 
-fn flip_count(slice: &mut SliceScore) {
-    let honest = slice.overlap;
+fn flip_first<T>(slices: &mut [T], flip: impl FnOnce(&mut T)) {
+    if let Some(slice) = slices.first_mut() {
+        flip(slice);
+    }
+}
+
+fn flip_count(overlap: &mut Overlap) {
+    let honest = *overlap;
     let mut candidates = [honest; 4];
     candidates[0].predicted ^= 1;
     candidates[1].truth ^= 1;
@@ -228,7 +237,32 @@ fn flip_count(slice: &mut SliceScore) {
     candidates[3].predicted = honest.predicted.saturating_sub(1);
     candidates[3].intersection = honest.intersection.saturating_sub(1);
     if let Some(wrong) = candidates.into_iter().find(|counts| counts.check().is_ok()) {
-        slice.overlap = wrong;
+        *overlap = wrong;
+    }
+}
+
+/// A count at the first threshold; the truth, which all thresholds have in common, stays.
+fn flip_curve(slice: &mut ThresholdOverlaps) {
+    let Some(honest) = slice.overlap(0) else {
+        return;
+    };
+    let (predicted, intersection) = (honest.predicted, honest.intersection);
+    let wrong = [
+        (predicted ^ 1, intersection),
+        (predicted, intersection ^ 1),
+        (predicted.saturating_sub(1), intersection.saturating_sub(1)),
+    ]
+    .into_iter()
+    .find(|&(predicted, intersection)| {
+        let counts = Overlap {
+            predicted,
+            intersection,
+            ..honest
+        };
+        counts.check().is_ok()
+    });
+    if let (Some(wrong), Some(at)) = (wrong, slice.at.first_mut()) {
+        *at = wrong;
     }
 }
 
@@ -240,7 +274,7 @@ fn flip_sequence(slice: &mut SliceTrace) {
 
 #[cfg(test)]
 mod tests {
-    use anofpdm_common::metrics::overlap::Overlap;
+    use anofpdm_common::record::SliceScore;
 
     use super::*;
 
@@ -330,6 +364,16 @@ mod tests {
                 unreachable!()
             };
             assert!(slices.iter().all(|slice| slice.overlap.check().is_ok()));
+        }
+        for at in [(0, 0), (256, 5), (4, 4)] {
+            let honest = Record::Overlaps(vec![ThresholdOverlaps {
+                pixels: 256,
+                truth: 5,
+                at: vec![at, (0, 0)],
+            }]);
+            let mut wrong = honest.clone();
+            flip.corrupt(&mut wrong);
+            assert_ne!(wrong, honest);
         }
         let trace = SliceTrace {
             divergence: vec![0.0, 1.0],

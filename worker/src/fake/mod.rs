@@ -7,10 +7,12 @@
 //! | module | concept |
 //! |---|---|
 //! | [`faults`] | which faults are injected, and when |
+//! | [`guide`] | arithmetic in place of the classifier |
 //! | [`predictor`] | arithmetic in place of the U-Net |
 //! | [`weights`] | what a fake training leaves behind |
 
 pub mod faults;
+pub mod guide;
 pub mod predictor;
 pub mod weights;
 
@@ -19,6 +21,7 @@ use std::time::Duration;
 use anofpdm_common::ids::Digest;
 
 use faults::{BatchFaults, FaultSpec, InjectedError, InjectedFaults};
+use guide::FakeGuide;
 use predictor::FakePredictor;
 
 /// Name of the device on the command line and in the numeric profile.
@@ -29,6 +32,12 @@ pub const DEVICE: &str = "fake";
 pub struct FakeDevice {
     delay: Duration,
     faults: InjectedFaults,
+}
+
+/// What the weights do to the arithmetic: a number from 0.4 to 0.65.
+fn gain(weights: &Digest) -> f64 {
+    let first = blake3::hash(weights.to_string().as_bytes());
+    0.4 + f64::from(first.as_bytes()[0]) / 1024.0
 }
 
 impl FakeDevice {
@@ -44,6 +53,11 @@ impl FakeDevice {
     /// The network with these weights. The file is not read.
     pub fn predictor(&self, weights: &Digest) -> FakePredictor {
         FakePredictor::new(weights, self.delay)
+    }
+
+    /// The classifier with these weights. The file is not read.
+    pub fn guide(&self, weights: &Digest) -> FakeGuide {
+        FakeGuide::new(weights, self.delay)
     }
 
     /// Duration of one network evaluation.

@@ -6,11 +6,12 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::spec::DIFFUSION_STEPS;
 use tch::Tensor;
 
+use super::gain;
 use crate::methods::predictor::NoisePredictor;
 use crate::nn::ClassLabel;
 
 /// Intensity above which the healthy prediction doubts a pixel, as a network trained on healthy slices would.
-const BRIGHT: f64 = 0.2;
+pub(super) const BRIGHT: f64 = 0.2;
 
 /// Noise is rarely larger; bounded predictions keep every later number finite.
 const LARGEST: f64 = 4.0;
@@ -25,9 +26,10 @@ pub struct FakePredictor {
 
 impl FakePredictor {
     pub(super) fn new(weights: &Digest, delay: Duration) -> Self {
-        let first = blake3::hash(weights.to_string().as_bytes());
-        let gain = 0.4 + f64::from(first.as_bytes()[0]) / 1024.0;
-        Self { gain, delay }
+        Self {
+            gain: gain(weights),
+            delay,
+        }
     }
 
     /// Doubt of bright pixels under a label, in parts of the gain.

@@ -23,6 +23,15 @@ pub enum Clip {
     Dynamic,
 }
 
+impl From<anofpdm_common::baseline::Clip> for Clip {
+    fn from(clip: anofpdm_common::baseline::Clip) -> Self {
+        match clip {
+            anofpdm_common::baseline::Clip::Fixed => Self::Fixed,
+            anofpdm_common::baseline::Clip::Dynamic => Self::Dynamic,
+        }
+    }
+}
+
 impl Clip {
     /// x0 that `epsilon` at `index` implies, in range.
     pub(super) fn x0(

@@ -236,3 +236,25 @@ pub struct Conditioning {
     /// Class tokens of the attention blocks (v2).
     pub tokens: Option<ClassVector>,
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::nn::VarStore;
+
+    use super::*;
+
+    #[test]
+    fn a_label_between_two_classes_mixes_their_rows() {
+        let vs = VarStore::new(Device::Cpu);
+        let table = LabelTable::new(&vs.root(), 2, 8);
+        let row = |labels: Labels| table.forward(&labels);
+        let healthy = row(Labels::All(ClassLabel::Healthy));
+        let unhealthy = row(Labels::All(ClassLabel::Unhealthy));
+        assert_ne!(healthy, unhealthy);
+        assert_eq!(row(Labels::Between { unhealthy: 0.0 }), healthy);
+        assert_eq!(row(Labels::Between { unhealthy: 1.0 }), unhealthy);
+        let mixed = row(Labels::Between { unhealthy: 0.95 });
+        let want = &healthy * 0.05 + &unhealthy * 0.95;
+        assert!((mixed - want).abs().max().double_value(&[]) < 1e-6);
+    }
+}

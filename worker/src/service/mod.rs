@@ -10,23 +10,31 @@
 //! | [`drain`] | ending in good order |
 //! | [`roots`] | stores found by the digest of what they hold |
 //! | `artifacts` | plans, manifests and records in the artifact store |
+//! | `batches` | the batches of a shard, one after another |
 //! | `failure` | classes of failed jobs |
-//! | `forward` | shards of calibration and scoring |
+//! | `forward` | shards of AnoFPDM |
+//! | `models` | the networks on the device |
 //! | `pause` | the pause after a failure of this worker's own |
 //! | `read_ahead` | the next batch, read while the present one is computed |
 //! | `renewal` | the lease, kept alive |
-//! | `score` | from a pass to records |
+//! | `restore` | shards of the baselines |
+//! | `restored` | from restored slices to records |
+//! | `score` | from a pass of AnoFPDM to records |
 //! | `slices` | from the slice store to a tensor |
 //! | `training` | training jobs |
 
 pub mod args;
 mod artifacts;
+mod batches;
 pub mod drain;
 mod failure;
 mod forward;
+mod models;
 mod pause;
 mod read_ahead;
 mod renewal;
+mod restore;
+mod restored;
 pub mod roots;
 mod score;
 mod slices;
@@ -40,15 +48,18 @@ use std::time::{Duration, Instant};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::work::{Completion, Job, Manifest, NumericProfile, Plan, Task, WorkerInfo};
+use anofpdm_common::work::{
+    Completion, Job, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
+};
 use tch::Device;
 
 use crate::fake::FakeDevice;
 
 use artifacts::{get_plan, put};
+use batches::{Columns, Shard};
 use drain::Drain;
 use failure::JobError;
-use forward::{ForwardRunner, Shard};
+use models::Models;
 use pause::Pause;
 use renewal::{Progress, Renewal};
 use roots::{RootError, Roots};
@@ -122,7 +133,7 @@ struct Service<'a> {
     roots: Roots,
     /// The plan last used: shards of one plan come in a row.
     plan: Option<(Digest, Arc<Plan>)>,
-    runner: ForwardRunner,
+    models: Models,
 }
 
 /// Takes and runs jobs until the queue is finished (or idle, where asked), or `drain` says to end. With `fake`,
@@ -143,7 +154,7 @@ pub fn serve(
         fake,
         roots: Roots::new(&config.data, &config.artifacts)?,
         plan: None,
-        runner: ForwardRunner::new(config.device),
+        models: Models::new(config.device),
     };
     queue.register(info)?;
     tracing::info!(worker = info.worker, profile = %config.profile, "registered");
@@ -226,7 +237,7 @@ impl Service<'_> {
             && error.class != ErrorClass::BadInput
         {
             // Frees the memory of the device, and whatever state the model was left in.
-            self.runner.unload();
+            self.models.unload();
         }
         worked
     }
@@ -255,7 +266,7 @@ impl Service<'_> {
                     Some(fake) => training.pretend(fake)?,
                     None => {
                         // A model kept for scoring would only take its memory.
-                        self.runner.unload();
+                        self.models.unload();
                         training.run(self.config.device)?
                     }
                 }
@@ -276,7 +287,16 @@ impl Service<'_> {
                     artifacts: &artifacts,
                     progress,
                 };
-                self.runner.run(&shard, self.fake.as_mut())?
+                let columns = Columns::of(&shard)?;
+                let (models, fake) = (&mut self.models, self.fake.as_mut());
+                match columns.trajectory {
+                    Trajectory::Forward(walk) => {
+                        forward::run(&shard, &columns, walk, models, fake)?
+                    }
+                    Trajectory::Restoration(walk) => {
+                        restore::run(&shard, &columns, walk, models, fake)?
+                    }
+                }
             }
             _ => return Err(bad_task()),
         };

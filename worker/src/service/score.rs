@@ -65,6 +65,9 @@ impl Scoring<'_> {
             CellOutput::Traces => Ok(Record::Traces(
                 (0..self.slices).map(|slice| traces.of(slice)).collect(),
             )),
+            CellOutput::Overlaps { .. } | CellOutput::Restored { .. } => {
+                Err(ScoringError::Missing("restored slice"))
+            }
             CellOutput::Mask { .. } => {
                 let maps = Maps::new(strength, cell, self.size)?;
                 (0..self.slices)

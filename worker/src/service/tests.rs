@@ -18,7 +18,7 @@ use anofpdm_common::store::slices::{
 };
 use anofpdm_common::wire;
 use anofpdm_common::work::{
-    Cell, CellOutput, DataPlan, ForwardPlan, NetworkPlan, SliceRef, Stage, TrainPlan, Trajectory,
+    Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, NetworkPlan, SliceRef, Stage, TrainPlan,
 };
 
 use super::*;
@@ -196,11 +196,11 @@ impl Run {
                 config: network(),
                 weights: self.artifacts.put(b"weights").unwrap(),
             }],
-            trajectories: vec![Trajectory {
+            trajectories: vec![Trajectory::Forward(ForwardWalk {
                 network: 0,
                 encoding: Encoding::Ddim,
                 seed: 0,
-            }],
+            })],
             cells: vec![Cell {
                 trajectory: 0,
                 guidance: 1.0,

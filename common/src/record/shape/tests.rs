@@ -82,9 +82,41 @@ fn score(with_figures: bool) -> SliceScore {
     }
 }
 
+fn overlaps() -> (CellOutput, ThresholdOverlaps) {
+    let output = CellOutput::Overlaps {
+        noise_scale: 2,
+        thresholds: vec![0.1, 0.2, 0.3],
+    };
+    let slice = ThresholdOverlaps {
+        pixels: PIXELS as u32,
+        truth: 3,
+        at: vec![(9, 3), (4, 2), (0, 0)],
+    };
+    (output, slice)
+}
+
+fn restored(postprocessing: Postprocessing) -> (CellOutput, RestoredScore) {
+    let output = CellOutput::Restored {
+        noise_scale: 2,
+        postprocessing,
+    };
+    let score = RestoredScore {
+        overlap: overlap(),
+        threshold: 0.25,
+        run: score(false).run,
+    };
+    (output, score)
+}
+
+const COMMON: Postprocessing = Postprocessing::Common { threshold: 0.25 };
+
 #[test]
 fn the_largest_record_is_as_large_as_said() {
+    let (grid, slice) = overlaps();
+    let (common, baseline) = restored(COMMON);
     for (output, record) in [
+        (grid, Record::Overlaps(vec![slice; 2])),
+        (common, Record::Restored(vec![baseline; 2])),
         (CellOutput::Traces, Record::Traces(vec![trace(); 2])),
         (
             mask(FigureSpec::default()),
@@ -199,4 +231,42 @@ fn impossible_figures_are_refused() {
     }
     let without = Record::Masks(vec![score(false); 2]);
     assert!(shape(&output).check(&without).is_err());
+}
+
+#[test]
+fn impossible_restorations_are_refused() {
+    let (output, good) = overlaps();
+    let spoil: [(&str, Spoil<ThresholdOverlaps>); 4] = [
+        ("pixels", |s| s.pixels = 17),
+        ("a threshold too few", |s| s.at.truncate(2)),
+        ("counts", |s| s.at[1].1 = 5),
+        ("truth", |s| s.truth = 2),
+    ];
+    for (what, spoil) in spoil {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        let record = Record::Overlaps(vec![good.clone(), bad]);
+        assert!(shape(&output).check(&record).is_err(), "{what}");
+    }
+    let (output, good) = restored(COMMON);
+    let spoil: [(&str, Spoil<RestoredScore>); 4] = [
+        ("counts", |s| s.overlap.intersection = 4),
+        ("another threshold", |s| s.threshold = 0.5),
+        ("unsorted run", |s| s.run.swap(0, 15)),
+        ("truth", |s| s.overlap.truth = 1),
+    ];
+    for (what, spoil) in spoil {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        let record = Record::Restored(vec![good.clone(), bad]);
+        assert!(shape(&output).check(&record).is_err(), "{what}");
+    }
+    // A rule of its own may find any threshold, but it finds one.
+    let (output, mut found) = restored(Postprocessing::Native);
+    found.threshold = 0.5;
+    let record = Record::Restored(vec![found.clone(); 2]);
+    assert_eq!(shape(&output).check(&record), Ok(()));
+    found.threshold = f32::NAN;
+    let record = Record::Restored(vec![found; 2]);
+    assert!(shape(&output).check(&record).is_err());
 }

@@ -1,11 +1,14 @@
 use super::*;
+use crate::baseline::{Baseline, Clip, Sampler};
 use crate::ids::Digest;
 use crate::method::{Encoding, MapKind};
 use crate::network::NetworkConfig;
 use crate::semantics::Semantics;
 use crate::spec::{FigureSpec, Precision, Respacing};
 use crate::store::scaling::Scaling;
-use crate::work::{NetworkPlan, SliceRef, Trajectory};
+use crate::work::{
+    ForwardWalk, NetworkPlan, Postprocessing, RestorationWalk, SliceRef, Trajectory,
+};
 
 /// Makes a sound plan unsound.
 type Spoil = fn(&mut ForwardPlan);
@@ -40,11 +43,11 @@ fn plan() -> ForwardPlan {
             config,
             weights: Digest::of(b"weights"),
         }],
-        trajectories: vec![Trajectory {
+        trajectories: vec![Trajectory::Forward(ForwardWalk {
             network: 0,
             encoding: Encoding::Ddim,
             seed: 0,
-        }],
+        })],
         cells: vec![
             Cell {
                 trajectory: 0,
@@ -69,6 +72,36 @@ fn plan() -> ForwardPlan {
     }
 }
 
+/// The plan with a baseline beside AnoFPDM: trajectory 1, cells 2 (a grid of thresholds) and 3 (a mask).
+fn plan_with_baseline() -> ForwardPlan {
+    let mut plan = plan();
+    plan.trajectories
+        .push(Trajectory::Restoration(RestorationWalk {
+            baseline: Baseline::AnoddpmGaussian,
+            sampler: Sampler::Ancestral,
+            clip: Clip::Fixed,
+            networks: vec![0],
+            seed: Some(0),
+        }));
+    for output in [
+        CellOutput::Overlaps {
+            noise_scale: 5,
+            thresholds: vec![0.1, 0.2],
+        },
+        CellOutput::Restored {
+            noise_scale: 5,
+            postprocessing: Postprocessing::Native,
+        },
+    ] {
+        plan.cells.push(Cell {
+            trajectory: 1,
+            guidance: 0.0,
+            output,
+        });
+    }
+    plan
+}
+
 fn read(plan: ForwardPlan) -> Result<Plan, PlanError> {
     // Written without the check, as a hostile hand would.
     let plan = serde_json::to_value(Plan::Forward(plan)).unwrap();
@@ -91,8 +124,9 @@ fn a_sound_plan_is_read_back() {
 
 #[test]
 fn a_plan_with_a_number_nobody_means_is_refused_on_both_sides() {
-    let spoil: [(&str, Spoil); 19] = [
+    let spoil: [(&str, Spoil); 20] = [
         ("stage", |p| p.stage = Stage::Train),
+        ("a mask in calibration", |p| p.stage = Stage::Calibrate),
         ("no steps", |p| p.steps = 0),
         ("more steps than kept", |p| p.steps = 6),
         ("no channels", |p| p.data.scored.clear()),
@@ -128,6 +162,105 @@ fn a_plan_with_a_number_nobody_means_is_refused_on_both_sides() {
     }
 }
 
+#[test]
+fn a_baseline_is_asked_for_what_it_can_do() {
+    let sound = Plan::Forward(plan_with_baseline());
+    assert_eq!(
+        Plan::from_json(&sound.to_json("run").unwrap()).unwrap(),
+        sound
+    );
+    let spoil: [(&str, Spoil); 9] = [
+        ("a mask of AnoFPDM", |p| p.cells[1].trajectory = 1),
+        ("a restoration of AnoFPDM", |p| p.cells[2].trajectory = 0),
+        ("a network too many", |p| walk(p).networks.push(0)),
+        ("network", |p| walk(p).networks[0] = 1),
+        ("no seed", |p| walk(p).seed = None),
+        ("a seed without noise", |p| {
+            walk(p).baseline = Baseline::DdimClfFree;
+        }),
+        ("native rule", |p| walk(p).baseline = Baseline::Andi),
+        ("noise scale", |p| {
+            p.cells[2].output = CellOutput::Overlaps {
+                noise_scale: 6,
+                thresholds: vec![0.1],
+            };
+        }),
+        ("thresholds", |p| {
+            p.cells[2].output = CellOutput::Overlaps {
+                noise_scale: 5,
+                thresholds: vec![0.1, 0.1],
+            };
+        }),
+    ];
+    for (what, spoil) in spoil {
+        let mut bad = plan_with_baseline();
+        spoil(&mut bad);
+        assert!(read(bad).is_err(), "{what} was read");
+    }
+}
+
+#[test]
+fn keys_of_anofpdm_stay_what_they_were() {
+    let alone = plan();
+    let beside = plan_with_baseline();
+    for cell in 0..2 {
+        assert_eq!(
+            alone.record_key(0, cell).unwrap(),
+            beside.record_key(0, cell).unwrap()
+        );
+    }
+    // As the version before the baselines formed it: finished runs keep their records.
+    assert_eq!(alone.record_key(0, 1).unwrap().short(), "f5de77ddca42");
+}
+
+#[test]
+fn everything_that_decides_a_restoration_is_in_its_key() {
+    let key = |plan: &ForwardPlan| plan.record_key(0, 3).unwrap();
+    let plan = plan_with_baseline();
+    let change: [(&str, Spoil); 8] = [
+        ("method", |p| walk(p).baseline = Baseline::AnoddpmSimplex),
+        ("sampler", |p| walk(p).sampler = Sampler::Ddim),
+        ("clip", |p| walk(p).clip = Clip::Dynamic),
+        ("seed", |p| walk(p).seed = Some(1)),
+        ("weights", |p| p.networks[0].weights = Digest::of(b"other")),
+        ("semantics", |p| p.semantics = Semantics::Reference),
+        ("strength", |p| p.cells[3].guidance = 1.0),
+        ("noise scale", |p| {
+            p.cells[3].output = CellOutput::Restored {
+                noise_scale: 4,
+                postprocessing: Postprocessing::Native,
+            };
+        }),
+    ];
+    for (what, change) in change {
+        let mut other = plan.clone();
+        change(&mut other);
+        assert_ne!(key(&plan), key(&other), "{what}");
+    }
+    // Only AnoFPDM counts its steps.
+    let mut other = plan.clone();
+    other.steps = 2;
+    assert_eq!(key(&plan), key(&other));
+}
+
+#[test]
+fn a_shard_takes_what_its_cells_share_once() {
+    let plan = plan_with_baseline();
+    assert_eq!(plan.passes(&[0, 1]).unwrap().total(), 2 * 3);
+    assert_eq!(plan.passes(&[2]).unwrap().total(), 5);
+    // The same restoration, looked at twice.
+    assert_eq!(plan.passes(&[2, 3]).unwrap().total(), 5);
+    assert!(plan.passes(&[1, 2]).is_err());
+    assert!(plan.passes(&[]).is_err());
+}
+
+fn walk(plan: &mut ForwardPlan) -> &mut RestorationWalk {
+    match &mut plan.trajectories[1] {
+        Trajectory::Restoration(walk) => walk,
+        Trajectory::Forward(_) => panic!("a restoration was expected"),
+    }
+}
+
 fn mask(plan: &mut ForwardPlan) -> (&mut Vec<f32>, &mut FigureSpec) {
     match &mut plan.cells[1].output {
         CellOutput::Mask {
@@ -135,6 +268,6 @@ fn mask(plan: &mut ForwardPlan) -> (&mut Vec<f32>, &mut FigureSpec) {
             figures,
             ..
         } => (max_divergence, figures),
-        CellOutput::Traces => panic!("a mask was expected"),
+        _ => panic!("a mask was expected"),
     }
 }

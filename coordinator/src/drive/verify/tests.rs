@@ -9,8 +9,8 @@ use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{FigureSpec, Precision, Preset, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::work::{
-    Cell, CellOutput, DataPlan, MAX_SHARD_CELLS, NetworkPlan, NumericProfile, Plan, SliceRef,
-    Stage, Trajectory,
+    Cell, CellOutput, DataPlan, ForwardWalk, MAX_SHARD_CELLS, NetworkPlan, NumericProfile, Plan,
+    SliceRef, Stage, Trajectory,
 };
 
 use super::*;
@@ -61,10 +61,12 @@ pub(in crate::drive) fn forward() -> ForwardPlan {
         max_divergence: vec![1.0],
         figures: FigureSpec::default(),
     };
-    let walk = |seed| Trajectory {
-        network: 0,
-        encoding: Encoding::Ddim,
-        seed,
+    let walk = |seed| {
+        Trajectory::Forward(ForwardWalk {
+            network: 0,
+            encoding: Encoding::Ddim,
+            seed,
+        })
     };
     ForwardPlan {
         stage: Stage::Score,

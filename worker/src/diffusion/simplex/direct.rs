@@ -71,7 +71,7 @@ mod tests {
             };
             let mut direct = vec![f32::NAN; 3 * 23 * 40];
             fill(sample.clone(), shape, &mut direct);
-            let field = noise(vec![sample], shape, Device::Cpu).view([-1]);
+            let field = noise(vec![sample.seeds], depth, shape, Device::Cpu).view([-1]);
             assert_eq!(direct, Vec::<f32>::try_from(field).unwrap());
         }
     }

@@ -109,9 +109,9 @@ pub(super) fn reach3(point: [f64; 3], amplitude: f64, visit: &mut impl Visit<3>)
         }
     } else {
         let extra = between_the_corners(inside);
-        for axis in 0..3 {
-            place.contribute(UNIT[axis], scale, visit);
-            place.contribute(UNIT[axis].map(|part| 1 - part), scale, visit);
+        for axis in UNIT {
+            place.contribute(axis, scale, visit);
+            place.contribute(axis.map(|part| 1 - part), scale, visit);
         }
         for vertex in extra {
             place.contribute(vertex, scale, visit);

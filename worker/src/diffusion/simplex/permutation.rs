@@ -20,7 +20,11 @@ pub struct Permutation {
 impl Permutation {
     /// The permutation of a seed: Fisher-Yates from the last entry down, with the high-level numbers
     /// of a 64-bit linear congruential generator (Knuth's MMIX constants).
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // remainders below 257
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )] // remainders below 257
     pub fn new(seed: i64) -> Self {
         let mut state = seed;
         for _ in 0..WARM_UP {

@@ -205,11 +205,7 @@ impl Desk {
         })
     }
 
-    fn ask_for_work(
-        &mut self,
-        run: &str,
-        lanes: &[String],
-    ) -> Result<Vec<Vec<u8>>, CallError> {
+    fn ask_for_work(&mut self, run: &str, lanes: &[String]) -> Result<Vec<Vec<u8>>, CallError> {
         let keys = self.serving(run).keys.clone();
         let name = self.name();
         let mut arguments = vec![name.as_bytes()];

@@ -1,0 +1,62 @@
+//! What a slice takes, in network evaluations: one slice through one network once.
+
+use crate::baseline::Passes;
+use crate::method::Encoding;
+use crate::semantics::{DdimStepping, Semantics};
+
+use super::{Cell, ForwardPlan, PlanError, Trajectory, distinct_settings};
+
+/// Distinct network evaluations that `steps` forward steps of one slice take, whatever the number of
+/// strengths and variants: the null evaluation serves Eq. 7, Eq. 10 and Eq. 4.
+pub fn evaluations_per_slice(semantics: Semantics, encoding: Encoding, steps: u32) -> u64 {
+    let steps = u64::from(steps);
+    match (encoding, semantics.switches().ddim) {
+        (Encoding::Ddim, DdimStepping::ReferenceShifted) => (3 * steps).saturating_sub(1),
+        _ => 2 * steps,
+    }
+}
+
+impl Trajectory {
+    /// What a slice takes when these cells, all of this trajectory, are computed together; `steps` are those of
+    /// AnoFPDM.
+    pub fn passes<'a>(
+        &self,
+        semantics: Semantics,
+        steps: u32,
+        cells: impl IntoIterator<Item = &'a Cell>,
+    ) -> Passes {
+        match self {
+            Self::Forward(walk) => Passes {
+                network: evaluations_per_slice(semantics, walk.encoding, steps),
+                classifier: 0,
+            },
+            Self::Restoration(walk) => {
+                let form = semantics.switches().baselines;
+                walk.baseline.passes(form, &distinct_settings(cells))
+            }
+        }
+    }
+}
+
+impl ForwardPlan {
+    /// What a slice takes in a shard of these cells, whatever their number: they share a trajectory.
+    ///
+    /// # Errors
+    /// When there is no cell, an index is out of range, or the cells are of several trajectories.
+    pub fn passes(&self, cells: &[u16]) -> Result<Passes, PlanError> {
+        let cells = cells
+            .iter()
+            .map(|cell| self.cell(usize::from(*cell)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let Some(first) = cells.first() else {
+            return Err(PlanError::Impossible("a shard without cells".to_owned()));
+        };
+        if cells.iter().any(|cell| cell.trajectory != first.trajectory) {
+            return Err(PlanError::Impossible(
+                "a shard of two trajectories".to_owned(),
+            ));
+        }
+        let trajectory = self.trajectory(first)?;
+        Ok(trajectory.passes(self.semantics, self.steps, cells))
+    }
+}

@@ -1,0 +1,170 @@
+//! The key of a record: a digest of everything that decides its bits.
+//!
+//! Same key, same bits. What is no part of the arithmetic stays out: how batches are cut into shards, which other
+//! cells were computed beside, who did it.
+
+use serde::Serialize;
+
+use crate::baseline::{Baseline, Clip, Sampler};
+use crate::ids::Digest;
+use crate::method::Encoding;
+use crate::network::NetworkConfig;
+use crate::semantics::Semantics;
+use crate::spec::Respacing;
+use crate::store::scaling::Scaling;
+
+use super::{
+    Cell, CellOutput, ForwardPlan, ForwardWalk, KERNEL, NumericProfile, PlanError, RECORD_SCHEMA,
+    RestorationWalk, Trajectory,
+};
+
+/// A record of AnoFPDM.
+#[derive(Serialize)]
+struct ForwardKey<'a> {
+    schema: u32,
+    kernel: &'a str,
+    semantics: Semantics,
+    steps: u32,
+    respacing: Respacing,
+    component_area: u32,
+    profile: &'a NumericProfile,
+    data: Digest,
+    scaling: Scaling,
+    scored: &'a [u32],
+    config: &'a NetworkConfig,
+    weights: Digest,
+    encoding: Encoding,
+    seed: u64,
+    guidance: u64,
+    output: &'a CellOutput,
+    batch_slices: u32,
+    slices: Vec<(&'a str, u32)>,
+}
+
+/// A record of a baseline.
+#[derive(Serialize)]
+struct RestorationKey<'a> {
+    schema: u32,
+    kernel: &'a str,
+    semantics: Semantics,
+    respacing: Respacing,
+    component_area: u32,
+    profile: &'a NumericProfile,
+    data: Digest,
+    scaling: Scaling,
+    scored: &'a [u32],
+    baseline: Baseline,
+    sampler: Sampler,
+    clip: Clip,
+    networks: Vec<(&'a NetworkConfig, Digest)>,
+    seed: Option<u64>,
+    strength: u64,
+    output: &'a CellOutput,
+    batch_slices: u32,
+    slices: Vec<(&'a str, u32)>,
+}
+
+impl ForwardPlan {
+    /// The key of the record that `cell` makes of `batch`: same key, same bits.
+    ///
+    /// # Errors
+    /// When an index is out of range.
+    pub fn record_key(&self, batch: usize, cell: usize) -> Result<Digest, PlanError> {
+        let cell = self.cell(cell)?;
+        let slices = self
+            .batch(batch)?
+            .iter()
+            .map(|slice| Ok((self.subject(*slice)?, slice.position)))
+            .collect::<Result<Vec<_>, PlanError>>()?;
+        match self.trajectory(cell)? {
+            Trajectory::Forward(walk) => self.forward_key(walk, cell, slices),
+            Trajectory::Restoration(walk) => self.restoration_key(walk, cell, slices),
+        }
+    }
+
+    fn forward_key(
+        &self,
+        walk: &ForwardWalk,
+        cell: &Cell,
+        slices: Vec<(&str, u32)>,
+    ) -> Result<Digest, PlanError> {
+        let network = self.network(walk.network)?;
+        key_of(&ForwardKey {
+            schema: RECORD_SCHEMA,
+            kernel: KERNEL,
+            semantics: self.semantics,
+            steps: self.steps,
+            respacing: self.respacing,
+            component_area: self.component_area,
+            profile: &self.profile,
+            data: self.data.digest,
+            scaling: self.data.scaling,
+            scored: &self.data.scored,
+            config: &network.config,
+            weights: network.weights,
+            encoding: walk.encoding,
+            seed: walk.seed,
+            guidance: cell.guidance.to_bits(),
+            output: &cell.output,
+            batch_slices: self.batch_slices,
+            slices,
+        })
+    }
+
+    fn restoration_key(
+        &self,
+        walk: &RestorationWalk,
+        cell: &Cell,
+        slices: Vec<(&str, u32)>,
+    ) -> Result<Digest, PlanError> {
+        let networks = walk
+            .networks
+            .iter()
+            .map(|network| {
+                let network = self.network(*network)?;
+                Ok((&network.config, network.weights))
+            })
+            .collect::<Result<Vec<_>, PlanError>>()?;
+        key_of(&RestorationKey {
+            schema: RECORD_SCHEMA,
+            kernel: KERNEL,
+            semantics: self.semantics,
+            respacing: self.respacing,
+            component_area: self.component_area,
+            profile: &self.profile,
+            data: self.data.digest,
+            scaling: self.data.scaling,
+            scored: &self.data.scored,
+            baseline: walk.baseline,
+            sampler: walk.sampler,
+            clip: walk.clip,
+            networks,
+            seed: walk.seed,
+            strength: cell.guidance.to_bits(),
+            output: &cell.output,
+            batch_slices: self.batch_slices,
+            slices,
+        })
+    }
+
+    /// The key of every record of the plan: `[batch][cell]`.
+    ///
+    /// # Errors
+    /// As [`Self::record_key`].
+    pub fn record_keys(&self) -> Result<Vec<Vec<Digest>>, PlanError> {
+        (0..self.batches.len())
+            .map(|batch| {
+                (0..self.cells.len())
+                    .map(|cell| self.record_key(batch, cell))
+                    .collect()
+            })
+            .collect()
+    }
+}
+
+pub(super) fn key_of<T: Serialize>(material: &T) -> Result<Digest, PlanError> {
+    // JSON: field order and number format are fixed, and a key never depends on the wire codec.
+    serde_json::to_vec(material)
+        .map(|bytes| Digest::of(&bytes))
+        .map_err(|error| PlanError::Json(error.to_string()))
+}

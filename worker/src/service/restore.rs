@@ -1,0 +1,143 @@
+//! Shards of the baselines: batches up to a noise level and back.
+
+use std::ops::ControlFlow;
+
+use anofpdm_common::baseline::Setting;
+use anofpdm_common::queue::ErrorClass;
+use anofpdm_common::record::Record;
+use anofpdm_common::spec::DIFFUSION_STEPS;
+use anofpdm_common::work::{RestorationWalk, distinct_settings};
+use tch::Tensor;
+
+use crate::diffusion::noise::NoiseSource;
+use crate::diffusion::schedule::Schedule;
+use crate::fake::FakeDevice;
+use crate::methods::anofpdm::ForwardError;
+use crate::methods::baseline::BaselineSetup;
+use crate::methods::restoration::{Restoration, RestoredBatch};
+
+use super::Outcome;
+use super::batches::{self, Columns, Computed, Shard, bad_plan, forward_error};
+use super::failure::JobError;
+use super::models::Models;
+use super::restored::RestoredScoring;
+use super::score::ScoringError;
+use super::slices::Batch;
+
+/// Computes the records of a shard of `walk`.
+pub(super) fn run(
+    shard: &Shard<'_>,
+    columns: &Columns<'_>,
+    walk: &RestorationWalk,
+    models: &mut Models,
+    fake: Option<&mut FakeDevice>,
+) -> Result<Outcome, JobError> {
+    let plan = shard.plan;
+    let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &plan.respacing.into())
+        .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
+    let needed = walk
+        .networks
+        .iter()
+        .map(|network| plan.network(*network))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(bad_plan)?;
+    let device = models.device();
+    let networks = models.load(&needed, shard.artifacts, fake.as_deref())?;
+    let setup = BaselineSetup {
+        baseline: walk.baseline,
+        form: plan.semantics.switches().baselines,
+        sampler: walk.sampler,
+        clip: walk.clip.into(),
+        schedule: &schedule,
+    };
+    let mut method = setup
+        .build(networks.noise, networks.label)
+        .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
+    let work = RestoreWork {
+        shard,
+        walk,
+        settings: distinct_settings(columns.cells.iter().copied()),
+        modalities: plan.data.scored.iter().map(|m| i64::from(*m)).collect(),
+    };
+    batches::run(shard, columns, true, fake, &mut |index, batch| {
+        let x0 = batch.x0(device);
+        let Some(done) = work.restore(method.as_mut(), index, batch, &x0)? else {
+            return Ok(None);
+        };
+        Ok(Some(Computed {
+            records: work.records(columns, batch, &x0, &done)?,
+            evaluations: done.evaluations + done.classifier_evaluations,
+        }))
+    })
+}
+
+/// One shard, ready to be computed.
+struct RestoreWork<'a> {
+    shard: &'a Shard<'a>,
+    walk: &'a RestorationWalk,
+    settings: Vec<Setting>,
+    modalities: Vec<i64>,
+}
+
+impl RestoreWork<'_> {
+    /// One batch up and down; `None` when asked to stop.
+    fn restore(
+        &self,
+        method: &mut dyn Restoration,
+        index: usize,
+        batch: &Batch,
+        x0: &Tensor,
+    ) -> Result<Option<RestoredBatch>, JobError> {
+        let noise = NoiseSource::Counter {
+            // A method that draws no noise has no seed, and asks for none.
+            seed: self.walk.seed.unwrap_or_default(),
+            slices: batch.identities.clone(),
+        };
+        let progress = self.shard.progress;
+        let done = method.restore(x0, &noise, &self.settings, &mut || {
+            progress.tick();
+            if progress.stop_asked() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(ForwardError::Stopped(_)) => Ok(None),
+            Err(error) => Err(forward_error(self.shard.plan, index, &error)),
+        }
+    }
+
+    fn records(
+        &self,
+        columns: &Columns<'_>,
+        batch: &Batch,
+        x0: &Tensor,
+        done: &RestoredBatch,
+    ) -> Result<Vec<Record>, JobError> {
+        let scoring = RestoredScoring {
+            baseline: self.walk.baseline,
+            x0,
+            modalities: &self.modalities,
+            component_area: self.shard.plan.component_area,
+            size: batch.size,
+            truth: &batch.truth,
+        };
+        columns
+            .cells
+            .iter()
+            .map(|cell| {
+                let setting = cell.setting();
+                let restored = setting.and_then(|setting| {
+                    let mut all = done.restored.iter();
+                    all.find(|restored| restored.setting.same(&setting))
+                });
+                restored
+                    .ok_or(ScoringError::Missing("such setting"))
+                    .and_then(|restored| scoring.record(restored, cell))
+                    .map_err(|error| JobError::new(ErrorClass::BadInput, &error))
+            })
+            .collect()
+    }
+}
