@@ -245,7 +245,7 @@ impl Flight {
             call_off(twin, queue)?;
         }
         let is_result = matches!(done.purpose, Purpose::Work | Purpose::Copy(_));
-        if is_result && workers > 1 && self.is_audited(&done.job) {
+        if is_result && workers > 1 && self.is_audited(&done.job, judge) {
             let avoid = done.holder.map(|(worker, _)| worker).into_iter().collect();
             let job = done.job;
             let audit = self.submit(queue, job, Purpose::Audit, done.evaluations, avoid)?;
@@ -254,15 +254,19 @@ impl Flight {
         Ok(())
     }
 
-    /// Whether the dice, thrown by what the shard is, say so: the same for every order of events.
-    fn is_audited(&self, job: &Job) -> bool {
-        let Task::Batches { first, cells, .. } = &job.task else {
+    /// Whether the dice, thrown by the key of the first record, say so: the same for every order of events.
+    fn is_audited(&self, job: &Job, judge: &RunJudge) -> bool {
+        let (Task::Batches { first, cells, .. }, Some((_, plan))) =
+            (&job.task, judge.current.forward_plan())
+        else {
             return false;
         };
-        let named = Digest::of(format!("audit {} {first} {cells:?}", job.plan).as_bytes());
-        let dice = named
-            .as_bytes()
-            .first_chunk()
+        let key = cells
+            .first()
+            .and_then(|cell| plan.record_key(*first as usize, usize::from(*cell)).ok());
+        let dice = key
+            .as_ref()
+            .and_then(|key| key.as_bytes().first_chunk())
             .map_or(0, |bytes| u32::from_le_bytes(*bytes));
         f64::from(dice) < self.rules.audit * f64::from(u32::MAX) || self.rules.audit >= 1.0
     }

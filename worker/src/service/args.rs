@@ -179,7 +179,9 @@ fn exit_with_parent() -> std::io::Result<()> {
         .spawn(|| {
             let closed = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
             tracing::warn!(?closed, "the coordinator is gone");
-            std::process::exit(1);
+            // At once: the destructors of an ordered exit take libtorch so long that the main thread could take a shard
+            // from the next coordinator in the meantime, and its death would count as a crash of that shard.
+            signal_hook::low_level::exit(1);
         })
         .map(drop)
 }

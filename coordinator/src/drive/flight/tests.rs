@@ -264,12 +264,25 @@ fn an_audit_is_another_workers_work_and_is_not_audited() {
 
 #[test]
 fn a_share_of_the_shards_is_audited() {
-    let rig = Rig::new(0.1, &[]);
-    let audited = (0..2_000).filter(|first| rig.flight.is_audited(&shard(*first, 1)));
-    let audited = audited.count();
-    assert!((150..250).contains(&audited), "{audited} of 2000");
-    let never = Rig::new(0.0, &[]);
-    assert!((0..2_000).all(|first| !never.flight.is_audited(&shard(first, 1))));
+    let audited = |share| {
+        let mut rig = Rig::new(share, &[]);
+        let mut plan = forward();
+        let batch = plan.batches[0].clone();
+        plan.batches = (0..1_000)
+            .map(|number| {
+                let mut batch = batch.clone();
+                batch[0].position = number;
+                batch
+            })
+            .collect();
+        rig.judge.current = Current::Forward(Digest::of(b"plan"), Box::new(plan), 4);
+        (0..1_000)
+            .filter(|first| rig.flight.is_audited(&shard(*first, 1), &rig.judge))
+            .count()
+    };
+    let some = audited(0.1);
+    assert!((60..140).contains(&some), "{some} of 1000");
+    assert_eq!((audited(0.0), audited(1.0)), (0, 1_000));
 }
 
 #[test]
