@@ -118,8 +118,11 @@ fn a_slice_of_the_papers_set_ups_takes_1200_evaluations() {
     }
 }
 
+/// A baseline with its published steps and strength.
+type Published = (Baseline, u32, f64);
+
 /// A table of all methods, and the settings that SCIENCE 9 gives for it: `(S, strength)` of the port.
-const TABLES: [(&str, &str, [(Baseline, u32, f64); 4]); 2] = [
+const TABLES: [(&str, &str, [Published; 4]); 2] = [
     (
         "brats21-table1.toml",
         "brats21.toml",
