@@ -224,7 +224,7 @@ fn workers_kills_and_the_port_change_nothing_they_should_not() {
     assert_eq!(one["rows"], two["rows"]);
 
     // Killed again and again while it works, and finished by a last start.
-    let slow = ("ANOFPDM_FAKE_FAULTS", "delay_ms=2");
+    let slow = ("ANOFPDM_FAKE_FAULTS", "delay_ms=6");
     let arguments = [
         "run",
         "table.toml",
@@ -244,7 +244,7 @@ fn workers_kills_and_the_port_change_nothing_they_should_not() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(1_500 + 700 * attempt));
+        std::thread::sleep(Duration::from_millis(600 + 300 * attempt));
         kills += u32::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
