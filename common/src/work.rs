@@ -229,6 +229,37 @@ pub struct Job {
     pub task: Task,
 }
 
+/// One rank of a training gang. The ranks of one generation train together: they start together, and when one
+/// of them is lost the generation is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GangRank {
+    /// Number of the gang; that of a later one is larger.
+    pub generation: u64,
+    /// Which rank, from 0.
+    pub rank: u32,
+    /// How many there are.
+    pub world: u32,
+}
+
+impl GangRank {
+    /// The rank that trains alone.
+    pub const fn alone(generation: u64) -> Self {
+        Self {
+            generation,
+            rank: 0,
+            world: 1,
+        }
+    }
+
+    /// The rank that writes checkpoints and delivers the weights.
+    pub const fn is_first(&self) -> bool {
+        self.rank == 0
+    }
+}
+
+/// Most ranks of a gang.
+pub const MAX_WORLD: u32 = 64;
+
 /// Most cells one shard may name: keeps a job under 1 KiB.
 pub const MAX_SHARD_CELLS: usize = 256;
 
@@ -238,8 +269,8 @@ pub const MAX_SHARD_RECORDS: usize = 16_000;
 /// The part of a plan a job covers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Task {
-    /// The whole training plan.
-    Train,
+    /// The whole training plan, as one rank of a gang.
+    Train(GangRank),
     /// A run of batches; of each, these cells.
     Batches {
         /// First batch.

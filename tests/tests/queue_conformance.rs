@@ -9,9 +9,11 @@ mod queue_rig;
 
 use std::time::{Duration, Instant};
 
+use anofpdm_common::queue::board::NOTE_LIMIT;
 use anofpdm_common::queue::{
     ErrorClass, Lane, Lease, Progress, QueueError, Renewal, Setback, Submission, Take, Verdict,
 };
+use anofpdm_common::work::{GangRank, Job, Stage, Task};
 use queue_rig::{Driver, InProcess, Redis, Rig, UnixSocket, completion, job};
 
 /// Longer than any answer takes, far shorter than a failing test may hang.
@@ -383,6 +385,62 @@ fn a_retired_worker_loses_its_shard_and_gets_no_other<D: Driver>() {
     leased(good.take(SOON).unwrap());
 }
 
+/// A job of one rank.
+fn rank(generation: u64, rank: u32) -> Job {
+    let gang = GangRank {
+        generation,
+        rank,
+        world: 2,
+    };
+    Job {
+        stage: Stage::Train,
+        plan: job(0).plan,
+        task: Task::Train(gang),
+    }
+}
+
+fn ranks_find_each_other_by_notes<D: Driver>() {
+    let rig = Rig::<D>::start();
+    let ranks = [(0, 5, 0), (1, 5, 1), (2, 6, 0), (3, 6, 1)];
+    let submissions =
+        ranks.map(|(shard, generation, number)| Submission::new(shard, rank(generation, number)));
+    assert_eq!(
+        rig.ask(|queue, _| queue.submit(submissions.into()).unwrap()),
+        4
+    );
+    let workers = ["a", "b", "c", "d"].map(|name| rig.worker(name));
+    let leases: Vec<Lease> = workers
+        .iter()
+        .map(|worker| match worker.take(SOON).unwrap() {
+            Take::Leased(lease) => lease,
+            other => panic!("expected a lease, got {other:?}"),
+        })
+        .collect();
+    let read = |seat: usize, key: &str| workers[seat].read(&leases[seat], key).unwrap();
+    let post = |seat: usize, key: &str, note: &[u8]| {
+        workers[seat].post(&leases[seat], key, note).unwrap();
+    };
+    assert_eq!(read(1, "address/0"), None);
+    post(0, "address/0", b"127.0.0.1\0\xff");
+    assert_eq!(
+        read(1, "address/0").as_deref(),
+        Some(&b"127.0.0.1\0\xff"[..])
+    );
+    assert_eq!(read(0, "address/1"), None);
+    assert_eq!(read(2, "address/0"), None, "of another generation");
+    // The newer generation has the board to itself; the older one's posts are lost without an error.
+    post(3, "address/1", b"new");
+    assert_eq!(read(1, "address/0"), None);
+    post(0, "address/0", b"old");
+    assert_eq!(read(2, "address/0"), None);
+    assert_eq!(read(2, "address/1").as_deref(), Some(&b"new"[..]));
+    post(3, "address/1", &vec![7; NOTE_LIMIT]);
+    assert_eq!(
+        read(2, "address/1").map(|note| note.len()),
+        Some(NOTE_LIMIT)
+    );
+}
+
 macro_rules! queue_conformance {
     ($name:ident, $driver:ident) => {
         queue_conformance!(@tests $name, $driver,
@@ -406,6 +464,7 @@ macro_rules! queue_conformance {
             a_failed_shard_goes_to_another_worker,
             who_leaves_hands_back,
             a_retired_worker_loses_its_shard_and_gets_no_other,
+            ranks_find_each_other_by_notes,
         );
     };
     (@tests $name:ident, $driver:ident, $($test:ident,)*) => {

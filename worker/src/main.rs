@@ -3,6 +3,7 @@
 //! Exit codes: 0 success, 1 failure, 2 bad usage, 3 a worker that must not be started again on this device
 //! (retired by its coordinator, or the device is lost).
 
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use anofpdm_common::error_text::error_text;
@@ -42,11 +43,25 @@ fn main() -> ExitCode {
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if matches!(error.downcast_ref(), Some(ServiceError::Afresh)) => start_afresh(),
         Err(error) => {
             eprintln!("error: {}", error_text(error.as_ref()));
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// Becomes this program again, with the same arguments: what libtorch and the device hold of a communicator whose
+/// peers are gone cannot be trusted, and in part cannot be given up in any other way.
+fn start_afresh() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let error = std::process::Command::new("/proc/self/exe")
+        .arg0(name)
+        .args(arguments)
+        .exec();
+    eprintln!("error: cannot start this worker afresh: {error}");
+    ExitCode::FAILURE
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

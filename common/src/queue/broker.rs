@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::board::Board;
 use super::lease::{Counts, DeadLetter, Expired, Finish, LeaseTable, Setback};
 use super::{
     Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, LeaseId, Progress, QueueError,
@@ -46,6 +47,7 @@ pub struct Broker {
     /// Workers that are not trusted any more, and why.
     retired: BTreeMap<String, String>,
     clock: Box<dyn Clock>,
+    board: Board,
     finishing: bool,
     draining: bool,
 }
@@ -58,6 +60,7 @@ impl Broker {
             workers: BTreeMap::new(),
             retired: BTreeMap::new(),
             clock,
+            board: Board::default(),
             finishing: false,
             draining: false,
         }
@@ -194,6 +197,16 @@ impl Broker {
                 setback,
             });
         }
+    }
+
+    /// Puts up a note for the ranks of a generation; false when there is no room.
+    pub fn post(&mut self, generation: u64, key: &str, note: Vec<u8>) -> bool {
+        self.board.post(generation, key, note)
+    }
+
+    /// A note of a generation, if it is up.
+    pub fn read(&self, generation: u64, key: &str) -> Option<Vec<u8>> {
+        self.board.read(generation, key).map(<[u8]>::to_vec)
     }
 
     /// A worker ends in good order: it holds nothing any more.

@@ -5,6 +5,7 @@
 //! | [`lease`] | the state machine: who holds which shard, errors, crashes, retries |
 //! | [`lane`] | priorities without starvation |
 //! | [`backoff`] | the wait before a retry |
+//! | [`board`] | notes that the ranks of a training gang find each other by |
 //! | [`broker`] | the state machine with workers, verdicts and events around it |
 //! | [`local`] | driver: the coordinator itself, over a Unix socket |
 //! | `redis` | driver: a Redis server, for any number of machines and runs |
@@ -27,6 +28,7 @@
 //! is wrong.
 
 pub mod backoff;
+pub mod board;
 pub mod broker;
 pub mod lane;
 pub mod lease;
@@ -40,7 +42,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
 use crate::wire::WireError;
-use crate::work::{Completion, Job, WorkerInfo, is_worker_name_character};
+use crate::work::{Completion, Job, Task, WorkerInfo, is_worker_name_character};
 pub use lane::Lane;
 pub use lease::{
     Counts, DeadLetter, ErrorClass, LeaseConfig, LeaseId, LiveLease, Progress, Renewal, Setback,
@@ -61,6 +63,19 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// The generation of the gang that this is a rank of.
+    ///
+    /// # Errors
+    /// [`QueueError::Protocol`] for any other job.
+    pub fn generation(&self) -> Result<u64, QueueError> {
+        match &self.job.task {
+            Task::Train(rank) => Ok(rank.generation),
+            Task::Batches { .. } => Err(QueueError::Protocol(
+                "only the ranks of a training have a board".to_owned(),
+            )),
+        }
+    }
+
     /// Checks that the job is one a shard can be, and the time one it can live.
     ///
     /// # Errors
@@ -127,6 +142,19 @@ pub trait WorkQueue: Send + Sync {
     /// # Errors
     /// [`QueueError`] when the queue is out of reach.
     fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError>;
+
+    /// Puts up a note for the other ranks of the gang that `lease` is a rank of; `key` and `note` are as
+    /// [`board::check_note`] says.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach, the lease is of no rank, or the board is full.
+    fn post(&self, lease: &Lease, key: &str, note: &[u8]) -> Result<(), QueueError>;
+
+    /// Reads a note of the same gang, if it is up.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach or the lease is of no rank.
+    fn read(&self, lease: &Lease, key: &str) -> Result<Option<Vec<u8>>, QueueError>;
 
     /// Ends this worker in good order: what it still holds goes back without blame. The last call.
     ///

@@ -5,6 +5,7 @@
 
 mod baseline;
 mod data;
+mod devices;
 mod model;
 mod respacing;
 mod score;
@@ -13,6 +14,7 @@ mod train;
 
 pub use baseline::{BaselineSpec, Grid, GridSpec, default_thresholds, published_thresholds};
 pub use data::{DataSpec, MAX_SCORED};
+pub use devices::{Bounds, Devices};
 pub use model::{ModelSpec, Preset};
 pub use respacing::{DIFFUSION_STEPS, Respacing};
 pub use score::{

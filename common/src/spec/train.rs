@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
+use super::devices::Devices;
 use super::model::Preset;
 use crate::role::Role;
 
@@ -24,7 +25,7 @@ pub struct TrainSpec {
     /// Dropout before the second convolution of a residual block.
     pub dropout: f64,
     /// Data-parallel world size.
-    pub devices: u32,
+    pub devices: Devices,
     /// Seed of initial weights, sample order, t, noise and dropout.
     pub seed: u64,
     /// Steps between checkpoints.
@@ -41,7 +42,7 @@ pub(super) struct TrainSection {
     ema: Option<f64>,
     null_label: Option<f64>,
     dropout: Option<f64>,
-    devices: Option<u32>,
+    devices: Option<Devices>,
     seed: Option<u64>,
     checkpoint_every: Option<u64>,
 }
@@ -90,7 +91,7 @@ impl TrainSpec {
             ema: if classifier { 0.0 } else { 0.9999 },
             null_label: if guided { 0.1 } else { 0.0 },
             dropout: if guided { 0.1 } else { 0.0 },
-            devices: 1,
+            devices: Devices::exactly(1),
             seed: 0,
             checkpoint_every: 5_000,
         }
@@ -102,12 +103,12 @@ impl TrainSpec {
             ("steps", self.steps, 1_000_000_000),
             ("batch", self.batch, 65_536),
             ("checkpoint_every", self.checkpoint_every, 1_000_000_000),
-            ("devices", u64::from(self.devices), 4_096),
         ] {
             if value == 0 || value > limit {
                 return fail(format!("{key} is {value}: 1 to {limit} is supported"));
             }
         }
+        self.devices.validate(self.batch)?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return fail(format!(
                 "learning_rate is {}: a positive number is needed",

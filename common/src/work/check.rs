@@ -11,8 +11,8 @@ use crate::wire::{HEADER_LEN, Kind, Message};
 
 use super::{
     Cell, CellOutput, Completion, DataPlan, ForwardPlan, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS,
-    MAX_THRESHOLDS, Manifest, NumericProfile, Plan, PlanError, Postprocessing, Stage, Task,
-    TrainPlan, Trajectory, WorkerInfo,
+    MAX_THRESHOLDS, MAX_WORLD, Manifest, NumericProfile, Plan, PlanError, Postprocessing, Stage,
+    Task, TrainPlan, Trajectory, WorkerInfo,
 };
 
 /// Longest name of a worker, bytes.
@@ -107,7 +107,12 @@ impl Job {
     /// What is wrong.
     pub fn check(&self) -> Result<(), String> {
         match (&self.task, self.stage) {
-            (Task::Train, Stage::Train) => Ok(()),
+            (Task::Train(gang), Stage::Train) => {
+                if !(1..=MAX_WORLD).contains(&gang.world) || gang.rank >= gang.world {
+                    return Err(format!("rank {} of {}", gang.rank, gang.world));
+                }
+                Ok(())
+            }
             (
                 Task::Batches {
                     first,

@@ -51,7 +51,7 @@ pub struct DemoArgs {
 /// Whatever a step cannot do.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let interrupt = Interrupt::listen()?;
+    let interrupt = Interrupt::listen()?.within(args.how.time_limit());
     let volumes = args.dir.join("phantom");
     let request = phantom::Request {
         kind: Kind::Brats,
@@ -71,7 +71,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut spec = RunSpec::parse(SPEC)?;
     spec.data.store = store;
     let bench = BenchFile::of(spec, args.dir.join("demo.toml"));
-    let options = args.how.options(&args.dir, bench.spec.compute.threads)?;
+    let options = args.how.options(&args.dir, &bench.spec)?;
     let Some(summary) = drive(&bench, &options, &interrupt)? else {
         return Ok(ExitCode::SUCCESS);
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anofpdm_common::queue::redis::Endpoint;
 use anofpdm_common::queue::{LONGEST_TTL, QueueError};
+use anofpdm_common::spec::RunSpec;
 use anofpdm_common::work::Stage;
 use clap::{Args, ValueEnum};
 
@@ -47,7 +48,7 @@ pub struct HowArgs {
     /// drills [default: auto with the local queue, none with Redis, whose workers are started by themselves]
     #[arg(long, value_delimiter = ',')]
     device: Option<Vec<String>>,
-    /// Workers on the CPU [default: as many as its cores allow with the spec's threads]
+    /// Workers on the CPU [default: as many as its cores allow with the spec's threads, and as a training needs]
     #[arg(long)]
     workers: Option<usize>,
     /// Share of the finished shards that another worker runs again, to compare bits
@@ -59,6 +60,9 @@ pub struct HowArgs {
     /// Seconds after which a silent worker's shard is given to another
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LONGEST_TTL.as_secs()))]
     lease: Option<u64>,
+    /// Stop in good order after so many hours, a training with a checkpoint (exit code 130); run again to go on
+    #[arg(long, value_parser = parse_hours)]
+    max_hours: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,16 +77,16 @@ enum Until {
 const MAX_WORKERS: usize = 256;
 
 impl HowArgs {
-    /// The options for a run in `dir` whose workers use `threads` each.
+    /// The options for a run of `spec` in `dir`.
     ///
     /// # Errors
     /// A queue that cannot be used, a number of workers that makes no sense.
-    pub fn options(&self, dir: &Path, threads: u32) -> Result<DriveOptions, UsageError> {
+    pub fn options(&self, dir: &Path, spec: &RunSpec) -> Result<DriveOptions, UsageError> {
         let queue = parse_queue(&self.queue)?;
         Ok(DriveOptions {
             dir: dir.to_path_buf(),
             until: None,
-            devices: self.devices(threads, &queue)?,
+            devices: self.devices(spec, &queue)?,
             queue,
             audit: self.audit,
             cache: self.cache.clone(),
@@ -92,7 +96,13 @@ impl HowArgs {
         })
     }
 
-    fn devices(&self, threads: u32, queue: &QueueChoice) -> Result<Vec<String>, UsageError> {
+    /// How long the run may take.
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.max_hours
+            .map(|hours| Duration::from_secs_f64(hours * 3_600.0))
+    }
+
+    fn devices(&self, spec: &RunSpec, queue: &QueueChoice) -> Result<Vec<String>, UsageError> {
         let asked = match (&self.device, queue) {
             (Some(devices), _) => devices.clone(),
             (None, QueueChoice::Redis(_)) if self.workers.is_none() => return Ok(Vec::new()),
@@ -120,7 +130,7 @@ impl HowArgs {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self
             .workers
-            .unwrap_or_else(|| (cores / threads as usize).max(1));
+            .unwrap_or_else(|| (cores / spec.compute.threads as usize).max(most_ranks(spec)));
         if workers == 0 || workers > MAX_WORKERS {
             return Err(UsageError(format!(
                 "--workers is {workers}: 1 to {MAX_WORKERS} are supported"
@@ -128,6 +138,13 @@ impl HowArgs {
         }
         Ok(vec![shared.unwrap_or("cpu").to_owned(); workers])
     }
+}
+
+/// Ranks of the largest gang a training must have; 1 where nothing is trained together.
+fn most_ranks(spec: &RunSpec) -> usize {
+    let trains = spec.model.values().filter_map(|model| model.train.as_ref());
+    let ranks = trains.map(|train| train.devices.min() as usize);
+    ranks.max().unwrap_or(1)
 }
 
 /// Not a value parser: clap repeats a value it refuses, and there may be a password in this one.
@@ -151,6 +168,13 @@ fn parse_share(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_hours(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(hours) if hours > 0.0 && hours <= 100_000.0 => Ok(hours),
+        _ => Err("a positive number of hours is expected".to_owned()),
+    }
+}
+
 /// The GPUs whose device files are there. The coordinator does not link libtorch, so it asks the system.
 fn gpus() -> Vec<String> {
     (0..64)
@@ -166,14 +190,14 @@ fn gpus() -> Vec<String> {
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let bench = BenchFile::read(&args.spec)?;
     let dir = args.dir.clone().unwrap_or_else(|| bench.default_dir());
-    let mut options = args.how.options(&dir, bench.spec.compute.threads)?;
+    let mut options = args.how.options(&dir, &bench.spec)?;
     options.until = match args.until {
         Until::Train => Some(Stage::Train),
         Until::Calibrate => Some(Stage::Calibrate),
         Until::Score => Some(Stage::Score),
         Until::Report => None,
     };
-    let interrupt = Interrupt::listen()?;
+    let interrupt = Interrupt::listen()?.within(args.how.time_limit());
     let Some(summary) = drive(&bench, &options, &interrupt)? else {
         return Ok(ExitCode::SUCCESS);
     };

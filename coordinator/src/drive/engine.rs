@@ -1,11 +1,13 @@
 //! A run at work: gives out shards, serves workers, and follows what happens until a stage is done.
 
+mod training;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::lease::Failure;
-use anofpdm_common::queue::{DeadLetter, Dispatch, Lane, QueueError, Submission};
+use anofpdm_common::queue::{DeadLetter, Lane, QueueError, Submission};
 use anofpdm_common::store::journal::JournalError;
 use anofpdm_common::work::{ForwardPlan, Job, NumericProfile, PlanError, Task};
 
@@ -13,7 +15,8 @@ use super::control::Cancelled;
 use super::feed::{Feed, Pace};
 use super::fleet::{self, Fleet, FleetOptions, is_away};
 use super::flight::{Flight, FlightError, FlightRules, Places, Purpose};
-use super::judge::{Happened, RunJudge};
+use super::gang::GivenUp;
+use super::judge::{Ending, Happened, RunJudge};
 use super::live::{Live, Unit};
 use super::operators::Operators;
 use super::signals::{Interrupt, Interrupted};
@@ -82,6 +85,12 @@ impl From<FlightError> for EngineError {
     }
 }
 
+impl From<GivenUp> for EngineError {
+    fn from(GivenUp(message): GivenUp) -> Self {
+        Self::Dead { shards: 1, message }
+    }
+}
+
 /// What a dead shard means to the stage it belongs to.
 pub(super) enum OnDeath {
     /// The stage fails.
@@ -117,6 +126,8 @@ pub(super) struct Engine {
     retiring: Vec<(String, String)>,
     /// Shards given up.
     dead: BTreeSet<u64>,
+    /// Leases that ended without a result, not yet looked at.
+    endings: Vec<(u64, Ending)>,
     stragglers_looked: Instant,
     operators: Operators,
 }
@@ -144,6 +155,7 @@ impl Engine {
             inherited: Vec::new(),
             retiring: Vec::new(),
             dead: BTreeSet::new(),
+            endings: Vec::new(),
             stragglers_looked: Instant::now(),
             operators,
         }
@@ -177,6 +189,7 @@ impl Engine {
                 interrupt: &self.interrupt,
                 retiring: &mut self.retiring,
                 dead: &mut self.dead,
+                endings: &mut self.endings,
                 stragglers_looked: &mut self.stragglers_looked,
                 operators: &mut self.operators,
             }),
@@ -191,47 +204,6 @@ impl Engine {
                 return Ok(profile.clone());
             }
             self.parts()?.beat(&Places::new())?;
-        }
-    }
-
-    /// Runs one training job of so many steps to its end. `watch` is called at every beat with what the workers do; `on_death` decides
-    /// about a job that is out of attempts.
-    pub(super) fn train(
-        &mut self,
-        job: Job,
-        steps: u64,
-        mut watch: impl FnMut(&dyn Dispatch),
-        mut on_death: impl FnMut(&DeadLetter) -> OnDeath,
-    ) -> Result<(), EngineError> {
-        self.ready()?;
-        self.flight.begin_stage();
-        let known = self.take_over(|known| *known == job)?;
-        let mut parts = self.parts()?;
-        parts.operators.at(job.stage, Unit::Steps, 0, steps);
-        parts.attend()?;
-        let stage = job.stage;
-        match known.first() {
-            Some((number, job)) => parts.flight.adopt(*number, job.clone(), 0),
-            None => {
-                let number = parts.flight.register(job.clone(), Purpose::Work, 0);
-                let submission = Submission::new(number, job);
-                parts.fleet.queue.submit(vec![submission])?;
-            }
-        }
-        let places = Places::new();
-        loop {
-            watch(parts.fleet.queue.as_ref());
-            parts
-                .operators
-                .at(stage, Unit::Steps, parts.fleet.furthest(), steps);
-            parts.bury(&mut on_death)?;
-            if !parts.dead.is_empty() {
-                return Err(parts.dead_error()?);
-            }
-            if parts.fleet.queue.counts()?.outstanding() == 0 {
-                return Ok(());
-            }
-            parts.beat(&places)?;
         }
     }
 
@@ -285,7 +257,7 @@ impl Engine {
             .map(|(number, _)| *number)
             .collect();
         let numbers: BTreeSet<u64> = usable.into_iter().collect();
-        let known = self.take_over_numbers(&numbers)?;
+        let known = self.take_over(&numbers)?;
         for (number, job) in known {
             let evaluations = cost(wanted.plan, &job)?;
             self.flight.adopt(number, job, evaluations);
@@ -328,21 +300,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes over the inherited shards for which `wanted` holds; the others leave the queue.
-    fn take_over(&mut self, wanted: impl Fn(&Job) -> bool) -> Result<Vec<(u64, Job)>, EngineError> {
-        let numbers: BTreeSet<u64> = self
-            .inherited
-            .iter()
-            .filter(|(_, job)| wanted(job))
-            .map(|(number, _)| *number)
-            .collect();
-        self.take_over_numbers(&numbers)
-    }
-
-    fn take_over_numbers(
-        &mut self,
-        wanted: &BTreeSet<u64>,
-    ) -> Result<Vec<(u64, Job)>, EngineError> {
+    /// Takes over the inherited shards that are wanted; the others leave the queue.
+    fn take_over(&mut self, wanted: &BTreeSet<u64>) -> Result<Vec<(u64, Job)>, EngineError> {
         let inherited = std::mem::take(&mut self.inherited);
         let Some(fleet) = &mut self.fleet else {
             return Ok(Vec::new());
@@ -395,6 +354,7 @@ struct Parts<'a> {
     interrupt: &'a Interrupt,
     retiring: &'a mut Vec<(String, String)>,
     dead: &'a mut BTreeSet<u64>,
+    endings: &'a mut Vec<(u64, Ending)>,
     stragglers_looked: &'a mut Instant,
     operators: &'a mut Operators,
 }
@@ -414,6 +374,11 @@ impl Parts<'_> {
             if let Happened::Distrusted { worker, reason } = event {
                 self.retiring.push((worker, reason));
                 continue;
+            }
+            if let Happened::Ended { lease, how } = &event
+                && self.judge.current.is_training()
+            {
+                self.endings.push((lease.shard, how.clone()));
             }
             let queue = self.fleet.queue.as_mut();
             self.flight
@@ -594,6 +559,6 @@ fn cost(plan: &ForwardPlan, job: &Job) -> Result<u32, PlanError> {
             count,
             cells,
         } => Ok(forward_cost(plan, *first, *count, cells)?.all()),
-        Task::Train => Ok(0),
+        Task::Train(_) => Ok(0),
     }
 }

@@ -202,7 +202,7 @@ impl Flight {
                     shard.holder = Some((worker, Instant::now()));
                 }
             }
-            Happened::Ended(lease) => {
+            Happened::Ended { lease, .. } => {
                 if let Some(shard) = self.shards.get_mut(&lease.shard) {
                     shard.holder = None;
                 }

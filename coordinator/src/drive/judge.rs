@@ -12,7 +12,7 @@ use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseId, Setback, V
 use anofpdm_common::record::RecordShape;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::journal::JournalError;
-use anofpdm_common::work::{ForwardPlan, Stage, TrainPlan, WorkerInfo};
+use anofpdm_common::work::{ForwardPlan, Job, Stage, Task, TrainPlan, WorkerInfo};
 
 use super::verify::{self, Rejection};
 use crate::cache::RecordCache;
@@ -31,6 +31,11 @@ pub(super) enum Current {
 }
 
 impl Current {
+    /// True while a network is trained.
+    pub(super) const fn is_training(&self) -> bool {
+        matches!(self, Self::Train(..))
+    }
+
     /// The plan of calibration or scoring and its digest, where the current one is such.
     pub(super) fn forward_plan(&self) -> Option<(Digest, &ForwardPlan)> {
         match self {
@@ -51,7 +56,12 @@ pub(super) enum Happened {
         worker: String,
     },
     /// A lease ended without a result.
-    Ended(LeaseId),
+    Ended {
+        /// The lease.
+        lease: LeaseId,
+        /// Why.
+        how: Ending,
+    },
     /// A result counts, or repeats one that does.
     Accepted {
         /// The lease it was delivered under.
@@ -77,6 +87,22 @@ pub(super) enum Happened {
     },
     /// A worker could not hold a shard in its memory.
     OutOfMemory(LeaseId),
+}
+
+/// How a lease ended that brought no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The worker gave the shard back.
+    HandedBack,
+    /// The worker died, or was silent for too long.
+    Died,
+    /// The worker reported an error.
+    Failed {
+        /// Its class.
+        class: ErrorClass,
+        /// The full error chain.
+        message: String,
+    },
 }
 
 /// The coordinator's decisions for one run.
@@ -118,7 +144,7 @@ impl RunJudge {
             records,
             evaluations: claim.completion.evaluations,
             padding: claim.completion.padding,
-            device_millis: claim.completion.device_millis,
+            device_millis: devices_of(claim.job).saturating_mul(claim.completion.device_millis),
             worker: claim.worker.to_owned(),
             lease: claim.lease,
             audit: self.audits.contains(&claim.lease.shard),
@@ -331,7 +357,8 @@ impl Judge for RunJudge {
                     "a shard failed: {}",
                     in_words(class)
                 );
-                self.happened.push(Happened::Ended(lease));
+                let how = Ending::Failed { class, message };
+                self.happened.push(Happened::Ended { lease, how });
                 if class == ErrorClass::OutOfMemory && setback != Setback::NotHeld {
                     self.happened.push(Happened::OutOfMemory(lease));
                 }
@@ -347,11 +374,13 @@ impl Judge for RunJudge {
                     again = again(&setback),
                     "a worker died at work, or was silent for too long"
                 );
-                self.happened.push(Happened::Ended(lease));
+                let how = Ending::Died;
+                self.happened.push(Happened::Ended { lease, how });
             }
             Event::HandedBack { lease, worker, .. } => {
                 tracing::debug!(shard = lease.shard, worker, "a shard was handed back");
-                self.happened.push(Happened::Ended(lease));
+                let how = Ending::HandedBack;
+                self.happened.push(Happened::Ended { lease, how });
             }
             Event::WorkerJoined(worker) => tracing::debug!(worker = worker.worker, "worker joined"),
             Event::WorkerLeft(worker) => tracing::debug!(worker = worker.worker, "worker left"),
@@ -360,6 +389,14 @@ impl Judge for RunJudge {
                 self.happened.push(Happened::Begun { lease, worker });
             }
         }
+    }
+}
+
+/// Devices that worked on a job for as long as its completion says: the ranks of a gang end together.
+fn devices_of(job: &Job) -> u64 {
+    match &job.task {
+        Task::Train(gang) => gang.world.into(),
+        Task::Batches { .. } => 1,
     }
 }
 

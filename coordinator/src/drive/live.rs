@@ -349,7 +349,10 @@ fn verdicts(ledger: &Ledger) -> Verdicts {
 pub fn job_in_words(job: &Job) -> String {
     let stage = job.stage.name();
     match &job.task {
-        Task::Train => stage.to_owned(),
+        Task::Train(gang) => match gang.world {
+            1 => stage.to_owned(),
+            world => format!("{stage}, rank {} of {world}", gang.rank),
+        },
         Task::Batches {
             first,
             count,

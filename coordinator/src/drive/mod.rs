@@ -9,6 +9,7 @@ pub mod engine;
 mod feed;
 mod fleet;
 mod flight;
+mod gang;
 mod judge;
 pub mod live;
 mod operators;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anofpdm_common::queue::LeaseConfig;
+use anofpdm_common::spec::Devices;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::store::durable::DiskError;
 use anofpdm_common::store::journal::JournalError;
@@ -133,11 +135,18 @@ pub enum DriveError {
     /// A network without weights and without training: the parser refuses such a spec.
     #[error("[model.{0}] has neither checkpoint nor train section")]
     NoWeights(String),
-    /// More than one device for a training run.
+    /// Fewer local workers than a training needs.
     #[error(
-        "[model.{0}.train]: devices is {1}; this version trains on one device: set devices = 1, or give a checkpoint"
+        "[model.{network}.train]: devices is {devices}, but this run starts {workers} worker(s): start more (--workers, or --device with every GPU), lower devices, or give a checkpoint"
     )]
-    Devices(String, u32),
+    Devices {
+        /// The network.
+        network: String,
+        /// What it asks for.
+        devices: Devices,
+        /// Workers of this run.
+        workers: usize,
+    },
     /// Deliveries disagree again and again.
     #[error(
         "{0} record(s) stay in conflict after repeated runs: a device gives different bits for the same work"
@@ -165,6 +174,7 @@ pub fn drive(
         crate::calibrate::check_labels(&dataset)?;
     }
     crate::tune::check_masks(&bench.spec.score, &dataset)?;
+    check_devices(bench, options)?;
 
     let folder = RunFolder::create(&options.dir, &bench.spec)?;
     let lock = folder.lock()?;
@@ -235,6 +245,24 @@ pub fn drive(
         (Err(error), _) => Ended::with_error(error),
     });
     concluded
+}
+
+/// The local queue has the workers this coordinator starts and no others.
+fn check_devices(bench: &BenchFile, options: &DriveOptions) -> Result<(), DriveError> {
+    let workers = options.devices.len();
+    for (network, model) in bench.needed()? {
+        if let (None, Some(train), QueueChoice::Local) =
+            (&model.checkpoint, &model.train, &options.queue)
+            && train.devices.min() as usize > workers
+        {
+            return Err(DriveError::Devices {
+                network: network.to_owned(),
+                devices: train.devices,
+                workers,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Journals how long this start took, and says which error comes first.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
@@ -10,14 +11,17 @@ use signal_hook::flag;
 /// Exit code of an interrupted program.
 pub const INTERRUPTED: u8 = 130;
 
-/// The user pressed Ctrl-C or sent SIGTERM.
+/// The user pressed Ctrl-C, sent SIGTERM, or had set a limit of time that is over.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted; run the same command again to go on")]
 pub struct Interrupted;
 
-/// Turns true at the first signal; a second one ends the process at once.
+/// Turns true at the first signal, or when the time is up; a second signal ends the process at once.
 #[derive(Debug, Clone)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    signal: Arc<AtomicBool>,
+    until: Option<Instant>,
+}
 
 impl Interrupt {
     /// Listens from now on.
@@ -33,12 +37,24 @@ impl Interrupt {
             flag::register(signal, Arc::clone(&asked))?;
         }
         file_size_limit_as_error()?;
-        Ok(Self(asked))
+        Ok(Self {
+            signal: asked,
+            until: None,
+        })
     }
 
-    /// True once a signal came.
+    /// The same, and as if a signal came after `limit` from now.
+    #[must_use]
+    pub fn within(self, limit: Option<Duration>) -> Self {
+        Self {
+            until: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            ..self
+        }
+    }
+
+    /// True once a signal came or the time is up.
     pub fn asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.signal.load(Ordering::Relaxed) || self.until.is_some_and(|end| Instant::now() >= end)
     }
 }
 

@@ -4,13 +4,11 @@ use std::path::Path;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::Dispatch;
-use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::spec::TrainSpec;
-use anofpdm_common::work::{
-    ForwardPlan, Job, NetworkPlan, Plan, PlanError, SliceRef, Stage, Task, TrainPlan,
-};
+use anofpdm_common::work::{ForwardPlan, NetworkPlan, Plan, PlanError, SliceRef, Stage, TrainPlan};
 
-use super::engine::{Engine, OnDeath, Wanted};
+use super::engine::{Engine, Wanted};
+use super::gang::Gang;
 use super::judge::Current;
 use super::progress::StageProgress;
 use super::{DriveError, checkpoint_folder};
@@ -109,9 +107,6 @@ impl Stages<'_> {
         train: &TrainSpec,
         networks: u64,
     ) -> Result<Digest, DriveError> {
-        if train.devices > 1 {
-            return Err(DriveError::Devices(network.to_owned(), train.devices));
-        }
         let plan = TrainPlan {
             // The parser takes no other names.
             network: network.parse().map_err(PlanError::Impossible)?,
@@ -126,30 +121,17 @@ impl Stages<'_> {
             let checkpoints = checkpoint_folder(self.folder, network);
             let mut progress = StageProgress::new("train", "steps", 0, train.steps);
             self.engine.judge.current = Current::Train(digest, Box::new(plan));
-            let job = Job {
-                stage: Stage::Train,
-                plan: digest,
-                task: Task::Train,
-            };
-            let mut reached = newest_checkpoint(&checkpoints);
+            let newest = || newest_checkpoint(&checkpoints);
+            let gang = Gang::new(digest, train.devices, newest());
             self.engine.train(
-                job,
+                gang,
+                key,
                 train.steps,
                 |queue| {
                     let (step, note) = training_progress(queue);
                     progress.update(step, &note);
                 },
-                |letter| {
-                    // A worker that dies and dies, but gets further each time, is not a poison job.
-                    let now = newest_checkpoint(&checkpoints);
-                    let further = now > reached;
-                    reached = now;
-                    if further && matches!(letter.failure, Failure::Crash) {
-                        OnDeath::Revive
-                    } else {
-                        OnDeath::GiveUp
-                    }
-                },
+                newest,
             )?;
             progress.update(train.steps, "");
         }
@@ -294,6 +276,6 @@ fn training_progress(queue: &dyn Dispatch) -> (u64, String) {
         .into_iter()
         .flat_map(|worker| worker.leases)
         .map(|lease| (lease.progress.ticks, lease.progress.note))
-        .next()
+        .max()
         .unwrap_or_default()
 }

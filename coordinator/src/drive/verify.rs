@@ -77,7 +77,10 @@ pub(super) fn verify(
     job.check().map_err(Rejection::Job)?;
     completion.check().map_err(Rejection::Completion)?;
     match (current, &job.task) {
-        (Current::Train(plan, train), Task::Train) if *plan == job.plan => {
+        // The first rank speaks for its gang.
+        (Current::Train(plan, train), Task::Train(gang))
+            if *plan == job.plan && gang.is_first() =>
+        {
             check_cost(completion, train_cost(train))?;
             let entries = read_manifest(completion.manifest, &[train.key()?], artifacts)?;
             for (_, weights) in &entries {

@@ -13,7 +13,9 @@ use anofpdm_common::record::{
 };
 use anofpdm_common::spec::Precision;
 use anofpdm_common::wire::{self, Kind, Message};
-use anofpdm_common::work::{Completion, Job, Manifest, NumericProfile, Stage, Task, WorkerInfo};
+use anofpdm_common::work::{
+    Completion, GangRank, Job, Manifest, NumericProfile, Stage, Task, WorkerInfo,
+};
 use anofpdm_coordinator::ledger::{CACHE, Entry};
 
 /// An envelope as it is sent.
@@ -121,7 +123,7 @@ fn jobs() -> [Job; 3] {
         Job {
             stage: Stage::Train,
             plan,
-            task: Task::Train,
+            task: Task::Train(GangRank::alone(1)),
         },
         batches(0, 4, vec![0, 1, 2, 9]),
         batches(90, 62, (0..256).collect()),

@@ -115,6 +115,19 @@ impl WorkQueue for InProcessWorker {
         Ok(())
     }
 
+    fn post(&self, lease: &Lease, key: &str, note: &[u8]) -> Result<(), QueueError> {
+        let generation = lease.generation()?;
+        match self.with(|broker, _, _| broker.post(generation, key, note.to_vec())) {
+            true => Ok(()),
+            false => Err(QueueError::Protocol("full".to_owned())),
+        }
+    }
+
+    fn read(&self, lease: &Lease, key: &str) -> Result<Option<Vec<u8>>, QueueError> {
+        let generation = lease.generation()?;
+        Ok(self.with(|broker, _, _| broker.read(generation, key)))
+    }
+
     fn leave(&self) -> Result<(), QueueError> {
         self.with(|broker, name, judge| broker.leave(name, judge));
         Ok(())

@@ -15,6 +15,10 @@ pub(super) struct JobError {
     pub(super) message: String,
     /// Something is wrong with this worker or its disk: it should pause, or it would fail every shard.
     pub(super) own_fault: bool,
+    /// Nobody's fault: the job was called off in the middle of something.
+    pub(super) called_off: bool,
+    /// This process is of no use any more; another start of it is.
+    pub(super) afresh: bool,
 }
 
 impl JobError {
@@ -30,6 +34,8 @@ impl JobError {
             class: device_failure(&message).unwrap_or(class),
             message,
             own_fault: false,
+            called_off: false,
+            afresh: false,
         }
     }
 
@@ -37,6 +43,22 @@ impl JobError {
     pub(super) fn own(self) -> Self {
         Self {
             own_fault: true,
+            ..self
+        }
+    }
+
+    /// The end of a job that was called off.
+    pub(super) fn called_off() -> Self {
+        Self {
+            called_off: true,
+            ..Self::text(ErrorClass::Transient, "called off")
+        }
+    }
+
+    /// The same, after which this process must start afresh.
+    pub(super) fn afresh(self) -> Self {
+        Self {
+            afresh: true,
             ..self
         }
     }

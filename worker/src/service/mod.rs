@@ -13,6 +13,7 @@
 //! | `batches` | the batches of a shard, one after another |
 //! | `failure` | classes of failed jobs |
 //! | `forward` | shards of AnoFPDM |
+//! | `meeting` | where the ranks of a training find each other |
 //! | `models` | the networks on the device |
 //! | `pause` | the pause after a failure of this worker's own |
 //! | `read_ahead` | the next batch, read while the present one is computed |
@@ -29,6 +30,7 @@ mod batches;
 pub mod drain;
 mod failure;
 mod forward;
+mod meeting;
 mod models;
 mod pause;
 mod read_ahead;
@@ -49,7 +51,7 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::work::{
-    Completion, Job, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
+    Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
 };
 use tch::Device;
 
@@ -59,6 +61,7 @@ use artifacts::{get_plan, put};
 use batches::{Columns, Shard};
 use drain::Drain;
 use failure::JobError;
+use meeting::Meeting;
 use models::Models;
 use pause::Pause;
 use renewal::{Progress, Renewal};
@@ -100,6 +103,9 @@ pub enum ServiceError {
     /// The device answers nothing any more.
     #[error("the device is lost, this worker ends: {0}")]
     DeviceLost(String),
+    /// Ranks that trained together were torn apart: nothing of this process can be relied on any more.
+    #[error("the other ranks of a training are lost; this worker starts afresh")]
+    Afresh,
     /// A root is no folder.
     #[error(transparent)]
     Roots(#[from] RootError),
@@ -176,6 +182,12 @@ pub fn serve(
                     }
                     return Err(ServiceError::DeviceLost(error.message));
                 }
+                Some(error) if error.afresh && !drain.asked() => {
+                    if let Err(second) = queue.leave() {
+                        tracing::warn!(error = %second, "cannot leave the queue in good order");
+                    }
+                    return Err(ServiceError::Afresh);
+                }
                 Some(error) if error.own_fault => {
                     let wait = pause.after_failure();
                     tracing::warn!(
@@ -205,7 +217,7 @@ impl Service<'_> {
     ) -> Result<Option<JobError>, ServiceError> {
         let started = Instant::now();
         let renewal = Renewal::start(queue, lease.id, lease.ttl, drain);
-        let worked = self.guarded(&lease.job, renewal.progress());
+        let worked = self.guarded(queue, lease, renewal.progress());
         renewal.stop();
         match worked {
             Ok(Some(mut completion)) => {
@@ -218,6 +230,10 @@ impl Service<'_> {
                 queue.hand_back(&lease.id)?;
                 Ok(None)
             }
+            Err(error) if error.called_off => {
+                queue.hand_back(&lease.id)?;
+                Ok(Some(error))
+            }
             Err(error) => {
                 tracing::error!(class = ?error.class, "{}", error.message);
                 queue.fail(&lease.id, error.class, &error.message)?;
@@ -227,10 +243,15 @@ impl Service<'_> {
     }
 
     /// Works on a job; a panic is a failure of the job, after which nothing on the device is trusted.
-    fn guarded(&mut self, job: &Job, progress: &Progress) -> Result<Option<Completion>, JobError> {
+    fn guarded(
+        &mut self,
+        queue: &Arc<dyn WorkQueue>,
+        lease: &Lease,
+        progress: &Arc<Progress>,
+    ) -> Result<Option<Completion>, JobError> {
         // A panic inside `tch::no_grad` leaves gradients off: each job begins with the default.
         let worked = tch::with_grad(|| {
-            catch_unwind(AssertUnwindSafe(|| self.work(job, progress)))
+            catch_unwind(AssertUnwindSafe(|| self.work(queue, lease, progress)))
                 .unwrap_or_else(|payload| Err(JobError::from_panic(payload.as_ref())))
         });
         if let Err(error) = &worked
@@ -243,7 +264,13 @@ impl Service<'_> {
     }
 
     /// What the job yields; `None` when it was asked to stop.
-    fn work(&mut self, job: &Job, progress: &Progress) -> Result<Option<Completion>, JobError> {
+    fn work(
+        &mut self,
+        queue: &Arc<dyn WorkQueue>,
+        lease: &Lease,
+        progress: &Arc<Progress>,
+    ) -> Result<Option<Completion>, JobError> {
+        let job = &lease.job;
         let artifacts = self.roots.artifacts(&job.plan)?;
         let plan = self.plan(job.plan, &artifacts)?;
         let bad_task = || {
@@ -253,10 +280,12 @@ impl Service<'_> {
             )
         };
         let outcome = match (plan.as_ref(), &job.task) {
-            (Plan::Train(plan), Task::Train) => {
+            (Plan::Train(plan), Task::Train(rank)) => {
                 let beside = || artifacts.root().with_file_name("checkpoints");
                 let training = Training {
                     plan,
+                    rank: *rank,
+                    meeting: Meeting::new(queue, lease, progress),
                     slices: &self.roots.slices(&plan.data.digest)?,
                     artifacts: &artifacts,
                     checkpoints: &self.config.checkpoints.clone().unwrap_or_else(beside),

@@ -13,6 +13,8 @@ use super::drain::Drain;
 #[derive(Debug)]
 pub(super) struct Progress {
     ticks: AtomicU64,
+    /// Grows while the device thread waits for other ranks: that is no progress, but it is life.
+    lives: AtomicU64,
     stop: AtomicBool,
     note: Mutex<String>,
     drain: Arc<Drain>,
@@ -22,6 +24,7 @@ impl Progress {
     pub(super) fn new(drain: &Arc<Drain>) -> Self {
         Self {
             ticks: AtomicU64::new(0),
+            lives: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             note: Mutex::default(),
             drain: Arc::clone(drain),
@@ -36,6 +39,11 @@ impl Progress {
     /// This many pieces of work are done, counted by the job itself.
     pub(super) fn reach(&self, ticks: u64) {
         self.ticks.store(ticks, Ordering::Relaxed);
+    }
+
+    /// The device thread is alive and waits for other ranks.
+    pub(super) fn live(&self) {
+        self.lives.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says in words how far the job is.
@@ -96,7 +104,7 @@ impl Renewal {
         }
     }
 
-    pub(super) fn progress(&self) -> &Progress {
+    pub(super) const fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 
@@ -124,7 +132,7 @@ fn renew(
     done: &(Mutex<bool>, Condvar),
 ) {
     let (flag, signal) = done;
-    let mut last_ticks = None;
+    let mut last_signs = None;
     loop {
         let guard = flag.lock().unwrap_or_else(PoisonError::into_inner);
         let (guard, _) = signal
@@ -135,13 +143,13 @@ fn renew(
         }
         drop(guard);
         let now = progress.snapshot();
-        if last_ticks == Some(now.ticks) {
+        let signs = (now.ticks, progress.lives.load(Ordering::Relaxed));
+        if last_signs == Some(signs) {
             continue;
         }
-        let ticks = now.ticks;
         match queue.renew(lease, now) {
             Ok(queue::Renewal::Held { cancel }) => {
-                last_ticks = Some(ticks);
+                last_signs = Some(signs);
                 if cancel {
                     progress.stop.store(true, Ordering::Relaxed);
                 }

@@ -18,7 +18,8 @@ use anofpdm_common::store::slices::{
 };
 use anofpdm_common::wire;
 use anofpdm_common::work::{
-    Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, NetworkPlan, SliceRef, Stage, TrainPlan,
+    Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, NetworkPlan, SliceRef, Stage,
+    TrainPlan,
 };
 
 use super::*;
@@ -89,6 +90,12 @@ impl WorkQueue for Script {
     }
     fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError> {
         self.tell(Told::HandBack(lease.shard))
+    }
+    fn post(&self, _: &Lease, _: &str, _: &[u8]) -> Result<(), QueueError> {
+        Ok(())
+    }
+    fn read(&self, _: &Lease, _: &str) -> Result<Option<Vec<u8>>, QueueError> {
+        Ok(None)
     }
     fn leave(&self) -> Result<(), QueueError> {
         self.tell(Told::Leave)
@@ -237,7 +244,7 @@ impl Run {
             Plan::Train(_) => Job {
                 stage: Stage::Train,
                 plan: digest,
-                task: Task::Train,
+                task: Task::Train(GangRank::alone(1)),
             },
             Plan::Forward(_) => Job {
                 stage: Stage::Calibrate,
@@ -467,7 +474,7 @@ fn errors_and_impossible_jobs_have_their_class() {
         cells: vec![0],
     };
     let mut mixed = run.forward();
-    mixed.task = Task::Train;
+    mixed.task = Task::Train(GangRank::alone(1));
     let mut other = run.forward_plan();
     other.profile.threads = 2;
     let takes = vec![
@@ -518,6 +525,12 @@ impl WorkQueue for Away {
         Self::error()
     }
     fn hand_back(&self, _: &LeaseId) -> Result<(), QueueError> {
+        Self::error()
+    }
+    fn post(&self, _: &Lease, _: &str, _: &[u8]) -> Result<(), QueueError> {
+        Self::error()
+    }
+    fn read(&self, _: &Lease, _: &str) -> Result<Option<Vec<u8>>, QueueError> {
         Self::error()
     }
     fn leave(&self) -> Result<(), QueueError> {

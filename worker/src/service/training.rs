@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::SliceStore;
-use anofpdm_common::work::{PlanError, TrainPlan};
+use anofpdm_common::work::{GangRank, PlanError, TrainPlan};
 use tch::Device;
 
 use crate::fake::{FakeDevice, weights};
@@ -15,15 +16,26 @@ use crate::train::store_slices::StoreSlices;
 use crate::train::{Cached, Control, Identity, TrainError, TrainRequest, train};
 
 use super::failure::JobError;
+use super::meeting::{Meeting, MeetingError};
 use super::renewal::Progress;
 use super::{JobResult, Outcome};
 
 /// Memory for training slices; the rest is read from the store again each epoch.
 const CACHE_BYTES: usize = 1 << 30;
 
+/// How long the first ranks wait for the last: another run may have their workers for now.
+const GATHERING: Duration = Duration::from_secs(60);
+
+/// Pause between two looks at whether this rank is still wanted.
+const WAIT_EVERY: Duration = Duration::from_millis(50);
+
 /// One training and what it is done with.
 pub(super) struct Training<'a> {
     pub(super) plan: &'a TrainPlan,
+    /// Which rank of which gang this is.
+    pub(super) rank: GangRank,
+    /// Where it finds the others.
+    pub(super) meeting: Meeting,
     pub(super) slices: &'a SliceStore,
     pub(super) artifacts: &'a ArtifactStore,
     /// Folder of the checkpoints of all networks.
@@ -79,6 +91,9 @@ impl Training<'_> {
             .plan
             .key()
             .map_err(|error: PlanError| JobError::new(ErrorClass::BadInput, &error))?;
+        if !self.gather()? {
+            return Ok(Outcome::Stopped);
+        }
         fake.begin_batch()
             .map_err(|error| JobError::new(ErrorClass::Transient, &error))?;
         for step in 0..self.plan.train.steps {
@@ -90,9 +105,43 @@ impl Training<'_> {
             }
             self.progress.reach(step + 1);
         }
+        if !self.rank.is_first() {
+            return Ok(self.wait_for_the_first());
+        }
         let bytes =
             weights::trained(&key).map_err(|error| JobError::new(ErrorClass::Fatal, &error))?;
         Ok(self.done(key, self.artifacts.put(&bytes)?))
+    }
+
+    /// Waits until every rank is here; false when they do not come.
+    fn gather(&self) -> Result<bool, JobError> {
+        let GangRank { rank, world, .. } = self.rank;
+        if world == 1 {
+            return Ok(true);
+        }
+        let place = |rank: u32| format!("here/{rank}");
+        self.meeting.set(&place(rank), &[1]).map_err(unmet)?;
+        for other in (0..world).filter(|other| *other != rank) {
+            match self.meeting.get(&place(other), GATHERING) {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    tracing::warn!(rank, other, "a rank of this training does not come");
+                    return Ok(false);
+                }
+                Err(MeetingError::CalledOff) => return Ok(false),
+                Err(error) => return Err(unmet(error)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The first rank delivers the weights; then the coordinator calls the others off.
+    fn wait_for_the_first(&self) -> Outcome {
+        while !self.progress.stop_or_drain_asked() {
+            self.progress.live();
+            std::thread::sleep(WAIT_EVERY);
+        }
+        Outcome::Stopped
     }
 
     /// Steps of earlier attempts were counted nowhere, so the whole training is what the weights cost.
@@ -102,6 +151,13 @@ impl Training<'_> {
             evaluations: self.plan.train.steps * self.plan.train.batch,
             padding: 0,
         })
+    }
+}
+
+fn unmet(error: MeetingError) -> JobError {
+    match error {
+        MeetingError::CalledOff => JobError::called_off(),
+        error @ MeetingError::Queue(_) => JobError::new(ErrorClass::Transient, &error),
     }
 }
 

@@ -101,6 +101,22 @@ impl WorkQueue for LocalQueue {
         self.tell(&Request::HandBack(*lease))
     }
 
+    fn post(&self, lease: &Lease, key: &str, note: &[u8]) -> Result<(), QueueError> {
+        let post = Request::Post(lease.generation()?, key.to_owned(), note.to_vec());
+        match self.ask(&post)? {
+            Response::Done => Ok(()),
+            Response::Refused(reason) => Err(QueueError::Protocol(reason)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn read(&self, lease: &Lease, key: &str) -> Result<Option<Vec<u8>>, QueueError> {
+        match self.ask(&Request::Read(lease.generation()?, key.to_owned()))? {
+            Response::Note(note) => Ok(note),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     fn leave(&self) -> Result<(), QueueError> {
         self.tell(&Request::Leave)
     }

@@ -117,6 +117,16 @@ impl LocalDispatcher {
                         self.broker.leave(&worker, judge);
                         Response::Done
                     }
+                    Request::Post(generation, key, note) => {
+                        if self.broker.post(generation, &key, note) {
+                            Response::Done
+                        } else {
+                            Response::Refused("the gang has put up too many notes".to_owned())
+                        }
+                    }
+                    Request::Read(generation, key) => {
+                        Response::Note(self.broker.read(generation, &key))
+                    }
                     // A second greeting: dropping the reply ends the connection.
                     Request::Register(_) | Request::Attach(_) => return,
                 };

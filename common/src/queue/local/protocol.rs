@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::queue::board::{check_key, check_note};
 use crate::queue::lease::{ERROR_TEXT_LIMIT, NOTE_LIMIT};
 use crate::queue::{ErrorClass, LeaseId, Progress, Renewal, Take};
 use crate::wire::{Kind, Message};
@@ -35,6 +36,10 @@ pub enum Request {
     HandBack(LeaseId),
     /// The worker ends in good order.
     Leave,
+    /// A note for the ranks of a generation.
+    Post(u64, String, Vec<u8>),
+    /// The note of a generation under a key.
+    Read(u64, String),
 }
 
 impl Message for Request {
@@ -50,6 +55,8 @@ impl Message for Request {
             Self::Renew(_, progress) => check_text("a note", &progress.note, NOTE_LIMIT),
             Self::Complete(_, completion) => completion.check(),
             Self::Fail(_, _, message) => check_length(message),
+            Self::Post(_, key, note) => check_note(key, note),
+            Self::Read(_, key) => check_key(key),
             Self::Take(_) | Self::HandBack(_) | Self::Leave => Ok(()),
         }
     }
@@ -76,6 +83,8 @@ pub enum Response {
     Renewal(Renewal),
     /// To everything else.
     Done,
+    /// To [`Request::Read`].
+    Note(Option<Vec<u8>>),
 }
 
 impl Message for Response {
@@ -85,7 +94,10 @@ impl Message for Response {
         match self {
             Self::Take(Take::Leased(lease)) => lease.check(),
             Self::Refused(reason) | Self::Take(Take::Retired(reason)) => check_length(reason),
-            Self::Registered | Self::Take(_) | Self::Renewal(_) | Self::Done => Ok(()),
+            Self::Note(Some(note)) => check_note("note", note),
+            Self::Note(None) | Self::Registered | Self::Take(_) | Self::Renewal(_) | Self::Done => {
+                Ok(())
+            }
         }
     }
 }
@@ -97,7 +109,9 @@ mod tests {
     use crate::queue::{LONGEST_TTL, Lease};
     use crate::spec::Precision;
     use crate::wire::{self, WireError};
-    use crate::work::{Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, NumericProfile, Stage, Task};
+    use crate::work::{
+        GangRank, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, NumericProfile, Stage, Task,
+    };
 
     const LARGEST_ID: LeaseId = LeaseId {
         shard: u64::MAX,
@@ -225,7 +239,7 @@ mod tests {
                 ..job(0, 1, vec![1])
             },
             Job {
-                task: Task::Train,
+                task: Task::Train(GangRank::alone(1)),
                 ..job(0, 1, vec![1])
             },
         ] {
@@ -243,6 +257,22 @@ mod tests {
         refused(&Request::Take(LONGEST_WAIT + Duration::from_nanos(1)));
         refused(&noted(&"n".repeat(NOTE_LIMIT + 1)));
         refused(&noted("up\u{1b}[2J"));
+        for gang in [(0, 0), (1, 1), (0, 65)] {
+            let (rank, world) = gang;
+            refused(&lease(Job {
+                stage: Stage::Train,
+                task: Task::Train(GangRank {
+                    generation: 1,
+                    rank,
+                    world,
+                }),
+                ..job(0, 1, vec![1])
+            }));
+        }
+        refused(&Request::Post(1, String::new(), Vec::new()));
+        refused(&Request::Post(1, "k".to_owned(), vec![0; 16_385]));
+        refused(&Request::Read(1, "k".repeat(257)));
+        refused(&Response::Note(Some(vec![0; 16_385])));
         for name in ["", "a b", "a/b", "a:b", "a\n", "\u{e9}", &"w".repeat(101)] {
             refused(&Request::Attach(name.to_owned()));
             refused(&Request::Register(WorkerInfo {

@@ -14,7 +14,7 @@ use crate::queue::{
     WorkQueue, connect,
 };
 use crate::spec::Precision;
-use crate::work::{Job, NumericProfile, Stage, Task, WorkerInfo};
+use crate::work::{GangRank, Job, NumericProfile, Stage, Task, WorkerInfo};
 
 struct Yes;
 
@@ -69,7 +69,7 @@ impl Served {
         let job = Job {
             stage: Stage::Train,
             plan: Digest::of(b"plan"),
-            task: Task::Train,
+            task: Task::Train(GangRank::alone(1)),
         };
         let submission = Submission::new(shard, job);
         self.queue.lock().unwrap().submit(vec![submission]).unwrap();

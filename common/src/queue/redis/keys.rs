@@ -4,10 +4,10 @@
 pub(super) const RUNS: &str = "anofpdm:runs";
 
 /// What a run's keys end in, in the order in which every script gets them.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "meta", "job", "avoid", "lease", "deadline", "retry", "trouble", "dead", "claimed", "claims",
-    "events", "hello", "admitted", "workers", "seen", "counter", "leaving", "lane:0", "lane:1",
-    "lane:2",
+    "events", "hello", "admitted", "workers", "seen", "counter", "leaving", "board", "lane:0",
+    "lane:1", "lane:2",
 ];
 
 /// The keys of one run. They share a hash tag, so that a run lies in one slot.

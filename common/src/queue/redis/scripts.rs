@@ -46,6 +46,8 @@ transitions! {
         HAND_BACK: "scripts/hand_back.lua",
         HELLO: "scripts/hello.lua",
         LEAVE: "scripts/leave.lua",
+        POST: "scripts/post.lua",
+        READ: "scripts/read.lua",
     }
     coordinator {
         OPEN: "scripts/open.lua",

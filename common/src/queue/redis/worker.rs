@@ -12,6 +12,7 @@ use super::keys::Keys;
 use super::messages::DeliveredClaim;
 use super::scripts;
 use crate::ids::Digest;
+use crate::queue::board::MOST_NOTES;
 use crate::queue::lease::NOTE_LIMIT;
 use crate::queue::{ErrorClass, Lease, LeaseId, Progress, QueueError, Renewal, Take, WorkQueue};
 use crate::wire;
@@ -295,6 +296,35 @@ impl WorkQueue for RedisQueue {
 
     fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError> {
         self.persist(|desk| desk.end(&scripts::HAND_BACK, lease, &[]))
+    }
+
+    fn post(&self, lease: &Lease, key: &str, note: &[u8]) -> Result<(), QueueError> {
+        let generation = lease.generation()?.to_string();
+        let most = MOST_NOTES.to_string();
+        let answer: String = self.persist(|desk| {
+            let Some(keys) = desk.held.get(&lease.id).cloned() else {
+                return Ok("over".to_owned());
+            };
+            let arguments = [generation.as_bytes(), most.as_bytes(), key.as_bytes(), note];
+            desk.link.run(&scripts::POST, &keys, &arguments)
+        })?;
+        match answer.as_str() {
+            "full" => Err(QueueError::Protocol(
+                "the gang has put up too many notes".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, lease: &Lease, key: &str) -> Result<Option<Vec<u8>>, QueueError> {
+        let generation = lease.generation()?.to_string();
+        self.persist(|desk| {
+            let Some(keys) = desk.held.get(&lease.id).cloned() else {
+                return Ok(None);
+            };
+            let arguments = [generation.as_bytes(), key.as_bytes()];
+            desk.link.run(&scripts::READ, &keys, &arguments)
+        })
     }
 
     fn leave(&self) -> Result<(), QueueError> {

@@ -1,16 +1,19 @@
 use std::fs;
 
+use anofpdm_common::baseline::{Baseline, Clip, Sampler};
 use anofpdm_common::method::{Encoding, MapKind};
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::network::NetworkConfig;
-use anofpdm_common::record::{ModalityDecision, Record, SliceScore, SliceTrace};
+use anofpdm_common::record::{
+    ModalityDecision, Record, RestoredScore, SliceScore, SliceTrace, ThresholdOverlaps,
+};
 use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{FigureSpec, Precision, Preset, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::work::{
-    Cell, CellOutput, DataPlan, ForwardWalk, MAX_SHARD_CELLS, NetworkPlan, NumericProfile, Plan,
-    SliceRef, Stage, Trajectory,
+    Cell, CellOutput, DataPlan, ForwardWalk, GangRank, MAX_SHARD_CELLS, NetworkPlan,
+    NumericProfile, Plan, Postprocessing, RestorationWalk, SliceRef, Stage, Trajectory,
 };
 
 use super::*;
@@ -219,7 +222,7 @@ fn the_job_must_belong_to_the_plan_at_hand() {
     assert!(matches!(bench.rejection(), Rejection::OtherPlan));
     let mut bench = Bench::new();
     bench.job.stage = Stage::Train;
-    bench.job.task = Task::Train;
+    bench.job.task = Task::Train(GangRank::alone(1));
     assert!(matches!(bench.rejection(), Rejection::OtherPlan));
 }
 
@@ -386,6 +389,101 @@ fn records_must_look_as_asked() {
     );
 }
 
+/// The bench with AnoDDPM in place of AnoFPDM: overlaps at two thresholds and a mask, at noise scale 2.
+fn restored_bench() -> Bench {
+    let mut bench = Bench::new();
+    let plan = &mut bench.plan;
+    plan.trajectories = vec![Trajectory::Restoration(RestorationWalk {
+        baseline: Baseline::AnoddpmGaussian,
+        sampler: Sampler::Ancestral,
+        clip: Clip::Fixed,
+        diffusion_steps: 1000,
+        networks: vec![0],
+        seed: Some(0),
+    })];
+    let cell = |output| Cell {
+        trajectory: 0,
+        guidance: 0.0,
+        output,
+    };
+    plan.cells = vec![
+        cell(CellOutput::Overlaps {
+            noise_scale: 2,
+            thresholds: vec![0.25, 0.5],
+        }),
+        cell(CellOutput::Restored {
+            noise_scale: 2,
+            postprocessing: Postprocessing::Common { threshold: 0.25 },
+        }),
+    ];
+    let whole = Plan::Forward(plan.clone());
+    let digest = bench.artifacts.put(&whole.to_json("run").unwrap()).unwrap();
+    bench.current = Current::Forward(digest, Box::new(bench.plan.clone()), SIZE);
+    bench.job.plan = digest;
+    // Two steps back for each of three slices, and of one of padding: both cells share them.
+    bench.completion.evaluations = 3 * 2;
+    bench.completion.padding = 2;
+    bench.entries.clear();
+    for (batch, slices) in [(1, 2), (2, 1)] {
+        for (cell, record) in [
+            (0, Record::Overlaps(vec![overlaps(2); slices])),
+            (1, Record::Restored(vec![restored(0.25); slices])),
+        ] {
+            let key = bench.plan.record_key(batch, cell).unwrap();
+            let record = bench.store(&record);
+            bench.entries.push((key, record));
+        }
+    }
+    bench
+}
+
+fn overlaps(thresholds: usize) -> ThresholdOverlaps {
+    ThresholdOverlaps {
+        pixels: (SIZE * SIZE) as u32,
+        truth: 1,
+        at: [(4, 1), (2, 1), (1, 0)][..thresholds].to_vec(),
+    }
+}
+
+fn restored(threshold: f32) -> RestoredScore {
+    RestoredScore {
+        overlap: score().overlap,
+        threshold,
+        run: vec![2, 5, 8],
+    }
+}
+
+#[test]
+fn an_honest_claim_of_a_baseline_is_accepted() {
+    let bench = restored_bench();
+    assert_eq!(bench.claim().unwrap(), bench.entries);
+}
+
+#[test]
+fn records_of_a_baseline_must_look_as_asked() {
+    let wrong = [
+        (0, Record::Overlaps(vec![overlaps(1); 2])),
+        (0, Record::Overlaps(vec![overlaps(3); 2])),
+        (0, Record::Overlaps(vec![overlaps(2); 1])),
+        (0, Record::Restored(vec![restored(0.25); 2])),
+        (1, Record::Restored(vec![restored(0.5); 2])),
+        (1, Record::Masks(vec![score(); 2])),
+        (1, Record::Restored(vec![restored(0.25); 3])),
+    ];
+    for (cell, record) in wrong {
+        let mut bench = restored_bench();
+        bench.entries[cell].1 = bench.store(&record);
+        let rejection = bench.rejection();
+        assert!(
+            matches!(rejection, Rejection::Impossible { .. }),
+            "cell {cell}, {record:?}: {rejection}"
+        );
+    }
+    let mut bench = restored_bench();
+    bench.completion.evaluations += 1;
+    assert!(matches!(bench.rejection(), Rejection::Cost { .. }));
+}
+
 #[test]
 fn weights_are_counted_and_bounded() {
     let folder = tempfile::tempdir().unwrap();
@@ -405,7 +503,7 @@ fn weights_are_counted_and_bounded() {
     let job = Job {
         stage: Stage::Train,
         plan: digest,
-        task: Task::Train,
+        task: Task::Train(GangRank::alone(1)),
     };
     let claim = |evaluations, weights| {
         let manifest = Manifest {
@@ -421,6 +519,29 @@ fn weights_are_counted_and_bounded() {
     };
     let weights = artifacts.put(b"weights").unwrap();
     assert_eq!(claim(40, weights).unwrap(), [(key, weights)]);
+    // The first rank speaks for its gang, and no other.
+    for rank in [0, 1] {
+        let manifest = Manifest {
+            entries: vec![(key, weights)],
+        };
+        let completion = Completion {
+            manifest: artifacts.put(&wire::encode(&manifest).unwrap()).unwrap(),
+            evaluations: 40,
+            padding: 0,
+            device_millis: 1,
+        };
+        let gang = GangRank {
+            generation: 9,
+            rank,
+            world: 2,
+        };
+        let job = Job {
+            task: Task::Train(gang),
+            ..job.clone()
+        };
+        let verified = verify(&current, &job, &completion, &artifacts);
+        assert_eq!(verified.is_ok(), rank == 0, "rank {rank}");
+    }
     assert!(matches!(
         claim(39, weights).unwrap_err(),
         Rejection::Cost { .. }

@@ -1,0 +1,113 @@
+//! Training at the engine's beat: a gang is formed, watched, called off and formed again.
+
+use std::time::Instant;
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::queue::lease::Failure;
+use anofpdm_common::queue::{Dispatch, Submission};
+use anofpdm_common::work::Stage;
+
+use super::super::fleet::is_away;
+use super::super::flight::{Places, Purpose};
+use super::super::gang::Gang;
+use super::super::live::Unit;
+use super::{Engine, EngineError, OnDeath, Parts};
+
+impl Engine {
+    /// Trains until the journal has weights under `key`. `watch` is called at every beat with what the workers do, and
+    /// `newest` says which checkpoint is the newest.
+    pub(in crate::drive) fn train(
+        &mut self,
+        mut gang: Gang,
+        key: Digest,
+        steps: u64,
+        mut watch: impl FnMut(&dyn Dispatch),
+        newest: impl Fn() -> Option<String>,
+    ) -> Result<(), EngineError> {
+        self.ready()?;
+        self.flight.begin_stage();
+        let usable = gang.adopt(&self.inherited);
+        for (number, job) in self.take_over(&usable)? {
+            self.flight.adopt(number, job, 0);
+        }
+        let mut parts = self.parts()?;
+        parts.operators.at(Stage::Train, Unit::Steps, 0, steps);
+        parts.attend()?;
+        let mut reached = newest();
+        let places = Places::new();
+        loop {
+            watch(parts.fleet.queue.as_ref());
+            let furthest = parts.fleet.furthest();
+            parts
+                .operators
+                .at(Stage::Train, Unit::Steps, furthest, steps);
+            for (shard, how) in std::mem::take(parts.endings) {
+                gang.note(shard, how);
+            }
+            parts.bury(&mut |letter| {
+                // A worker that dies and dies, but gets further each time, is not a poison job.
+                let now = newest();
+                let further = now > reached;
+                reached = now;
+                if further && matches!(letter.failure, Failure::Crash) {
+                    OnDeath::Revive
+                } else {
+                    OnDeath::GiveUp
+                }
+            })?;
+            if !parts.dead.is_empty() {
+                parts.call_off(&gang)?;
+                return Err(parts.dead_error()?);
+            }
+            let trained = parts.judge.journal.ledger().record(key).is_some();
+            if trained || gang.is_broken() {
+                parts.call_off(&gang)?;
+            }
+            if parts.fleet.queue.counts()?.outstanding() == 0 {
+                if trained {
+                    return Ok(());
+                }
+                if gang.is_broken() {
+                    gang.end(newest(), Instant::now())?;
+                }
+                parts.assemble(&mut gang)?;
+            }
+            parts.beat(&places)?;
+        }
+    }
+}
+
+impl Parts<'_> {
+    /// Starts the next generation of a gang, when enough workers are there.
+    fn assemble(&mut self, gang: &mut Gang) -> Result<(), EngineError> {
+        let distrusted = &self.judge.journal.ledger().distrusted;
+        let workers = self.fleet.workers().iter();
+        let usable = workers
+            .filter(|worker| !distrusted.contains_key(&worker.info.worker))
+            .count();
+        let Some(world) = gang.world_for(usable, Instant::now()) else {
+            return Ok(());
+        };
+        let mut submissions = Vec::new();
+        for job in gang.form(world) {
+            let number = self.flight.register(job.clone(), Purpose::Work, 0);
+            submissions.push(Submission::new(number, job));
+        }
+        gang.formed(submissions.iter().map(|new| new.shard).collect());
+        self.fleet.queue.submit(submissions)?;
+        Ok(())
+    }
+
+    /// Takes what is left of a generation out.
+    fn call_off(&mut self, gang: &Gang) -> Result<(), EngineError> {
+        for shard in gang.shards() {
+            match self.fleet.queue.cancel(shard) {
+                Ok(_) => {}
+                // The next beat tries again.
+                Err(error) if is_away(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,244 @@
+//! Ranks that train together, as whole programs: local and through Redis, killed, stalled, with fewer than asked for.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use anofpdm_common::random::{Domain, Stream};
+use anofpdm_tests::programs::{Bench, SPEC};
+use anofpdm_tests::redis_server::{RedisOptions, RedisServer};
+use serde_json::Value;
+
+/// The tiny spec with other values of `[model.guided.train]`.
+fn spec(name: &str, steps: u64, batch: u64, rest: &str) -> String {
+    let text = SPEC
+        .replace("name = \"tiny\"", &format!("name = \"{name}\""))
+        .replace(
+            "steps = 24\nbatch = 4",
+            &format!("steps = {steps}\nbatch = {batch}"),
+        )
+        .replace("checkpoint_every = 6", rest);
+    assert!(text.contains(rest) && text.contains(&format!("batch = {batch}")));
+    text
+}
+
+fn run(bench: &Bench, name: &str, dir: &str, more: &[&str]) -> Value {
+    let spec = format!("{name}.toml");
+    let mut arguments = vec!["run", &spec, "--dir", dir, "--audit", "0"];
+    arguments.extend(more);
+    bench.succeeds("anofpdm", &arguments);
+    bench.summary(dir)
+}
+
+/// The samples of every step that is part of the final weights: a step that was trained again after a loss replaces
+/// what was trained before.
+fn samples(bench: &Bench, dir: &str) -> BTreeMap<u64, Vec<u64>> {
+    let path = bench
+        .path()
+        .join(dir)
+        .join("checkpoints/guided/samples.log");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut steps: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let step: u64 = words.next().unwrap().parse().unwrap();
+        let _generation: u64 = words.next().unwrap().parse().unwrap();
+        // Whoever starts at this step has not trained what comes after it.
+        steps.split_off(&step);
+        steps.insert(step, words.map(|word| word.parse().unwrap()).collect());
+    }
+    steps
+}
+
+fn pids_of_workers(coordinator: &Child) -> Vec<u32> {
+    let listed = Command::new("pgrep")
+        .args(["--parent", &coordinator.id().to_string()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    text.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+fn signal(pid: u32, name: &str) {
+    // One that has just ended is no mistake.
+    drop(Command::new("kill").args([name, &pid.to_string()]).status());
+}
+
+fn newest_checkpoint(root: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(root.join("checkpoints/guided")).ok()?;
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("step-"))
+        })
+        .max()
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            begin.elapsed() < Duration::from_secs(120),
+            "{what} does not come"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn two_ranks_train_and_score_in_one_run_local_and_redis() {
+    let bench = Bench::new();
+    bench.write(
+        "pair.toml",
+        &spec("pair", 24, 4, "checkpoint_every = 6\ndevices = 2"),
+    );
+    let local = run(&bench, "pair", "local", &["--workers", "2"]);
+    assert_eq!(local["coverage"]["scored"], local["coverage"]["planned"]);
+    assert_eq!(local["cost"]["by_stage"]["train"], 24 * 4);
+    assert_eq!(samples(&bench, "local").len(), 24);
+    // The same world, the same bits, dropout and all.
+    let again = run(&bench, "pair", "again", &["--workers", "2"]);
+    assert_eq!(again["fingerprint"], local["fingerprint"]);
+
+    let server = RedisServer::start(RedisOptions::default());
+    let url = server.url();
+    let workers = ["--queue", &url, "--workers", "2", "--device", "cpu"];
+    let through = run(&bench, "pair", "redis", &workers);
+    assert_eq!(through["fingerprint"], local["fingerprint"]);
+    assert_eq!(samples(&bench, "redis"), samples(&bench, "local"));
+}
+
+#[test]
+fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
+    const KILLS: u32 = 20;
+    const STEPS: u64 = 600;
+    let bench = Bench::new();
+    let rest = "checkpoint_every = 4\ndevices = 4\ndropout = 0.0";
+    bench.write("gang.toml", &spec("gang", STEPS, 4, rest));
+    let arguments = |dir| {
+        [
+            "run",
+            "gang.toml",
+            "--dir",
+            dir,
+            "--workers",
+            "4",
+            "--until",
+            "train",
+        ]
+    };
+    bench.succeeds("anofpdm", &arguments("undisturbed"));
+    let mut coordinator = bench.start("anofpdm", &arguments("killed"));
+    let mut dice = Stream::new(7, Domain::Backoff, 0, 0);
+    let mut kills = 0;
+    let mut last = None;
+    while kills < KILLS && coordinator.try_wait().unwrap().is_none() {
+        // Something new was learnt since the last kill, so that the run gets on.
+        let reached = wait_for("a new checkpoint", || {
+            let newest = newest_checkpoint(&bench.path().join("killed"));
+            let ended = coordinator.try_wait().unwrap().is_some();
+            (newest > last || ended).then_some(newest)
+        });
+        last = reached;
+        std::thread::sleep(Duration::from_secs_f64(0.3 * dice.uniform()));
+        let workers = pids_of_workers(&coordinator);
+        let Some(victim) = workers.get(dice.below(workers.len().max(1) as u64) as usize) else {
+            continue;
+        };
+        signal(*victim, "-KILL");
+        kills += 1;
+    }
+    assert!(coordinator.wait().unwrap().success());
+    assert_eq!(
+        kills, KILLS,
+        "training was over too soon: more steps are needed"
+    );
+    let (want, got) = (samples(&bench, "undisturbed"), samples(&bench, "killed"));
+    assert_eq!(got.len() as u64, STEPS);
+    assert_eq!(
+        got, want,
+        "the samples of every step are those of the undisturbed run"
+    );
+    // Sums over four ranks have one order, so even the bits are those of the undisturbed run.
+    let weights = |dir: &str| {
+        let newest = newest_checkpoint(&bench.path().join(dir)).unwrap();
+        std::fs::read(newest.join("ema.safetensors")).unwrap()
+    };
+    assert_eq!(weights("killed"), weights("undisturbed"));
+}
+
+#[test]
+fn a_stalled_rank_does_not_hold_the_others() {
+    let bench = Bench::new();
+    let rest = "checkpoint_every = 2\ndevices = 2";
+    bench.write("stall.toml", &spec("stall", 60, 4, rest));
+    let mut coordinator = bench.start(
+        "anofpdm",
+        &[
+            "run",
+            "stall.toml",
+            "--dir",
+            "r",
+            "--workers",
+            "2",
+            "--lease",
+            "2",
+            "--until",
+            "train",
+        ],
+    );
+    wait_for("a checkpoint", || {
+        newest_checkpoint(&bench.path().join("r"))
+    });
+    let stalled = pids_of_workers(&coordinator)[0];
+    signal(stalled, "-STOP");
+    let reached = newest_checkpoint(&bench.path().join("r"));
+    // Long enough for its lease to run out and for the other to be called off; then it may go on.
+    std::thread::sleep(Duration::from_secs(8));
+    signal(stalled, "-CONT");
+    assert!(coordinator.wait().unwrap().success());
+    assert!(newest_checkpoint(&bench.path().join("r")) > reached);
+    assert_eq!(samples(&bench, "r").len(), 60);
+}
+
+#[test]
+fn bounds_take_what_is_there_and_a_number_wants_it_all() {
+    let bench = Bench::new();
+    let rest = "checkpoint_every = 6\ndevices = { min = 1, max = 3 }";
+    bench.write("elastic.toml", &spec("elastic", 12, 4, rest));
+    let arguments = [
+        "run",
+        "elastic.toml",
+        "--dir",
+        "e",
+        "--workers",
+        "2",
+        "--until",
+        "train",
+    ];
+    let output = bench.output("anofpdm", &arguments);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("training with 2 of { min = 1, max = 3 } devices"),
+        "{told}"
+    );
+
+    bench.write(
+        "many.toml",
+        &spec("many", 12, 4, "checkpoint_every = 6\ndevices = 3"),
+    );
+    let arguments = ["run", "many.toml", "--dir", "m", "--workers", "2"];
+    let told = bench.fails("anofpdm", &arguments, 1);
+    assert!(
+        told.contains("devices is 3, but this run starts 2 worker(s)"),
+        "{told}"
+    );
+}
