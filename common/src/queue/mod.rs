@@ -434,6 +434,15 @@ pub fn connect(address: &str, run: Option<&str>) -> Result<Box<dyn WorkQueue>, Q
     }
 }
 
+/// Host and port of the queue at `address`; `None` for one on this machine.
+pub fn host_of(address: &str) -> Option<(String, u16)> {
+    match address.split_once(':') {
+        #[cfg(feature = "redis")]
+        Some(("redis" | "rediss", _)) => redis::place_of(address),
+        _ => None,
+    }
+}
+
 /// The address with whatever stands between user and host taken out.
 pub(crate) fn without_secret(url: &str) -> String {
     let Some((login, place)) = url.rsplit_once('@') else {

@@ -1,5 +1,6 @@
 //! The command line of `anofpdm-worker run`.
 
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use anofpdm_common::spec::Precision;
 use anofpdm_common::work::{NumericProfile, WorkerInfo};
 use clap::Args;
 
+use crate::collective::gloo;
 use crate::fake::faults::{self, FaultSpec};
 use crate::fake::{self, FakeDevice};
 use crate::torch::{self, DeviceError, DeviceSpec};
@@ -60,6 +62,10 @@ pub struct RunArgs {
     /// Folder for training checkpoints [default: checkpoints beside the artifact store]
     #[arg(long)]
     checkpoints: Option<PathBuf>,
+    /// Host name or address at which the other ranks of a training reach this machine [default: the one from which it
+    /// reaches the queue]
+    #[arg(long)]
+    address: Option<String>,
     /// CPU threads; part of the numeric profile
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
@@ -139,6 +145,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let config = ServiceConfig {
+        address: args.address.clone().unwrap_or_else(|| own_address(&args.queue)),
         data: args.data.clone(),
         artifacts: args.artifacts.clone(),
         checkpoints: args.checkpoints.clone(),
@@ -148,6 +155,19 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     };
     let fake = faults.map(|faults| FakeDevice::new(&faults, &info.worker));
     Ok(serve(&queue, &info, &config, fake, &drain)?)
+}
+
+/// The address that this machine reaches the queue from, and so the one where others are likely to reach it. A local
+/// queue has its workers on this machine.
+fn own_address(queue: &str) -> String {
+    let host = queue::host_of(queue);
+    let found = host.and_then(|(host, port)| {
+        // Connecting a datagram socket sends nothing: it only looks up the way.
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+        socket.connect((host.as_str(), port)).ok()?;
+        Some(socket.local_addr().ok()?.ip().to_string())
+    });
+    found.unwrap_or_else(|| gloo::LOOPBACK.to_owned())
 }
 
 /// The faults of a fake device; `None` for a real one.

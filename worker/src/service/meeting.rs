@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anofpdm_common::queue::{Lease, QueueError, WorkQueue};
 
+use crate::collective::Rendezvous;
+
 use super::renewal::Progress;
 
 /// Pause between two looks at the board.
@@ -29,6 +31,24 @@ pub(super) enum MeetingError {
     Queue(#[from] QueueError),
 }
 
+impl std::fmt::Debug for Meeting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meeting")
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rendezvous for Meeting {
+    fn set(&self, key: &str, value: &[u8]) -> Result<(), String> {
+        self.post(key, value).map_err(|error| error.to_string())
+    }
+
+    fn get(&self, key: &str, wait: Duration) -> Result<Option<Vec<u8>>, String> {
+        self.read(key, wait).map_err(|error| error.to_string())
+    }
+}
+
 impl Meeting {
     pub(super) fn new(queue: &Arc<dyn WorkQueue>, lease: &Lease, progress: &Arc<Progress>) -> Self {
         Self {
@@ -42,7 +62,7 @@ impl Meeting {
     ///
     /// # Errors
     /// [`MeetingError::Queue`].
-    pub(super) fn set(&self, key: &str, note: &[u8]) -> Result<(), MeetingError> {
+    pub(super) fn post(&self, key: &str, note: &[u8]) -> Result<(), MeetingError> {
         Ok(self.queue.post(&self.lease, key, note)?)
     }
 
@@ -50,7 +70,7 @@ impl Meeting {
     ///
     /// # Errors
     /// [`MeetingError`].
-    pub(super) fn get(&self, key: &str, wait: Duration) -> Result<Option<Vec<u8>>, MeetingError> {
+    pub(super) fn read(&self, key: &str, wait: Duration) -> Result<Option<Vec<u8>>, MeetingError> {
         let until = Instant::now() + wait;
         loop {
             // Waiting is all there is to do: it keeps the lease alive.

@@ -23,6 +23,7 @@
 //! | `score` | from a pass of AnoFPDM to records |
 //! | `slices` | from the slice store to a tensor |
 //! | `training` | training jobs |
+//! | `watch` | a rank and its peers |
 
 pub mod args;
 mod artifacts;
@@ -41,6 +42,7 @@ pub mod roots;
 mod score;
 mod slices;
 mod training;
+mod watch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -83,6 +85,8 @@ pub struct ServiceConfig {
     pub artifacts: PathBuf,
     /// Root of the training checkpoints; `None` is `checkpoints` beside the artifact store in use.
     pub checkpoints: Option<PathBuf>,
+    /// Host name or address at which other ranks of a training reach this worker.
+    pub address: String,
     /// Where to compute.
     pub device: Device,
     /// What this worker is, numerically.
@@ -285,7 +289,8 @@ impl Service<'_> {
                 let training = Training {
                     plan,
                     rank: *rank,
-                    meeting: Meeting::new(queue, lease, progress),
+                    meeting: Arc::new(Meeting::new(queue, lease, progress)),
+                    address: &self.config.address,
                     slices: &self.roots.slices(&plan.data.digest)?,
                     artifacts: &artifacts,
                     checkpoints: &self.config.checkpoints.clone().unwrap_or_else(beside),

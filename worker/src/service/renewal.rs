@@ -41,6 +41,11 @@ impl Progress {
         self.ticks.store(ticks, Ordering::Relaxed);
     }
 
+    /// Pieces of work done.
+    pub(super) fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
     /// The device thread is alive and waits for other ranks.
     pub(super) fn live(&self) {
         self.lives.fetch_add(1, Ordering::Relaxed);

@@ -299,6 +299,7 @@ fn served(
         version: "0.1.0".to_owned(),
     };
     let config = ServiceConfig {
+        address: "127.0.0.1".to_owned(),
         data: root.to_owned(),
         artifacts: root.to_owned(),
         checkpoints: None,

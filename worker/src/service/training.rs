@@ -9,15 +9,20 @@ use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::SliceStore;
 use anofpdm_common::work::{GangRank, PlanError, TrainPlan};
-use tch::Device;
+use tch::{Device, Kind};
 
+use crate::collective::gloo::{self, Listen};
+use crate::collective::{
+    Collective, CollectiveError, Membership, Rendezvous, Timeouts, nccl,
+};
 use crate::fake::{FakeDevice, weights};
 use crate::train::store_slices::StoreSlices;
-use crate::train::{Cached, Control, Identity, TrainError, TrainRequest, train};
+use crate::train::{Cached, Control, Identity, Ranks, TrainError, TrainRequest, train};
 
 use super::failure::JobError;
 use super::meeting::{Meeting, MeetingError};
 use super::renewal::Progress;
+use super::watch::Watch;
 use super::{JobResult, Outcome};
 
 /// Memory for training slices; the rest is read from the store again each epoch.
@@ -35,17 +40,67 @@ pub(super) struct Training<'a> {
     /// Which rank of which gang this is.
     pub(super) rank: GangRank,
     /// Where it finds the others.
-    pub(super) meeting: Meeting,
+    pub(super) meeting: Arc<Meeting>,
+    /// Host name or address at which they reach it.
+    pub(super) address: &'a str,
     pub(super) slices: &'a SliceStore,
     pub(super) artifacts: &'a ArtifactStore,
     /// Folder of the checkpoints of all networks.
     pub(super) checkpoints: &'a Path,
-    pub(super) progress: &'a Progress,
+    pub(super) progress: &'a Arc<Progress>,
 }
 
 impl Training<'_> {
-    /// Trains the network of the plan on `device`, from its last checkpoint where there is one.
+    /// Trains the network of the plan on `device`, from its last checkpoint where there is one: alone, or as a rank.
     pub(super) fn run(&self, device: Device) -> Result<Outcome, JobError> {
+        if self.rank.world == 1 {
+            return self.train(device, Ranks::Alone);
+        }
+        if !self.gather()? {
+            return Ok(Outcome::Stopped);
+        }
+        let group = self.connect(device).map_err(|error| self.torn(&error))?;
+        let trained = {
+            let _watch = Watch::start(Arc::clone(&group), self.progress);
+            self.train(device, Ranks::Together(group.as_ref()))
+        };
+        // Whatever went wrong, the others are not where they were.
+        let outcome = trained.map_err(JobError::afresh)?;
+        drop(group);
+        match outcome {
+            Outcome::Done(_) if !self.rank.is_first() => Ok(self.wait_for_the_first()),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Connects to the other ranks, which are all there.
+    fn connect(&self, device: Device) -> Result<Arc<dyn Collective>, CollectiveError> {
+        let membership = Membership {
+            rank: self.rank.rank as usize,
+            world: self.rank.world as usize,
+        };
+        let rendezvous: Arc<dyn Rendezvous> = Arc::<Meeting>::clone(&self.meeting);
+        let timeouts = Timeouts::default();
+        let group = match device {
+            Device::Cuda(_) => nccl::connect(membership, rendezvous, timeouts, device)?,
+            _ => {
+                let listen = Listen::Host(self.address.to_owned());
+                gloo::connect(membership, rendezvous, timeouts, &listen)?
+            }
+        };
+        Ok(Arc::new(group))
+    }
+
+    /// The failure of a rank that lost its peers: its own, or what follows from being called off.
+    fn torn(&self, error: &CollectiveError) -> JobError {
+        if self.progress.stop_or_drain_asked() {
+            JobError::called_off().afresh()
+        } else {
+            JobError::new(ErrorClass::Transient, error).afresh()
+        }
+    }
+
+    fn train(&self, device: Device, ranks: Ranks<'_>) -> Result<Outcome, JobError> {
         let plan = self.plan;
         let bad =
             |error: &(dyn std::error::Error + 'static)| JobError::new(ErrorClass::BadInput, error);
@@ -64,6 +119,9 @@ impl Training<'_> {
                 spec: key,
                 data: plan.data.digest,
             },
+            ranks,
+            generation: Some(self.rank.generation),
+            kind: Kind::Float,
         };
         let progress = self.progress;
         let outcome = train(&request, &mut |at| {
@@ -78,7 +136,10 @@ impl Training<'_> {
                 Control::Continue
             }
         })
-        .map_err(|error| failure(&error))?;
+        .map_err(|error| match &error {
+            TrainError::Collective(lost) => self.torn(lost),
+            _ => failure(&error),
+        })?;
         if outcome.step < plan.train.steps {
             return Ok(Outcome::Stopped);
         }
@@ -120,9 +181,9 @@ impl Training<'_> {
             return Ok(true);
         }
         let place = |rank: u32| format!("here/{rank}");
-        self.meeting.set(&place(rank), &[1]).map_err(unmet)?;
+        self.meeting.post(&place(rank), &[1]).map_err(unmet)?;
         for other in (0..world).filter(|other| *other != rank) {
-            match self.meeting.get(&place(other), GATHERING) {
+            match self.meeting.read(&place(other), GATHERING) {
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     tracing::warn!(rank, other, "a rank of this training does not come");

@@ -64,6 +64,16 @@ impl Credentials {
     }
 }
 
+/// Host and port in the address of a server.
+pub fn place_of(url: &str) -> Option<(String, u16)> {
+    match url.into_connection_info().ok()?.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Some((host.clone(), *port))
+        }
+        _ => None,
+    }
+}
+
 /// A server and the right to use it. The secret is never shown.
 #[derive(Clone)]
 pub struct Endpoint {

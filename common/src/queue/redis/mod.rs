@@ -25,6 +25,6 @@ mod scripts;
 mod worker;
 
 pub use dispatcher::RedisDispatcher;
-pub use endpoint::{CA_VARIABLE, Credentials, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
+pub use endpoint::{place_of, CA_VARIABLE, Credentials, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
 pub use messages::{DeliveredClaim, Hello};
 pub use worker::RedisQueue;

@@ -1,0 +1,137 @@
+//! Looks after a rank that trains with others, from a thread of its own: it keeps the lease alive while the rank waits
+//! for its peers, and tears the rank away from them when the gang is called off.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::collective::Collective;
+
+use super::renewal::Progress;
+
+/// Pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A rank that is called off stops after its step, with a checkpoint; when no step ends for so long, the others are
+/// taken for gone.
+const SHORTEST_GRACE: Duration = Duration::from_secs(3);
+/// The same before the first step, which is the slowest.
+const FIRST_GRACE: Duration = Duration::from_secs(10);
+/// Steps that fit in the grace.
+const STEPS_OF_GRACE: u32 = 3;
+
+/// The thread; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Watch {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Begins to look after `group`.
+    pub(super) fn start(group: Arc<dyn Collective>, progress: &Arc<Progress>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (over, progress) = (Arc::clone(&over), Arc::clone(progress));
+            std::thread::spawn(move || look_after(group.as_ref(), &progress, &over))
+        };
+        Self {
+            over,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that looks after a rank panicked. This is a bug.");
+        }
+    }
+}
+
+fn look_after(group: &dyn Collective, progress: &Progress, over: &AtomicBool) {
+    let mut pace = Pace::new(Instant::now());
+    while !over.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        pace.see(progress.ticks(), now);
+        // An operation that waits longer than this fails by itself; a device that hangs is no life.
+        if pace.since_step(now) < group.timeout() + pace.grace() {
+            progress.live();
+        }
+        if progress.stop_asked() && pace.since_step(now) > pace.grace() {
+            tracing::warn!(rank = group.rank(), "called off while the other ranks are out of reach");
+            group.abort();
+            return;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// When steps end.
+#[derive(Debug)]
+struct Pace {
+    ticks: u64,
+    last: Instant,
+    longest: Option<Duration>,
+}
+
+impl Pace {
+    const fn new(now: Instant) -> Self {
+        Self {
+            ticks: 0,
+            last: now,
+            longest: None,
+        }
+    }
+
+    fn see(&mut self, ticks: u64, now: Instant) {
+        if ticks != self.ticks {
+            // The first step includes getting ready.
+            if self.ticks != 0 {
+                self.longest = self.longest.max(Some(now - self.last));
+            }
+            self.ticks = ticks;
+            self.last = now;
+        }
+    }
+
+    fn since_step(&self, now: Instant) -> Duration {
+        now - self.last
+    }
+
+    fn grace(&self) -> Duration {
+        self.longest.map_or(FIRST_GRACE, |longest| {
+            longest.saturating_mul(STEPS_OF_GRACE).max(SHORTEST_GRACE)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_follows_the_steps() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut pace = Pace::new(start);
+        assert_eq!(pace.grace(), FIRST_GRACE);
+        pace.see(1, at(40));
+        assert_eq!(pace.grace(), FIRST_GRACE, "the first step says nothing");
+        pace.see(1, at(50));
+        assert_eq!(pace.since_step(at(50)), Duration::from_secs(10));
+        pace.see(2, at(51));
+        assert_eq!(pace.grace(), Duration::from_secs(33));
+        pace.see(3, at(52));
+        assert_eq!(pace.grace(), Duration::from_secs(33));
+        let mut quick = Pace::new(start);
+        quick.see(1, at(1));
+        quick.see(2, at(1));
+        assert_eq!(quick.grace(), SHORTEST_GRACE);
+    }
+}
