@@ -8,11 +8,11 @@ use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::SliceStore;
 use anofpdm_common::work::{PlanError, TrainPlan};
-use tch::Device;
+use tch::{Device, Kind};
 
 use crate::fake::{FakeDevice, weights};
 use crate::train::store_slices::StoreSlices;
-use crate::train::{Cached, Control, Identity, TrainError, TrainRequest, train};
+use crate::train::{Cached, Control, Identity, Ranks, TrainError, TrainRequest, train};
 
 use super::failure::JobError;
 use super::renewal::Progress;
@@ -52,6 +52,9 @@ impl Training<'_> {
                 spec: key,
                 data: plan.data.digest,
             },
+            ranks: Ranks::Alone,
+            generation: None,
+            kind: Kind::Float,
         };
         let progress = self.progress;
         let outcome = train(&request, &mut |at| {
@@ -109,7 +112,9 @@ fn failure(error: &TrainError) -> JobError {
     match error {
         // Nearly always a full disk, where the next worker may have another.
         TrainError::Checkpoint(_) => JobError::new(ErrorClass::Transient, error).own(),
-        TrainError::Loader(_) => JobError::new(ErrorClass::Transient, error),
+        TrainError::Loader(_) | TrainError::Collective(_) => {
+            JobError::new(ErrorClass::Transient, error)
+        }
         _ => JobError::new(ErrorClass::BadInput, error),
     }
 }
