@@ -48,7 +48,15 @@ fn samples(bench: &Bench, dir: &str) -> BTreeMap<u64, Vec<u64>> {
         let _generation: u64 = words.next().unwrap().parse().unwrap();
         // Whoever starts at this step has not trained what comes after it.
         steps.split_off(&step);
-        steps.insert(step, words.next().unwrap().split(',').map(|word| word.parse().unwrap()).collect());
+        steps.insert(
+            step,
+            words
+                .next()
+                .unwrap()
+                .split(',')
+                .map(|word| word.parse().unwrap())
+                .collect(),
+        );
     }
     steps
 }

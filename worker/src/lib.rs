@@ -5,6 +5,8 @@
 //! | [`torch`] | process set-up of libtorch: devices, threads, versions |
 //! | [`tensors`] | named tensors in safetensors files |
 //! | [`nn`] | the networks and their weights |
+//! | [`collective`] | ranks that train together |
+//! | [`shim`] | what libtorch offers in C++ alone |
 //! | [`diffusion`] | schedules, forward steps, noise |
 //! | [`fake`] | a device for drills |
 //! | [`import`] | `anofpdm-worker import`: public checkpoints |
@@ -14,12 +16,14 @@
 //! | [`trace`] | `anofpdm-worker trace`: one batch, everything visible |
 //! | [`usage`] | command lines that cannot be used |
 
+pub mod collective;
 pub mod diffusion;
 pub mod fake;
 pub mod import;
 pub mod methods;
 pub mod nn;
 pub mod service;
+pub mod shim;
 pub mod tensors;
 pub mod torch;
 pub mod trace;

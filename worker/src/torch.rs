@@ -1,7 +1,7 @@
 //! Process set-up of libtorch: CUDA loading, devices, threads, versions.
 //!
-//! Nothing here computes. It is also the only place of the project with `unsafe`, because loading a
-//! shared library and calling a C function cannot be checked by the compiler.
+//! Nothing here computes. It has `unsafe`, as the [shim](crate::shim) has, because loading a shared
+//! library and calling a C function cannot be checked by the compiler.
 #![allow(unsafe_code)]
 
 use std::str::FromStr;

@@ -21,7 +21,7 @@ pub use score::{
     ComputeSpec, FigureSpec, Guidance, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS,
     Precision, ScoreSpec,
 };
-pub use train::TrainSpec;
+pub use train::{TrainPrecision, TrainSpec};
 
 use std::collections::BTreeMap;
 

@@ -30,6 +30,78 @@ pub struct TrainSpec {
     pub seed: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Arithmetic of forward and backward passes; weights are float32 in any case.
+    #[serde(default, skip_serializing_if = "TrainPrecision::is_default")]
+    pub precision: TrainPrecision,
+    /// Samples that pass through the network at once, at most: a rank's share is cut into such
+    /// pieces and their gradients are added up. `None` leaves it whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<u64>,
+    /// Steps between validations of the averaged weights; 0 is never.
+    #[serde(default, skip_serializing_if = "never")]
+    pub validate_every: u64,
+    /// Steps between sample pictures; 0 is never.
+    #[serde(default, skip_serializing_if = "never")]
+    pub sample_every: u64,
+    /// Checkpoints kept beside the best: the last ones.
+    #[serde(default = "two", skip_serializing_if = "is_two")]
+    pub keep: u32,
+}
+
+/// Arithmetic of training. Statistics of norms, softmax and loss are float32 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainPrecision {
+    /// IEEE float32 throughout, as published.
+    #[default]
+    Fp32,
+    /// float32 whose products may round their inputs to 10 bits of mantissa, on GPUs that can.
+    Tf32,
+    /// Products and convolutions in bfloat16.
+    Bf16,
+    /// Products and convolutions in float16, the loss scaled up so that gradients do not vanish.
+    Fp16,
+}
+
+impl TrainPrecision {
+    /// The name in specs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+            Self::Fp16 => "fp16",
+        }
+    }
+
+    // What serde asks for takes references.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl std::fmt::Display for TrainPrecision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Checkpoints kept where the spec does not say.
+const KEPT: u32 = 2;
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks
+const fn never(every: &u64) -> bool {
+    *every == 0
+}
+
+const fn two() -> u32 {
+    KEPT
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks
+const fn is_two(keep: &u32) -> bool {
+    *keep == KEPT
 }
 
 /// `[model.*.train]` as it is typed.
@@ -45,6 +117,11 @@ pub(super) struct TrainSection {
     devices: Option<Devices>,
     seed: Option<u64>,
     checkpoint_every: Option<u64>,
+    precision: Option<TrainPrecision>,
+    micro_batch: Option<u64>,
+    validate_every: Option<u64>,
+    sample_every: Option<u64>,
+    keep: Option<u32>,
 }
 
 impl TrainSection {
@@ -60,6 +137,11 @@ impl TrainSection {
             devices: self.devices.unwrap_or(published.devices),
             seed: self.seed.unwrap_or(published.seed),
             checkpoint_every: self.checkpoint_every.unwrap_or(published.checkpoint_every),
+            precision: self.precision.unwrap_or(published.precision),
+            micro_batch: self.micro_batch.or(published.micro_batch),
+            validate_every: self.validate_every.unwrap_or(published.validate_every),
+            sample_every: self.sample_every.unwrap_or(published.sample_every),
+            keep: self.keep.unwrap_or(published.keep),
         }
     }
 }
@@ -94,6 +176,11 @@ impl TrainSpec {
             devices: Devices::exactly(1),
             seed: 0,
             checkpoint_every: 5_000,
+            precision: TrainPrecision::Fp32,
+            micro_batch: None,
+            validate_every: 0,
+            sample_every: 0,
+            keep: KEPT,
         }
     }
 
@@ -103,6 +190,8 @@ impl TrainSpec {
             ("steps", self.steps, 1_000_000_000),
             ("batch", self.batch, 65_536),
             ("checkpoint_every", self.checkpoint_every, 1_000_000_000),
+            ("micro_batch", self.micro_batch.unwrap_or(1), 65_536),
+            ("keep", u64::from(self.keep), 1_000),
         ] {
             if value == 0 || value > limit {
                 return fail(format!("{key} is {value}: 1 to {limit} is supported"));

@@ -5,12 +5,12 @@ use tch::{Kind, Tensor};
 
 use super::embedding::ClassVector;
 use super::init::Affine;
-use super::norm::GroupNorm;
+use super::norm::{GroupNorm, statistics_kind};
 
 /// GroupNorm, 1x1 qkv, softmax over class tokens and positions, 1x1 projection, residual.
 ///
 /// Channel layout: per head `[q | k | v]` in `qkv`, `[k | v]` in `encoder_kv`. Query and key are
-/// each scaled by `d^(-1/4)`; the softmax is computed in float32.
+/// each scaled by `d^(-1/4)`; the softmax is computed in float32 at least.
 #[derive(Debug)]
 pub struct Attention {
     heads: i64,
@@ -126,7 +126,7 @@ fn class_tokens(
     (TokenLine { basis: keys }, TokenLine { basis: values })
 }
 
-/// Softmax over the last axis, computed in float32.
-pub(super) fn softmax(logits: &Tensor, kind: Kind) -> Tensor {
-    logits.softmax(-1, Kind::Float).to_kind(kind)
+/// Softmax over the last axis, computed in float32 at least.
+pub(crate) fn softmax(logits: &Tensor, kind: Kind) -> Tensor {
+    logits.softmax(-1, statistics_kind(kind)).to_kind(kind)
 }

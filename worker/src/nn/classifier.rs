@@ -52,7 +52,7 @@ impl Classifier {
     }
 
     /// `x` is `[N, C, H, W]`, `t` i64 `[N]`; logits `[N, classes]`.
-    pub fn forward(&self, x: &Tensor, t: &Tensor, mode: Mode) -> Tensor {
+    pub fn forward(&self, x: &Tensor, t: &Tensor, mode: Mode<'_>) -> Tensor {
         let conditioning = Conditioning {
             vector: self.time.forward(t),
             tokens: None,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`init`] | how fresh weights are drawn |
 //! | [`embedding`] | time and class conditioning |
+//! | [`dropout`] | dropout from a generator of its own |
 //! | [`norm`] | GroupNorm in float32 |
 //! | [`resblock`] | residual block with scale-shift conditioning |
 //! | [`attention`] | self-attention, in v2 with class tokens |
@@ -18,6 +19,7 @@
 pub mod attention;
 pub mod classifier;
 pub mod config;
+pub mod dropout;
 pub mod embedding;
 pub mod init;
 pub mod norm;
@@ -29,5 +31,6 @@ pub mod unet;
 pub mod weights;
 
 pub use classifier::Classifier;
+pub use dropout::Dropout;
 pub use embedding::{ClassLabel, Labels};
 pub use unet::{Mode, Module, UNet};

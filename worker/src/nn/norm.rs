@@ -1,16 +1,25 @@
-//! GroupNorm: 32 groups, eps 1e-5, statistics in float32 whatever the precision.
+//! GroupNorm: 32 groups, eps 1e-5, statistics in float32 at least, whatever the precision.
 
 use anofpdm_common::network::NORM_GROUPS;
 use tch::nn::Path;
 use tch::{Kind, Tensor};
 
-const EPS: f64 = 1e-5;
+/// Added to the variance.
+pub(crate) const EPS: f64 = 1e-5;
+
+/// What sums over values of `kind` are formed in: float32, or float64 for float64.
+pub(crate) const fn statistics_kind(kind: Kind) -> Kind {
+    match kind {
+        Kind::Double => Kind::Double,
+        _ => Kind::Float,
+    }
+}
 
 /// GroupNorm with a learned scale and shift per channel.
 #[derive(Debug)]
 pub struct GroupNorm {
-    weight: Tensor,
-    bias: Tensor,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
 }
 
 impl GroupNorm {
@@ -22,11 +31,12 @@ impl GroupNorm {
         }
     }
 
-    /// `[N, C, ...]` to the same shape and kind; computed in float32.
+    /// `[N, C, ...]` to the same shape and kind; computed in float32 at least.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let weight = self.weight.to_kind(Kind::Float);
-        let bias = self.bias.to_kind(Kind::Float);
-        x.to_kind(Kind::Float)
+        let kind = statistics_kind(x.kind());
+        let weight = self.weight.to_kind(kind);
+        let bias = self.bias.to_kind(kind);
+        x.to_kind(kind)
             .group_norm(NORM_GROUPS, Some(&weight), Some(&bias), EPS, true)
             .to_kind(x.kind())
     }

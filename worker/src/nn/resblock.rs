@@ -3,6 +3,7 @@
 use tch::Tensor;
 use tch::nn::Path;
 
+use super::dropout::Dropout;
 use super::init::Affine;
 use super::norm::GroupNorm;
 use super::sampling::Resize;
@@ -69,9 +70,9 @@ impl ResBlock {
         }
     }
 
-    /// `x` is `[N, in, H, W]`, `embedding` `[N, E]`; `dropout` is the probability before the second
-    /// convolution (0 in evaluation).
-    pub fn forward(&self, x: &Tensor, embedding: &Tensor, dropout: f64) -> Tensor {
+    /// `x` is `[N, in, H, W]`, `embedding` `[N, E]`; `dropout` comes before the second
+    /// convolution (none in evaluation).
+    pub fn forward(&self, x: &Tensor, embedding: &Tensor, dropout: Option<&Dropout>) -> Tensor {
         let normed = self.in_norm.forward(x);
         let activated = if self.leading_silu {
             normed.silu()
@@ -87,10 +88,9 @@ impl ResBlock {
         let scale_shift = conditioning.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
         let (scale, shift) = (&scale_shift[0], &scale_shift[1]);
         let hidden = (self.out_norm.forward(&hidden) * (scale + 1.0) + shift).silu();
-        let hidden = if dropout > 0.0 {
-            hidden.dropout(dropout, true)
-        } else {
-            hidden
+        let hidden = match dropout {
+            Some(dropout) => dropout.apply(hidden),
+            None => hidden,
         };
         let hidden = self.out_conv.conv(&hidden, 1);
         match &self.skip {

@@ -5,6 +5,7 @@ use tch::Tensor;
 use tch::nn::Path;
 
 use super::attention::Attention;
+use super::dropout::Dropout;
 use super::embedding::Conditioning;
 use super::init::Affine;
 use super::resblock::{ResBlock, ResBlockConfig};
@@ -93,7 +94,12 @@ pub(super) enum Grow {
 }
 
 impl Grow {
-    pub(super) fn forward(&self, x: &Tensor, conditioning: &Tensor, dropout: f64) -> Tensor {
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        conditioning: &Tensor,
+        dropout: Option<&Dropout>,
+    ) -> Tensor {
         match self {
             Self::Conv(upsample) => upsample.forward(x),
             Self::Block(block) => block.forward(x, conditioning, dropout),
@@ -165,7 +171,7 @@ impl Trunk {
         &self,
         x: &Tensor,
         conditioning: &Conditioning,
-        dropout: f64,
+        dropout: Option<&Dropout>,
         observe: &mut dyn FnMut(Module, &Tensor),
     ) -> Features {
         let (vector, tokens) = (&conditioning.vector, conditioning.tokens.as_ref());

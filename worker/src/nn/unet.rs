@@ -10,6 +10,7 @@ use tch::Tensor;
 use tch::nn::Path;
 
 use super::attention::Attention;
+use super::dropout::Dropout;
 use super::embedding::{
     ClassConditioning, ClassEmbedding, Conditioning, LabelTable, Labels, TimeEmbedding,
 };
@@ -19,22 +20,19 @@ use super::resblock::ResBlock;
 use super::trunk::{Features, Grow, Layers, Trunk};
 
 /// How a forward pass is meant.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Mode {
+#[derive(Debug, Clone, Copy)]
+pub enum Mode<'a> {
     /// Deterministic.
     Eval,
-    /// With dropout of this probability in the residual blocks, from torch's global generator.
-    Train {
-        /// Probability of dropping a value.
-        dropout: f64,
-    },
+    /// With dropout in the residual blocks.
+    Train(&'a Dropout),
 }
 
-impl Mode {
-    pub(super) const fn dropout(self) -> f64 {
+impl<'a> Mode<'a> {
+    pub(super) const fn dropout(self) -> Option<&'a Dropout> {
         match self {
-            Self::Eval => 0.0,
-            Self::Train { dropout } => dropout,
+            Self::Eval => None,
+            Self::Train(dropout) => Some(dropout),
         }
     }
 }
@@ -136,7 +134,7 @@ impl UNet {
     /// Noise predicted in `x` (`[N, C, H, W]`) at network times `t` (i64 `[N]`), same shape as `x`.
     /// A network with learned variance adds C channels of variance values after those of the noise.
     /// A network without labels takes no notice of `labels`.
-    pub fn forward(&self, x: &Tensor, t: &Tensor, labels: &Labels, mode: Mode) -> Tensor {
+    pub fn forward(&self, x: &Tensor, t: &Tensor, labels: &Labels, mode: Mode<'_>) -> Tensor {
         self.forward_observed(x, t, labels, mode, &mut |_, _| {})
     }
 
@@ -146,7 +144,7 @@ impl UNet {
         x: &Tensor,
         t: &Tensor,
         labels: &Labels,
-        mode: Mode,
+        mode: Mode<'_>,
         observe: &mut dyn FnMut(Module, &Tensor),
     ) -> Tensor {
         let dropout = mode.dropout();

@@ -145,7 +145,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let config = ServiceConfig {
-        address: args.address.clone().unwrap_or_else(|| own_address(&args.queue)),
+        address: args
+            .address
+            .clone()
+            .unwrap_or_else(|| own_address(&args.queue)),
         data: args.data.clone(),
         artifacts: args.artifacts.clone(),
         checkpoints: args.checkpoints.clone(),

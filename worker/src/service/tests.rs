@@ -11,7 +11,7 @@ use anofpdm_common::queue::{self, LeaseId};
 use anofpdm_common::record::Record;
 use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
-use anofpdm_common::spec::{Precision, Respacing, TrainSpec};
+use anofpdm_common::spec::{Devices, Precision, Respacing, TrainPrecision, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{
     AxisMap, SourceGrid, Split, StoreWriter, SubjectData, SubjectRecord,
@@ -229,9 +229,14 @@ impl Run {
                 ema: 0.9,
                 null_label: 0.3,
                 dropout: 0.2,
-                devices: 1,
+                devices: Devices::exactly(1),
                 seed: 5,
                 checkpoint_every: 4,
+                precision: TrainPrecision::Fp32,
+                micro_batch: None,
+                validate_every: 0,
+                sample_every: 0,
+                keep: 2,
             },
             profile: profile(),
             data: self.data.clone(),

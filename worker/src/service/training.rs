@@ -12,9 +12,7 @@ use anofpdm_common::work::{GangRank, PlanError, TrainPlan};
 use tch::{Device, Kind};
 
 use crate::collective::gloo::{self, Listen};
-use crate::collective::{
-    Collective, CollectiveError, Membership, Rendezvous, Timeouts, nccl,
-};
+use crate::collective::{Collective, CollectiveError, Membership, Rendezvous, Timeouts};
 use crate::fake::{FakeDevice, weights};
 use crate::train::store_slices::StoreSlices;
 use crate::train::{Cached, Control, Identity, Ranks, TrainError, TrainRequest, train};
@@ -82,7 +80,12 @@ impl Training<'_> {
         let rendezvous: Arc<dyn Rendezvous> = Arc::<Meeting>::clone(&self.meeting);
         let timeouts = Timeouts::default();
         let group = match device {
-            Device::Cuda(_) => nccl::connect(membership, rendezvous, timeouts, device)?,
+            Device::Cuda(_) => {
+                return Err(CollectiveError::Library {
+                    library: "NCCL",
+                    reason: "not part of this build".to_owned(),
+                });
+            }
             _ => {
                 let listen = Listen::Host(self.address.to_owned());
                 gloo::connect(membership, rendezvous, timeouts, &listen)?

@@ -1,8 +1,8 @@
 //! Looks after a rank that trains with others, from a thread of its own: it keeps the lease alive while the rank waits
 //! for its peers, and tears the rank away from them when the gang is called off.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,10 @@ fn look_after(group: &dyn Collective, progress: &Progress, over: &AtomicBool) {
             progress.live();
         }
         if progress.stop_asked() && pace.since_step(now) > pace.grace() {
-            tracing::warn!(rank = group.rank(), "called off while the other ranks are out of reach");
+            tracing::warn!(
+                rank = group.rank(),
+                "called off while the other ranks are out of reach"
+            );
             group.abort();
             return;
         }

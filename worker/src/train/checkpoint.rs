@@ -127,6 +127,11 @@ pub enum CheckpointError {
     },
 }
 
+/// Where the checkpoint of `step` lies in a folder of checkpoints.
+pub(super) fn checkpoint_path(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("{FOLDER_PREFIX}{step:08}"))
+}
+
 /// The checkpoints of one training run in one folder.
 #[derive(Debug)]
 pub struct Checkpoints {
@@ -164,7 +169,7 @@ impl Checkpoints {
 
     /// Where the checkpoint of `step` lies.
     pub fn path(&self, step: u64) -> PathBuf {
-        self.folder.join(format!("{FOLDER_PREFIX}{step:08}"))
+        checkpoint_path(&self.folder, step)
     }
 
     /// Writes a checkpoint and removes all but the last two. Folders of later steps go too: they

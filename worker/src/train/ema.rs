@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use crate::shim::{ShimError, training};
 use crate::tensors::NamedTensors;
 
 /// The averaged weights, under the names of the raw ones.
@@ -21,15 +22,17 @@ impl Ema {
         Self { decay, averages }
     }
 
-    /// `average = decay average + (1 - decay) weight`.
-    pub fn update(&mut self, weights: &NamedTensors) {
-        tch::no_grad(|| {
-            for (name, average) in &mut self.averages {
-                if let Some(weight) = weights.get(name) {
-                    drop(average.lerp_(weight, 1.0 - self.decay));
-                }
-            }
-        });
+    /// `average = decay average + (1 - decay) weight`, for all tensors at once.
+    ///
+    /// # Errors
+    /// When libtorch refuses: weights that do not fit the averages.
+    pub fn update(&mut self, weights: &NamedTensors) -> Result<(), ShimError> {
+        let (averages, weights): (Vec<&Tensor>, Vec<&Tensor>) = self
+            .averages
+            .iter()
+            .filter_map(|(name, average)| Some((average, weights.get(name)?)))
+            .unzip();
+        training::lerp_all(&averages, &weights, 1.0 - self.decay)
     }
 
     /// The averaged weights, sharing memory with this one.
@@ -53,7 +56,7 @@ mod tests {
         for step in 1..=5 {
             let value = f64::from(step) * 2.0;
             weights.insert("w".to_owned(), Tensor::from_slice(&[value]));
-            ema.update(&weights);
+            ema.update(&weights).unwrap();
             expected = 0.9 * expected + 0.1 * value;
         }
         let found = ema.weights()["w"].double_value(&[0]);

@@ -1,4 +1,4 @@
-//! Training of the networks on one device (SCIENCE 7, 9). What a network is for decides how.
+//! Training of the networks, on one device or several (SCIENCE 7, 9). What a network is for decides how.
 //!
 //! What a step sees depends on (seed, step) alone: the slices of its global batch, their t, noise
 //! and label drop. Only the dropout masks also depend on the rank. So an interrupted run that goes
@@ -19,24 +19,40 @@
 //! | [`ema`] | moving average of the weights |
 //! | [`loss`] | recent loss and loss curve |
 //! | [`checkpoint`] | checkpoint folders, whole or absent |
+//! | [`samples_log`] | which slices every step was trained on |
+//! | [`ranks`] | shares of a batch, and what ranks tell each other |
+//! | `noising` | the forward process with a time for each sample |
+//! | `scale` | loss scaling for float16 |
+//! | `learner` | what a step changes |
+//! | `speed` | images a second |
+//! | [`error`] | why training fails |
 //! | [`trainer`] | the loop |
 
 pub mod checkpoint;
 pub mod data;
 pub mod ema;
+pub mod error;
 pub mod healthy;
+mod learner;
 pub mod loader;
 pub mod loss;
 pub mod noise;
+mod noising;
 mod objective;
 pub mod optimizer;
+pub mod ranks;
 pub mod sampler;
+pub mod samples_log;
+mod scale;
+mod speed;
 pub mod store_slices;
 pub mod trainer;
 mod variance;
 
 pub use checkpoint::Identity;
 pub use data::{CACHE_BYTES, Cached, DataError, TrainingData};
+pub use error::TrainError;
 pub use healthy::HealthyOnly;
+pub use ranks::Ranks;
 pub use store_slices::StoreSlices;
-pub use trainer::{Control, TrainError, TrainOutcome, TrainProgress, TrainRequest, train};
+pub use trainer::{Control, TrainOutcome, TrainProgress, TrainRequest, train};

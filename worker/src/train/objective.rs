@@ -22,12 +22,12 @@ pub(super) enum Objective {
     Label(Classifier),
 }
 
-/// One noised batch on the device.
+/// One noised batch on the device; floats are of the network's kind.
 #[derive(Debug)]
 pub(super) struct Noised {
-    /// f32 `[N, C, H, W]`.
+    /// `[N, C, H, W]`.
     pub(super) x0: Tensor,
-    /// f32 `[N, C, H, W]`.
+    /// `[N, C, H, W]`.
     pub(super) noise: Tensor,
     /// Eq. 2 of both at `times`.
     pub(super) x_t: Tensor,
@@ -58,19 +58,24 @@ impl Objective {
     }
 
     /// The loss of a batch, a scalar.
-    pub(super) fn loss(&self, batch: &Noised, dropout: f64) -> Tensor {
-        let mode = Mode::Train { dropout };
+    pub(super) fn loss(&self, batch: &Noised, mode: Mode<'_>) -> Tensor {
+        // The loss of a lower precision's output is not computed in it.
+        let kind = batch.noise.kind();
         let labels = || Labels::PerSample(batch.labels.shallow_clone());
         match self {
             Self::Noise(unet) => unet
                 .forward(&batch.x_t, &batch.times, &labels(), mode)
+                .to_kind(kind)
                 .mse_loss(&batch.noise, Reduction::Mean),
             Self::NoiseAndVariance(unet, bound) => {
-                let output = unet.forward(&batch.x_t, &batch.times, &labels(), mode);
+                let output = unet
+                    .forward(&batch.x_t, &batch.times, &labels(), mode)
+                    .to_kind(kind);
                 bound.hybrid_loss(&output, batch)
             }
             Self::Label(classifier) => classifier
                 .forward(&batch.x_t, &batch.times, mode)
+                .to_kind(kind)
                 .cross_entropy_for_logits(&batch.labels),
         }
     }

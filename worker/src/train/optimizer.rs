@@ -2,6 +2,8 @@
 
 use tch::Tensor;
 
+use crate::shim::ShimError;
+use crate::shim::training::{self, AdamWNumbers, AdamWTensors};
 use crate::tensors::NamedTensors;
 
 /// Settings of AdamW. The defaults are the paper's (SCIENCE 7).
@@ -65,8 +67,7 @@ struct Slot {
     v: Tensor,
 }
 
-/// AdamW over the parameters of one network, in name order; the same formula and order of
-/// operations as `torch.optim.AdamW`.
+/// AdamW over the parameters of one network, in name order: `torch.optim.AdamW` with its fused kernel.
 #[derive(Debug)]
 pub struct AdamW {
     settings: AdamWSettings,
@@ -100,55 +101,68 @@ impl AdamW {
 
     /// One update. `gradients` are in the order of [`Self::parameters`]; an undefined one (the
     /// parameter took no part) counts as zero.
-    pub fn step(&mut self, gradients: &[Tensor]) {
-        debug_assert_eq!(gradients.len(), self.slots.len());
+    ///
+    /// # Errors
+    /// When libtorch refuses: gradients that do not fit their parameters.
+    pub fn step(&mut self, gradients: &[Tensor]) -> Result<(), ShimError> {
         self.step += 1;
-        let AdamWSettings {
-            learning_rate,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        } = self.settings;
-        #[allow(clippy::cast_precision_loss)] // step counts are far below 2^52
-        let step = self.step as f64;
-        let step_size = learning_rate / (1.0 - libm::pow(beta1, step));
-        let root_correction = (1.0 - libm::pow(beta2, step)).sqrt();
-        // An in-place operation returns one more handle to its tensor, dropped at once.
-        tch::no_grad(|| {
-            for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
-                if weight_decay != 0.0 {
-                    drop(
-                        slot.parameter
-                            .g_mul_scalar_(1.0 - learning_rate * weight_decay),
-                    );
-                }
-                drop(slot.v.g_mul_scalar_(beta2));
+        let gradients: Vec<Tensor> = self
+            .slots
+            .iter()
+            .zip(gradients)
+            .map(|(slot, gradient)| {
                 if gradient.defined() {
-                    drop(slot.m.lerp_(gradient, 1.0 - beta1));
-                    let mut square = gradient * (1.0 - beta2);
-                    drop(slot.v.g_add_(&square.g_mul_(gradient)));
+                    gradient.shallow_clone()
                 } else {
-                    drop(slot.m.g_mul_scalar_(beta1));
+                    slot.m.zeros_like()
                 }
-                let mut denominator = slot.v.sqrt();
-                drop(denominator.g_div_scalar_(root_correction));
-                drop(denominator.g_add_scalar_(eps));
-                let mut change = &slot.m * -step_size;
-                drop(slot.parameter.g_add_(&change.g_div_(&denominator)));
-            }
-        });
+            })
+            .collect();
+        let list = |of: fn(&Slot) -> &Tensor| self.slots.iter().map(of).collect::<Vec<&Tensor>>();
+        let settings = self.settings;
+        training::fused_adamw(
+            AdamWTensors {
+                parameters: &list(|slot| &slot.parameter),
+                gradients: &gradients.iter().collect::<Vec<&Tensor>>(),
+                first: &list(|slot| &slot.m),
+                second: &list(|slot| &slot.v),
+            },
+            AdamWNumbers {
+                step: self.step,
+                learning_rate: settings.learning_rate,
+                beta1: settings.beta1,
+                beta2: settings.beta2,
+                weight_decay: settings.weight_decay,
+                eps: settings.eps,
+            },
+        )
+    }
+
+    /// Updates done.
+    pub const fn updates(&self) -> i64 {
+        self.step
+    }
+
+    /// Takes over a number of updates, with moments that are copied into [`moments`](Self::moments).
+    pub const fn set_updates(&mut self, updates: i64) {
+        self.step = updates;
+    }
+
+    /// The moments, sharing memory with the optimiser: `m.<parameter>` and `v.<parameter>`.
+    pub fn moments(&self) -> NamedTensors {
+        let mut moments = NamedTensors::new();
+        for slot in &self.slots {
+            moments.insert(format!("m.{}", slot.name), slot.m.shallow_clone());
+            moments.insert(format!("v.{}", slot.name), slot.v.shallow_clone());
+        }
+        moments
     }
 
     /// The state as named tensors: `step` (i64 scalar), `m.<parameter>` and `v.<parameter>`.
     /// They share memory with the optimiser.
     pub fn state(&self) -> NamedTensors {
-        let mut state = NamedTensors::new();
+        let mut state = self.moments();
         state.insert(STEP.to_owned(), Tensor::from(self.step));
-        for slot in &self.slots {
-            state.insert(format!("m.{}", slot.name), slot.m.shallow_clone());
-            state.insert(format!("v.{}", slot.name), slot.v.shallow_clone());
-        }
         state
     }
 
@@ -215,7 +229,7 @@ mod tests {
         };
         let parameters = one(&[1.0, 1.0]);
         let mut optimizer = AdamW::new(settings, &parameters);
-        optimizer.step(&[Tensor::from_slice(&[0.5, -4e3])]);
+        optimizer.step(&[Tensor::from_slice(&[0.5, -4e3])]).unwrap();
         let after = Vec::<f64>::try_from(&parameters["w"]).unwrap();
         assert!((after[0] - 0.99).abs() < 1e-9, "{after:?}");
         assert!((after[1] - 1.01).abs() < 1e-9, "{after:?}");
@@ -232,7 +246,7 @@ mod tests {
         let parameters = one(&[0.7]);
         let mut optimizer = AdamW::new(settings, &parameters);
         for g in gradients {
-            optimizer.step(&[Tensor::from_slice(&[g])]);
+            optimizer.step(&[Tensor::from_slice(&[g])]).unwrap();
         }
         let expected = by_hand(settings, 0.7, &gradients);
         let found = parameters["w"].double_value(&[0]);
@@ -244,8 +258,8 @@ mod tests {
         let run = |second: Tensor| {
             let parameters = one(&[0.7]);
             let mut optimizer = AdamW::new(AdamWSettings::default(), &parameters);
-            optimizer.step(&[Tensor::from_slice(&[2.0])]);
-            optimizer.step(&[second]);
+            optimizer.step(&[Tensor::from_slice(&[2.0])]).unwrap();
+            optimizer.step(&[second]).unwrap();
             parameters["w"].double_value(&[0])
         };
         let skipped = run(Tensor::new());
@@ -257,15 +271,15 @@ mod tests {
         let gradient = |i: i32| Tensor::from_slice(&[f64::from(i).sin(), f64::from(i).cos()]);
         let straight = one(&[0.1, -0.2]);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &straight);
-        (0..10).for_each(|i| optimizer.step(&[gradient(i)]));
+        (0..10).for_each(|i| optimizer.step(&[gradient(i)]).unwrap());
 
         let first = one(&[0.1, -0.2]);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &first);
-        (0..4).for_each(|i| optimizer.step(&[gradient(i)]));
+        (0..4).for_each(|i| optimizer.step(&[gradient(i)]).unwrap());
         let second = NamedTensors::from([("w".to_owned(), first["w"].copy())]);
         let mut resumed = AdamW::new(AdamWSettings::default(), &second);
         resumed.restore(&optimizer.state()).unwrap();
-        (4..10).for_each(|i| resumed.step(&[gradient(i)]));
+        (4..10).for_each(|i| resumed.step(&[gradient(i)]).unwrap());
         assert_eq!(straight["w"], second["w"]);
     }
 

@@ -6,7 +6,6 @@
 use std::ops::Range;
 
 use anofpdm_common::random::{Domain, Stream};
-use tch::{Cuda, Device};
 
 /// A training set that cannot fill one batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,22 +121,14 @@ impl Sampler {
     }
 }
 
-/// Seeds torch's generators, from which the dropout masks of a step are drawn.
-pub fn seed_dropout(seed: u64, step: u64, rank: u64, device: Device) {
-    seed_torch(Stream::new(seed, Domain::Dropout, step, rank), device);
+/// Seed of the dropout masks of a rank in a step.
+pub fn dropout_seed(seed: u64, step: u64, rank: u64) -> u64 {
+    Stream::new(seed, Domain::Dropout, step, rank).next_u64()
 }
 
-/// Seeds torch's generators, from which fresh weights are drawn.
-pub fn seed_initial_weights(seed: u64, device: Device) {
-    seed_torch(Stream::new(seed, Domain::InitialWeights, 0, 0), device);
-}
-
-fn seed_torch(mut stream: Stream, device: Device) {
-    let seed = stream.next_u64();
-    tch::manual_seed(seed.cast_signed());
-    if device.is_cuda() {
-        Cuda::manual_seed_all(seed);
-    }
+/// Seed of fresh weights.
+pub fn initial_weights_seed(seed: u64) -> u64 {
+    Stream::new(seed, Domain::InitialWeights, 0, 0).next_u64()
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The training loop as a whole: interrupted runs end with the same bits, the loss falls, damage and
 //! foreign checkpoints are noticed.
 //!
-//! Dropout masks come from torch's global generator, so the tests of this process take turns.
+//! The tests of this process take turns: each of them keeps the processor busy.
 #![allow(clippy::unwrap_used)]
 
 mod roles;
+mod together;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,11 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::role::Role;
-use anofpdm_common::spec::TrainSpec;
+use anofpdm_common::spec::{Devices, TrainPrecision, TrainSpec};
 use anofpdm_worker::tensors::{self, NamedTensors};
 use anofpdm_worker::train::loss::LossPoint;
 use anofpdm_worker::train::{
-    Control, DataError, Identity, TrainError, TrainOutcome, TrainRequest, TrainingData, train,
+    Control, DataError, Identity, Ranks, TrainError, TrainOutcome, TrainRequest, TrainingData,
+    train,
 };
 
 static TORCH: Mutex<()> = Mutex::new(());
@@ -132,9 +134,14 @@ fn spec(steps: u64) -> TrainSpec {
         ema: 0.9,
         null_label: 0.3,
         dropout: 0.2,
-        devices: 1,
+        devices: Devices::exactly(1),
         seed: 5,
         checkpoint_every: 4,
+        precision: TrainPrecision::Fp32,
+        micro_batch: None,
+        validate_every: 0,
+        sample_every: 0,
+        keep: 2,
     }
 }
 
@@ -154,6 +161,9 @@ fn request(folder: &Path, steps: u64, data: Discs) -> TrainRequest<'_> {
         checkpoints: folder,
         device: tch::Device::Cpu,
         identity: identity("spec", "data"),
+        ranks: Ranks::Alone,
+        generation: None,
+        kind: tch::Kind::Float,
     }
 }
 

@@ -12,7 +12,7 @@ use anofpdm_worker::train::{Control, TrainRequest, train};
 use super::{Discs, assert_same_bits, network, request, take_turns, undisturbed};
 
 /// A small network that can have the role.
-fn network_of(role: Role) -> NetworkConfig {
+pub(super) fn network_of(role: Role) -> NetworkConfig {
     let heads = match role {
         Role::Classifier => Heads::Width(32),
         _ => Heads::Count(2),

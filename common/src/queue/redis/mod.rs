@@ -25,6 +25,8 @@ mod scripts;
 mod worker;
 
 pub use dispatcher::RedisDispatcher;
-pub use endpoint::{place_of, CA_VARIABLE, Credentials, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
+pub use endpoint::{
+    CA_VARIABLE, Credentials, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, place_of,
+};
 pub use messages::{DeliveredClaim, Hello};
 pub use worker::RedisQueue;

@@ -1,0 +1,237 @@
+//! The operations of a connected group, whatever connects it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tch::Tensor;
+
+use super::{
+    Collective, CollectiveError, GradientSum, MAX_WORLD, Membership, Rendezvous, Timeouts,
+};
+use crate::shim::ShimError;
+use crate::shim::group::{Backend, Buckets, Group as Connected, Work};
+use crate::shim::store::Store;
+
+/// How often a waiting rank looks whether the group was aborted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The first bucket is small, so that sending starts early; as PyTorch has both sizes.
+const FIRST_BUCKET_BYTES: i64 = 1 << 20;
+const BUCKET_BYTES: i64 = 25 << 20;
+
+/// A group of ranks that have found each other.
+#[derive(Debug)]
+pub struct Group {
+    connected: Connected,
+    state: Arc<State>,
+}
+
+/// What a group and its gradient sums know in common.
+#[derive(Debug)]
+struct State {
+    membership: Membership,
+    timeout: Duration,
+    aborted: AtomicBool,
+}
+
+impl State {
+    fn failed(&self, operation: &'static str, error: ShimError) -> CollectiveError {
+        let Membership { rank, world } = self.membership;
+        if self.aborted.load(Ordering::Acquire) {
+            return CollectiveError::Aborted {
+                rank,
+                world,
+                operation,
+            };
+        }
+        CollectiveError::Failed {
+            rank,
+            world,
+            operation,
+            reason: error.0,
+        }
+    }
+}
+
+impl Group {
+    /// Finds the others through `rendezvous` and connects to them by `backend`.
+    pub(super) fn connect(
+        membership: Membership,
+        rendezvous: Arc<dyn Rendezvous>,
+        timeouts: Timeouts,
+        backend: impl FnOnce(&Store, i32, i32) -> Result<Backend, CollectiveError>,
+    ) -> Result<Self, CollectiveError> {
+        let Membership { rank, world } = membership;
+        let (Ok(small_rank), Ok(small_world), true) = (
+            i32::try_from(rank),
+            i32::try_from(world),
+            rank < world && world <= MAX_WORLD,
+        ) else {
+            return Err(CollectiveError::Membership { rank, world });
+        };
+        let failed = |error: ShimError| CollectiveError::Connect {
+            rank,
+            world,
+            reason: error.0,
+        };
+        let store = super::rendezvous::store(rendezvous, timeouts.connect).map_err(failed)?;
+        let backend = backend(&store, small_rank, small_world)?;
+        let connected =
+            Connected::new(&store, &backend, small_rank, small_world).map_err(failed)?;
+        Ok(Self {
+            connected,
+            state: Arc::new(State {
+                membership,
+                timeout: timeouts.operation,
+                aborted: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// Waits for an operation, at most `timeout`. A group in which one has failed is closed, so that
+    /// the other ranks need not wait for it.
+    fn finish(
+        &self,
+        operation: &'static str,
+        started: Result<Work, ShimError>,
+        timeout: Duration,
+    ) -> Result<(), CollectiveError> {
+        let done = started
+            .map_err(|error| self.state.failed(operation, error))
+            .and_then(|work| self.wait(operation, &work, timeout));
+        if done.is_err() {
+            self.close();
+        }
+        done
+    }
+
+    fn wait(
+        &self,
+        operation: &'static str,
+        work: &Work,
+        timeout: Duration,
+    ) -> Result<(), CollectiveError> {
+        let Membership { rank, world } = self.state.membership;
+        let start = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(start.elapsed());
+            match work.wait(left.min(LOOK_EVERY)) {
+                Ok(true) => return Ok(()),
+                Err(error) => return Err(self.state.failed(operation, error)),
+                Ok(false) if self.state.aborted.load(Ordering::Acquire) => {
+                    return Err(CollectiveError::Aborted {
+                        rank,
+                        world,
+                        operation,
+                    });
+                }
+                Ok(false) if start.elapsed() >= timeout => {
+                    return Err(CollectiveError::TimedOut {
+                        rank,
+                        world,
+                        operation,
+                        after: timeout,
+                    });
+                }
+                Ok(false) => {}
+            }
+        }
+    }
+
+    fn close(&self) {
+        if let Err(error) = self.connected.abort() {
+            tracing::warn!(%error, "a group of ranks cannot be closed");
+        }
+    }
+}
+
+impl Collective for Group {
+    fn rank(&self) -> usize {
+        self.state.membership.rank
+    }
+
+    fn world(&self) -> usize {
+        self.state.membership.world
+    }
+
+    fn all_reduce(&self, tensor: &Tensor) -> Result<(), CollectiveError> {
+        let work = self.connected.all_reduce(tensor);
+        self.finish("all-reduce", work, self.state.timeout)
+    }
+
+    fn broadcast(&self, tensor: &Tensor, root: usize) -> Result<(), CollectiveError> {
+        let work = match i32::try_from(root) {
+            Ok(root) => self.connected.broadcast(tensor, root),
+            Err(_) => Err(ShimError(format!("no rank {root}"))),
+        };
+        self.finish("broadcast", work, self.state.timeout)
+    }
+
+    fn barrier(&self, timeout: Duration) -> Result<(), CollectiveError> {
+        let work = self.connected.barrier(timeout);
+        self.finish("barrier", work, timeout)
+    }
+
+    fn gradient_sum(
+        &self,
+        parameters: &[&Tensor],
+    ) -> Result<Box<dyn GradientSum>, CollectiveError> {
+        let buckets = Buckets::new(
+            &self.connected,
+            parameters,
+            FIRST_BUCKET_BYTES,
+            BUCKET_BYTES,
+        )
+        .map_err(|error| self.state.failed("gradient buckets", error))?;
+        Ok(Box::new(BucketSum {
+            buckets,
+            connected: self.connected.clone(),
+            state: Arc::clone(&self.state),
+        }))
+    }
+
+    fn timeout(&self) -> Duration {
+        self.state.timeout
+    }
+
+    fn abort(&self) {
+        self.state.aborted.store(true, Ordering::Release);
+        self.close();
+    }
+}
+
+/// Gradients summed in buckets.
+#[derive(Debug)]
+struct BucketSum {
+    buckets: Buckets,
+    connected: Connected,
+    state: Arc<State>,
+}
+
+impl BucketSum {
+    fn finish(
+        &self,
+        operation: &'static str,
+        done: Result<(), ShimError>,
+    ) -> Result<(), CollectiveError> {
+        done.map_err(|error| {
+            // As in `Group::finish`.
+            if let Err(error) = self.connected.abort() {
+                tracing::warn!(%error, "a group of ranks cannot be closed");
+            }
+            self.state.failed(operation, error)
+        })
+    }
+}
+
+impl GradientSum for BucketSum {
+    fn backward(&mut self, loss: &Tensor) -> Result<(), CollectiveError> {
+        let done = self.buckets.backward(loss);
+        self.finish("gradient sum", done)
+    }
+
+    fn settle_order(&mut self) -> Result<(), CollectiveError> {
+        let done = self.buckets.reorder();
+        self.finish("order of gradients", done)
+    }
+}

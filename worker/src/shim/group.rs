@@ -1,0 +1,375 @@
+//! A group of ranks of libtorch's c10d: operations, and gradient buckets summed during backward.
+
+use std::ffi::{CString, c_char, c_int};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tch::{Device, Tensor};
+use torch_sys::C_tensor;
+
+use super::store::{Store, StorePointer, millis};
+use super::{ShimError, check, pointers};
+
+#[repr(C)]
+pub(super) struct BackendPointer {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+struct GroupPointer {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+struct WorkPointer {
+    _opaque: [u8; 0],
+}
+
+#[repr(C)]
+struct BucketsPointer {
+    _opaque: [u8; 0],
+}
+
+unsafe extern "C" {
+    fn anofpdm_gloo_create(
+        store: *mut StorePointer,
+        rank: c_int,
+        world: c_int,
+        connect_ms: u64,
+        timeout_ms: u64,
+        interface: *const c_char,
+        host: *const c_char,
+        out: *mut *mut BackendPointer,
+    ) -> *mut c_char;
+    fn anofpdm_backend_free(backend: *mut BackendPointer);
+    fn anofpdm_group_create(
+        store: *mut StorePointer,
+        backend: *mut BackendPointer,
+        cuda: bool,
+        rank: c_int,
+        world: c_int,
+        out: *mut *mut GroupPointer,
+    ) -> *mut c_char;
+    fn anofpdm_group_free(group: *mut GroupPointer);
+    fn anofpdm_group_abort(group: *mut GroupPointer) -> *mut c_char;
+    fn anofpdm_all_reduce(
+        group: *mut GroupPointer,
+        tensor: *const C_tensor,
+        out: *mut *mut WorkPointer,
+    ) -> *mut c_char;
+    fn anofpdm_broadcast(
+        group: *mut GroupPointer,
+        tensor: *const C_tensor,
+        root: c_int,
+        out: *mut *mut WorkPointer,
+    ) -> *mut c_char;
+    fn anofpdm_barrier(
+        group: *mut GroupPointer,
+        timeout_ms: u64,
+        device: c_int,
+        out: *mut *mut WorkPointer,
+    ) -> *mut c_char;
+    fn anofpdm_work_wait(
+        work: *mut WorkPointer,
+        timeout_ms: u64,
+        cuda: bool,
+        done: *mut bool,
+    ) -> *mut c_char;
+    fn anofpdm_work_free(work: *mut WorkPointer);
+    fn anofpdm_buckets_create(
+        group: *mut GroupPointer,
+        parameters: *const *const C_tensor,
+        count: usize,
+        first_bytes: i64,
+        bytes: i64,
+        out: *mut *mut BucketsPointer,
+    ) -> *mut c_char;
+    fn anofpdm_buckets_backward(buckets: *mut BucketsPointer, loss: *const C_tensor)
+    -> *mut c_char;
+    fn anofpdm_buckets_reorder(buckets: *mut BucketsPointer) -> *mut c_char;
+    fn anofpdm_buckets_free(buckets: *mut BucketsPointer);
+}
+
+/// Where a rank listens for the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// At the address of a host name, or at an address.
+    Host(String),
+    /// At a network interface.
+    Interface(String),
+}
+
+/// What carries the operations of a group.
+#[derive(Debug)]
+pub struct Backend {
+    pub(super) pointer: *mut BackendPointer,
+    /// The GPU that the operations run on, for NCCL.
+    pub(super) device: Device,
+}
+
+impl Backend {
+    /// Gloo: TCP between CPUs. Returns when all ranks are connected.
+    ///
+    /// # Errors
+    /// When a rank does not appear within `connect`, or the place to listen at is not there.
+    pub fn gloo(
+        store: &Store,
+        rank: i32,
+        world: i32,
+        connect: Duration,
+        timeout: Duration,
+        listen: &Listen,
+    ) -> Result<Self, ShimError> {
+        let name = |name: &String| {
+            CString::new(name.as_bytes())
+                .map_err(|_| ShimError(format!("'{name}' is no name of a place to listen at")))
+        };
+        let (host, interface) = match listen {
+            Listen::Host(host) => (Some(name(host)?), None),
+            Listen::Interface(interface) => (None, Some(name(interface)?)),
+        };
+        let pointer_of =
+            |name: &Option<CString>| name.as_ref().map_or(std::ptr::null(), |name| name.as_ptr());
+        let mut pointer = std::ptr::null_mut();
+        // SAFETY: the store is alive; the names outlive the call, one of them is null.
+        unsafe {
+            check(anofpdm_gloo_create(
+                store.pointer,
+                rank,
+                world,
+                millis(connect),
+                millis(timeout),
+                pointer_of(&interface),
+                pointer_of(&host),
+                &raw mut pointer,
+            ))
+        }?;
+        Ok(Self {
+            pointer,
+            device: Device::Cpu,
+        })
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        // SAFETY: made by the shim, freed once; a group holds its own reference.
+        unsafe { anofpdm_backend_free(self.pointer) }
+    }
+}
+
+/// A group of ranks. Clones are the same group.
+#[derive(Debug, Clone)]
+pub struct Group {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pointer: *mut GroupPointer,
+    device: Device,
+    /// Held while an operation is launched: c10d numbers them without a lock of its own.
+    launch: Mutex<()>,
+}
+
+// SAFETY: operations are launched one at a time under `launch`; aborting is made for being called
+// from another thread while they run.
+unsafe impl Send for Shared {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Shared {}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: made by the shim and freed once, by the last of its owners.
+        unsafe { anofpdm_group_free(self.pointer) }
+    }
+}
+
+impl Group {
+    /// The group of a connected backend.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn new(store: &Store, backend: &Backend, rank: i32, world: i32) -> Result<Self, ShimError> {
+        let mut pointer = std::ptr::null_mut();
+        // SAFETY: store and backend are alive; `pointer` is live.
+        unsafe {
+            check(anofpdm_group_create(
+                store.pointer,
+                backend.pointer,
+                backend.device.is_cuda(),
+                rank,
+                world,
+                &raw mut pointer,
+            ))
+        }?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                pointer,
+                device: backend.device,
+                launch: Mutex::new(()),
+            }),
+        })
+    }
+
+    fn launched(
+        &self,
+        launch: impl FnOnce(*mut GroupPointer, *mut *mut WorkPointer) -> *mut c_char,
+    ) -> Result<Work, ShimError> {
+        let mut pointer = std::ptr::null_mut();
+        let _one_at_a_time = self.lock();
+        // SAFETY: the group is alive and `pointer` live; the result is a text of the shim.
+        unsafe { check(launch(self.shared.pointer, &raw mut pointer)) }?;
+        Ok(Work {
+            pointer,
+            cuda: self.shared.device.is_cuda(),
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.shared
+            .launch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts replacing `tensor` by its sum over the ranks.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn all_reduce(&self, tensor: &Tensor) -> Result<Work, ShimError> {
+        // SAFETY: the tensor is alive; the work keeps its own reference to it.
+        self.launched(|group, out| unsafe { anofpdm_all_reduce(group, tensor.as_ptr(), out) })
+    }
+
+    /// Starts replacing `tensor` by that of rank `root`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn broadcast(&self, tensor: &Tensor, root: i32) -> Result<Work, ShimError> {
+        // SAFETY: as for `all_reduce`.
+        self.launched(|group, out| unsafe { anofpdm_broadcast(group, tensor.as_ptr(), root, out) })
+    }
+
+    /// Starts waiting for all ranks to come here, at most `timeout`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn barrier(&self, timeout: Duration) -> Result<Work, ShimError> {
+        let device = super::device_number(self.shared.device);
+        // SAFETY: no pointer but the group's and the result's.
+        self.launched(|group, out| unsafe { anofpdm_barrier(group, millis(timeout), device, out) })
+    }
+
+    /// Ends what is under way, here and at the other ranks, with an error. From any thread.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn abort(&self) -> Result<(), ShimError> {
+        // SAFETY: the group is alive.
+        unsafe { check(anofpdm_group_abort(self.shared.pointer)) }
+    }
+}
+
+/// An operation under way.
+#[derive(Debug)]
+pub struct Work {
+    pointer: *mut WorkPointer,
+    cuda: bool,
+}
+
+impl Work {
+    /// Waits up to `timeout`; whether it has ended. May be called again where it has not.
+    ///
+    /// # Errors
+    /// When the operation has failed.
+    pub fn wait(&self, timeout: Duration) -> Result<bool, ShimError> {
+        let mut done = false;
+        // SAFETY: the work is alive and `done` live.
+        unsafe {
+            check(anofpdm_work_wait(
+                self.pointer,
+                millis(timeout),
+                self.cuda,
+                &raw mut done,
+            ))
+        }?;
+        Ok(done)
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // SAFETY: made by the shim, freed once; the backend keeps its own reference while it works.
+        unsafe { anofpdm_work_free(self.pointer) }
+    }
+}
+
+/// Gradients in buckets (`c10d::Reducer`): each bucket is summed over the ranks as soon as its last
+/// gradient is there, while backward goes on.
+#[derive(Debug)]
+pub struct Buckets {
+    pointer: *mut BucketsPointer,
+    group: Group,
+}
+
+impl Buckets {
+    /// Buckets for `parameters`, the first of `first_bytes` and the others of `bytes`.
+    ///
+    /// # Errors
+    /// When libtorch refuses, or the ranks' parameters differ.
+    pub fn new(
+        group: &Group,
+        parameters: &[&Tensor],
+        first_bytes: i64,
+        bytes: i64,
+    ) -> Result<Self, ShimError> {
+        let list = pointers(parameters);
+        let mut pointer = std::ptr::null_mut();
+        let one_at_a_time = group.lock();
+        // SAFETY: group and tensors are alive, `count` is their number; the buckets keep references.
+        unsafe {
+            check(anofpdm_buckets_create(
+                group.shared.pointer,
+                list.as_ptr(),
+                list.len(),
+                first_bytes,
+                bytes,
+                &raw mut pointer,
+            ))
+        }?;
+        drop(one_at_a_time);
+        Ok(Self {
+            pointer,
+            group: group.clone(),
+        })
+    }
+
+    /// Backward from `loss`, a scalar: afterwards every parameter's gradient is the sum over the
+    /// ranks. What earlier plain backward passes left in the gradients is part of it.
+    ///
+    /// # Errors
+    /// When a rank is gone or late: the gradients are then to be dropped.
+    pub fn backward(&mut self, loss: &Tensor) -> Result<(), ShimError> {
+        let _one_at_a_time = self.group.lock();
+        // SAFETY: buckets and loss are alive; only this thread uses the buckets (`&mut`).
+        unsafe { check(anofpdm_buckets_backward(self.pointer, loss.as_ptr())) }
+    }
+
+    /// Orders the buckets anew, once, by the order in which the last backward pass had its gradients.
+    ///
+    /// # Errors
+    /// When a rank is gone or late.
+    pub fn reorder(&mut self) -> Result<(), ShimError> {
+        let _one_at_a_time = self.group.lock();
+        // SAFETY: the buckets are alive; only this thread uses them (`&mut`).
+        unsafe { check(anofpdm_buckets_reorder(self.pointer)) }
+    }
+}
+
+impl Drop for Buckets {
+    fn drop(&mut self) {
+        // SAFETY: made by the shim, freed once.
+        unsafe { anofpdm_buckets_free(self.pointer) }
+    }
+}

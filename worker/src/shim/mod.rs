@@ -1,0 +1,68 @@
+//! What libtorch offers in C++ and tch does not: c10d, own generators, fused optimiser, autocast.
+//!
+//! The C++ side is `worker/shim`, compiled by `build.rs`. Each of its functions catches every
+//! exception and returns the text, or null; here they become safe functions that return
+//! [`ShimError`]. Apart from [`torch`](crate::torch), which loads libraries, this is the only
+//! `unsafe` of the project, because a function of another language cannot be checked by the compiler.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`store`] | rendezvous keys, implemented in Rust |
+//! | [`group`] | a group of ranks, its operations and gradient buckets |
+//! | [`random`] | generators that nobody else draws from |
+//! | [`training`] | backward pass, optimiser and average over all tensors at once |
+//! | [`numerics`] | autocast, TF32, deterministic algorithms |
+#![allow(unsafe_code)]
+
+pub mod group;
+pub mod numerics;
+pub mod random;
+pub mod store;
+pub mod training;
+
+use std::ffi::{CStr, c_char};
+
+use tch::{Device, Tensor};
+use torch_sys::C_tensor;
+
+/// What libtorch said when an operation failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ShimError(pub String);
+
+unsafe extern "C" {
+    fn anofpdm_free_text(text: *mut c_char);
+}
+
+/// The result of a function of the shim: null, or a text that is now ours.
+///
+/// # Safety
+/// `text` must come from a function of the shim and not have been checked before.
+unsafe fn check(text: *mut c_char) -> Result<(), ShimError> {
+    if text.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the shim returns a string that ends with a zero and that nobody else holds.
+    let message = unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned();
+    // SAFETY: it was made by the shim and is not used afterwards.
+    unsafe { anofpdm_free_text(text) };
+    Err(ShimError(message))
+}
+
+/// Pointers to the C++ tensors of a list, valid while the list is borrowed.
+fn pointers<T: std::borrow::Borrow<Tensor>>(tensors: &[T]) -> Vec<*const C_tensor> {
+    tensors
+        .iter()
+        .map(|tensor| tensor.borrow().as_ptr())
+        .collect()
+}
+
+/// A device as the shim counts it: -1 is the CPU, others are CUDA devices.
+fn device_number(device: Device) -> i32 {
+    match device {
+        Device::Cuda(number) => i32::try_from(number).unwrap_or(i32::MAX),
+        _ => -1,
+    }
+}

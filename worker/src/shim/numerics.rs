@@ -1,0 +1,97 @@
+//! Switches of libtorch's arithmetic: autocast, TF32, deterministic algorithms.
+
+use std::ffi::{c_char, c_int};
+
+use tch::Device;
+
+use super::{ShimError, check, device_number};
+
+unsafe extern "C" {
+    fn anofpdm_autocast_enter(device: c_int, half: bool) -> *mut c_char;
+    fn anofpdm_autocast_leave(device: c_int) -> *mut c_char;
+    fn anofpdm_allow_tf32(allow: bool) -> *mut c_char;
+    fn anofpdm_deterministic(deterministic: bool) -> *mut c_char;
+}
+
+/// A precision below float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LowPrecision {
+    /// bfloat16.
+    Bf16,
+    /// float16.
+    Fp16,
+}
+
+/// Runs `body` with matrix products and convolutions of `device` in a lower precision on this
+/// thread; what needs it stays in float32.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn autocast<T>(
+    device: Device,
+    precision: LowPrecision,
+    body: impl FnOnce() -> T,
+) -> Result<T, ShimError> {
+    let _guard = Autocast::enter(device, precision)?;
+    Ok(body())
+}
+
+struct Autocast {
+    device: c_int,
+}
+
+impl Autocast {
+    fn enter(device: Device, precision: LowPrecision) -> Result<Self, ShimError> {
+        let device = device_number(device);
+        // SAFETY: numbers only; the state is this thread's.
+        unsafe {
+            check(anofpdm_autocast_enter(
+                device,
+                precision == LowPrecision::Fp16,
+            ))
+        }?;
+        Ok(Self { device })
+    }
+}
+
+impl Drop for Autocast {
+    fn drop(&mut self) {
+        // SAFETY: numbers only; entered on this thread, as the guard never leaves `autocast`.
+        if let Err(error) = unsafe { check(anofpdm_autocast_leave(self.device)) } {
+            tracing::error!(%error, "autocast cannot be left");
+        }
+    }
+}
+
+/// Whether float32 products on a GPU may use TF32 (10 bits of mantissa). Process-wide.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn allow_tf32(allow: bool) -> Result<(), ShimError> {
+    // SAFETY: a flag of libtorch's.
+    unsafe { check(anofpdm_allow_tf32(allow)) }
+}
+
+/// Whether only deterministic algorithms are used; those that have none fail. Process-wide.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn deterministic(deterministic: bool) -> Result<(), ShimError> {
+    // SAFETY: a flag of libtorch's.
+    unsafe { check(anofpdm_deterministic(deterministic)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Kind, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn autocast_lowers_products_inside_only() {
+        let x = Tensor::ones([4, 4], (Kind::Float, Device::Cpu));
+        let inside = autocast(Device::Cpu, LowPrecision::Bf16, || x.matmul(&x).kind()).unwrap();
+        assert_eq!(inside, Kind::BFloat16);
+        assert_eq!(x.matmul(&x).kind(), Kind::Float);
+    }
+}
