@@ -51,9 +51,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// The first file descriptor behind standard input, output and error.
+const FIRST_OF_LIBRARIES: i32 = 3;
+
 /// Becomes this program again, with the same arguments: what libtorch and the device hold of a communicator whose
 /// peers are gone cannot be trusted, and in part cannot be given up in any other way.
 fn start_afresh() -> ExitCode {
+    // Not every library marks its sockets: an open one would let a lost peer believe that this rank still lives.
+    close_fds::set_fds_cloexec(FIRST_OF_LIBRARIES, &[]);
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     let error = std::process::Command::new("/proc/self/exe")

@@ -18,6 +18,7 @@ use crate::dataset::Dataset;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::cells::{self, Columns, Decided};
 use crate::plan::forward::{Setting, forward_plan};
+use crate::report::training::newest_checkpoint;
 use crate::run_folder::RunFolder;
 use crate::tune;
 
@@ -121,7 +122,10 @@ impl Stages<'_> {
             let checkpoints = checkpoint_folder(self.folder, network);
             let mut progress = StageProgress::new("train", "steps", 0, train.steps);
             self.engine.judge.current = Current::Train(digest, Box::new(plan));
-            let newest = || newest_checkpoint(&checkpoints);
+            let newest = || {
+                let folder = newest_checkpoint(&checkpoints)?;
+                Some(folder.file_name()?.to_string_lossy().into_owned())
+            };
             let gang = Gang::new(digest, train.devices, newest());
             self.engine.train(
                 gang,
@@ -257,15 +261,6 @@ fn names(networks: &[NetworkPlan]) -> Vec<&str> {
         .iter()
         .map(|network| network.name.as_str())
         .collect()
-}
-
-/// Name of the newest checkpoint folder: names sort by step.
-fn newest_checkpoint(folder: &Path) -> Option<String> {
-    std::fs::read_dir(folder)
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.starts_with("step-"))
-        .max()
 }
 
 /// The step training is at and what the worker says of it.

@@ -1,8 +1,9 @@
-//! Writes the report of a run: `summary.json`, a Markdown table, a CSV table.
+//! Writes the report of a run: `summary.json`, a Markdown table, a CSV table, and the loss curves of what was trained.
 
 pub mod csv;
 pub mod markdown;
 pub mod summary;
+pub mod training;
 
 use anofpdm_common::store::durable::{self, DiskError};
 
@@ -23,6 +24,12 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
         ("table.csv", csv::table(summary)),
     ] {
         durable::write(&folder.report().join(name), text.as_bytes())?;
+    }
+    let curves = training::curves(folder);
+    if let Some(svg) = training::picture(&curves) {
+        for (name, text) in [("loss.csv", training::table(&curves)), ("loss.svg", svg)] {
+            durable::write(&folder.report().join(name), text.as_bytes())?;
+        }
     }
     Ok(())
 }

@@ -62,12 +62,18 @@ impl Training<'_> {
             let _watch = Watch::start(Arc::clone(&group), self.progress);
             self.train(device, Ranks::Together(group.as_ref()))
         };
-        // Whatever went wrong, the others are not where they were.
-        let outcome = trained.map_err(JobError::afresh)?;
-        drop(group);
-        match outcome {
-            Outcome::Done(_) if !self.rank.is_first() => Ok(self.wait_for_the_first()),
-            outcome => Ok(outcome),
+        match trained {
+            Ok(Outcome::Done(_)) if !self.rank.is_first() => {
+                drop(group);
+                Ok(self.wait_for_the_first())
+            }
+            Ok(outcome) => Ok(outcome),
+            // Whatever went wrong, the others are not where they were.
+            Err(error) => {
+                // Its destructor waits for what is under way, up to the timeout of an operation; this process ends first.
+                std::mem::forget(group);
+                Err(error.afresh())
+            }
         }
     }
 
