@@ -24,6 +24,8 @@
 //! | `noising` | the forward process with a time for each sample |
 //! | `scale` | loss scaling for float16 |
 //! | `learner` | what a step changes |
+//! | `steps` | one step after another |
+//! | [`timing`] | how long steps take |
 //! | `speed` | images a second |
 //! | [`error`] | why training fails |
 //! | [`trainer`] | the loop |
@@ -45,7 +47,9 @@ pub mod sampler;
 pub mod samples_log;
 mod scale;
 mod speed;
+mod steps;
 pub mod store_slices;
+pub mod timing;
 pub mod trainer;
 mod variance;
 
