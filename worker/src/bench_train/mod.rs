@@ -70,6 +70,7 @@ pub fn run(args: &BenchTrainArgs) -> anyhow::Result<()> {
         network,
         data: Arc::new(Synthetic::new(shape, args.batch)),
         train,
+        validation: None,
         checkpoints: Path::new(""),
         device,
         identity: Identity {

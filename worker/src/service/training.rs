@@ -116,6 +116,7 @@ impl Training<'_> {
             network: plan.config.clone(),
             train: plan.train.clone(),
             data: Arc::new(Cached::new(slices, CACHE_BYTES)),
+            validation: None,
             checkpoints: &self.checkpoints.join(plan.network.name()),
             device,
             identity: Identity {

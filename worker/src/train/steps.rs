@@ -42,7 +42,7 @@ impl<'a> Steps<'a> {
     ) -> Result<Self, TrainError> {
         let ranks = request.ranks;
         let batch = usize::try_from(request.train.batch).unwrap_or(usize::MAX);
-        let data = slices_of(request);
+        let data = seen_by(request.role, &request.data);
         let learner = Learner::start(request, state)?;
         let plan = LoadPlan {
             seed: request.train.seed,
@@ -139,12 +139,12 @@ pub(super) fn check_fit(request: &TrainRequest<'_>) -> Result<(), TrainError> {
     }
 }
 
-/// The slices that the role learns from.
-fn slices_of(request: &TrainRequest<'_>) -> Arc<dyn TrainingData> {
-    if request.role.healthy_only() {
-        Arc::new(HealthyOnly::of(Arc::clone(&request.data)))
+/// The slices of `data` that a role learns from.
+pub(super) fn seen_by(role: Role, data: &Arc<dyn TrainingData>) -> Arc<dyn TrainingData> {
+    if role.healthy_only() {
+        Arc::new(HealthyOnly::of(Arc::clone(data)))
     } else {
-        Arc::clone(&request.data)
+        Arc::clone(data)
     }
 }
 

@@ -14,13 +14,15 @@ use super::data::TrainingData;
 use super::error::TrainError;
 use super::learner::Learner;
 use super::loss::LossPoint;
+use super::picture;
 use super::ranks::{AbortUnlessDone, Ranks};
 use super::samples_log::SamplesLog;
 use super::speed::Speed;
 use super::steps::{Steps, check_fit};
+use super::validation::Validation;
 
-/// How long the other ranks wait for rank 0 to write a checkpoint.
-const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the other ranks wait for rank 0 to write a checkpoint or draw a picture.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// One training run.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct TrainRequest<'a> {
     pub train: TrainSpec,
     /// The training slices, healthy and not; a role that learns from healthy ones chooses them.
     pub data: Arc<dyn TrainingData>,
+    /// Validation slices, for `train.validate_every`.
+    pub validation: Option<Arc<dyn TrainingData>>,
     /// Folder of the checkpoints; training goes on from the last one in it. Only rank 0 uses it.
     pub checkpoints: &'a Path,
     /// Where to compute.
@@ -78,6 +82,10 @@ pub struct TrainOutcome {
     pub loss: f64,
     /// Loss curve of the whole run, at most 500 points.
     pub curve: Vec<LossPoint>,
+    /// Losses of the averaged weights on validation slices, at most 500 points.
+    pub validation: Vec<LossPoint>,
+    /// The lowest of all validation losses; its checkpoint is kept.
+    pub best: Option<LossPoint>,
     /// Over the last 50 steps of this process; 0 when no step was left to do.
     pub images_per_second: f64,
     /// The last checkpoint folder; rank 0 has written it.
@@ -114,6 +122,7 @@ fn train_share(
     let mut training = Steps::start(request, record.latest(steps)?)?;
     let batch = training.batch;
     record.saved = training.learner.step;
+    let validation = Validation::of(request, &training.learner, batch)?;
     let mut speed = Speed::default();
     let mut asked = Control::Continue;
     let mut ending = false;
@@ -134,10 +143,22 @@ fn train_share(
             // What this rank was asked now the others hear in the next step.
             Ranks::Together(_) => heard.stop,
         };
-        let due = learner.step.is_multiple_of(request.train.checkpoint_every);
-        if due || learner.step == steps || ending {
+        let step = learner.step;
+        let mut save = due(step, request.train.checkpoint_every) || step == steps || ending;
+        if let Some(validation) = validation
+            .as_ref()
+            .filter(|_| due(step, request.train.validate_every) || step == steps)
+        {
+            let loss = validation.loss(&training.learner)?;
+            tracing::info!(step, loss, "validated");
+            save |= training.learner.loss.push_validation(step, loss);
+        }
+        if save {
             training.check_weights(&heard)?;
-            record.save(learner, ranks)?;
+            record.save(&training.learner, ranks)?;
+        }
+        if due(step, request.train.sample_every) {
+            record.draw(request, &training.learner)?;
         }
     }
     let learner = &training.learner;
@@ -146,10 +167,17 @@ fn train_share(
         step: learner.step,
         loss: learner.loss.recent_mean().unwrap_or(f64::NAN),
         curve: learner.loss.curve().to_vec(),
+        validation: learner.loss.validation().to_vec(),
+        best: learner.loss.best(),
         images_per_second: speed.images_per_second(batch),
         ema: checkpoint.join(EMA_FILE),
         checkpoint,
     })
+}
+
+/// Whether something is due after `step`; never for 0.
+const fn due(step: u64, every: u64) -> bool {
+    every > 0 && step.is_multiple_of(every)
 }
 
 /// What rank 0 writes down.
@@ -173,6 +201,7 @@ impl Record {
                 request.checkpoints,
                 &request.network,
                 request.identity,
+                request.train.keep as usize,
             )?);
             record.samples = request
                 .generation
@@ -208,10 +237,23 @@ impl Record {
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.save(&learner.state())?;
         }
-        if let Ranks::Together(others) = ranks {
-            others.barrier(CHECKPOINT_TIMEOUT)?;
-        }
         self.saved = learner.step;
-        Ok(())
+        await_first(ranks)
+    }
+
+    /// Draws a sample picture; the other ranks wait for it.
+    fn draw(&self, request: &TrainRequest<'_>, learner: &Learner) -> Result<(), TrainError> {
+        if request.ranks.is_first() {
+            picture::draw(request, learner)?;
+        }
+        await_first(request.ranks)
+    }
+}
+
+/// Waits until rank 0 has written something.
+fn await_first(ranks: Ranks<'_>) -> Result<(), TrainError> {
+    match ranks {
+        Ranks::Alone => Ok(()),
+        Ranks::Together(others) => Ok(others.barrier(WRITE_TIMEOUT)?),
     }
 }
