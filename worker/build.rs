@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// The shim in the program: what every machine has.
 const SOURCES: [&str; 2] = ["shim/group.cpp", "shim/training.cpp"];
+/// The shim beside it: what needs CUDA.
+const NCCL_SOURCE: &str = "shim/nccl.cpp";
+const NCCL_LIBRARY: &str = "libanofpdm_nccl.so";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -12,22 +15,62 @@ fn main() {
     if let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
         if let Some(libtorch) = Path::new(&lib).parent() {
-            compile_shim(&libtorch.join("include"));
+            compiler(libtorch)
+                .define("USE_C10D_GLOO", None)
+                .files(SOURCES)
+                .compile("anofpdm_shim");
+            if std::env::var_os("CARGO_FEATURE_NCCL").is_some() {
+                build_nccl(libtorch);
+            }
         }
     }
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/lib");
 }
 
-fn compile_shim(libtorch: &Path) {
-    cc::Build::new()
+fn compiler(libtorch: &Path) -> cc::Build {
+    let include = libtorch.join("include");
+    let mut build = cc::Build::new();
+    build
         .cpp(true)
         .std("c++17")
         .opt_level(1)
         .warnings(false)
         .include("shim")
-        .include(libtorch)
-        .include(PathBuf::from(libtorch).join("torch/csrc/api/include"))
-        .define("USE_C10D_GLOO", None)
-        .files(SOURCES)
-        .compile("anofpdm_shim");
+        .include(include.join("torch/csrc/api/include"))
+        .include(include);
+    build
+}
+
+/// A library of its own in the build folder, which the run path then names.
+fn build_nccl(libtorch: &Path) {
+    let nvidia = libtorch.join("nvidia");
+    let folder = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let mut command = compiler(libtorch)
+        .include(nvidia.join("cu13/include"))
+        .include(nvidia.join("nccl/include"))
+        .define("USE_C10D_NCCL", None)
+        .define("USE_NCCL", None)
+        .pic(true)
+        .get_compiler()
+        .to_command();
+    let status = command
+        .args(["-w", "-shared", NCCL_SOURCE, "-o"])
+        .arg(folder.join(NCCL_LIBRARY))
+        .arg("-L")
+        .arg(libtorch.join("lib"))
+        .arg("-L")
+        .arg(nvidia.join("cu13/lib"))
+        .args(["-Wl,--no-as-needed", "-ltorch_cuda", "-lc10_cuda"])
+        .args(["-ltorch_cpu", "-lc10", "-l:libcudart.so.13"])
+        .args(["-Wl,-z,defs", "-Wl,--allow-shlib-undefined"])
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        outcome => panic!(
+            "{NCCL_LIBRARY} cannot be built ({outcome:?}): the feature nccl needs the headers and libraries of \
+             `make setup-gpu` under {}",
+            nvidia.display()
+        ),
+    }
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
 }

@@ -220,12 +220,15 @@ ANOFPDM_EXPORT char* anofpdm_gloo_create(
   });
 }
 
+/// `device` is the GPU of an NCCL backend, -1 for Gloo.
 ANOFPDM_EXPORT char* anofpdm_group_create(
-    StorePointer* store, BackendPointer* backend, bool cuda, int rank, int world, Group** out) {
+    StorePointer* store, BackendPointer* backend, int device, int rank, int world, Group** out) {
   return caught([&] {
+    const bool cuda = device >= 0;
     const auto kind = cuda ? c10d::ProcessGroup::BackendType::NCCL : c10d::ProcessGroup::BackendType::GLOO;
     auto whole = c10::make_intrusive<c10d::ProcessGroup>(*store, rank, world);
     whole->setDefaultBackend(kind);
+    if (cuda) whole->setBoundDeviceId(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device)));
     whole->setBackend(cuda ? c10::DeviceType::CUDA : c10::DeviceType::CPU, kind, *backend);
     whole->setGroupName("anofpdm");
     *out = new Group{*backend, std::move(whole)};

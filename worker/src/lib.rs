@@ -5,6 +5,7 @@
 //! | [`torch`] | process set-up of libtorch: devices, threads, versions |
 //! | [`tensors`] | named tensors in safetensors files |
 //! | [`nn`] | the networks and their weights |
+//! | [`bench_train`] | `anofpdm-worker bench-train`: how fast this machine trains |
 //! | [`collective`] | ranks that train together |
 //! | [`shim`] | what libtorch offers in C++ alone |
 //! | [`diffusion`] | schedules, forward steps, noise |
@@ -16,6 +17,7 @@
 //! | [`trace`] | `anofpdm-worker trace`: one batch, everything visible |
 //! | [`usage`] | command lines that cannot be used |
 
+pub mod bench_train;
 pub mod collective;
 pub mod diffusion;
 pub mod fake;

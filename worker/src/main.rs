@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use anofpdm_common::error_text::error_text;
+use anofpdm_worker::bench_train::{self, args::BenchTrainArgs};
 use anofpdm_worker::import::{self, args::ImportArgs};
 use anofpdm_worker::service::ServiceError;
 use anofpdm_worker::service::args::{self as service, RunArgs};
@@ -30,6 +31,7 @@ enum Command {
     Run(RunArgs),
     Trace(Box<TraceArgs>),
     Import(ImportArgs),
+    BenchTrain(BenchTrainArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
             Command::Run(args) => service::run(&args),
             Command::Trace(args) => trace::run(&args),
             Command::Import(args) => import::run(&args),
+            Command::BenchTrain(args) => bench_train::run(&args),
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,

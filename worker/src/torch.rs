@@ -158,11 +158,22 @@ pub fn memory_bytes(device: tch::Device) -> Option<u64> {
     }
 }
 
+/// The most memory this process has had at once, bytes; `None` where the system does not say.
+pub fn peak_process_memory() -> Option<u64> {
+    kibibytes(
+        &std::fs::read_to_string("/proc/self/status").ok()?,
+        "VmHWM:",
+    )
+}
+
 /// `MemTotal` of `/proc/meminfo`, which counts in KiB.
 fn machine_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    kibibytes(meminfo, "MemTotal:")
+}
+
+/// A value of a list of the kernel's, which counts in KiB, in bytes.
+fn kibibytes(list: &str, name: &str) -> Option<u64> {
+    let line = list.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     kib.checked_mul(1024)
 }

@@ -64,6 +64,9 @@ pub enum TrainPrecision {
 }
 
 impl TrainPrecision {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Fp32, Self::Tf32, Self::Bf16, Self::Fp16];
+
     /// The name in specs.
     pub const fn name(self) -> &'static str {
         match self {

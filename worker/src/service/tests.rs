@@ -18,8 +18,8 @@ use anofpdm_common::store::slices::{
 };
 use anofpdm_common::wire;
 use anofpdm_common::work::{
-    Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, NetworkPlan, SliceRef, Stage,
-    TrainPlan,
+    Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, Job, NetworkPlan, SliceRef,
+    Stage, TrainPlan,
 };
 
 use super::*;

@@ -12,7 +12,7 @@ use anofpdm_common::work::{GangRank, PlanError, TrainPlan};
 use tch::{Device, Kind};
 
 use crate::collective::gloo::{self, Listen};
-use crate::collective::{Collective, CollectiveError, Membership, Rendezvous, Timeouts};
+use crate::collective::{Collective, CollectiveError, Membership, Rendezvous, Timeouts, nccl};
 use crate::fake::{FakeDevice, weights};
 use crate::train::store_slices::StoreSlices;
 use crate::train::{Cached, Control, Identity, Ranks, TrainError, TrainRequest, train};
@@ -86,12 +86,7 @@ impl Training<'_> {
         let rendezvous: Arc<dyn Rendezvous> = Arc::<Meeting>::clone(&self.meeting);
         let timeouts = Timeouts::default();
         let group = match device {
-            Device::Cuda(_) => {
-                return Err(CollectiveError::Library {
-                    library: "NCCL",
-                    reason: "not part of this build".to_owned(),
-                });
-            }
+            Device::Cuda(_) => nccl::connect(membership, rendezvous, timeouts, device)?,
             _ => {
                 let listen = Listen::Host(self.address.to_owned());
                 gloo::connect(membership, rendezvous, timeouts, &listen)?
@@ -102,10 +97,11 @@ impl Training<'_> {
 
     /// The failure of a rank that lost its peers: its own, or what follows from being called off.
     fn torn(&self, error: &CollectiveError) -> JobError {
-        if self.progress.stop_or_drain_asked() {
-            JobError::called_off().afresh()
-        } else {
-            JobError::new(ErrorClass::Transient, error).afresh()
+        match error {
+            _ if self.progress.stop_or_drain_asked() => JobError::called_off().afresh(),
+            // What is not installed stays so.
+            CollectiveError::Library { .. } => JobError::new(ErrorClass::Fatal, error),
+            _ => JobError::new(ErrorClass::Transient, error).afresh(),
         }
     }
 
@@ -122,6 +118,7 @@ impl Training<'_> {
             network: plan.config.clone(),
             train: plan.train.clone(),
             data: Arc::new(Cached::new(slices, CACHE_BYTES)),
+            validation: None,
             checkpoints: &self.checkpoints.join(plan.network.name()),
             device,
             identity: Identity {

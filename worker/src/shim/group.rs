@@ -10,6 +10,7 @@ use torch_sys::C_tensor;
 use super::store::{Store, StorePointer, millis};
 use super::{ShimError, check, pointers};
 
+#[derive(Debug)]
 #[repr(C)]
 pub(super) struct BackendPointer {
     _opaque: [u8; 0],
@@ -45,7 +46,7 @@ unsafe extern "C" {
     fn anofpdm_group_create(
         store: *mut StorePointer,
         backend: *mut BackendPointer,
-        cuda: bool,
+        device: c_int,
         rank: c_int,
         world: c_int,
         out: *mut *mut GroupPointer,
@@ -197,7 +198,7 @@ impl Group {
             check(anofpdm_group_create(
                 store.pointer,
                 backend.pointer,
-                backend.device.is_cuda(),
+                super::device_number(backend.device),
                 rank,
                 world,
                 &raw mut pointer,

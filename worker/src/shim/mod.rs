@@ -9,12 +9,14 @@
 //! |---|---|
 //! | [`store`] | rendezvous keys, implemented in Rust |
 //! | [`group`] | a group of ranks, its operations and gradient buckets |
+//! | [`nccl`] | the library beside the program that has NCCL |
 //! | [`random`] | generators that nobody else draws from |
 //! | [`training`] | backward pass, optimiser and average over all tensors at once |
 //! | [`numerics`] | autocast, TF32, deterministic algorithms |
 #![allow(unsafe_code)]
 
 pub mod group;
+pub mod nccl;
 pub mod numerics;
 pub mod random;
 pub mod store;

@@ -1,4 +1,4 @@
-//! Switches of libtorch's arithmetic: autocast, TF32, deterministic algorithms.
+//! Switches of libtorch's arithmetic: autocast, TF32, deterministic algorithms; and what it says of memory.
 
 use std::ffi::{c_char, c_int};
 
@@ -11,6 +11,7 @@ unsafe extern "C" {
     fn anofpdm_autocast_leave(device: c_int) -> *mut c_char;
     fn anofpdm_allow_tf32(allow: bool) -> *mut c_char;
     fn anofpdm_deterministic(deterministic: bool) -> *mut c_char;
+    fn anofpdm_peak_memory(device: c_int, bytes: *mut u64) -> *mut c_char;
 }
 
 /// A precision below float32.
@@ -72,13 +73,24 @@ pub fn allow_tf32(allow: bool) -> Result<(), ShimError> {
     unsafe { check(anofpdm_allow_tf32(allow)) }
 }
 
-/// Whether only deterministic algorithms are used; those that have none fail. Process-wide.
+/// Whether deterministic algorithms are preferred; what has none warns. Process-wide.
 ///
 /// # Errors
 /// When libtorch refuses.
 pub fn deterministic(deterministic: bool) -> Result<(), ShimError> {
     // SAFETY: a flag of libtorch's.
     unsafe { check(anofpdm_deterministic(deterministic)) }
+}
+
+/// The most memory that tensors have had on a GPU at once, bytes.
+///
+/// # Errors
+/// On the CPU, whose memory nobody counts.
+pub fn peak_memory(device: Device) -> Result<u64, ShimError> {
+    let mut bytes = 0;
+    // SAFETY: `bytes` is live.
+    unsafe { check(anofpdm_peak_memory(device_number(device), &raw mut bytes)) }?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -30,8 +30,6 @@ const META_FILE: &str = "meta.json";
 
 /// Version of the folder's form.
 const FORMAT: u32 = 1;
-/// Checkpoints kept.
-const KEPT: usize = 2;
 /// Largest `meta.json` or `config.json` read, bytes.
 const JSON_LIMIT: u64 = 1 << 20;
 const FOLDER_PREFIX: &str = "step-";
@@ -138,10 +136,13 @@ pub struct Checkpoints {
     folder: PathBuf,
     network: NetworkConfig,
     identity: Identity,
+    /// Last checkpoints kept.
+    keep: usize,
 }
 
 impl Checkpoints {
-    /// Opens (makes) the folder and removes what an interrupted write has left in it.
+    /// Opens (makes) the folder, of which the last `keep` checkpoints stay, and removes what an
+    /// interrupted write has left in it.
     ///
     /// # Errors
     /// When the file system refuses.
@@ -149,6 +150,7 @@ impl Checkpoints {
         folder: &Path,
         network: &NetworkConfig,
         identity: Identity,
+        keep: usize,
     ) -> Result<Self, CheckpointError> {
         durable::create_dir(folder)?;
         for entry in fs::read_dir(folder).map_err(reading(folder))? {
@@ -164,6 +166,7 @@ impl Checkpoints {
             folder: folder.to_owned(),
             network,
             identity,
+            keep: keep.max(1),
         })
     }
 
@@ -172,8 +175,9 @@ impl Checkpoints {
         checkpoint_path(&self.folder, step)
     }
 
-    /// Writes a checkpoint and removes all but the last two. Folders of later steps go too: they
-    /// were passed over as damaged when training went on from an earlier one.
+    /// Writes a checkpoint and removes all but the last few and the one with the lowest validation
+    /// loss. Folders of later steps go too: they were passed over as damaged when training went on
+    /// from an earlier one.
     ///
     /// # Errors
     /// When the file system refuses; earlier checkpoints are then untouched.
@@ -189,10 +193,11 @@ impl Checkpoints {
                 source: Box::new(source),
             });
         }
+        let best = state.loss.best().map(|best| best.step);
         let mut earlier = 0;
         for (step, path) in self.folders()? {
             earlier += usize::from(step <= state.step);
-            if step > state.step || earlier > KEPT {
+            if step > state.step || (earlier > self.keep && best != Some(step)) {
                 remove(&path)?;
             }
         }

@@ -22,6 +22,18 @@ impl Ema {
         Self { decay, averages }
     }
 
+    /// Makes `averages`, which a network may own, copies of `weights` and goes on from there in them.
+    pub fn within(decay: f64, averages: NamedTensors, weights: &NamedTensors) -> Self {
+        tch::no_grad(|| {
+            for (name, average) in &averages {
+                if let Some(weight) = weights.get(name) {
+                    average.shallow_clone().copy_(weight);
+                }
+            }
+        });
+        Self { decay, averages }
+    }
+
     /// `average = decay average + (1 - decay) weight`, for all tensors at once.
     ///
     /// # Errors

@@ -78,6 +78,12 @@ pub enum TrainError {
     /// The log of samples cannot be written.
     #[error("log of samples: {0}")]
     SamplesLog(DiskError),
+    /// A sample picture cannot be written.
+    #[error("sample picture: {0}")]
+    Picture(DiskError),
+    /// A sample picture cannot be encoded.
+    #[error("sample picture: {0}")]
+    Png(image::ImageError),
     /// Rank 0 has told this rank something that it does not understand: another version.
     #[error("the state that rank 0 sent cannot be read: {0}")]
     State(serde_json::Error),

@@ -20,7 +20,7 @@ use super::scale::LossScale;
 use super::trainer::TrainRequest;
 use crate::diffusion::schedule::{Respacing, Schedule};
 use crate::nn::weights::variables;
-use crate::nn::{Dropout, Mode};
+use crate::nn::{Dropout, Labels, Mode};
 use crate::shim::ShimError;
 use crate::shim::numerics::{LowPrecision, allow_tf32, autocast, deterministic};
 use crate::shim::training::drop_gradients;
@@ -39,6 +39,8 @@ pub(super) struct Learner {
     piece: usize,
     dropout: Dropout,
     objective: Objective,
+    /// The same network with the averaged weights.
+    average: Objective,
     weights: NamedTensors,
     optimizer: AdamW,
     ema: Ema,
@@ -72,12 +74,8 @@ impl Learner {
             deterministic(true)?;
         }
         let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &Respacing::None)?;
-        let (mut vs, objective) = fresh(request, &schedule);
-        if request.kind == Kind::Double {
-            vs.double();
-        }
-        vs.set_device(device);
-        let weights = variables(&vs);
+        let (objective, weights) = fresh(request, &schedule, VarStore::unfreeze);
+        let (average, averages) = fresh(request, &schedule, VarStore::freeze);
         let settings = AdamWSettings {
             learning_rate: train.learning_rate,
             ..AdamWSettings::default()
@@ -100,7 +98,8 @@ impl Learner {
                 .max(1),
             dropout: Dropout::new(train.dropout, device)?,
             objective,
-            ema: Ema::new(train.ema, &weights),
+            average,
+            ema: Ema::within(train.ema, averages, &weights),
             scale: (train.precision == TrainPrecision::Fp16).then(LossScale::default),
             noising: Noising::new(&schedule, device),
             gradients: Gradients::new(request.ranks, &optimizer.parameters())?,
@@ -242,11 +241,47 @@ impl Learner {
     }
 
     fn loss_of(&self, noised: &Noised) -> Result<Tensor, ShimError> {
-        let loss = || self.objective.loss(noised, Mode::Train(&self.dropout));
+        self.lowered(|| self.objective.loss(noised, Mode::Train(&self.dropout)))
+    }
+
+    /// Runs a part of the network in the precision of training.
+    fn lowered<T>(&self, body: impl FnOnce() -> T) -> Result<T, ShimError> {
         match self.low {
-            Some(low) => autocast(self.device, low, loss),
-            None => Ok(loss()),
+            Some(low) => autocast(self.device, low, body),
+            None => Ok(body()),
         }
+    }
+
+    /// The mean loss of the averaged weights on `batch`, without dropout.
+    pub(super) fn average_loss(&self, batch: &Batch) -> Result<f64, TrainError> {
+        let noised = self.noised(batch, 0, batch.slices.len());
+        let loss = tch::no_grad(|| self.lowered(|| self.average.loss(&noised, Mode::Eval)))?;
+        Ok(loss.double_value(&[]))
+    }
+
+    /// The noise that the averaged weights see in `x` (f32 `[N, C, H, W]`) at `times`; `None` for a
+    /// classifier.
+    pub(super) fn average_noise(
+        &self,
+        x: &Tensor,
+        times: &Tensor,
+        labels: &Tensor,
+    ) -> Result<Option<Tensor>, TrainError> {
+        let Some(unet) = self.average.unet() else {
+            return Ok(None);
+        };
+        let x = x.to_kind(self.kind).to_device(self.device);
+        let (times, labels) = (times.to_device(self.device), labels.to_device(self.device));
+        let labels = Labels::PerSample(labels);
+        let output =
+            tch::no_grad(|| self.lowered(|| unet.forward(&x, &times, &labels, Mode::Eval)))?;
+        let noise = output.narrow(1, 0, x.size().get(1).copied().unwrap_or(0));
+        Ok(Some(noise.to_kind(Kind::Float).to_device(Device::Cpu)))
+    }
+
+    /// Samples that pass through the network at once, at most.
+    pub(super) const fn piece(&self) -> usize {
+        self.piece
     }
 
     /// Updates weights and averages with the gradients of [`backward`](Self::backward), which are
@@ -277,13 +312,18 @@ impl Learner {
     }
 }
 
-/// The network with fresh weights, drawn on the CPU so that they do not depend on the device.
-fn fresh(request: &TrainRequest<'_>, schedule: &Schedule) -> (VarStore, Objective) {
+/// The network with fresh weights, drawn on the CPU so that they do not depend on the device, and the
+/// weights by name.
+fn fresh(
+    request: &TrainRequest<'_>,
+    schedule: &Schedule,
+    prepare: fn(&mut VarStore),
+) -> (Objective, NamedTensors) {
     /// tch draws fresh weights from torch's global generator: the one use that training makes of it.
     static DRAWING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(initial_weights_seed(request.train.seed).cast_signed());
-    let vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(Device::Cpu);
     let objective = Objective::new(
         request.role,
         &vs.root(),
@@ -291,7 +331,12 @@ fn fresh(request: &TrainRequest<'_>, schedule: &Schedule) -> (VarStore, Objectiv
         schedule,
         request.device,
     );
-    (vs, objective)
+    if request.kind == Kind::Double {
+        vs.double();
+    }
+    vs.set_device(request.device);
+    prepare(&mut vs);
+    (objective, variables(&vs))
 }
 
 /// Overwrites `target` in place with the tensors of the same names in `source`.

@@ -116,7 +116,13 @@ fn load(
 ) {
     for step in plan.steps.clone() {
         let draws = plan.sampler.draw(step, plan.positions.clone());
-        let batch = assemble(data, &plan, step, &draws);
+        let recipe = Recipe {
+            seed: plan.seed,
+            noise: plan.noise,
+            step,
+            first: plan.positions.start,
+        };
+        let batch = assemble(data, recipe, &draws);
         let failed = batch.is_err();
         if batches.send(batch).is_err() || failed {
             return;
@@ -124,11 +130,20 @@ fn load(
     }
 }
 
-/// Reads the slices of `draws`, which stand at the plan's positions, and draws their noise.
-fn assemble(
+/// What decides the noise of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recipe {
+    pub(super) seed: u64,
+    pub(super) noise: NoiseFamily,
+    pub(super) step: u64,
+    /// Position of the first sample in the global batch; the others follow.
+    pub(super) first: usize,
+}
+
+/// Reads the slices of `draws` and draws their noise.
+pub(super) fn assemble(
     data: &dyn TrainingData,
-    plan: &LoadPlan,
-    step: u64,
+    recipe: Recipe,
     draws: &[Draw],
 ) -> Result<Batch, DataError> {
     let shape = data.shape();
@@ -141,12 +156,12 @@ fn assemble(
         .zip(draws.par_iter().enumerate())
         .try_for_each(|((image, noise), (offset, draw))| {
             let place = Place {
-                seed: plan.seed,
-                step,
-                position: plan.positions.start + offset,
+                seed: recipe.seed,
+                step: recipe.step,
+                position: recipe.first + offset,
                 time: draw.time,
             };
-            noise::fill(plan.noise, place, shape, noise);
+            noise::fill(recipe.noise, place, shape, noise);
             data.fill(draw.slice, image)
         })?;
     let times: Vec<i64> = draws.iter().map(|draw| draw.time).collect();
@@ -154,7 +169,7 @@ fn assemble(
     #[allow(clippy::cast_possible_wrap)] // sizes of one batch
     let shape = [draws.len(), channels, height, width].map(|size| size as i64);
     Ok(Batch {
-        step,
+        step: recipe.step,
         slices: draws.iter().map(|draw| draw.slice).collect(),
         x0: Tensor::from_slice(&x0).view(shape),
         noise: Tensor::from_slice(&noise).view(shape),

@@ -28,6 +28,12 @@ pub struct LossHistory {
     sum: f64,
     /// The last losses, oldest first.
     recent: VecDeque<f64>,
+    /// Losses of the averaged weights on validation slices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    validation: Vec<LossPoint>,
+    /// The lowest of them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best: Option<LossPoint>,
 }
 
 impl LossHistory {
@@ -38,6 +44,8 @@ impl LossHistory {
             points: Vec::new(),
             sum: 0.0,
             recent: VecDeque::new(),
+            validation: Vec::new(),
+            best: None,
         }
     }
 
@@ -54,6 +62,35 @@ impl LossHistory {
             self.points.push(LossPoint { step, loss });
             self.sum = 0.0;
         }
+    }
+
+    /// Adds a validation after `step`; whether its loss is the lowest so far. Of more than 500 points
+    /// every second one is kept.
+    pub fn push_validation(&mut self, step: u64, loss: f64) -> bool {
+        if self.validation.len() as u64 >= CURVE_POINTS {
+            let mut second = false;
+            self.validation.retain(|_| {
+                second = !second;
+                !second
+            });
+        }
+        let point = LossPoint { step, loss };
+        self.validation.push(point);
+        let lowest = self.best.is_none_or(|best| loss < best.loss);
+        if lowest {
+            self.best = Some(point);
+        }
+        lowest
+    }
+
+    /// Losses of the averaged weights on validation slices.
+    pub fn validation(&self) -> &[LossPoint] {
+        &self.validation
+    }
+
+    /// The validation with the lowest loss.
+    pub const fn best(&self) -> Option<LossPoint> {
+        self.best
     }
 
     /// Mean of the last 100 losses; `None` before the first.
@@ -82,6 +119,25 @@ mod tests {
         assert_eq!(history.curve().len(), 400);
         assert_eq!(history.curve()[0], LossPoint { step: 3, loss: 2.0 });
         assert_eq!(history.recent_mean(), Some((1101.0 + 1200.0) / 2.0));
+    }
+
+    #[test]
+    fn validations_are_bounded_and_the_best_is_known() {
+        let mut history = LossHistory::new(1);
+        for step in 1..=1200_u32 {
+            let loss = (f64::from(step) - 700.0).abs();
+            assert_eq!(history.push_validation(u64::from(step), loss), step <= 700);
+        }
+        assert!(history.validation().len() <= 500);
+        assert_eq!(
+            history.validation().last().map(|point| point.step),
+            Some(1200)
+        );
+        let best = LossPoint {
+            step: 700,
+            loss: 0.0,
+        };
+        assert_eq!(history.best(), Some(best));
     }
 
     #[test]

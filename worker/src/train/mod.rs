@@ -24,6 +24,10 @@
 //! | `noising` | the forward process with a time for each sample |
 //! | `scale` | loss scaling for float16 |
 //! | `learner` | what a step changes |
+//! | `validation` | loss on slices that are not trained on |
+//! | [`picture`] | pictures of what the network makes of noise |
+//! | `steps` | one step after another |
+//! | [`timing`] | how long steps take |
 //! | `speed` | images a second |
 //! | [`error`] | why training fails |
 //! | [`trainer`] | the loop |
@@ -40,13 +44,17 @@ pub mod noise;
 mod noising;
 mod objective;
 pub mod optimizer;
+pub mod picture;
 pub mod ranks;
 pub mod sampler;
 pub mod samples_log;
 mod scale;
 mod speed;
+mod steps;
 pub mod store_slices;
+pub mod timing;
 pub mod trainer;
+mod validation;
 mod variance;
 
 pub use checkpoint::Identity;

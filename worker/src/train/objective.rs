@@ -57,6 +57,14 @@ impl Objective {
         }
     }
 
+    /// The U-Net; a classifier has none.
+    pub(super) const fn unet(&self) -> Option<&UNet> {
+        match self {
+            Self::Noise(unet) | Self::NoiseAndVariance(unet, _) => Some(unet),
+            Self::Label(_) => None,
+        }
+    }
+
     /// The loss of a batch, a scalar.
     pub(super) fn loss(&self, batch: &Noised, mode: Mode<'_>) -> Tensor {
         // The loss of a lower precision's output is not computed in it.

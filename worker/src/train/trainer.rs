@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anofpdm_common::network::{CLASSES, NetworkConfig};
+use anofpdm_common::network::NetworkConfig;
 use anofpdm_common::role::Role;
 use anofpdm_common::spec::TrainSpec;
 use tch::{Device, Kind};
@@ -12,19 +12,17 @@ use tch::{Device, Kind};
 use super::checkpoint::{Checkpoints, EMA_FILE, Identity, State, checkpoint_path};
 use super::data::TrainingData;
 use super::error::TrainError;
-use super::healthy::HealthyOnly;
 use super::learner::Learner;
-use super::loader::{LoadPlan, Loader};
 use super::loss::LossPoint;
-use super::ranks::{AbortUnlessDone, Ranks, Told, exchange};
-use super::sampler::{Sampler, Tail};
+use super::picture;
+use super::ranks::{AbortUnlessDone, Ranks};
 use super::samples_log::SamplesLog;
 use super::speed::Speed;
+use super::steps::{Steps, check_fit};
+use super::validation::Validation;
 
-/// Samples named in a message, at most.
-const NAMED_SAMPLES: usize = 16;
-/// How long the other ranks wait for rank 0 to write a checkpoint.
-const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the other ranks wait for rank 0 to write a checkpoint or draw a picture.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// One training run.
 #[derive(Debug, Clone)]
@@ -37,6 +35,8 @@ pub struct TrainRequest<'a> {
     pub train: TrainSpec,
     /// The training slices, healthy and not; a role that learns from healthy ones chooses them.
     pub data: Arc<dyn TrainingData>,
+    /// Validation slices, for `train.validate_every`.
+    pub validation: Option<Arc<dyn TrainingData>>,
     /// Folder of the checkpoints; training goes on from the last one in it. Only rank 0 uses it.
     pub checkpoints: &'a Path,
     /// Where to compute.
@@ -82,6 +82,10 @@ pub struct TrainOutcome {
     pub loss: f64,
     /// Loss curve of the whole run, at most 500 points.
     pub curve: Vec<LossPoint>,
+    /// Losses of the averaged weights on validation slices, at most 500 points.
+    pub validation: Vec<LossPoint>,
+    /// The lowest of all validation losses; its checkpoint is kept.
+    pub best: Option<LossPoint>,
     /// Over the last 50 steps of this process; 0 when no step was left to do.
     pub images_per_second: f64,
     /// The last checkpoint folder; rank 0 has written it.
@@ -112,38 +116,20 @@ fn train_share(
     progress: &mut dyn FnMut(&TrainProgress) -> Control,
 ) -> Result<TrainOutcome, TrainError> {
     check_fit(request)?;
-    let data = slices_of(request);
     let steps = request.train.steps;
-    let batch = usize::try_from(request.train.batch).unwrap_or(usize::MAX);
     let ranks = request.ranks;
     let mut record = Record::open(request)?;
-    let mut learner = Learner::start(request, record.latest(steps)?)?;
-    record.saved = learner.step;
-    let plan = LoadPlan {
-        seed: request.train.seed,
-        noise: request.role.noise(),
-        sampler: sampler(request, data.len(), batch, learner.times())?,
-        steps: learner.step..steps,
-        positions: ranks.share(batch),
-    };
-    let mut loader = Loader::start(Arc::clone(&data), plan)?;
+    let mut training = Steps::start(request, record.latest(steps)?)?;
+    let batch = training.batch;
+    record.saved = training.learner.step;
+    let validation = Validation::of(request, &training.learner, batch)?;
     let mut speed = Speed::default();
     let mut asked = Control::Continue;
     let mut ending = false;
-    while learner.step < steps && !ending {
+    while training.learner.step < steps && !ending {
         let start = Instant::now();
-        let share = loader.next_batch()?;
-        let told = Told {
-            loss: learner.backward(&share, batch)?,
-            stop: asked == Control::Stop,
-            slices: &share.slices,
-        };
-        let heard = exchange(ranks, batch, request.device, &told)?;
-        let broken = |what: String| diverged(share.step + 1, what, &heard.slices, data.as_ref());
-        if !heard.loss.is_finite() {
-            return Err(broken(format!("loss {}", heard.loss)));
-        }
-        learner.update(heard.loss)?;
+        let heard = training.next(asked == Control::Stop)?;
+        let learner = &training.learner;
         record.trained(learner.step, &heard.slices)?;
         speed.push(start.elapsed());
         asked = progress(&TrainProgress {
@@ -157,23 +143,41 @@ fn train_share(
             // What this rank was asked now the others hear in the next step.
             Ranks::Together(_) => heard.stop,
         };
-        let due = learner.step.is_multiple_of(request.train.checkpoint_every);
-        if due || learner.step == steps || ending {
-            if let Some(name) = learner.broken_weight() {
-                return Err(broken(format!("weights {name}")));
-            }
-            record.save(&learner, ranks)?;
+        let step = learner.step;
+        let mut save = due(step, request.train.checkpoint_every) || step == steps || ending;
+        if let Some(validation) = validation
+            .as_ref()
+            .filter(|_| due(step, request.train.validate_every) || step == steps)
+        {
+            let loss = validation.loss(&training.learner)?;
+            tracing::info!(step, loss, "validated");
+            save |= training.learner.loss.push_validation(step, loss);
+        }
+        if save {
+            training.check_weights(&heard)?;
+            record.save(&training.learner, ranks)?;
+        }
+        if due(step, request.train.sample_every) {
+            record.draw(request, &training.learner)?;
         }
     }
+    let learner = &training.learner;
     let checkpoint = checkpoint_path(request.checkpoints, record.saved);
     Ok(TrainOutcome {
         step: learner.step,
         loss: learner.loss.recent_mean().unwrap_or(f64::NAN),
         curve: learner.loss.curve().to_vec(),
+        validation: learner.loss.validation().to_vec(),
+        best: learner.loss.best(),
         images_per_second: speed.images_per_second(batch),
         ema: checkpoint.join(EMA_FILE),
         checkpoint,
     })
+}
+
+/// Whether something is due after `step`; never for 0.
+const fn due(step: u64, every: u64) -> bool {
+    every > 0 && step.is_multiple_of(every)
 }
 
 /// What rank 0 writes down.
@@ -197,6 +201,7 @@ impl Record {
                 request.checkpoints,
                 &request.network,
                 request.identity,
+                request.train.keep as usize,
             )?);
             record.samples = request
                 .generation
@@ -232,88 +237,23 @@ impl Record {
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.save(&learner.state())?;
         }
-        if let Ranks::Together(others) = ranks {
-            others.barrier(CHECKPOINT_TIMEOUT)?;
-        }
         self.saved = learner.step;
-        Ok(())
+        await_first(ranks)
     }
-}
 
-fn check_fit(request: &TrainRequest<'_>) -> Result<(), TrainError> {
-    let network = &request.network;
-    network.validate()?;
-    request.role.check(network)?;
-    let batch = usize::try_from(request.train.batch).unwrap_or(usize::MAX);
-    let world = request.ranks.world();
-    if batch < world {
-        return Err(TrainError::Share { batch, world });
-    }
-    let fail = |message: String| Err(TrainError::Fit(message));
-    let expected = [network.in_channels, network.image_size, network.image_size];
-    let shape = request.data.shape();
-    if shape
-        .iter()
-        .zip(expected)
-        .any(|(found, expected)| i64::try_from(*found) != Ok(expected))
-    {
-        return fail(format!(
-            "slices are {shape:?} (modalities, height, width), the network takes {expected:?}"
-        ));
-    }
-    match (0..request.data.len()).find(|i| i64::from(request.data.label(*i)) >= CLASSES) {
-        Some(index) => fail(format!(
-            "slice {} has label {}, there are {CLASSES}",
-            request.data.name(index),
-            request.data.label(index)
-        )),
-        None => Ok(()),
-    }
-}
-
-/// The slices that the role learns from.
-fn slices_of(request: &TrainRequest<'_>) -> Arc<dyn TrainingData> {
-    if request.role.healthy_only() {
-        Arc::new(HealthyOnly::of(Arc::clone(&request.data)))
-    } else {
-        Arc::clone(&request.data)
-    }
-}
-
-fn sampler(
-    request: &TrainRequest<'_>,
-    slices: usize,
-    batch: usize,
-    times: usize,
-) -> Result<Sampler, TrainError> {
-    let role = request.role;
-    let tail = match role {
-        // The public classifier saw one batch for ever (SCIENCE 9): this one sees every slice.
-        Role::Classifier => Tail::Carry,
-        _ => Tail::Drop,
-    };
-    let train = &request.train;
-    Sampler::new(train.seed, slices, batch, times, train.null_label, tail).map_err(|source| {
-        if role.healthy_only() {
-            TrainError::TooFewHealthy { role, source }
-        } else {
-            source.into()
+    /// Draws a sample picture; the other ranks wait for it.
+    fn draw(&self, request: &TrainRequest<'_>, learner: &Learner) -> Result<(), TrainError> {
+        if request.ranks.is_first() {
+            picture::draw(request, learner)?;
         }
-    })
+        await_first(request.ranks)
+    }
 }
 
-fn diverged(step: u64, what: String, slices: &[usize], data: &dyn TrainingData) -> TrainError {
-    let mut names: Vec<String> = slices
-        .iter()
-        .take(NAMED_SAMPLES)
-        .map(|index| data.name(*index))
-        .collect();
-    if slices.len() > NAMED_SAMPLES {
-        names.push(format!("{} more", slices.len() - NAMED_SAMPLES));
-    }
-    TrainError::Diverged {
-        step,
-        what: format!("{what} is not finite"),
-        samples: names.join(", "),
+/// Waits until rank 0 has written something.
+fn await_first(ranks: Ranks<'_>) -> Result<(), TrainError> {
+    match ranks {
+        Ranks::Alone => Ok(()),
+        Ranks::Together(others) => Ok(others.barrier(WRITE_TIMEOUT)?),
     }
 }

@@ -6,6 +6,7 @@
 
 mod roles;
 mod together;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -158,6 +159,7 @@ fn request(folder: &Path, steps: u64, data: Discs) -> TrainRequest<'_> {
         network: network(),
         train: spec(steps),
         data: Arc::new(data),
+        validation: None,
         checkpoints: folder,
         device: tch::Device::Cpu,
         identity: identity("spec", "data"),

@@ -29,7 +29,12 @@ pub(super) fn network_of(role: Role) -> NetworkConfig {
     network
 }
 
-fn request_of(role: Role, folder: &Path, steps: u64, data: Arc<Discs>) -> TrainRequest<'_> {
+pub(super) fn request_of(
+    role: Role,
+    folder: &Path,
+    steps: u64,
+    data: Arc<Discs>,
+) -> TrainRequest<'_> {
     let mut request = request(folder, steps, Discs::new(0));
     request.role = role;
     request.network = network_of(role);

@@ -26,12 +26,12 @@ const TIMEOUTS: Timeouts = Timeouts {
 /// The timeout and a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-fn go_on(_: usize, _: &TrainProgress) -> Control {
+pub(super) fn go_on(_: usize, _: &TrainProgress) -> Control {
     Control::Continue
 }
 
 /// Trains with `world` ranks; `request` makes the request of a rank. What each of them says, in order.
-fn ranks<'a>(
+pub(super) fn ranks<'a>(
     world: usize,
     request: impl Fn(usize) -> TrainRequest<'a> + Sync,
     progress: impl Fn(usize, &TrainProgress) -> Control + Sync,

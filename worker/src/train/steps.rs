@@ -1,0 +1,171 @@
+//! One step after another: a share of the batch, its gradients, what the ranks hear, the update.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anofpdm_common::network::CLASSES;
+use anofpdm_common::role::Role;
+use tch::Device;
+
+use super::checkpoint::State;
+use super::data::TrainingData;
+use super::error::TrainError;
+use super::healthy::HealthyOnly;
+use super::learner::Learner;
+use super::loader::{LoadPlan, Loader};
+use super::ranks::{Heard, Ranks, Told, exchange};
+use super::sampler::{Sampler, Tail};
+use super::trainer::TrainRequest;
+
+/// Samples named in a message, at most.
+const NAMED_SAMPLES: usize = 16;
+
+/// A training that is ready for its next step.
+#[derive(Debug)]
+pub(super) struct Steps<'a> {
+    ranks: Ranks<'a>,
+    device: Device,
+    data: Arc<dyn TrainingData>,
+    loader: Loader,
+    pub(super) learner: Learner,
+    /// Global batch.
+    pub(super) batch: usize,
+    /// How long the last step waited for its samples.
+    pub(super) waited: Duration,
+}
+
+impl<'a> Steps<'a> {
+    /// From `state`, or from fresh weights, until `request.train.steps`.
+    pub(super) fn start(
+        request: &TrainRequest<'a>,
+        state: Option<State>,
+    ) -> Result<Self, TrainError> {
+        let ranks = request.ranks;
+        let batch = usize::try_from(request.train.batch).unwrap_or(usize::MAX);
+        let data = seen_by(request.role, &request.data);
+        let learner = Learner::start(request, state)?;
+        let plan = LoadPlan {
+            seed: request.train.seed,
+            noise: request.role.noise(),
+            sampler: sampler(request, data.len(), batch, learner.times())?,
+            steps: learner.step..request.train.steps,
+            positions: ranks.share(batch),
+        };
+        Ok(Self {
+            ranks,
+            device: request.device,
+            loader: Loader::start(Arc::clone(&data), plan)?,
+            data,
+            learner,
+            batch,
+            waited: Duration::ZERO,
+        })
+    }
+
+    /// The next step; `stop` is told to the other ranks.
+    pub(super) fn next(&mut self, stop: bool) -> Result<Heard, TrainError> {
+        let start = Instant::now();
+        let share = self.loader.next_batch()?;
+        self.waited = start.elapsed();
+        let told = Told {
+            loss: self.learner.backward(&share, self.batch)?,
+            stop,
+            slices: &share.slices,
+        };
+        let heard = exchange(self.ranks, self.batch, self.device, &told)?;
+        if !heard.loss.is_finite() {
+            let what = format!("loss {}", heard.loss);
+            return Err(self.diverged(share.step + 1, &what, &heard));
+        }
+        self.learner.update(heard.loss)?;
+        Ok(heard)
+    }
+
+    /// A finite loss can still have had infinite gradients: nothing broken is to be written down.
+    pub(super) fn check_weights(&self, heard: &Heard) -> Result<(), TrainError> {
+        match self.learner.broken_weight() {
+            Some(name) => {
+                let what = format!("weights {name}");
+                Err(self.diverged(self.learner.step, &what, heard))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn diverged(&self, step: u64, what: &str, heard: &Heard) -> TrainError {
+        let slices = &heard.slices;
+        let named = slices.iter().take(NAMED_SAMPLES);
+        let mut names: Vec<String> = named.map(|index| self.data.name(*index)).collect();
+        if slices.len() > NAMED_SAMPLES {
+            names.push(format!("{} more", slices.len() - NAMED_SAMPLES));
+        }
+        TrainError::Diverged {
+            step,
+            what: format!("{what} is not finite"),
+            samples: names.join(", "),
+        }
+    }
+}
+
+/// Whether what is asked for can be trained at all.
+pub(super) fn check_fit(request: &TrainRequest<'_>) -> Result<(), TrainError> {
+    let network = &request.network;
+    network.validate()?;
+    request.role.check(network)?;
+    let batch = usize::try_from(request.train.batch).unwrap_or(usize::MAX);
+    let world = request.ranks.world();
+    if batch < world {
+        return Err(TrainError::Share { batch, world });
+    }
+    let fail = |message: String| Err(TrainError::Fit(message));
+    let expected = [network.in_channels, network.image_size, network.image_size];
+    let shape = request.data.shape();
+    if shape
+        .iter()
+        .zip(expected)
+        .any(|(found, expected)| i64::try_from(*found) != Ok(expected))
+    {
+        return fail(format!(
+            "slices are {shape:?} (modalities, height, width), the network takes {expected:?}"
+        ));
+    }
+    match (0..request.data.len()).find(|i| i64::from(request.data.label(*i)) >= CLASSES) {
+        Some(index) => fail(format!(
+            "slice {} has label {}, there are {CLASSES}",
+            request.data.name(index),
+            request.data.label(index)
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The slices of `data` that a role learns from.
+pub(super) fn seen_by(role: Role, data: &Arc<dyn TrainingData>) -> Arc<dyn TrainingData> {
+    if role.healthy_only() {
+        Arc::new(HealthyOnly::of(Arc::clone(data)))
+    } else {
+        Arc::clone(data)
+    }
+}
+
+fn sampler(
+    request: &TrainRequest<'_>,
+    slices: usize,
+    batch: usize,
+    times: usize,
+) -> Result<Sampler, TrainError> {
+    let role = request.role;
+    let tail = match role {
+        // The public classifier saw one batch for ever (SCIENCE 9): this one sees every slice.
+        Role::Classifier => Tail::Carry,
+        _ => Tail::Drop,
+    };
+    let train = &request.train;
+    Sampler::new(train.seed, slices, batch, times, train.null_label, tail).map_err(|source| {
+        if role.healthy_only() {
+            TrainError::TooFewHealthy { role, source }
+        } else {
+            source.into()
+        }
+    })
+}

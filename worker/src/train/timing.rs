@@ -1,0 +1,39 @@
+//! How long training steps take, without anything being written down.
+
+use std::time::{Duration, Instant};
+
+use super::error::TrainError;
+use super::ranks::AbortUnlessDone;
+use super::steps::{Steps, check_fit};
+use super::trainer::TrainRequest;
+
+/// One step's times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepTime {
+    /// The whole step.
+    pub whole: Duration,
+    /// Of it, waiting for samples to be loaded.
+    pub waited: Duration,
+}
+
+/// Does the steps of `request` from fresh weights and returns how long each took. No checkpoint is
+/// read or written.
+///
+/// # Errors
+/// As [`train`](super::train).
+pub fn time_steps(request: &TrainRequest<'_>) -> Result<Vec<StepTime>, TrainError> {
+    let guard = AbortUnlessDone::new(request.ranks);
+    check_fit(request)?;
+    let mut training = Steps::start(request, None)?;
+    let mut times = Vec::new();
+    while training.learner.step < request.train.steps {
+        let start = Instant::now();
+        training.next(false)?;
+        times.push(StepTime {
+            whole: start.elapsed(),
+            waited: training.waited,
+        });
+    }
+    guard.done();
+    Ok(times)
+}
