@@ -250,3 +250,104 @@ fn bounds_take_what_is_there_and_a_number_wants_it_all() {
         "{told}"
     );
 }
+
+/// A worker started by itself, as on a fleet.
+fn fleet_worker(bench: &Bench, url: &str) -> Child {
+    bench.start(
+        "anofpdm-worker",
+        &["run", "--queue", url, "--device", "cpu"],
+    )
+}
+
+#[test]
+fn a_lost_coordinator_and_a_lost_server_do_not_lose_the_training() {
+    let bench = Bench::new();
+    let rest = "checkpoint_every = 4\ndevices = 2";
+    bench.write("lost.toml", &spec("lost", 160, 4, rest));
+    let mut server = RedisServer::start(RedisOptions::default());
+    let url = server.url();
+    let mut workers = [fleet_worker(&bench, &url), fleet_worker(&bench, &url)];
+    let arguments = [
+        "run",
+        "lost.toml",
+        "--dir",
+        "r",
+        "--queue",
+        &url,
+        "--lease",
+        "5",
+        "--until",
+        "train",
+    ];
+    let root = bench.path().join("r");
+    let further = |than: &Option<PathBuf>| {
+        wait_for("a newer checkpoint", || {
+            let newest = newest_checkpoint(&root);
+            (newest > *than).then_some(newest)
+        })
+    };
+    let mut coordinator = bench.start("anofpdm", &arguments);
+    let first = further(&None);
+    coordinator.kill().unwrap();
+    coordinator.wait().unwrap();
+    let mut coordinator = bench.start("anofpdm", &arguments);
+    let second = further(&first);
+    server.kill();
+    std::thread::sleep(Duration::from_secs(2));
+    server.restart();
+    further(&second);
+    server.flushall();
+    assert!(coordinator.wait().unwrap().success());
+    assert_eq!(samples(&bench, "r").len(), 160);
+    for worker in &mut workers {
+        assert!(
+            worker.try_wait().unwrap().is_none(),
+            "a worker starts afresh by itself"
+        );
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_worker_that_leaves_makes_the_gang_smaller() {
+    let bench = Bench::new();
+    let rest = "checkpoint_every = 1000\ndevices = { min = 1, max = 2 }";
+    bench.write("shrink.toml", &spec("shrink", 300, 4, rest));
+    let server = RedisServer::start(RedisOptions::default());
+    let url = server.url();
+    let mut stays = fleet_worker(&bench, &url);
+    let mut leaves = fleet_worker(&bench, &url);
+    let arguments = [
+        "run",
+        "shrink.toml",
+        "--dir",
+        "r",
+        "--queue",
+        &url,
+        "--until",
+        "train",
+    ];
+    let mut coordinator = bench.start("anofpdm", &arguments);
+    let log = bench.path().join("r/checkpoints/guided/samples.log");
+    wait_for("a step", || {
+        std::fs::read_to_string(&log)
+            .ok()
+            .filter(|text| text.lines().count() > 3)
+    });
+    signal(leaves.id(), "-TERM");
+    assert!(leaves.wait().unwrap().success());
+    // It stopped both after the same step, with a checkpoint: nothing was trained twice.
+    let left_at = newest_checkpoint(&bench.path().join("r")).unwrap();
+    assert!(coordinator.wait().unwrap().success());
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(
+        text.lines().count(),
+        300,
+        "no step was trained again after {}",
+        left_at.display()
+    );
+    assert_eq!(samples(&bench, "r").len(), 300);
+    stays.kill().unwrap();
+    stays.wait().unwrap();
+}
