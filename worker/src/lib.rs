@@ -9,6 +9,7 @@
 //! | [`collective`] | ranks that train together |
 //! | [`shim`] | what libtorch offers in C++ alone |
 //! | [`diffusion`] | schedules, forward steps, noise |
+//! | [`engine`] | fast inference |
 //! | [`fake`] | a device for drills |
 //! | [`import`] | `anofpdm-worker import`: public checkpoints |
 //! | [`service`] | jobs from the queue, run and reported |
@@ -20,6 +21,7 @@
 pub mod bench_train;
 pub mod collective;
 pub mod diffusion;
+pub mod engine;
 pub mod fake;
 pub mod import;
 pub mod methods;

@@ -1,13 +1,15 @@
-//! Process set-up of libtorch: CUDA loading, devices, threads, versions.
+//! Process set-up of libtorch: CUDA loading, devices, threads, versions, and the memory of its tensors.
 //!
 //! Nothing here computes. It has `unsafe`, as the [shim](crate::shim) has, because loading a shared
-//! library and calling a C function cannot be checked by the compiler.
+//! library, calling a C function and reading memory that C++ owns cannot be checked by the compiler.
 #![allow(unsafe_code)]
 
 use std::str::FromStr;
 use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+
+pub mod memory;
 
 /// What a person asked to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

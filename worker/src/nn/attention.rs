@@ -13,12 +13,12 @@ use super::norm::{GroupNorm, statistics_kind};
 /// each scaled by `d^(-1/4)`; the softmax is computed in float32 at least.
 #[derive(Debug)]
 pub struct Attention {
-    heads: i64,
-    norm: GroupNorm,
-    qkv: Affine,
+    pub(crate) heads: i64,
+    pub(crate) norm: GroupNorm,
+    pub(crate) qkv: Affine,
     /// Keys and values of class tokens; only v2 has them.
-    class_kv: Option<Affine>,
-    projection: Affine,
+    pub(crate) class_kv: Option<Affine>,
+    pub(crate) projection: Affine,
 }
 
 /// Keys or values of the class tokens of one block: token j is `c_j slope + offset`.

@@ -4,7 +4,8 @@ use anofpdm_common::network::NetworkConfig;
 use tch::nn::Path;
 use tch::{Kind, Tensor};
 
-use super::embedding::{ClassLabel, Conditioning, TimeEmbedding};
+use super::conditioner::Conditioning;
+use super::embedding::{ClassLabel, TimeEmbedding};
 use super::norm::GroupNorm;
 use super::pool::AttentionPool;
 use super::trunk::{Layers, Trunk};

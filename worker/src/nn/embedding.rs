@@ -1,4 +1,4 @@
-//! Time and class conditioning: sinusoid, the two small perceptrons, the label table, the null label.
+//! Time and class embeddings: sinusoid, the two small perceptrons, the label table, the null label.
 
 use tch::nn::{Init, Path};
 use tch::{Device, Kind, Tensor};
@@ -215,26 +215,6 @@ impl LabelTable {
     fn options(&self) -> (Kind, Device) {
         (self.weight.kind(), self.weight.device())
     }
-}
-
-/// What a network is told of the label.
-#[derive(Debug)]
-pub enum ClassConditioning {
-    /// v2: a vector, and tokens made of it for every attention block.
-    Tokens(ClassEmbedding),
-    /// v1 with labels: a vector.
-    Vector(LabelTable),
-    /// v1 without labels: nothing, whatever labels a batch has.
-    Unconditional,
-}
-
-/// What the layers of a network are conditioned on.
-#[derive(Debug)]
-pub struct Conditioning {
-    /// Time and class, `[N, E]`.
-    pub vector: Tensor,
-    /// Class tokens of the attention blocks (v2).
-    pub tokens: Option<ClassVector>,
 }
 
 #[cfg(test)]

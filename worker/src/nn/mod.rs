@@ -3,7 +3,8 @@
 //! | module | concept |
 //! |---|---|
 //! | [`init`] | how fresh weights are drawn |
-//! | [`embedding`] | time and class conditioning |
+//! | [`embedding`] | time and class embeddings |
+//! | [`conditioner`] | what the layers are told of time and label |
 //! | [`dropout`] | dropout from a generator of its own |
 //! | [`norm`] | GroupNorm in float32 |
 //! | [`resblock`] | residual block with scale-shift conditioning |
@@ -18,6 +19,7 @@
 
 pub mod attention;
 pub mod classifier;
+pub mod conditioner;
 pub mod config;
 pub mod dropout;
 pub mod embedding;
@@ -26,7 +28,7 @@ pub mod norm;
 pub mod pool;
 pub mod resblock;
 pub mod sampling;
-mod trunk;
+pub(crate) mod trunk;
 pub mod unet;
 pub mod weights;
 

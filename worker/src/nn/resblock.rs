@@ -27,15 +27,15 @@ pub struct ResBlockConfig {
 /// GroupNorm - (SiLU) - (resize) - conv - GroupNorm, scale, shift - SiLU - dropout - conv, plus the input.
 #[derive(Debug)]
 pub struct ResBlock {
-    leading_silu: bool,
-    resize: Option<Resize>,
-    in_norm: GroupNorm,
-    in_conv: Affine,
-    conditioning: Affine,
-    out_norm: GroupNorm,
-    out_conv: Affine,
+    pub(crate) leading_silu: bool,
+    pub(crate) resize: Option<Resize>,
+    pub(crate) in_norm: GroupNorm,
+    pub(crate) in_conv: Affine,
+    pub(crate) conditioning: Affine,
+    pub(crate) out_norm: GroupNorm,
+    pub(crate) out_conv: Affine,
     /// 1x1 convolution where the width changes.
-    skip: Option<Affine>,
+    pub(crate) skip: Option<Affine>,
 }
 
 impl ResBlock {

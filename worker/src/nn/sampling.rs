@@ -27,7 +27,7 @@ impl Resize {
 /// 3x3 convolution with stride 2, same width: H x W to H/2 x W/2.
 #[derive(Debug)]
 pub struct Downsample {
-    conv: Affine,
+    pub(crate) conv: Affine,
 }
 
 impl Downsample {
@@ -47,7 +47,7 @@ impl Downsample {
 /// Nearest-neighbour doubling, then a 3x3 convolution, same width.
 #[derive(Debug)]
 pub struct Upsample {
-    conv: Affine,
+    pub(crate) conv: Affine,
 }
 
 impl Upsample {

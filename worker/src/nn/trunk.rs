@@ -5,8 +5,8 @@ use tch::Tensor;
 use tch::nn::Path;
 
 use super::attention::Attention;
+use super::conditioner::Conditioning;
 use super::dropout::Dropout;
-use super::embedding::Conditioning;
 use super::init::Affine;
 use super::resblock::{ResBlock, ResBlockConfig};
 use super::sampling::{Downsample, Resize, Upsample};
@@ -81,14 +81,14 @@ impl Layers {
 
 /// A level's end on the way down.
 #[derive(Debug)]
-enum Shrink {
+pub(crate) enum Shrink {
     Conv(Downsample),
     Block(ResBlock),
 }
 
 /// A level's end on the way up.
 #[derive(Debug)]
-pub(super) enum Grow {
+pub(crate) enum Grow {
     Conv(Upsample),
     Block(ResBlock),
 }
@@ -109,17 +109,17 @@ impl Grow {
 
 /// One entry of `input_blocks` after the first.
 #[derive(Debug)]
-enum Entry {
+pub(crate) enum Entry {
     Block(ResBlock, Option<Attention>),
     Shrink(Shrink),
 }
 
 /// `input_blocks` and `middle_block`.
 #[derive(Debug)]
-pub(super) struct Trunk {
-    stem: Affine,
-    down: Vec<Entry>,
-    middle: (ResBlock, Attention, ResBlock),
+pub(crate) struct Trunk {
+    pub(crate) stem: Affine,
+    pub(crate) down: Vec<Entry>,
+    pub(crate) middle: (ResBlock, Attention, ResBlock),
 }
 
 /// What the trunk makes of its input.

@@ -5,15 +5,14 @@
 //! before the last convolution of the network (SCIENCE 1). v1, the network of the baselines, has
 //! both SiLUs and no class tokens (SCIENCE 9).
 
-use anofpdm_common::network::{Arch, NetworkConfig};
+use anofpdm_common::network::NetworkConfig;
 use tch::Tensor;
 use tch::nn::Path;
 
 use super::attention::Attention;
+use super::conditioner::Conditioner;
 use super::dropout::Dropout;
-use super::embedding::{
-    ClassConditioning, ClassEmbedding, Conditioning, LabelTable, Labels, TimeEmbedding,
-};
+use super::embedding::Labels;
 use super::init::Affine;
 use super::norm::GroupNorm;
 use super::resblock::ResBlock;
@@ -55,21 +54,20 @@ pub enum Module {
 /// The noise predictor epsilon(x_t, t, y).
 #[derive(Debug)]
 pub struct UNet {
-    time: TimeEmbedding,
-    class: ClassConditioning,
-    trunk: Trunk,
-    up: Vec<UpEntry>,
-    out_norm: GroupNorm,
-    out_silu: bool,
-    out_conv: Affine,
+    pub(crate) conditioner: Conditioner,
+    pub(crate) trunk: Trunk,
+    pub(crate) up: Vec<UpEntry>,
+    pub(crate) out_norm: GroupNorm,
+    pub(crate) out_silu: bool,
+    pub(crate) out_conv: Affine,
 }
 
 /// One entry of `output_blocks`.
 #[derive(Debug)]
-struct UpEntry {
-    block: ResBlock,
-    attention: Option<Attention>,
-    grow: Option<Grow>,
+pub(crate) struct UpEntry {
+    pub(crate) block: ResBlock,
+    pub(crate) attention: Option<Attention>,
+    pub(crate) grow: Option<Grow>,
 }
 
 impl UNet {
@@ -105,24 +103,10 @@ impl UNet {
         }
 
         // Made last: fresh weights are drawn in this order.
-        let embedding_width = config.embedding_width();
-        let time = TimeEmbedding::new(vs, base, embedding_width);
-        let class = match (config.arch, config.num_classes) {
-            (Arch::V2, classes) => ClassConditioning::Tokens(ClassEmbedding::new(
-                vs,
-                classes.unwrap_or(0),
-                base,
-                embedding_width,
-            )),
-            (_, Some(classes)) => {
-                ClassConditioning::Vector(LabelTable::new(vs, classes, embedding_width))
-            }
-            (_, None) => ClassConditioning::Unconditional,
-        };
+        let conditioner = Conditioner::new(vs, config);
         let out = vs / "out";
         Self {
-            time,
-            class,
+            conditioner,
             trunk,
             up,
             out_norm: GroupNorm::new(&(&out / "0"), channels),
@@ -148,7 +132,7 @@ impl UNet {
         observe: &mut dyn FnMut(Module, &Tensor),
     ) -> Tensor {
         let dropout = mode.dropout();
-        let conditioning = self.condition(t, labels, observe);
+        let conditioning = self.conditioner.forward(t, labels, observe);
         let Features {
             deepest: mut hidden,
             skips,
@@ -172,37 +156,5 @@ impl UNet {
         let normed = self.out_norm.forward(&hidden);
         let activated = if self.out_silu { normed.silu() } else { normed };
         self.out_conv.conv(&activated, 1)
-    }
-
-    fn condition(
-        &self,
-        t: &Tensor,
-        labels: &Labels,
-        observe: &mut dyn FnMut(Module, &Tensor),
-    ) -> Conditioning {
-        let time = self.time.forward(t);
-        observe(Module::Time, &time);
-        match &self.class {
-            ClassConditioning::Tokens(embedding) => {
-                let class = embedding.forward(labels);
-                observe(Module::Class, &class.vector);
-                Conditioning {
-                    vector: time + &class.vector,
-                    tokens: Some(class),
-                }
-            }
-            ClassConditioning::Vector(table) => {
-                let class = table.forward(labels);
-                observe(Module::Class, &class);
-                Conditioning {
-                    vector: time + class,
-                    tokens: None,
-                }
-            }
-            ClassConditioning::Unconditional => Conditioning {
-                vector: time,
-                tokens: None,
-            },
-        }
     }
 }

@@ -1,0 +1,205 @@
+//! What the layers need to know of time and label, computed once for each.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tch::{Kind, Tensor};
+
+use super::attention::{Attention, LabelTokens, Tokens, label_tokens};
+use super::layout::Format;
+use super::norm::Modulation;
+use crate::nn::conditioner::{Conditioner, Conditioning as Embedded};
+use crate::nn::init::Affine;
+use crate::nn::norm::GroupNorm;
+use crate::nn::{ClassLabel, Labels};
+
+/// Bytes of modulations kept; those of 600 times and two labels of the paper's network are 77 MB.
+const TABLE_BYTES: usize = 256 << 20;
+/// Labels whose tokens are kept.
+const LABELS: usize = 8;
+
+/// A label as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Label {
+    /// One that the network knows.
+    Class(ClassLabel),
+    /// Between the two classes: the share of the unhealthy one, as the bits of an f64.
+    Between(u64),
+}
+
+impl Label {
+    fn labels(self) -> Labels {
+        match self {
+            Self::Class(label) => Labels::All(label),
+            Self::Between(bits) => Labels::Between {
+                unhealthy: f64::from_bits(bits),
+            },
+        }
+    }
+
+    fn is_null(self) -> bool {
+        self == Self::Class(ClassLabel::Null)
+    }
+}
+
+/// Scales and shifts of all residual blocks, and the class tokens.
+#[derive(Debug)]
+pub(super) struct Conditioning {
+    format: Format,
+    conditioner: Conditioner,
+    /// The blocks' projections one above another: scales of all, shifts of all.
+    scale: Affine,
+    shift: Affine,
+    /// The norms that are scaled and shifted, one after another.
+    gain: Tensor,
+    offset: Tensor,
+    widths: Vec<i64>,
+    keep: bool,
+    kept: HashMap<(i64, Label), Rc<Vec<Modulation>>>,
+    tokens: HashMap<Label, Rc<LabelTokens>>,
+}
+
+impl Conditioning {
+    /// `blocks` are the projection and the second norm of every residual block, in the order of their indices.
+    pub(super) fn new(
+        conditioner: Conditioner,
+        blocks: Vec<(Affine, GroupNorm)>,
+        format: Format,
+        keep: bool,
+    ) -> Self {
+        let widths: Vec<i64> = blocks
+            .iter()
+            .map(|(_, norm)| norm.weight.size()[0])
+            .collect();
+        let half = |which: i64| {
+            let pick = |tensor: &Tensor, width: i64| tensor.narrow(0, which * width, width);
+            let weights: Vec<Tensor> = blocks
+                .iter()
+                .zip(&widths)
+                .map(|((affine, _), width)| pick(&affine.weight, *width))
+                .collect();
+            let biases: Vec<Tensor> = blocks
+                .iter()
+                .zip(&widths)
+                .map(|((affine, _), width)| pick(&affine.bias, *width))
+                .collect();
+            Affine {
+                weight: Tensor::cat(&weights, 0),
+                bias: Tensor::cat(&biases, 0),
+            }
+        };
+        let gains: Vec<&Tensor> = blocks.iter().map(|(_, norm)| &norm.weight).collect();
+        let offsets: Vec<&Tensor> = blocks.iter().map(|(_, norm)| &norm.bias).collect();
+        Self {
+            format,
+            scale: half(0),
+            shift: half(1),
+            gain: Tensor::cat(&gains, 0),
+            offset: Tensor::cat(&offsets, 0),
+            conditioner,
+            widths,
+            keep,
+            kept: HashMap::new(),
+            tokens: HashMap::new(),
+        }
+    }
+
+    /// The modulation of every residual block at a network time.
+    pub(super) fn modulations(&mut self, time: i64, label: Label) -> Rc<Vec<Modulation>> {
+        if let Some(known) = self.kept.get(&(time, label)) {
+            return Rc::clone(known);
+        }
+        let embedding = self.embed(time, label).vector.silu();
+        // One row; as scale and shift follow the norm's own, they make one of each.
+        let factor = self.scale.linear(&embedding).squeeze_dim(0) + 1.0;
+        let shift = self.shift.linear(&embedding).squeeze_dim(0);
+        let gain = &self.gain * &factor;
+        let offset = &self.offset * factor + shift;
+        let mut first = 0;
+        let modulations = self
+            .widths
+            .iter()
+            .map(|width| {
+                let part = Modulation {
+                    gain: gain.narrow(0, first, *width),
+                    offset: offset.narrow(0, first, *width),
+                };
+                first += width;
+                part
+            })
+            .collect();
+        let modulations = Rc::new(modulations);
+        let bytes = 2 * gain.numel() * self.format.wide.elt_size_in_bytes();
+        // A walk visits the times in order: dropping old ones would drop what the next batch begins with.
+        if self.keep && (self.kept.len() + 1) * bytes <= TABLE_BYTES {
+            self.kept.insert((time, label), Rc::clone(&modulations));
+        }
+        modulations
+    }
+
+    /// The class tokens of a batch, an equal share of `rows` for each label. `virtual_tokens` are those of
+    /// `blocks`; otherwise they come as the network says it.
+    pub(super) fn tokens<'a>(
+        &mut self,
+        labels: &[Label],
+        rows: i64,
+        blocks: impl Iterator<Item = &'a Attention> + Clone,
+        virtual_tokens: bool,
+    ) -> Tokens {
+        if !virtual_tokens {
+            return self.whole_tokens(labels, rows);
+        }
+        let mut parts = Vec::with_capacity(labels.len());
+        for label in labels {
+            if let Some(known) = self.tokens.get(label) {
+                parts.push(Rc::clone(known));
+                continue;
+            }
+            // Time does not enter the class vector.
+            let Some(class) = self.embed(0, *label).tokens else {
+                return Tokens::Absent;
+            };
+            let made = label_tokens(blocks.clone(), &class, label.is_null(), self.format);
+            let made = Rc::new(made);
+            if self.tokens.len() >= LABELS {
+                self.tokens.clear();
+            }
+            self.tokens.insert(*label, Rc::clone(&made));
+            parts.push(made);
+        }
+        Tokens::Virtual(parts)
+    }
+
+    fn whole_tokens(&self, labels: &[Label], rows: i64) -> Tokens {
+        let tokens = match labels {
+            [one] => self.embed(0, *one).tokens,
+            _ => {
+                let share = rows / i64::try_from(labels.len()).unwrap_or(1).max(1);
+                let classes: Vec<Tensor> = labels
+                    .iter()
+                    .map(|label| {
+                        let class = match label {
+                            Label::Class(label) => label.index(),
+                            Label::Between(_) => {
+                                unreachable!("a class between two is predicted by itself")
+                            }
+                        };
+                        Tensor::full([share], class, (Kind::Int64, self.gain.device()))
+                    })
+                    .collect();
+                let labels = Labels::PerSample(Tensor::cat(&classes, 0));
+                self.embed_labels(0, &labels).tokens
+            }
+        };
+        tokens.map_or(Tokens::Absent, Tokens::Whole)
+    }
+
+    fn embed(&self, time: i64, label: Label) -> Embedded {
+        self.embed_labels(time, &label.labels())
+    }
+
+    fn embed_labels(&self, time: i64, labels: &Labels) -> Embedded {
+        let times = Tensor::full([1], time, (Kind::Int64, self.gain.device()));
+        self.conditioner.forward(&times, labels, &mut |_, _| {})
+    }
+}

@@ -1,0 +1,53 @@
+//! Fast inference: the networks' functions, computed with less.
+//!
+//! Everything here is exact in real arithmetic and held against the plain networks of [`crate::nn`] by tests.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`savings`] | which savings are made |
+//! | [`network`] | the U-Net as an engine runs it |
+//! | `layout` | number format and memory order of maps |
+//! | `conditioning` | scales, shifts and class tokens, once a time and label |
+//! | `block` | the residual block |
+//! | `norm` | GroupNorm and what follows it |
+//! | `norm_kernel` | the same in two passes over memory |
+//! | `conv` | convolutions |
+//! | `upsample` | doubling and convolution as four phases |
+//! | `attention` | self-attention and the virtual class token |
+//! | `class_token` | its logit and value |
+
+mod attention;
+mod block;
+mod class_token;
+mod conditioning;
+mod conv;
+mod layout;
+pub mod network;
+mod norm;
+mod norm_kernel;
+pub mod savings;
+mod upsample;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use anofpdm_common::network::NetworkConfig;
+use tch::Device;
+
+use crate::nn::weights::{self, WeightsError};
+
+pub use network::Engine;
+pub use savings::Savings;
+
+/// Opens the U-Net of `config` on `device` with the weights in `path`, as scoring uses it.
+///
+/// # Errors
+/// When the configuration or the file does not fit.
+pub fn open(path: &Path, config: &NetworkConfig, device: Device) -> Result<Engine, WeightsError> {
+    Ok(Engine::new(
+        weights::open_unet(path, config, device)?,
+        Savings::ALL,
+    ))
+}

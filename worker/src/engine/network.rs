@@ -1,0 +1,310 @@
+//! The U-Net as an engine runs it.
+
+use tch::Tensor;
+
+use super::attention::{Attention, Tokens};
+use super::block::Block;
+use super::conditioning::{Conditioning, Label};
+use super::conv::Conv;
+use super::layout::{Format, repeat_rows};
+use super::norm::{Modulation, Norm, own_modulation};
+use super::savings::Savings;
+use super::upsample::Upsample;
+use crate::methods::predictor::NoisePredictor;
+use crate::nn::resblock::ResBlock;
+use crate::nn::trunk::{Entry, Grow, Shrink};
+use crate::nn::{ClassLabel, UNet, attention as plain};
+
+/// A U-Net made ready for inference: the function of [`UNet`], computed with less.
+#[derive(Debug)]
+pub struct Engine {
+    format: Format,
+    savings: Savings,
+    conditioning: Conditioning,
+    stem: Conv,
+    down: Vec<Down>,
+    middle: (Block, Attention, Block),
+    up: Vec<Up>,
+    out_norm: Norm,
+    out_modulation: Modulation,
+    out_conv: Conv,
+}
+
+/// One entry of `input_blocks` after the first.
+#[derive(Debug)]
+enum Down {
+    Block(Block, Option<Attention>),
+    Shrink(Conv),
+}
+
+/// One entry of `output_blocks`.
+#[derive(Debug)]
+struct Up {
+    block: Block,
+    attention: Option<Attention>,
+    grow: Option<Widen>,
+}
+
+/// A level's end on the way up.
+#[derive(Debug)]
+enum Widen {
+    Conv(Upsample),
+    Block(Block),
+}
+
+/// Gives blocks their indices and gathers what their conditioning needs.
+struct Builder {
+    format: Format,
+    savings: Savings,
+    conditioned: Vec<(crate::nn::init::Affine, crate::nn::norm::GroupNorm)>,
+    attentions: usize,
+}
+
+impl Builder {
+    fn block(&mut self, block: ResBlock, shared: Option<i64>) -> Block {
+        let index = self.conditioned.len();
+        let made = Block::new(&block, self.format, self.savings, index, shared);
+        self.conditioned.push((block.conditioning, block.out_norm));
+        made
+    }
+
+    fn attention(&mut self, block: plain::Attention) -> Attention {
+        let made = Attention::new(block, self.format, self.savings, self.attentions);
+        self.attentions += 1;
+        made
+    }
+}
+
+impl Engine {
+    /// Takes the layers of a network over.
+    pub fn new(network: UNet, savings: Savings) -> Self {
+        tch::no_grad(|| Self::build(network, savings))
+    }
+
+    fn build(network: UNet, savings: Savings) -> Self {
+        let kind = network.out_conv.weight.kind();
+        let format = Format::new(kind, savings.channels_last);
+        // The input is what noise is measured in, the output what guidance multiplies: neither is rounded.
+        let ends = Format::new(format.wide, savings.channels_last);
+        let mut builder = Builder {
+            format,
+            savings,
+            conditioned: Vec::new(),
+            attentions: 0,
+        };
+        let trunk = network.trunk;
+        let stem = Conv::new(&trunk.stem, ends);
+        let stem_width = trunk.stem.weight.size()[0];
+        let mut down = Vec::with_capacity(trunk.down.len());
+        for entry in trunk.down {
+            down.push(match entry {
+                Entry::Block(block, attention) => Down::Block(
+                    builder.block(block, None),
+                    attention.map(|attention| builder.attention(attention)),
+                ),
+                Entry::Shrink(Shrink::Conv(downsample)) => {
+                    let conv = &downsample.conv;
+                    Down::Shrink(Conv::with(&conv.weight, Some(&conv.bias), format, 2, 1))
+                }
+                Entry::Shrink(Shrink::Block(block)) => {
+                    Down::Block(builder.block(block, None), None)
+                }
+            });
+        }
+        let (first, attention, second) = trunk.middle;
+        let middle = (
+            builder.block(first, None),
+            builder.attention(attention),
+            builder.block(second, None),
+        );
+        let mut up = Vec::with_capacity(network.up.len());
+        let last = network.up.len().saturating_sub(1);
+        for (index, entry) in network.up.into_iter().enumerate() {
+            // The last skip is the stem's.
+            let shared = (savings.stem && index == last).then_some(stem_width);
+            let block = builder.block(entry.block, shared);
+            let attention = entry
+                .attention
+                .map(|attention| builder.attention(attention));
+            let grow = entry.grow.map(|grow| match grow {
+                Grow::Conv(upsample) => {
+                    Widen::Conv(Upsample::new(&upsample.conv, format, savings.upsample))
+                }
+                Grow::Block(block) => Widen::Block(builder.block(block, None)),
+            });
+            up.push(Up {
+                block,
+                attention,
+                grow,
+            });
+        }
+        let out_norm = Norm {
+            silu: network.out_silu,
+            out: format.wide,
+            ..Norm::new(format, savings.fused_norm)
+        };
+        Self {
+            format,
+            savings,
+            stem,
+            down,
+            middle,
+            up,
+            out_norm,
+            out_modulation: own_modulation(&network.out_norm, format),
+            out_conv: Conv::new(&network.out_conv, ends),
+            conditioning: Conditioning::new(
+                network.conditioner,
+                builder.conditioned,
+                format,
+                savings.tables,
+            ),
+        }
+    }
+
+    /// The network's output for each of `labels` on the same input, one after another along the batch: `[N, C, H, W]`
+    /// to `[labels N, C', H, W]`, both in the wide kind.
+    fn evaluate(&mut self, x: &Tensor, time: i64, labels: &[Label]) -> Tensor {
+        tch::no_grad(|| {
+            let copies = i64::try_from(labels.len()).unwrap_or(1);
+            let rows = copies * x.size()[0];
+            let modulations = self.modulations(time, labels);
+            let tokens = {
+                let blocks = attentions(&self.down, &self.middle.1, &self.up);
+                self.conditioning
+                    .tokens(labels, rows, blocks, self.savings.class_token)
+            };
+            self.forward(x, copies, rows, &modulations, &tokens)
+        })
+    }
+
+    /// Of each block, those of all labels.
+    fn modulations(&mut self, time: i64, labels: &[Label]) -> Vec<Vec<Modulation>> {
+        let of_labels: Vec<_> = labels
+            .iter()
+            .map(|label| self.conditioning.modulations(time, *label))
+            .collect();
+        let blocks = of_labels.first().map_or(0, |blocks| blocks.len());
+        (0..blocks)
+            .map(|block| {
+                of_labels
+                    .iter()
+                    .filter_map(|blocks| blocks.get(block).map(Modulation::shallow_clone))
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        copies: i64,
+        rows: i64,
+        modulations: &[Vec<Modulation>],
+        tokens: &Tokens,
+    ) -> Tensor {
+        let run = |block: &Block, parts: &[&Tensor]| {
+            let modulations = modulations
+                .get(block.index())
+                .map_or(&[][..], Vec::as_slice);
+            block.forward(parts, rows, modulations)
+        };
+        let x = self.format.order(&x.to_kind(self.format.wide));
+        let x = if self.savings.stem {
+            x
+        } else {
+            repeat_rows(&x, copies)
+        };
+        let mut hidden = self.stem.forward(&x).to_kind(self.format.kind);
+        let mut skips = vec![hidden.shallow_clone()];
+        for entry in &self.down {
+            hidden = match entry {
+                Down::Block(block, attention) => {
+                    attend(attention.as_ref(), run(block, &[&hidden]), tokens)
+                }
+                Down::Shrink(conv) => conv.forward(&hidden),
+            };
+            skips.push(hidden.shallow_clone());
+        }
+        let (first, attention, second) = &self.middle;
+        hidden = run(first, &[&hidden]);
+        hidden = attention.forward(hidden, tokens);
+        hidden = run(second, &[&hidden]);
+        // There is one skip for every entry.
+        for (entry, skip) in self.up.iter().zip(skips.into_iter().rev()) {
+            hidden = run(&entry.block, &[&hidden, &skip]);
+            hidden = attend(entry.attention.as_ref(), hidden, tokens);
+            hidden = match &entry.grow {
+                None => hidden,
+                Some(Widen::Conv(upsample)) => upsample.forward(&hidden, self.format),
+                Some(Widen::Block(block)) => run(block, &[&hidden]),
+            };
+        }
+        let modulation = std::slice::from_ref(&self.out_modulation);
+        let normed = self.out_norm.forward(&[&hidden], rows, modulation);
+        self.out_conv.forward(&normed).contiguous()
+    }
+}
+
+fn attend(attention: Option<&Attention>, hidden: Tensor, tokens: &Tokens) -> Tensor {
+    match attention {
+        Some(attention) => attention.forward(hidden, tokens),
+        None => hidden,
+    }
+}
+
+/// All attention blocks in the order of their indices.
+fn attentions<'a>(
+    down: &'a [Down],
+    middle: &'a Attention,
+    up: &'a [Up],
+) -> impl Iterator<Item = &'a Attention> + Clone {
+    down.iter()
+        .filter_map(|entry| match entry {
+            Down::Block(_, attention) => attention.as_ref(),
+            Down::Shrink(_) => None,
+        })
+        .chain(std::iter::once(middle))
+        .chain(up.iter().filter_map(|entry| entry.attention.as_ref()))
+}
+
+impl NoisePredictor for Engine {
+    fn predict(&mut self, x: &Tensor, network_time: i64, label: ClassLabel) -> Tensor {
+        self.predict_with_variance(x, network_time, label).0
+    }
+
+    fn predict_pair(&mut self, x: &Tensor, network_time: i64) -> (Tensor, Tensor) {
+        let labels = [ClassLabel::Healthy, ClassLabel::Null];
+        if !self.savings.pair {
+            let [healthy, null] = labels.map(|label| self.predict(x, network_time, label));
+            return (healthy, null);
+        }
+        let output = self.evaluate(x, network_time, &labels.map(Label::Class));
+        let slices = x.size()[0];
+        let of = |label: i64| noise(&output.narrow(0, label * slices, slices), x);
+        (of(0), of(1))
+    }
+
+    fn predict_with_variance(
+        &mut self,
+        x: &Tensor,
+        network_time: i64,
+        label: ClassLabel,
+    ) -> (Tensor, Option<Tensor>) {
+        let output = self.evaluate(x, network_time, &[Label::Class(label)]);
+        let width = x.size()[1];
+        // Values of a learned variance follow the noise.
+        let learned = output.size()[1] == 2 * width;
+        let variance = learned.then(|| output.narrow(1, width, width));
+        (noise(&output, x), variance)
+    }
+
+    fn predict_between(&mut self, x: &Tensor, network_time: i64, unhealthy: f64) -> Tensor {
+        let label = Label::Between(unhealthy.to_bits());
+        noise(&self.evaluate(x, network_time, &[label]), x)
+    }
+}
+
+fn noise(output: &Tensor, x: &Tensor) -> Tensor {
+    output.narrow(1, 0, x.size()[1])
+}

@@ -1,0 +1,193 @@
+//! GroupNorm and what follows it: scale, shift, SiLU.
+
+use anofpdm_common::network::NORM_GROUPS;
+use tch::{Device, Kind, Tensor};
+
+use super::layout::Format;
+use super::norm_kernel::{self, Normalisation, Number, Source};
+use crate::nn::norm::{EPS, GroupNorm};
+use crate::torch::memory::{self, Bf16};
+
+/// What is multiplied and added after normalisation, one value a channel in the wide kind.
+#[derive(Debug)]
+pub(super) struct Modulation {
+    pub(super) gain: Tensor,
+    pub(super) offset: Tensor,
+}
+
+impl Modulation {
+    pub(super) fn shallow_clone(&self) -> Self {
+        Self {
+            gain: self.gain.shallow_clone(),
+            offset: self.offset.shallow_clone(),
+        }
+    }
+
+    /// The part for some of the channels.
+    pub(super) fn narrow(&self, first: i64, channels: i64) -> Self {
+        Self {
+            gain: self.gain.narrow(0, first, channels),
+            offset: self.offset.narrow(0, first, channels),
+        }
+    }
+}
+
+/// How a map is normalised: in how many groups, what comes after.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Norm {
+    pub(super) format: Format,
+    /// In one pass of our own where it can be.
+    pub(super) fused: bool,
+    pub(super) groups: i64,
+    pub(super) silu: bool,
+    /// Kind of the result.
+    pub(super) out: Kind,
+}
+
+impl Norm {
+    /// All groups, no SiLU, result in the format's kind.
+    pub(super) const fn new(format: Format, fused: bool) -> Self {
+        Self {
+            format,
+            fused,
+            groups: NORM_GROUPS,
+            silu: false,
+            out: format.kind,
+        }
+    }
+
+    /// The parts of a map lie one after another in `parts`, joined along their channels; a part with fewer rows than
+    /// `rows` serves the result several times over. Row r of the result takes the modulation
+    /// `r / (rows / modulations)`.
+    pub(super) fn forward(
+        &self,
+        parts: &[&Tensor],
+        rows: i64,
+        modulations: &[Modulation],
+    ) -> Tensor {
+        self.fused(parts, rows, modulations)
+            .unwrap_or_else(|| self.plain(parts, rows, modulations))
+    }
+
+    fn fused(&self, parts: &[&Tensor], rows: i64, modulations: &[Modulation]) -> Option<Tensor> {
+        let usable = self.fused
+            && self.format.channels_last
+            && parts.iter().all(|part| part.device() == Device::Cpu);
+        if !usable {
+            return None;
+        }
+        match (self.format.kind, self.out) {
+            (Kind::Float, Kind::Float) => self.kernel::<f32, f32>(parts, rows, modulations),
+            (Kind::Double, Kind::Double) => self.kernel::<f64, f64>(parts, rows, modulations),
+            (Kind::BFloat16, Kind::BFloat16) => self.kernel::<Bf16, Bf16>(parts, rows, modulations),
+            (Kind::BFloat16, Kind::Float) => self.kernel::<Bf16, f32>(parts, rows, modulations),
+            _ => None,
+        }
+    }
+
+    fn kernel<T: Number, O: Number<Wide = T::Wide>>(
+        &self,
+        parts: &[&Tensor],
+        rows: i64,
+        modulations: &[Modulation],
+    ) -> Option<Tensor> {
+        let count = |value: i64| usize::try_from(value).ok();
+        let views: Vec<Tensor> = parts
+            .iter()
+            .map(|part| part.permute([0, 2, 3, 1]))
+            .collect();
+        let (mut height, mut width) = (0, 0);
+        let mut sources = Vec::with_capacity(views.len());
+        for view in &views {
+            let [n, h, w, channels] = view.size()[..] else {
+                return None;
+            };
+            (height, width) = (h, w);
+            sources.push(Source {
+                values: memory::values::<T>(view)?,
+                rows: count(n)?,
+                channels: count(channels)?,
+            });
+        }
+        let affines = modulations
+            .iter()
+            .map(|modulation| {
+                Some(norm_kernel::Affine {
+                    gain: memory::values(&modulation.gain)?,
+                    offset: memory::values(&modulation.offset)?,
+                })
+            })
+            .collect::<Option<Vec<_>>>()?;
+        let normalisation = Normalisation {
+            sources: &sources,
+            rows: count(rows)?,
+            pixels: count(height * width)?,
+            groups: count(self.groups)?,
+            eps: EPS,
+            affines: &affines,
+            silu: self.silu,
+        };
+        let channels: usize = sources.iter().map(|source| source.channels).sum();
+        let size = [rows, height, width, i64::try_from(channels).ok()?];
+        let out = memory::filled::<O>(&size, |out| normalisation.run(out));
+        Some(out.permute([0, 3, 1, 2]))
+    }
+
+    fn plain(&self, parts: &[&Tensor], rows: i64, modulations: &[Modulation]) -> Tensor {
+        let joined = join(parts, rows);
+        let branches = i64::try_from(modulations.len()).unwrap_or(1).max(1);
+        let given = joined.size()[0];
+        let mut results: Vec<Tensor> = modulations
+            .iter()
+            .zip(0_i64..)
+            .map(|(modulation, branch)| {
+                let x = if branches > 1 && given == rows {
+                    joined.narrow(0, branch * (rows / branches), rows / branches)
+                } else {
+                    joined.shallow_clone()
+                };
+                self.one(&x, modulation)
+            })
+            .collect();
+        if results.len() == 1 {
+            results.swap_remove(0)
+        } else {
+            Tensor::cat(&results, 0)
+        }
+    }
+
+    fn one(&self, x: &Tensor, modulation: &Modulation) -> Tensor {
+        // Only the CPU takes maps and factors of different kinds.
+        let x = if x.device() == Device::Cpu {
+            x.shallow_clone()
+        } else {
+            x.to_kind(self.format.wide)
+        };
+        let (gain, offset) = (Some(&modulation.gain), Some(&modulation.offset));
+        let normed = x.group_norm(self.groups, gain, offset, EPS, true);
+        let mut normed = normed.to_kind(self.out);
+        if self.silu { normed.silu_() } else { normed }
+    }
+}
+
+/// The parts joined along their channels, in as many rows as the longest of them.
+pub(super) fn join(parts: &[&Tensor], rows: i64) -> Tensor {
+    match parts {
+        [one] => one.shallow_clone(),
+        _ => {
+            let whole: Vec<Tensor> = parts
+                .iter()
+                .map(|part| super::layout::repeat_rows(part, rows / part.size()[0].max(1)))
+                .collect();
+            Tensor::cat(&whole, 1)
+        }
+    }
+}
+
+/// The modulation of a GroupNorm by itself.
+pub(super) fn own_modulation(norm: &GroupNorm, format: Format) -> Modulation {
+    Modulation {
+        gain: norm.weight.to_kind(format.wide).contiguous(),
+        offset: norm.bias.to_kind(format.wide).contiguous(),
+    }
+}
