@@ -40,8 +40,11 @@ use key::key_of;
 /// Raised whenever the meaning or the bytes of a record change; part of every key.
 pub const RECORD_SCHEMA: u32 = 1;
 
-/// Names the arithmetic that makes a record; raised when an engine change may move bits.
-pub const KERNEL: &str = "libtorch-plain-1";
+/// Names the arithmetic that makes a record; raised when a change of the inference engine may move bits.
+pub const KERNEL: &str = "libtorch-engine-1";
+
+/// Names the arithmetic that makes trained weights; raised when a change of the training may move bits.
+pub const TRAINING_KERNEL: &str = "libtorch-plain-1";
 
 /// The stages of a run, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -421,7 +424,7 @@ impl TrainPlan {
     pub fn key(&self) -> Result<Digest, PlanError> {
         key_of(&TrainKey {
             schema: RECORD_SCHEMA,
-            kernel: KERNEL,
+            kernel: TRAINING_KERNEL,
             network: self.network,
             config: &self.config,
             train: &self.train,

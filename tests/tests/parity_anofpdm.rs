@@ -13,10 +13,9 @@ use anofpdm_common::segment::segment;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_tests::{Tensor as Oracle, assert_close, read_tensors, shared_dir, values};
 use anofpdm_worker::diffusion::{NoiseSource, Schedule};
+use anofpdm_worker::engine::{self, Engine};
 use anofpdm_worker::methods::accumulator::{Accumulator, AccumulatorSettings, pixel_mean};
 use anofpdm_worker::methods::anofpdm::{ForwardPass, ForwardResult};
-use anofpdm_worker::nn::UNet;
-use anofpdm_worker::nn::weights::open_unet;
 use anofpdm_worker::torch;
 use tch::{Device, Kind, Tensor};
 
@@ -40,7 +39,7 @@ const GUIDANCE: f64 = 2.0;
 type Oracles = BTreeMap<String, Oracle>;
 
 struct Bench {
-    net: UNet,
+    net: Engine,
     inputs: Oracles,
 }
 
@@ -53,7 +52,7 @@ impl Bench {
         let config: NetworkConfig = serde_json::from_value(whole["unet_v2"].clone()).unwrap();
         let weights = oracles.join("unet_v2.safetensors");
         Self {
-            net: open_unet(&weights, &config, Device::Cpu).unwrap(),
+            net: engine::open(&weights, &config, Device::Cpu).unwrap(),
             inputs: read_tensors(&oracles.join("inputs.safetensors")),
         }
     }

@@ -14,12 +14,13 @@ use anofpdm_tests::{assert_close, read_tensors, shared_dir, values};
 use anofpdm_worker::diffusion::reverse::{Below, Variance};
 use anofpdm_worker::diffusion::step::{predict_x0, q_sample};
 use anofpdm_worker::diffusion::{NoiseSource, Respacing, Schedule};
+use anofpdm_worker::engine::{self, Engine};
 use anofpdm_worker::methods::baseline::BaselineSetup;
 use anofpdm_worker::methods::ddim_encoding::Clip;
 use anofpdm_worker::methods::predictor::{LabelGuide, NoisePredictor};
 use anofpdm_worker::methods::restoration::Restored;
 use anofpdm_worker::methods::segmentation::median_batch;
-use anofpdm_worker::nn::{ClassLabel, Classifier, UNet, config, weights};
+use anofpdm_worker::nn::{ClassLabel, Classifier, config, weights};
 use anofpdm_worker::torch;
 use tch::{Device, Kind, Tensor};
 use trace_rig::{Call, Tensors};
@@ -57,11 +58,11 @@ impl Oracle {
         self.want[name].values[0]
     }
 
-    fn unet(&self, name: &str) -> UNet {
+    fn unet(&self, name: &str) -> Engine {
         let path = self.folder.join(format!("{name}.safetensors"));
         let config = self.folder.join("config.json");
         let config = config::read(&config, Some(name), Some(&path)).unwrap();
-        weights::open_unet(&path, &config, Device::Cpu).unwrap()
+        engine::open(&path, &config, Device::Cpu).unwrap()
     }
 
     fn classifier(&self) -> Classifier {

@@ -121,6 +121,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
             (device, torch::device_class(device))
         }
     };
+    torch::memory::keep();
     torch::set_threads(i32::try_from(args.threads).unwrap_or(i32::MAX));
     // Post-processing beside the device shares the worker's cores, no more.
     rayon::ThreadPoolBuilder::new()

@@ -7,6 +7,7 @@ use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::work::NetworkPlan;
 use tch::Device;
 
+use crate::engine;
 use crate::fake::FakeDevice;
 use crate::methods::predictor::{LabelGuide, NoisePredictor};
 use crate::nn::weights;
@@ -108,7 +109,7 @@ impl Models {
             }
             (Arch::Classifier, Some(fake)) => Network::Label(Box::new(fake.guide(&plan.weights))),
             (Arch::V1 | Arch::V2, None) => Network::Noise(Box::new(
-                weights::open_unet(&path, &plan.config, self.device).map_err(bad)?,
+                engine::open(&path, &plan.config, self.device).map_err(bad)?,
             )),
             (Arch::Classifier, None) => Network::Label(Box::new(
                 weights::open_classifier(&path, &plan.config, self.device).map_err(bad)?,

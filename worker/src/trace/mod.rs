@@ -18,8 +18,9 @@ use anyhow::{Context, Result};
 use tch::Device;
 
 use crate::diffusion::Schedule;
+use crate::engine;
 use crate::methods::anofpdm::ForwardError;
-use crate::nn::{config, weights};
+use crate::nn::config;
 use crate::tensors;
 use crate::torch;
 use crate::usage::UsageError;
@@ -43,7 +44,12 @@ struct Bench<'a> {
 pub fn run(args: &TraceArgs) -> Result<()> {
     args.check_options()?;
     let device = args.device.open()?;
+    torch::memory::keep();
     torch::set_threads(args.threads);
+    // What the engine computes itself keeps to them too.
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(usize::try_from(args.threads).unwrap_or(1))
+        .build_global()?;
     let config = config::read(&args.config, args.network.as_deref(), Some(&args.model))?;
     let schedule = Schedule::linear(args.diffusion_steps as usize, &args.respacing)
         .map_err(UsageError::new)?;
@@ -54,7 +60,7 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     } else {
         args.modalities.clone()
     };
-    let mut net = weights::open_unet(&args.model, &config, device)?;
+    let mut net = engine::open(&args.model, &config, device)?;
     let bench = Bench {
         args,
         device,
