@@ -16,6 +16,17 @@ pub enum Encoding {
     Ddpm,
 }
 
+impl std::str::FromStr for Encoding {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Ddim, Self::Ddpm]
+            .into_iter()
+            .find(|encoding| encoding.name() == text)
+            .ok_or_else(|| format!("unknown encoding '{text}': one of ddim, ddpm"))
+    }
+}
+
 /// Which map a method of the AnoFPDM family thresholds. All of them come out of one pass (ANCHORS-METHODS 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -52,7 +52,7 @@ impl Bench {
         let config: NetworkConfig = serde_json::from_value(whole["unet_v2"].clone()).unwrap();
         let weights = oracles.join("unet_v2.safetensors");
         Self {
-            net: engine::open(&weights, &config, Device::Cpu).unwrap(),
+            net: engine::open(&weights, &config, Device::Cpu, Kind::Float).unwrap(),
             inputs: read_tensors(&oracles.join("inputs.safetensors")),
         }
     }

@@ -62,7 +62,7 @@ impl Oracle {
         let path = self.folder.join(format!("{name}.safetensors"));
         let config = self.folder.join("config.json");
         let config = config::read(&config, Some(name), Some(&path)).unwrap();
-        engine::open(&path, &config, Device::Cpu).unwrap()
+        engine::open(&path, &config, Device::Cpu, Kind::Float).unwrap()
     }
 
     fn classifier(&self) -> Classifier {

@@ -9,6 +9,7 @@
 //! | [`collective`] | ranks that train together |
 //! | [`shim`] | what libtorch offers in C++ alone |
 //! | [`diffusion`] | schedules, forward steps, noise |
+//! | [`bench`] | `anofpdm-worker bench`: what a step of scoring takes |
 //! | [`engine`] | fast inference |
 //! | [`fake`] | a device for drills |
 //! | [`import`] | `anofpdm-worker import`: public checkpoints |
@@ -20,6 +21,7 @@
 
 pub mod bench_train;
 pub mod collective;
+pub mod bench;
 pub mod diffusion;
 pub mod engine;
 pub mod fake;

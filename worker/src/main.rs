@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anofpdm_common::error_text::error_text;
 use anofpdm_worker::bench_train::{self, args::BenchTrainArgs};
+use anofpdm_worker::bench::{self, args::BenchArgs};
 use anofpdm_worker::import::{self, args::ImportArgs};
 use anofpdm_worker::service::ServiceError;
 use anofpdm_worker::service::args::{self as service, RunArgs};
@@ -32,6 +33,7 @@ enum Command {
     Trace(Box<TraceArgs>),
     Import(ImportArgs),
     BenchTrain(BenchTrainArgs),
+    Bench(BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
             Command::Trace(args) => trace::run(&args),
             Command::Import(args) => import::run(&args),
             Command::BenchTrain(args) => bench_train::run(&args),
+            Command::Bench(args) => bench::run(&args),
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,

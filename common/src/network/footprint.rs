@@ -2,7 +2,7 @@
 
 use super::{Arch, Heads, NetworkConfig};
 
-/// Weights and memory of a network.
+/// Weights, memory and arithmetic of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
     /// Weights.
@@ -10,13 +10,16 @@ pub struct Footprint {
     /// Values of one slice kept at once in a forward pass, roughly: all skips, and the widest step of the decoder
     /// with its intermediate results.
     pub activations: i64,
+    /// Multiplications with an addition in one evaluation (one slice through the network once), as the public code
+    /// computes it: class tokens whole, doubled maps whole. Norms and activations are not counted.
+    pub multiply_adds: i64,
 }
 
 /// Results that a residual block holds at once beside its input: normed, convolved, shifted, output.
 const BLOCK_RESULTS: i64 = 4;
 
 impl NetworkConfig {
-    /// Counts weights and activations, layer by layer as SCIENCE 1 and 9 list them.
+    /// Counts weights, activations and arithmetic, layer by layer as SCIENCE 1, 9 and 11 list them.
     pub fn footprint(&self) -> Footprint {
         let mut count = Counter {
             embedding: self.embedding_width(),
@@ -25,13 +28,14 @@ impl NetworkConfig {
             heads: self.heads,
             parameters: 0,
             widest: 0,
+            multiply_adds: 0,
         };
         count.conditioning(self);
         let levels = self.level_channels();
         let side = |level: usize| self.image_size >> level;
         // The first convolution is as wide as the first level.
         let mut width = levels.first().copied().unwrap_or(self.num_channels);
-        count.conv3(self.in_channels, width);
+        count.conv3(self.in_channels, width, side(0));
         let mut skips = vec![(width, side(0))];
         for (level, &channels) in levels.iter().enumerate() {
             for _ in 0..self.num_res_blocks {
@@ -43,7 +47,7 @@ impl NetworkConfig {
                 skips.push((width, side(level)));
             }
             if level + 1 < levels.len() {
-                count.resample(width, side(level));
+                count.resample(width, side(level + 1));
                 skips.push((width, side(level + 1)));
             }
         }
@@ -67,11 +71,11 @@ impl NetworkConfig {
                 }
             }
             if level > 0 {
-                count.resample(width, side(level));
+                count.resample(width, side(level - 1));
             }
         }
         count.norm(width);
-        count.conv3(width, self.output_channels());
+        count.conv3(width, self.output_channels(), side(0));
         count.footprint(kept)
     }
 }
@@ -84,6 +88,7 @@ struct Counter {
     parameters: i64,
     /// Values of the widest layer.
     widest: i64,
+    multiply_adds: i64,
 }
 
 impl Counter {
@@ -91,15 +96,20 @@ impl Counter {
         Footprint {
             parameters: self.parameters,
             activations: kept + self.widest,
+            multiply_adds: self.multiply_adds,
         }
     }
 
-    const fn linear(&mut self, from: i64, to: i64) {
+    /// A linear map of `positions` vectors.
+    const fn linear(&mut self, from: i64, to: i64, positions: i64) {
         self.parameters += from * to + to;
+        self.multiply_adds += from * to * positions;
     }
 
-    const fn conv3(&mut self, from: i64, to: i64) {
+    /// A 3x3 convolution to a map of `side`.
+    const fn conv3(&mut self, from: i64, to: i64, side: i64) {
         self.parameters += 9 * from * to + to;
+        self.multiply_adds += 9 * from * to * side * side;
     }
 
     const fn norm(&mut self, channels: i64) {
@@ -108,13 +118,13 @@ impl Counter {
 
     fn conditioning(&mut self, config: &NetworkConfig) {
         let base = config.num_channels;
-        self.linear(base, self.embedding);
-        self.linear(self.embedding, self.embedding);
+        self.linear(base, self.embedding, 1);
+        self.linear(self.embedding, self.embedding, 1);
         match (config.arch, config.num_classes) {
             (Arch::V2, classes) => {
                 self.parameters += classes.unwrap_or(0) * base;
-                self.linear(base, self.embedding);
-                self.linear(self.embedding, self.embedding);
+                self.linear(base, self.embedding, 1);
+                self.linear(self.embedding, self.embedding, 1);
             }
             (Arch::V1, Some(classes)) => self.parameters += classes * self.embedding,
             (Arch::V1 | Arch::Classifier, _) => {}
@@ -123,35 +133,38 @@ impl Counter {
 
     fn block(&mut self, from: i64, to: i64, side: i64) {
         self.norm(from);
-        self.conv3(from, to);
-        self.linear(self.embedding, 2 * to);
+        self.conv3(from, to, side);
+        self.linear(self.embedding, 2 * to, 1);
         self.norm(to);
-        self.conv3(to, to);
+        self.conv3(to, to, side);
         if from != to {
-            self.linear(from, to);
+            self.linear(from, to, side * side);
         }
         self.widest = self.widest.max(BLOCK_RESULTS * from.max(to) * side * side);
     }
 
+    /// To maps of `side`.
     fn resample(&mut self, channels: i64, side: i64) {
         if self.resblock_updown {
             self.block(channels, channels, side);
         } else {
-            self.conv3(channels, channels);
+            self.conv3(channels, channels, side);
         }
     }
 
     fn attention(&mut self, channels: i64, side: i64) {
         self.norm(channels);
-        self.linear(channels, 3 * channels);
-        let mut tokens = side * side;
+        let positions = side * side;
+        self.linear(channels, 3 * channels, positions);
+        let mut tokens = positions;
         if self.class_tokens {
-            self.linear(self.embedding, 2 * channels);
+            self.linear(self.embedding, 2 * channels, self.embedding);
             tokens += self.embedding;
         }
-        self.linear(channels, channels);
+        self.linear(channels, channels, positions);
+        // Queries with keys, weights with values.
+        self.multiply_adds += 2 * positions * tokens * channels;
         // Weights of the softmax, twice: before and after it.
-        let positions = side * side;
         let weights = 2 * self.heads.of(channels).unwrap_or(1) * positions * tokens;
         self.widest = self.widest.max(weights + 5 * channels * positions);
     }
@@ -159,8 +172,10 @@ impl Counter {
     /// Norm and attention pool of a classifier.
     const fn pool(&mut self, channels: i64, side: i64, logits: i64) {
         self.norm(channels);
-        self.parameters += channels * (side * side + 1);
-        self.linear(channels, 3 * channels);
-        self.linear(channels, logits);
+        let tokens = side * side + 1;
+        self.parameters += channels * tokens;
+        self.linear(channels, 3 * channels, tokens);
+        self.multiply_adds += 2 * tokens * tokens * channels;
+        self.linear(channels, logits, tokens);
     }
 }

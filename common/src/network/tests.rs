@@ -31,6 +31,16 @@ fn the_paper_networks_have_their_published_number_of_weights() {
     assert_eq!(paper_v1().footprint().parameters, 96_318_468);
 }
 
+/// SCIENCE 11, in millions.
+#[test]
+fn the_paper_networks_have_their_counted_arithmetic() {
+    let millions =
+        |network: NetworkConfig| (network.footprint().multiply_adds + 500_000) / 1_000_000;
+    assert_eq!(millions(paper(4)), 75_826);
+    assert_eq!(millions(paper(1)), 75_713);
+    assert_eq!(millions(paper_v1()), 70_491);
+}
+
 #[test]
 fn classes_variance_and_resampling_blocks_are_counted() {
     let plain = paper_v1().footprint().parameters;

@@ -19,7 +19,7 @@ pub use model::{ModelSpec, Preset};
 pub use respacing::{DIFFUSION_STEPS, Respacing};
 pub use score::{
     ComputeSpec, FigureSpec, Guidance, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS,
-    Precision, ScoreSpec,
+    Precision, ScoreSpec, UnknownPrecision,
 };
 pub use train::{TrainPrecision, TrainSpec};
 

@@ -83,10 +83,16 @@ fn is_default<T: Default + PartialEq>(section: &T) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// The fastest format whose measured noise floor passes; float32 is the only one offered so far.
+    /// Left to the program: `fp32` in this version.
     Auto,
     /// IEEE float32 throughout.
     Fp32,
+    /// float32 whose products are formed of TF32 factors: GPUs only.
+    Tf32,
+    /// float16 in convolutions and products: GPUs only.
+    Fp16,
+    /// bfloat16 in convolutions and products.
+    Bf16,
 }
 
 impl Precision {
@@ -95,7 +101,35 @@ impl Precision {
         match self {
             Self::Auto => "auto",
             Self::Fp32 => "fp32",
+            Self::Tf32 => "tf32",
+            Self::Fp16 => "fp16",
+            Self::Bf16 => "bf16",
         }
+    }
+
+    /// What a run computes in: `auto` is `fp32`.
+    #[must_use]
+    pub const fn resolved(self) -> Self {
+        match self {
+            Self::Auto => Self::Fp32,
+            chosen => chosen,
+        }
+    }
+}
+
+/// Not the name of a number format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown precision '{0}': one of fp32, tf32, fp16, bf16, auto")]
+pub struct UnknownPrecision(String);
+
+impl std::str::FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Auto, Self::Fp32, Self::Tf32, Self::Fp16, Self::Bf16]
+            .into_iter()
+            .find(|precision| precision.name() == text)
+            .ok_or_else(|| UnknownPrecision(text.to_owned()))
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseId, Setback, Verdict};
 use anofpdm_common::record::RecordShape;
+use anofpdm_common::spec::Precision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::journal::JournalError;
 use anofpdm_common::work::{ForwardPlan, Job, Stage, Task, TrainPlan, WorkerInfo};
@@ -111,6 +112,8 @@ pub(super) struct RunJudge {
     pub(super) journal: RunJournal,
     pub(super) artifacts: ArtifactStore,
     pub(super) cache: Option<RecordCache>,
+    /// What the spec says to compute in.
+    precision: Precision,
     pub(super) current: Current,
     /// Shards that repeat another to compare bits.
     pub(super) audits: HashSet<u64>,
@@ -125,11 +128,13 @@ impl RunJudge {
         journal: RunJournal,
         artifacts: ArtifactStore,
         cache: Option<RecordCache>,
+        precision: Precision,
     ) -> Self {
         Self {
             journal,
             artifacts,
             cache,
+            precision,
             current: Current::Idle,
             audits: HashSet::new(),
             happened: Vec::new(),
@@ -284,6 +289,13 @@ impl Judge for RunJudge {
         let ledger = self.journal.ledger();
         if let Some(reason) = ledger.distrusted.get(&worker.worker) {
             return Err(format!("this worker was retired: {reason}"));
+        }
+        if worker.profile.precision != self.precision {
+            return Err(format!(
+                "this run computes in {}; this worker in {}: start it with --precision {0}",
+                self.precision.name(),
+                worker.profile.precision.name()
+            ));
         }
         match &ledger.profile {
             Some(pinned) if *pinned == worker.profile => Ok(()),

@@ -190,7 +190,8 @@ pub fn drive(
         })?),
     };
     let artifacts = ArtifactStore::open(&folder.records())?;
-    let mut judge = RunJudge::new(journal, artifacts, cache);
+    let precision = bench.spec.compute.precision.resolved();
+    let mut judge = RunJudge::new(journal, artifacts, cache, precision);
     judge.distrust_suspects()?;
     let run = match &judge.journal.ledger().created {
         Some(created) => created.run.clone(),
@@ -201,6 +202,7 @@ pub fn drive(
         queue: options.queue.clone(),
         devices: options.devices.clone(),
         threads: bench.spec.compute.threads,
+        precision,
         data: dataset.store().root().to_path_buf(),
         artifacts: folder.records(),
         checkpoints: folder.checkpoints(),

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`savings`] | which savings are made |
 //! | [`network`] | the U-Net as an engine runs it |
+//! | [`precision`] | what the engine computes in |
 //! | `layout` | number format and memory order of maps |
 //! | `conditioning` | scales, shifts and class tokens, once a time and label |
 //! | `block` | the residual block |
@@ -25,6 +26,7 @@ mod layout;
 pub mod network;
 mod norm;
 mod norm_kernel;
+pub mod precision;
 pub mod savings;
 mod upsample;
 
@@ -34,20 +36,24 @@ mod tests;
 use std::path::Path;
 
 use anofpdm_common::network::NetworkConfig;
-use tch::Device;
+use tch::{Device, Kind};
 
 use crate::nn::weights::{self, WeightsError};
 
 pub use network::Engine;
 pub use savings::Savings;
 
-/// Opens the U-Net of `config` on `device` with the weights in `path`, as scoring uses it.
+/// Opens the U-Net of `config` on `device` with the weights in `path`, as scoring uses it, with convolutions and
+/// products in `kind` ([`precision::compute_kind`]).
 ///
 /// # Errors
 /// When the configuration or the file does not fit.
-pub fn open(path: &Path, config: &NetworkConfig, device: Device) -> Result<Engine, WeightsError> {
-    Ok(Engine::new(
-        weights::open_unet(path, config, device)?,
-        Savings::ALL,
-    ))
+pub fn open(
+    path: &Path,
+    config: &NetworkConfig,
+    device: Device,
+    kind: Kind,
+) -> Result<Engine, WeightsError> {
+    let network = weights::open_unet(path, config, device)?;
+    Ok(Engine::new(network, kind, Savings::ALL))
 }

@@ -1,6 +1,6 @@
 //! The U-Net as an engine runs it.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::attention::{Attention, Tokens};
 use super::block::Block;
@@ -76,13 +76,12 @@ impl Builder {
 }
 
 impl Engine {
-    /// Takes the layers of a network over.
-    pub fn new(network: UNet, savings: Savings) -> Self {
-        tch::no_grad(|| Self::build(network, savings))
+    /// Takes the layers of a network over; convolutions and products are computed in `kind`.
+    pub fn new(network: UNet, kind: Kind, savings: Savings) -> Self {
+        tch::no_grad(|| Self::build(network, kind, savings))
     }
 
-    fn build(network: UNet, savings: Savings) -> Self {
-        let kind = network.out_conv.weight.kind();
+    fn build(network: UNet, kind: Kind, savings: Savings) -> Self {
         let format = Format::new(kind, savings.channels_last);
         // The input is what noise is measured in, the output what guidance multiplies: neither is rounded.
         let ends = Format::new(format.wide, savings.channels_last);

@@ -22,11 +22,14 @@ pub struct Savings {
     pub stem: bool,
     /// Doubling and 3x3 convolution as four 2x2 convolutions of the small map.
     pub upsample: bool,
+    /// The process keeps the memory of freed maps ([`crate::torch::memory::keep`]); the engine itself does nothing
+    /// about it.
+    pub kept_memory: bool,
 }
 
 type Field = fn(&mut Savings) -> &mut bool;
 
-const FIELDS: [(&str, Field); 8] = [
+const FIELDS: [(&str, Field); 9] = [
     ("channels-last", |s| &mut s.channels_last),
     ("fused-norm", |s| &mut s.fused_norm),
     ("tables", |s| &mut s.tables),
@@ -35,6 +38,7 @@ const FIELDS: [(&str, Field); 8] = [
     ("pair", |s| &mut s.pair),
     ("stem", |s| &mut s.stem),
     ("upsample", |s| &mut s.upsample),
+    ("kept-memory", |s| &mut s.kept_memory),
 ];
 
 impl Savings {
@@ -48,6 +52,7 @@ impl Savings {
         pair: true,
         stem: true,
         upsample: true,
+        kept_memory: true,
     };
 
     /// None: the plain network.
@@ -60,11 +65,19 @@ impl Savings {
         pair: false,
         stem: false,
         upsample: false,
+        kept_memory: false,
     };
 
     /// Names of all savings, as [`FromStr`] takes them.
     pub fn names() -> impl Iterator<Item = &'static str> {
         FIELDS.iter().map(|(name, _)| *name)
+    }
+
+    /// Whether the saving `name` is made.
+    pub fn has(mut self, name: &str) -> bool {
+        FIELDS
+            .iter()
+            .any(|(known, field)| *known == name && *field(&mut self))
     }
 
     /// This set without the saving `name`; unchanged where there is none of that name.

@@ -100,7 +100,7 @@ fn check(config: &NetworkConfig, kind: Kind, tolerance: f64) {
         "labels do nothing"
     );
     for (name, savings) in sets() {
-        let mut engine = Engine::new(twin(config, &vs, kind), savings);
+        let mut engine = Engine::new(twin(config, &vs, kind), kind, savings);
         let pair = engine.predict_pair(&x, TIME);
         let unhealthy = engine.predict(&x, TIME + 1, ClassLabel::Unhealthy);
         let null = engine.predict(&x, TIME, ClassLabel::Null);
@@ -158,7 +158,7 @@ fn v1_with_labels_and_learned_variance() {
     };
     check(&config, Kind::Double, 1e-7);
     let (vs, mut plain) = stirred(&config, Kind::Double);
-    let mut engine = Engine::new(twin(&config, &vs, Kind::Double), Savings::ALL);
+    let mut engine = Engine::new(twin(&config, &vs, Kind::Double), Kind::Double, Savings::ALL);
     let x = input(&config, Kind::Double);
     let want = plain.predict_with_variance(&x, TIME, ClassLabel::Healthy);
     let got = engine.predict_with_variance(&x, TIME, ClassLabel::Healthy);
@@ -170,12 +170,29 @@ fn v1_with_labels_and_learned_variance() {
 fn nan_goes_through() {
     let config = config();
     let (_, plain) = stirred(&config, Kind::Float);
-    let mut engine = Engine::new(plain, Savings::ALL);
+    let mut engine = Engine::new(plain, Kind::Float, Savings::ALL);
     let x = input(&config, Kind::Float);
     let _ = x.select(0, 0).fill_(f64::NAN);
     let (healthy, null) = engine.predict_pair(&x, TIME);
     for output in [healthy, null] {
         let finite = output.isfinite().flatten(1, 3).all_dim(1, false);
         assert_eq!(Vec::<bool>::try_from(finite).unwrap(), [false, true]);
+    }
+}
+
+/// bfloat16 rounds to 8 bits, 3 decimal digits: the engine in it is the same function up to that.
+#[test]
+fn nearly_the_same_function_in_bfloat16() {
+    let config = config();
+    let (vs, mut plain) = stirred(&config, Kind::Float);
+    let x = input(&config, Kind::Float);
+    let want = plain.predict_pair(&x, TIME);
+    for (name, savings) in sets() {
+        let network = twin(&config, &vs, Kind::Float);
+        let mut engine = Engine::new(network, Kind::BFloat16, savings);
+        let got = engine.predict_pair(&x, TIME);
+        for distance in [distance(&got.0, &want.0), distance(&got.1, &want.1)] {
+            assert!((1e-5..3e-2).contains(&distance), "{name}: {distance}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use anofpdm_common::work::{NumericProfile, WorkerInfo};
 use clap::Args;
 
 use crate::collective::gloo;
+use crate::engine::precision::compute_kind;
 use crate::fake::faults::{self, FaultSpec};
 use crate::fake::{self, FakeDevice};
 use crate::torch::{self, DeviceError, DeviceSpec};
@@ -66,6 +67,10 @@ pub struct RunArgs {
     /// reaches the queue]
     #[arg(long)]
     address: Option<String>,
+    /// Number format: fp32, bf16; on a GPU also tf32, fp16. Part of the numeric profile; a run takes only workers of
+    /// the one its spec says
+    #[arg(long, default_value = "fp32")]
+    precision: Precision,
     /// CPU threads; part of the numeric profile
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
@@ -121,6 +126,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
             (device, torch::device_class(device))
         }
     };
+    let kind = compute_kind(args.precision, device).map_err(UsageError::new)?;
     torch::memory::keep();
     torch::set_threads(i32::try_from(args.threads).unwrap_or(i32::MAX));
     // Post-processing beside the device shares the worker's cores, no more.
@@ -129,7 +135,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         .build_global()?;
     let profile = NumericProfile {
         device: class,
-        precision: Precision::Fp32,
+        precision: args.precision.resolved(),
         libtorch: torch::libtorch_version(),
         cpu_capability: torch::cpu_capability().to_owned(),
         threads: args.threads,
@@ -154,6 +160,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         artifacts: args.artifacts.clone(),
         checkpoints: args.checkpoints.clone(),
         device,
+        kind,
         profile,
         exit_when_idle: args.exit_when_idle,
     };

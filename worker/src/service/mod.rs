@@ -55,7 +55,7 @@ use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::work::{
     Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
 };
-use tch::Device;
+use tch::{Device, Kind};
 
 use crate::fake::FakeDevice;
 
@@ -89,6 +89,8 @@ pub struct ServiceConfig {
     pub address: String,
     /// Where to compute.
     pub device: Device,
+    /// What U-Nets are computed in.
+    pub kind: Kind,
     /// What this worker is, numerically.
     pub profile: NumericProfile,
     /// Stop when there is no work instead of waiting for more.
@@ -164,7 +166,7 @@ pub fn serve(
         fake,
         roots: Roots::new(&config.data, &config.artifacts)?,
         plan: None,
-        models: Models::new(config.device),
+        models: Models::new(config.device, config.kind),
     };
     queue.register(info)?;
     tracing::info!(worker = info.worker, profile = %config.profile, "registered");

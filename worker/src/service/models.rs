@@ -5,7 +5,7 @@ use anofpdm_common::network::{Arch, NetworkConfig};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::work::NetworkPlan;
-use tch::Device;
+use tch::{Device, Kind};
 
 use crate::engine;
 use crate::fake::FakeDevice;
@@ -36,6 +36,7 @@ impl Model {
 /// The networks of the shard at work.
 pub(super) struct Models {
     device: Device,
+    kind: Kind,
     loaded: Vec<Model>,
 }
 
@@ -48,9 +49,11 @@ pub(super) struct Networks<'a> {
 }
 
 impl Models {
-    pub(super) const fn new(device: Device) -> Self {
+    /// U-Nets compute in `kind`; a classifier, whose gradient is wanted, always in float32.
+    pub(super) const fn new(device: Device, kind: Kind) -> Self {
         Self {
             device,
+            kind,
             loaded: Vec::new(),
         }
     }
@@ -109,7 +112,7 @@ impl Models {
             }
             (Arch::Classifier, Some(fake)) => Network::Label(Box::new(fake.guide(&plan.weights))),
             (Arch::V1 | Arch::V2, None) => Network::Noise(Box::new(
-                engine::open(&path, &plan.config, self.device).map_err(bad)?,
+                engine::open(&path, &plan.config, self.device, self.kind).map_err(bad)?,
             )),
             (Arch::Classifier, None) => Network::Label(Box::new(
                 weights::open_classifier(&path, &plan.config, self.device).map_err(bad)?,

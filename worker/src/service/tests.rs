@@ -309,6 +309,7 @@ fn served(
         artifacts: root.to_owned(),
         checkpoints: None,
         device: Device::Cpu,
+        kind: Kind::Float,
         profile: profile(),
         exit_when_idle: false,
     };

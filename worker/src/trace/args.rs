@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anofpdm_common::baseline::Baseline;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::semantics::Semantics;
-use anofpdm_common::spec::DIFFUSION_STEPS;
+use anofpdm_common::spec::{DIFFUSION_STEPS, Precision};
 use clap::Args;
 
 use crate::diffusion::Respacing;
@@ -70,7 +70,7 @@ pub struct TraceArgs {
     pub semantics: Semantics,
     /// Deterministic (ddim) or stochastic (ddpm) walk: up in anofpdm, where ddim is the default; back
     /// in anoddpm-*, where ddpm (ancestral sampling) is the default
-    #[arg(long, value_parser = encoding)]
+    #[arg(long)]
     pub encoding: Option<Encoding>,
     /// Guidance strengths w (anofpdm, ddim-clf-free)
     #[arg(long, default_value = "2", value_delimiter = ',', value_parser = non_negative, allow_hyphen_values = true)]
@@ -94,9 +94,9 @@ pub struct TraceArgs {
     /// absent
     #[arg(long, value_name = "a,b[;a,b]", value_parser = groups)]
     pub m_max: Option<Groups>,
-    /// Numeric precision
-    #[arg(long, default_value = "fp32", value_parser = ["fp32"])]
-    pub precision: String,
+    /// Number format: fp32, bf16; on a GPU also tf32, fp16
+    #[arg(long, default_value = "fp32")]
+    pub precision: Precision,
     /// Indices to keep whole: adds hgp_kept, ugp_kept [N, kept, modalities, H, W] and x_kept
     #[arg(long, value_delimiter = ',', value_name = "i,j")]
     pub keep: Vec<usize>,
@@ -243,13 +243,6 @@ fn method(text: &str) -> Result<TraceMethod, String> {
             let names = Baseline::ALL.map(Baseline::name);
             format!("one of {ANOFPDM}, {}", names.join(", "))
         })
-}
-
-fn encoding(text: &str) -> Result<Encoding, String> {
-    [Encoding::Ddim, Encoding::Ddpm]
-        .into_iter()
-        .find(|encoding| encoding.name() == text)
-        .ok_or_else(|| "one of ddim, ddpm".to_owned())
 }
 
 fn non_negative(text: &str) -> Result<f64, String> {

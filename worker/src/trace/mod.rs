@@ -19,6 +19,7 @@ use tch::Device;
 
 use crate::diffusion::Schedule;
 use crate::engine;
+use crate::engine::precision::compute_kind;
 use crate::methods::anofpdm::ForwardError;
 use crate::nn::config;
 use crate::tensors;
@@ -44,6 +45,7 @@ struct Bench<'a> {
 pub fn run(args: &TraceArgs) -> Result<()> {
     args.check_options()?;
     let device = args.device.open()?;
+    let kind = compute_kind(args.precision, device).map_err(UsageError::new)?;
     torch::memory::keep();
     torch::set_threads(args.threads);
     // What the engine computes itself keeps to them too.
@@ -60,7 +62,7 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     } else {
         args.modalities.clone()
     };
-    let mut net = engine::open(&args.model, &config, device)?;
+    let mut net = engine::open(&args.model, &config, device, kind)?;
     let bench = Bench {
         args,
         device,

@@ -1,0 +1,65 @@
+//! Time and memory as a bench reads them.
+
+use tch::Device;
+
+/// Returns when the device has done what it was told.
+pub(super) fn wait_for(device: Device) {
+    if let Device::Cuda(number) = device {
+        tch::Cuda::synchronize(i64::try_from(number).unwrap_or(0));
+    }
+}
+
+/// The middle value; the mean of both where there are two. 0 of none.
+pub(super) fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values {
+        [] => 0.0,
+        _ if values.len() % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+/// Forgets the process's peak of resident memory, so that the next reading is of what came after. Linux only.
+pub(super) fn forget_peak() {
+    // Without the right to write it the peak includes the set-up: a larger figure, never a smaller one.
+    if let Err(error) = std::fs::write("/proc/self/clear_refs", "5") {
+        tracing::debug!(%error, "the peak of memory includes the set-up");
+    }
+}
+
+/// Peak of this process's resident memory, bytes; `None` where the system does not say.
+pub(super) fn peak_memory() -> Option<u64> {
+    parse_peak(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn parse_peak(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_value() {
+        assert_eq!(median(&mut []), 0.0);
+        assert_eq!(median(&mut [3.0]), 3.0);
+        assert_eq!(median(&mut [9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [9.0, 1.0, 2.0, 4.0]), 3.0);
+    }
+
+    #[test]
+    fn the_peak_is_read() {
+        assert_eq!(
+            parse_peak("VmPeak: 9 kB\nVmHWM:\t  2048 kB\nVmRSS: 1 kB\n"),
+            Some(2 << 20)
+        );
+        assert_eq!(parse_peak("VmRSS: 1 kB\n"), None);
+        assert!(peak_memory().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}

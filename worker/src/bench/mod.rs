@@ -1,0 +1,79 @@
+//! `anofpdm-worker bench`: what a step of scoring takes (DESIGN 7).
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`args`] | what was typed |
+//! | `pass` | the loop that scoring runs, timed step by step |
+//! | `matmul` | the rate of a large matrix product |
+//! | `clock` | time and memory |
+//! | `report` | what is printed |
+
+pub mod args;
+mod clock;
+mod matmul;
+mod pass;
+mod report;
+
+use anofpdm_common::network::NetworkConfig;
+use anyhow::Result;
+use tch::nn::VarStore;
+use tch::{Device, Kind};
+
+use crate::engine::{Engine, precision};
+use crate::nn::{UNet, config, weights};
+use crate::torch;
+use crate::usage::UsageError;
+use args::BenchArgs;
+use report::Report;
+
+/// Measures and prints.
+///
+/// # Errors
+/// [`UsageError`] for arguments that do not fit; otherwise names the file.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    let device = args.device.open()?;
+    if args.savings.kept_memory {
+        torch::memory::keep();
+    }
+    torch::set_threads(i32::try_from(args.threads).unwrap_or(i32::MAX));
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads as usize)
+        .build_global()?;
+    let kind = precision::compute_kind(args.precision, device).map_err(UsageError::new)?;
+    let config = config::read(
+        &args.config,
+        args.network.as_deref(),
+        args.weights.as_deref(),
+    )?;
+    let network = match &args.weights {
+        Some(path) => weights::open_unet(path, &config, device)?,
+        None => random(&config, device)?,
+    };
+    let mut engine = Engine::new(network, kind, args.savings);
+    let timed = pass::time(args, &config, device, &mut engine)?;
+    let matmul = matmul::rate(device, kind);
+    let report = Report::new(args, &config, device, &timed, matmul);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(())
+}
+
+/// A network whose weights are all random: fresh ones end their blocks in zeros.
+fn random(config: &NetworkConfig, device: Device) -> Result<UNet> {
+    if config.arch == anofpdm_common::network::Arch::Classifier {
+        return Err(UsageError::new("bench measures U-Nets, this is a classifier").into());
+    }
+    let mut vs = VarStore::new(device);
+    let network = UNet::new(&vs.root(), config);
+    tch::no_grad(|| {
+        for mut variable in vs.variables().into_values() {
+            let noise = variable.randn_like().to_kind(Kind::Float) * 0.02;
+            let _ = variable.g_add_(&noise);
+        }
+    });
+    vs.freeze();
+    Ok(network)
+}

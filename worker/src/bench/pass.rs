@@ -1,0 +1,111 @@
+//! The loop that scoring runs, timed step by step.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use anofpdm_common::method::MapKind;
+use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::spec::DIFFUSION_STEPS;
+use anyhow::Result;
+use tch::{Device, Kind, Tensor};
+
+use super::args::BenchArgs;
+use super::clock::{self, median, wait_for};
+use crate::diffusion::noise::NoiseSource;
+use crate::diffusion::{Respacing, Schedule};
+use crate::methods::anofpdm::{ForwardError, ForwardPass};
+use crate::methods::predictor::NoisePredictor;
+use crate::usage::UsageError;
+
+/// Steps of the pass that is not measured.
+const WARM_UP_STEPS: usize = 2;
+
+/// What was measured.
+#[derive(Debug)]
+pub(super) struct Timed {
+    /// Seconds a step of the batch.
+    pub(super) seconds_per_step: f64,
+    /// Evaluations of a slice in all steps of a pass.
+    pub(super) evaluations_per_slice: f64,
+    /// Bytes; `None` where nobody says.
+    pub(super) peak_memory: Option<u64>,
+}
+
+/// Times the forward process on generated slices.
+pub(super) fn time(
+    args: &BenchArgs,
+    config: &NetworkConfig,
+    device: Device,
+    predictor: &mut dyn NoisePredictor,
+) -> Result<Timed> {
+    let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &Respacing::None)?;
+    let modalities = match (args.modalities.as_slice(), config.in_channels) {
+        ([], 4) => vec![0, 3],
+        ([], channels) => (0..channels).collect(),
+        (chosen, _) => chosen.to_vec(),
+    };
+    let mut maps = vec![MapKind::Aam];
+    if args.variants {
+        maps.extend([
+            MapKind::Ste,
+            MapKind::Gradient,
+            MapKind::GradientTe,
+            MapKind::GradientWeighted,
+        ]);
+    }
+    let mut pass = ForwardPass {
+        schedule: &schedule,
+        switches: args.semantics.switches(),
+        encoding: args.encoding,
+        steps: (args.steps as usize).min(WARM_UP_STEPS),
+        guidance: &args.guidance,
+        modalities: &modalities,
+        maps: &maps,
+        end_step_ratios: &[],
+        keep: &[],
+        lesion: None,
+    };
+    let slices = i64::from(args.batch);
+    let size = [
+        slices,
+        config.in_channels,
+        config.image_size,
+        config.image_size,
+    ];
+    let x0 = Tensor::rand(size, (Kind::Float, device)) * 2.0 - 1.0;
+    let noise = NoiseSource::Counter {
+        seed: 0,
+        slices: (0..u64::from(args.batch)).collect(),
+    };
+    let mut run = |pass: &ForwardPass<'_>, seconds: &mut Vec<f64>| {
+        let mut last = Instant::now();
+        let done = pass.run(predictor, &x0, &noise, &mut |_| {
+            wait_for(device);
+            seconds.push(last.elapsed().as_secs_f64());
+            last = Instant::now();
+            ControlFlow::Continue(())
+        });
+        done.map_err(|error| match error {
+            ForwardError::Invalid(message) => anyhow::Error::from(UsageError::new(message)),
+            other => other.into(),
+        })
+    };
+    run(&pass, &mut Vec::new())?;
+    pass.steps = args.steps as usize;
+    clock::forget_peak();
+    let mut seconds = Vec::new();
+    let mut evaluations = 0;
+    for _ in 0..args.repeats {
+        evaluations = run(&pass, &mut seconds)?.evaluations;
+    }
+    #[allow(clippy::cast_precision_loss)] // far below 2^52
+    let evaluations_per_slice = evaluations as f64 / f64::from(args.batch);
+    Ok(Timed {
+        seconds_per_step: median(&mut seconds),
+        evaluations_per_slice,
+        peak_memory: match device {
+            Device::Cpu => clock::peak_memory(),
+            _ => None,
+        },
+    })
+}
