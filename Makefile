@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu build demo test chaos hostile queue-cost lint clean
+.PHONY: help setup setup-gpu build demo test bench chaos hostile queue-cost lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -29,6 +29,10 @@ test: build ## run all tests (installs redis-server where it is missing)
 	scripts/check-linkage.sh
 	-@scripts/need-redis.sh # tests that need it say so themselves
 	cargo test $(CARGO_FLAGS)
+
+bench: setup ## measure post-processing, average precision, noise and each saving of the engine (docs/benchmarks.md)
+	cargo bench --locked -p anofpdm-common --bench segmentation --bench average_precision
+	cargo bench --locked -p anofpdm-worker --bench simplex --bench engine
 
 chaos: build ## N runs through Redis while everything fails: make chaos N=200 [SEED=1] [KINDS=stall,mixed]
 	@scripts/need-redis.sh
