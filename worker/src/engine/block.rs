@@ -7,6 +7,7 @@ use super::conv::Conv;
 use super::layout::{Format, add_rows};
 use super::norm::{Modulation, Norm, join, own_modulation};
 use super::savings::Savings;
+use crate::nn::init::Affine;
 use crate::nn::resblock::ResBlock;
 use crate::nn::sampling::Resize;
 
@@ -45,23 +46,31 @@ struct Skip {
 
 impl Block {
     /// `index` is that of its modulations. `shared` says how many of the input's last channels come with rows
-    /// for one label only; their part is then convolved apart, if the groups allow it.
+    /// for one label only; their part is then convolved apart, if the groups allow it. `even` says that the maps
+    /// have even sides.
     pub(super) fn new(
         block: &ResBlock,
         format: Format,
         savings: Savings,
         index: usize,
         shared: Option<i64>,
+        even: bool,
     ) -> Self {
+        let winograd = savings.winograd && even;
         let norm = Norm::new(format, savings.fused_norm);
-        let mut out_conv = Conv::new(&block.out_conv, format);
+        let same3 = |affine: &Affine, bias: &Tensor| {
+            Conv::same3(&affine.weight, Some(bias), format, winograd)
+        };
+        let mut out_bias = block.out_conv.bias.shallow_clone();
         let skip = block.skip.as_ref().map(|skip| {
-            out_conv.bias = Some((&block.out_conv.bias + &skip.bias).to_kind(format.kind));
-            let conv = Conv::with(&skip.weight, None, format, 1, 0);
-            let matrix = format
-                .channels_last
-                .then(|| conv.weight.flatten(1, 3).transpose(0, 1).contiguous());
-            Skip { conv, matrix }
+            out_bias = &block.out_conv.bias + &skip.bias;
+            let weight = skip.weight.to_kind(format.kind);
+            Skip {
+                conv: Conv::with(&weight, None, format, 1, 0),
+                matrix: format
+                    .channels_last
+                    .then(|| weight.flatten(1, 3).transpose(0, 1).contiguous()),
+            }
         });
         Self {
             resize: block.resize,
@@ -70,10 +79,10 @@ impl Block {
                 ..norm
             },
             in_modulation: own_modulation(&block.in_norm, format),
-            in_conv: Conv::new(&block.in_conv, format),
-            split: shared.and_then(|shared| Split::new(block, format, shared)),
+            in_conv: same3(&block.in_conv, &block.in_conv.bias),
+            split: shared.and_then(|shared| Split::new(block, format, shared, winograd)),
             out_norm: Norm { silu: true, ..norm },
-            out_conv,
+            out_conv: same3(&block.out_conv, &out_bias),
             skip,
             index,
         }
@@ -146,7 +155,7 @@ impl Block {
 
 impl Split {
     /// `None` where a group of the norm has channels of both parts.
-    fn new(block: &ResBlock, format: Format, shared: i64) -> Option<Self> {
+    fn new(block: &ResBlock, format: Format, shared: i64, winograd: bool) -> Option<Self> {
         let weight = &block.in_conv.weight;
         let whole = weight.size()[1];
         let channels = whole - shared;
@@ -155,7 +164,7 @@ impl Split {
             return None;
         }
         let part = |from: i64, count: i64, bias: Option<&Tensor>| {
-            Conv::with(&weight.narrow(1, from, count), bias, format, 1, 1)
+            Conv::same3(&weight.narrow(1, from, count), bias, format, winograd)
         };
         Some(Self {
             channels,

@@ -3,15 +3,21 @@
 use tch::Tensor;
 
 use super::layout::Format;
+use super::winograd::{self, Winograd};
 use crate::nn::init::Affine;
 
-/// A convolution.
+/// A convolution, in one of two ways to compute it.
 #[derive(Debug)]
-pub(super) struct Conv {
-    pub(super) weight: Tensor,
-    pub(super) bias: Option<Tensor>,
-    stride: i64,
-    padding: i64,
+pub(super) enum Conv {
+    /// By libtorch.
+    Direct {
+        weight: Tensor,
+        bias: Option<Tensor>,
+        stride: i64,
+        padding: i64,
+    },
+    /// Same-size 3x3, by Winograd's algorithm.
+    Winograd(Winograd, Format),
 }
 
 impl Conv {
@@ -28,7 +34,7 @@ impl Conv {
         stride: i64,
         padding: i64,
     ) -> Self {
-        Self {
+        Self::Direct {
             weight: format.order(&weight.to_kind(format.kind)),
             bias: bias.map(|bias| bias.to_kind(format.kind)),
             stride,
@@ -36,15 +42,38 @@ impl Conv {
         }
     }
 
+    /// A same-size 3x3 convolution, by Winograd's algorithm where `wanted` and where weights and machine fit. Maps must
+    /// then have even sides.
+    pub(super) fn same3(
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        format: Format,
+        wanted: bool,
+    ) -> Self {
+        let fits = wanted && format.channels_last && winograd::has_vectors();
+        let weight = weight.to_kind(format.kind);
+        let bias = bias.map(|bias| bias.to_kind(format.kind));
+        match fits
+            .then(|| Winograd::new(&weight, bias.as_ref()))
+            .flatten()
+        {
+            Some(winograd) => Self::Winograd(winograd, format),
+            None => Self::with(&weight, bias.as_ref(), format, 1, 1),
+        }
+    }
+
     /// `[N, in, H, W]` to `[N, out, H / stride, W / stride]`.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv2d(
-            &self.weight,
-            self.bias.as_ref(),
-            self.stride,
-            self.padding,
-            1,
-            1,
-        )
+        match self {
+            Self::Direct {
+                weight,
+                bias,
+                stride,
+                padding,
+            } => x.conv2d(weight, bias.as_ref(), *stride, *padding, 1, 1),
+            Self::Winograd(winograd, format) => winograd
+                .forward(&format.order(x))
+                .unwrap_or_else(|| panic!("a map of odd sides {:?}: a bug", x.size())),
+        }
     }
 }

@@ -13,6 +13,7 @@
 //! | `norm` | GroupNorm and what follows it |
 //! | `norm_kernel` | the same in two passes over memory |
 //! | `conv` | convolutions |
+//! | `winograd` | 3x3 convolutions with fewer multiplications |
 //! | `upsample` | doubling and convolution as four phases |
 //! | `attention` | self-attention and the virtual class token |
 //! | `class_token` | its logit and value |
@@ -29,6 +30,7 @@ mod norm_kernel;
 pub mod precision;
 pub mod savings;
 mod upsample;
+mod winograd;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use super::savings::Savings;
 use super::upsample::Upsample;
 use crate::methods::predictor::NoisePredictor;
 use crate::nn::resblock::ResBlock;
+use crate::nn::sampling::Resize;
 use crate::nn::trunk::{Entry, Grow, Shrink};
 use crate::nn::{ClassLabel, UNet, attention as plain};
 
@@ -58,12 +59,20 @@ struct Builder {
     savings: Savings,
     conditioned: Vec<(crate::nn::init::Affine, crate::nn::norm::GroupNorm)>,
     attentions: usize,
+    /// Side of the maps of the next layer.
+    side: i64,
 }
 
 impl Builder {
     fn block(&mut self, block: ResBlock, shared: Option<i64>) -> Block {
+        match block.resize {
+            Some(Resize::Halve) => self.side /= 2,
+            Some(Resize::Double) => self.side *= 2,
+            None => {}
+        }
         let index = self.conditioned.len();
-        let made = Block::new(&block, self.format, self.savings, index, shared);
+        let even = self.side % 2 == 0;
+        let made = Block::new(&block, self.format, self.savings, index, shared, even);
         self.conditioned.push((block.conditioning, block.out_norm));
         made
     }
@@ -90,6 +99,7 @@ impl Engine {
             savings,
             conditioned: Vec::new(),
             attentions: 0,
+            side: network.image_size,
         };
         let trunk = network.trunk;
         let stem = Conv::new(&trunk.stem, ends);
@@ -102,6 +112,7 @@ impl Engine {
                     attention.map(|attention| builder.attention(attention)),
                 ),
                 Entry::Shrink(Shrink::Conv(downsample)) => {
+                    builder.side /= 2;
                     let conv = &downsample.conv;
                     Down::Shrink(Conv::with(&conv.weight, Some(&conv.bias), format, 2, 1))
                 }
@@ -127,6 +138,7 @@ impl Engine {
                 .map(|attention| builder.attention(attention));
             let grow = entry.grow.map(|grow| match grow {
                 Grow::Conv(upsample) => {
+                    builder.side *= 2;
                     Widen::Conv(Upsample::new(&upsample.conv, format, savings.upsample))
                 }
                 Grow::Block(block) => Widen::Block(builder.block(block, None)),

@@ -22,6 +22,8 @@ pub struct Savings {
     pub stem: bool,
     /// Doubling and 3x3 convolution as four 2x2 convolutions of the small map.
     pub upsample: bool,
+    /// 3x3 convolutions by Winograd's algorithm, for channels-last float32 maps on the CPU.
+    pub winograd: bool,
     /// The process keeps the memory of freed maps ([`crate::torch::memory::keep`]); the engine itself does nothing
     /// about it.
     pub kept_memory: bool,
@@ -29,7 +31,7 @@ pub struct Savings {
 
 type Field = fn(&mut Savings) -> &mut bool;
 
-const FIELDS: [(&str, Field); 9] = [
+const FIELDS: [(&str, Field); 10] = [
     ("channels-last", |s| &mut s.channels_last),
     ("fused-norm", |s| &mut s.fused_norm),
     ("tables", |s| &mut s.tables),
@@ -38,6 +40,7 @@ const FIELDS: [(&str, Field); 9] = [
     ("pair", |s| &mut s.pair),
     ("stem", |s| &mut s.stem),
     ("upsample", |s| &mut s.upsample),
+    ("winograd", |s| &mut s.winograd),
     ("kept-memory", |s| &mut s.kept_memory),
 ];
 
@@ -52,6 +55,7 @@ impl Savings {
         pair: true,
         stem: true,
         upsample: true,
+        winograd: true,
         kept_memory: true,
     };
 
@@ -65,6 +69,7 @@ impl Savings {
         pair: false,
         stem: false,
         upsample: false,
+        winograd: false,
         kept_memory: false,
     };
 

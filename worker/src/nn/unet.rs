@@ -54,6 +54,7 @@ pub enum Module {
 /// The noise predictor epsilon(x_t, t, y).
 #[derive(Debug)]
 pub struct UNet {
+    pub(crate) image_size: i64,
     pub(crate) conditioner: Conditioner,
     pub(crate) trunk: Trunk,
     pub(crate) up: Vec<UpEntry>,
@@ -106,6 +107,7 @@ impl UNet {
         let conditioner = Conditioner::new(vs, config);
         let out = vs / "out";
         Self {
+            image_size: config.image_size,
             conditioner,
             trunk,
             up,
