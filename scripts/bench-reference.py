@@ -159,7 +159,7 @@ def main():
     noise = torch.randn_like(x0)
 
     common = ["--config", str(args.config)] + (["--network", args.network] if args.network else [])
-    environment = dict(os.environ, RUST_LOG="warn")
+    environment = dict(os.environ, ANOFPDM_LOG="warn")
 
     def compare():
         steps = min(args.steps, 3)

@@ -55,7 +55,13 @@ pub struct BenchArgs {
     #[arg(long, default_value = "fp32")]
     pub precision: Precision,
     /// Guidance strengths
-    #[arg(long, value_delimiter = ',', default_value = "2", value_name = "w,v")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "2",
+        value_name = "w,v",
+        allow_hyphen_values = true
+    )]
     pub guidance: Vec<f64>,
     /// Channels that maps are made of [default: 0 and 3 of four channels, else all]
     #[arg(long, value_delimiter = ',', value_name = "a,b")]
@@ -72,9 +78,10 @@ pub struct BenchArgs {
     /// Passes whose steps are measured, after one that is not
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeats: u32,
-    /// Savings of the engine: all, none, names separated by commas, or all but -name
-    #[arg(long, default_value = "all", allow_hyphen_values = true)]
-    pub savings: Savings,
+    /// Savings of the engine: all, none, names separated by commas, or all but -name [default: those of scoring: all on
+    /// the CPU, all but channels-last on CUDA]
+    #[arg(long, allow_hyphen_values = true)]
+    pub savings: Option<Savings>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

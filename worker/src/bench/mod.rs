@@ -19,7 +19,7 @@ use anyhow::Result;
 use tch::nn::VarStore;
 use tch::{Device, Kind};
 
-use crate::engine::{Engine, precision};
+use crate::engine::{Engine, Savings, precision};
 use crate::nn::{UNet, config, weights};
 use crate::torch;
 use crate::usage::UsageError;
@@ -32,7 +32,8 @@ use report::Report;
 /// [`UsageError`] for arguments that do not fit; otherwise names the file.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let device = args.device.open()?;
-    if args.savings.kept_memory {
+    let savings = args.savings.unwrap_or_else(|| Savings::on(device));
+    if savings.kept_memory {
         torch::memory::keep();
     }
     torch::set_threads(i32::try_from(args.threads).unwrap_or(i32::MAX));
@@ -49,10 +50,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         Some(path) => weights::open_unet(path, &config, device)?,
         None => random(&config, device)?,
     };
-    let mut engine = Engine::new(network, kind, args.savings);
+    let mut engine = Engine::new(network, kind, savings);
     let timed = pass::time(args, &config, device, &mut engine)?;
     let matmul = matmul::rate(device, kind);
-    let report = Report::new(args, &config, device, &timed, matmul);
+    let report = Report::new(args, savings, &config, device, &timed, matmul);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -42,6 +42,7 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(
         args: &BenchArgs,
+        savings: Savings,
         config: &NetworkConfig,
         device: Device,
         timed: &Timed,
@@ -60,9 +61,7 @@ impl Report {
             libtorch: torch::libtorch_version(),
             threads: args.threads,
             precision: args.precision.resolved().name(),
-            savings: Savings::names()
-                .filter(|name| args.savings.has(name))
-                .collect(),
+            savings: Savings::names().filter(|name| savings.has(name)).collect(),
             parameters: footprint.parameters,
             batch: args.batch,
             steps: args.steps,

@@ -57,5 +57,5 @@ pub fn open(
     kind: Kind,
 ) -> Result<Engine, WeightsError> {
     let network = weights::open_unet(path, config, device)?;
-    Ok(Engine::new(network, kind, Savings::ALL))
+    Ok(Engine::new(network, kind, Savings::on(device)))
 }

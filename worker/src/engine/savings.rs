@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use tch::Device;
+
 /// The savings of the engine. Each leaves the result as it is in real arithmetic (ANCHORS 4), so in use all are
 /// made; one at a time is for tests and for measuring what each brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,7 @@ const FIELDS: [(&str, Field); 10] = [
 ];
 
 impl Savings {
-    /// All of them: what scoring uses.
+    /// All of them.
     pub const ALL: Self = Self {
         channels_last: true,
         fused_norm: true,
@@ -58,6 +60,15 @@ impl Savings {
         winograd: true,
         kept_memory: true,
     };
+
+    /// What scoring uses on `device`. On CUDA libtorch's GroupNorm returns maps in the plain order, so that
+    /// channels-last maps would be laid out anew around every norm.
+    pub fn on(device: Device) -> Self {
+        match device {
+            Device::Cpu => Self::ALL,
+            _ => Self::ALL.without("channels-last"),
+        }
+    }
 
     /// None: the plain network.
     pub const NONE: Self = Self {
