@@ -145,7 +145,7 @@ unsafe extern "C" fn set(
     let (keys, key) = unsafe { (&*context.cast::<Keys>(), text(key, key_length)) };
     // SAFETY: value as above; an empty vector of C++ may have no address.
     let value = unsafe { bytes(value, length) };
-    match guarded(|| (keys.set)(&key?, value)) {
+    match guarded(|| (keys.set)(key?, value)) {
         Ok(()) => true,
         Err(message) => {
             // SAFETY: room as above.
@@ -171,7 +171,7 @@ unsafe extern "C" fn get(
     // SAFETY: the context is the box of `Store::new`, alive until `release`; key as above.
     let (keys, key) = unsafe { (&*context.cast::<Keys>(), text(key, key_length)) };
     let found = guarded(|| {
-        let found = (keys.get)(&key?, Duration::from_millis(wait_ms))?;
+        let found = (keys.get)(key?, Duration::from_millis(wait_ms))?;
         match found {
             Some(found) if found.len() > capacity => {
                 Err(format!("a value of {} bytes is too long", found.len()))
