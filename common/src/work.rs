@@ -173,6 +173,8 @@ pub struct TrainPlan {
     pub profile: NumericProfile,
     /// The training slices: every slice of these subjects.
     pub data: DataPlan,
+    /// Subjects whose slices the averaged weights are validated on. Not part of the key: they move no weight.
+    pub validation: Vec<String>,
 }
 
 /// What a stage plan artifact holds.

@@ -144,6 +144,15 @@ impl Dataset {
         })
     }
 
+    /// The subjects that networks are neither trained nor scored on; none where the split has none.
+    pub fn validation_subjects(&self) -> Vec<String> {
+        self.subjects
+            .iter()
+            .filter(|(_, split, _)| *split == Split::Validation)
+            .map(|(id, _, _)| id.clone())
+            .collect()
+    }
+
     /// The slices to calibrate on.
     ///
     /// # Errors

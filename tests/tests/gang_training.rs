@@ -105,12 +105,30 @@ fn two_ranks_train_and_score_in_one_run_local_and_redis() {
     let bench = Bench::new();
     bench.write(
         "pair.toml",
-        &spec("pair", 24, 4, "checkpoint_every = 6\ndevices = 2"),
+        &spec(
+            "pair",
+            24,
+            4,
+            "checkpoint_every = 6\ndevices = 2\nvalidate_every = 6\nsample_every = 12",
+        ),
     );
     let local = run(&bench, "pair", "local", &["--workers", "2"]);
     assert_eq!(local["coverage"]["scored"], local["coverage"]["planned"]);
     assert_eq!(local["cost"]["by_stage"]["train"], 24 * 4);
     assert_eq!(samples(&bench, "local").len(), 24);
+    // A person sees it learn.
+    let report = bench.path().join("local/report");
+    let csv = std::fs::read_to_string(report.join("loss.csv")).unwrap();
+    for line in [
+        "guided,train,1,",
+        "guided,validation,6,",
+        "guided,validation,24,",
+    ] {
+        assert!(csv.contains(line), "{csv}");
+    }
+    assert!(report.join("loss.svg").is_file());
+    let pictures = bench.path().join("local/checkpoints/guided/samples");
+    assert!(pictures.join("step-00000012.png").is_file());
     // The same world, the same bits, dropout and all.
     let again = run(&bench, "pair", "again", &["--workers", "2"]);
     assert_eq!(again["fingerprint"], local["fingerprint"]);

@@ -115,6 +115,7 @@ impl Stages<'_> {
             train: train.clone(),
             profile: self.engine.profile()?,
             data: self.dataset.training_plan()?,
+            validation: self.dataset.validation_subjects(),
         };
         let key = plan.key()?;
         let digest = self.publish(&Plan::Train(plan.clone()), Stage::Train, networks)?;

@@ -32,13 +32,13 @@ pub struct LossPoint {
 #[derive(Debug, Deserialize)]
 struct Meta {
     loss: History,
-    #[serde(default)]
-    validation: Vec<LossPoint>,
 }
 
 #[derive(Debug, Deserialize)]
 struct History {
     points: Vec<LossPoint>,
+    #[serde(default)]
+    validation: Vec<LossPoint>,
 }
 
 /// The curves of one network.
@@ -63,7 +63,7 @@ pub fn curves(folder: &RunFolder) -> BTreeMap<String, Curves> {
             Ok(meta) => {
                 let curves = Curves {
                     train: meta.loss.points,
-                    validation: meta.validation,
+                    validation: meta.loss.validation,
                 };
                 all.insert(network.file_name().to_string_lossy().into_owned(), curves);
             }

@@ -240,6 +240,7 @@ impl Run {
             },
             profile: profile(),
             data: self.data.clone(),
+            validation: Vec::new(),
         }
     }
 

@@ -15,7 +15,9 @@ use crate::collective::gloo::{self, Listen};
 use crate::collective::{Collective, CollectiveError, Membership, Rendezvous, Timeouts, nccl};
 use crate::fake::{FakeDevice, weights};
 use crate::train::store_slices::StoreSlices;
-use crate::train::{Cached, Control, Identity, Ranks, TrainError, TrainRequest, train};
+use crate::train::{
+    Cached, Control, Identity, Ranks, TrainError, TrainRequest, TrainingData, train,
+};
 
 use super::failure::JobError;
 use super::meeting::{Meeting, MeetingError};
@@ -110,15 +112,18 @@ impl Training<'_> {
         let bad =
             |error: &(dyn std::error::Error + 'static)| JobError::new(ErrorClass::BadInput, error);
         let key = plan.key().map_err(|error| bad(&error))?;
-        let slices =
-            StoreSlices::open(self.slices.images(), &plan.data.subjects, plan.data.scaling)
+        let slices_of = |subjects: &[String]| -> Result<Arc<dyn TrainingData>, JobError> {
+            let slices = StoreSlices::open(self.slices.images(), subjects, plan.data.scaling)
                 .map_err(|error| bad(&error))?;
+            Ok(Arc::new(Cached::new(slices, CACHE_BYTES)))
+        };
+        let validates = plan.train.validate_every > 0 && !plan.validation.is_empty();
         let request = TrainRequest {
             role: plan.network,
             network: plan.config.clone(),
             train: plan.train.clone(),
-            data: Arc::new(Cached::new(slices, CACHE_BYTES)),
-            validation: None,
+            data: slices_of(&plan.data.subjects)?,
+            validation: validates.then(|| slices_of(&plan.validation)).transpose()?,
             checkpoints: &self.checkpoints.join(plan.network.name()),
             device,
             identity: Identity {

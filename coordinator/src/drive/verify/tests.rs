@@ -496,6 +496,7 @@ fn weights_are_counted_and_bounded() {
         train,
         profile: profile(),
         data: data(),
+        validation: Vec::new(),
     };
     let key = plan.key().unwrap();
     let digest = Digest::of(b"plan");
