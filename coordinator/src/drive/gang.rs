@@ -50,7 +50,7 @@ pub(super) struct Gang {
     /// The newest checkpoint when it began.
     reached: Option<String>,
     /// Not formed before this.
-    not_before: Instant,
+    not_before: Option<Instant>,
     /// Since when it could start, if not with all it may have.
     enough_since: Option<Instant>,
     /// Since when it cannot start, and when that was last said.
@@ -70,7 +70,7 @@ impl Gang {
             cause: None,
             fruitless: 0,
             reached,
-            not_before: Instant::now(),
+            not_before: None,
             enough_since: None,
             short_since: None,
         }
@@ -126,7 +126,7 @@ impl Gang {
 
     /// With how many ranks a generation is to start now, when so many workers are there; `None` while it waits.
     pub(super) fn world_for(&mut self, workers: usize, now: Instant) -> Option<u32> {
-        if self.is_formed() || now < self.not_before {
+        if self.is_formed() || self.not_before.is_some_and(|start| now < start) {
             return None;
         }
         let there = u32::try_from(workers).unwrap_or(u32::MAX);
@@ -237,7 +237,7 @@ impl Gang {
         }
         if matches!(cause, Some(Ending::Failed { .. })) {
             let doubled = FIRST_PAUSE.saturating_mul(1 << self.fruitless.min(10));
-            self.not_before = now + doubled.min(LONGEST_PAUSE);
+            self.not_before = Some(now + doubled.min(LONGEST_PAUSE));
         }
         tracing::warn!(
             generation = self.generation,
