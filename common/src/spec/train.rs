@@ -238,3 +238,52 @@ impl TrainSpec {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(text: &str) -> TrainSpec {
+        let section: TrainSection = toml::from_str(text).unwrap();
+        section.over(&TrainSpec::published(Role::Guided, Preset::Paper))
+    }
+
+    #[test]
+    fn what_is_left_out_changes_no_key_of_earlier_runs() {
+        let plain = typed("");
+        assert_eq!(plain, TrainSpec::published(Role::Guided, Preset::Paper));
+        let written = serde_json::to_string(&plain).unwrap();
+        for key in [
+            "precision",
+            "micro_batch",
+            "validate_every",
+            "sample_every",
+            "keep",
+        ] {
+            assert!(!written.contains(key), "{written}");
+        }
+        assert_eq!(serde_json::from_str::<TrainSpec>(&written).unwrap(), plain);
+    }
+
+    #[test]
+    fn what_is_typed_is_kept() {
+        for precision in TrainPrecision::ALL {
+            let train = typed(&format!(
+                "precision = \"{precision}\"\nmicro_batch = 8\nvalidate_every = 100\nsample_every = 50\nkeep = 3"
+            ));
+            assert_eq!(
+                (train.precision, train.micro_batch, train.keep),
+                (precision, Some(8), 3)
+            );
+            assert_eq!((train.validate_every, train.sample_every), (100, 50));
+            let written = serde_json::to_string(&train).unwrap();
+            assert_eq!(serde_json::from_str::<TrainSpec>(&written).unwrap(), train);
+            assert!(train.validate(Role::Guided).is_ok());
+        }
+        assert!(toml::from_str::<TrainSection>("precision = \"fp8\"").is_err());
+        for (text, key) in [("micro_batch = 0", "micro_batch"), ("keep = 0", "keep")] {
+            let message = typed(text).validate(Role::Guided).unwrap_err().to_string();
+            assert!(message.contains(key), "{message}");
+        }
+    }
+}

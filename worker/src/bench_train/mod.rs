@@ -52,6 +52,7 @@ struct Timing {
 /// When the network cannot be built or trained here, or the arguments contradict each other.
 pub fn run(args: &BenchTrainArgs) -> anyhow::Result<()> {
     let device = args.device.open()?;
+    torch::memory::keep();
     if args.world > 1 && device.is_cuda() {
         let said = "--world counts ranks on the CPU; a GPU has one rank: leave it out";
         return Err(UsageError::new(said).into());
