@@ -19,9 +19,9 @@
 //! | [`trace`] | `anofpdm-worker trace`: one batch, everything visible |
 //! | [`usage`] | command lines that cannot be used |
 
+pub mod bench;
 pub mod bench_train;
 pub mod collective;
-pub mod bench;
 pub mod diffusion;
 pub mod engine;
 pub mod fake;
