@@ -28,19 +28,6 @@ pub(super) fn forget_peak() {
     }
 }
 
-/// Peak of this process's resident memory, bytes; `None` where the system does not say.
-pub(super) fn peak_memory() -> Option<u64> {
-    parse_peak(&std::fs::read_to_string("/proc/self/status").ok()?)
-}
-
-fn parse_peak(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,15 +38,5 @@ mod tests {
         assert_eq!(median(&mut [3.0]), 3.0);
         assert_eq!(median(&mut [9.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&mut [9.0, 1.0, 2.0, 4.0]), 3.0);
-    }
-
-    #[test]
-    fn the_peak_is_read() {
-        assert_eq!(
-            parse_peak("VmPeak: 9 kB\nVmHWM:\t  2048 kB\nVmRSS: 1 kB\n"),
-            Some(2 << 20)
-        );
-        assert_eq!(parse_peak("VmRSS: 1 kB\n"), None);
-        assert!(peak_memory().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

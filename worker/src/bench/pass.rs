@@ -15,6 +15,7 @@ use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::{Respacing, Schedule};
 use crate::methods::anofpdm::{ForwardError, ForwardPass};
 use crate::methods::predictor::NoisePredictor;
+use crate::torch;
 use crate::usage::UsageError;
 
 /// Steps of the pass that is not measured.
@@ -104,7 +105,7 @@ pub(super) fn time(
         seconds_per_step: median(&mut seconds),
         evaluations_per_slice,
         peak_memory: match device {
-            Device::Cpu => clock::peak_memory(),
+            Device::Cpu => torch::peak_process_memory(),
             _ => None,
         },
     })
