@@ -69,7 +69,7 @@ fn pixels(slice: u64) -> (Vec<f32>, Vec<u8>) {
     (0..PIXELS)
         .map(|_| {
             let draw = stream.next_u32();
-            let label = u8::from(draw % 50 == 0);
+            let label = u8::from(draw.is_multiple_of(50));
             let uniform = (draw >> 8) as f32 / (1 << 24) as f32;
             let score = (uniform * 11.5 - 11.5 + f32::from(label)).exp();
             (score, label)
