@@ -93,7 +93,7 @@ impl Measured {
         tch::no_grad(|| {
             for mut variable in vs.variables().into_values() {
                 let noise = variable.randn_like() * 0.02;
-                let _ = variable.g_add_(&noise);
+                drop(variable.g_add_(&noise));
             }
         });
         vs.freeze();

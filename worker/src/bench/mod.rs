@@ -72,7 +72,7 @@ fn random(config: &NetworkConfig, device: Device) -> Result<UNet> {
     tch::no_grad(|| {
         for mut variable in vs.variables().into_values() {
             let noise = variable.randn_like().to_kind(Kind::Float) * 0.02;
-            let _ = variable.g_add_(&noise);
+            drop(variable.g_add_(&noise));
         }
     });
     vs.freeze();

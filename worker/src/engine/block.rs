@@ -187,7 +187,7 @@ impl Skip {
                     let matrix = matrix.narrow(0, at, channels);
                     let values = part.permute([0, 2, 3, 1]).reshape([-1, channels]);
                     if part.size()[0] == rows {
-                        let _ = flat.view([-1, matrix.size()[1]]).addmm_(&values, &matrix);
+                        drop(flat.view([-1, matrix.size()[1]]).addmm_(&values, &matrix));
                     } else {
                         let [_, height, width, _] = flat.size()[..] else {
                             unreachable!("a map has four dimensions")

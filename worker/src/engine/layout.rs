@@ -62,7 +62,7 @@ pub(super) fn add_rows(mut x: Tensor, y: &Tensor) -> Tensor {
         return x.g_add_(y);
     }
     for part in 0..rows / given.max(1) {
-        let _ = x.narrow(0, part * given, given).g_add_(y);
+        drop(x.narrow(0, part * given, given).g_add_(y));
     }
     x
 }

@@ -34,7 +34,7 @@ pub struct Engine {
 /// One entry of `input_blocks` after the first.
 #[derive(Debug)]
 enum Down {
-    Block(Block, Option<Attention>),
+    Block(Box<Block>, Option<Attention>),
     Shrink(Conv),
 }
 
@@ -50,7 +50,7 @@ struct Up {
 #[derive(Debug)]
 enum Widen {
     Conv(Upsample),
-    Block(Block),
+    Block(Box<Block>),
 }
 
 /// Gives blocks their indices and gathers what their conditioning needs.
@@ -108,7 +108,7 @@ impl Engine {
         for entry in trunk.down {
             down.push(match entry {
                 Entry::Block(block, attention) => Down::Block(
-                    builder.block(block, None),
+                    Box::new(builder.block(block, None)),
                     attention.map(|attention| builder.attention(attention)),
                 ),
                 Entry::Shrink(Shrink::Conv(downsample)) => {
@@ -117,7 +117,7 @@ impl Engine {
                     Down::Shrink(Conv::with(&conv.weight, Some(&conv.bias), format, 2, 1))
                 }
                 Entry::Shrink(Shrink::Block(block)) => {
-                    Down::Block(builder.block(block, None), None)
+                    Down::Block(Box::new(builder.block(block, None)), None)
                 }
             });
         }
@@ -141,7 +141,7 @@ impl Engine {
                     builder.side *= 2;
                     Widen::Conv(Upsample::new(&upsample.conv, format, savings.upsample))
                 }
-                Grow::Block(block) => Widen::Block(builder.block(block, None)),
+                Grow::Block(block) => Widen::Block(Box::new(builder.block(block, None))),
             });
             up.push(Up {
                 block,

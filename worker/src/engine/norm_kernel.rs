@@ -124,7 +124,7 @@ fn exp_f32(x: f32) -> f32 {
     p = p * r + 8.333_452e-3;
     p = p * r + 4.166_579_6e-2;
     p = p * r + 1.666_666_5e-1;
-    p = p * r + 5.000_000_1e-1;
+    p = p * r + 0.5;
     let e = p * r * r + r + 1.0;
     // 2^power: its exponent bits are the low bits of `rounded`, moved up.
     e * f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23))

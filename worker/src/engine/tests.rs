@@ -38,7 +38,7 @@ fn stirred(config: &NetworkConfig, kind: Kind) -> (VarStore, UNet) {
         for (name, mut variable) in variables {
             let noise = variable.randn_like();
             let size = if name.ends_with("bias") { 0.2 } else { 0.08 };
-            let _ = variable.g_add_(&(noise * size));
+            drop(variable.g_add_(&(noise * size)));
         }
     });
     if kind == Kind::Double {
@@ -172,7 +172,7 @@ fn nan_goes_through() {
     let (_, plain) = stirred(&config, Kind::Float);
     let mut engine = Engine::new(plain, Kind::Float, Savings::ALL);
     let x = input(&config, Kind::Float);
-    let _ = x.select(0, 0).fill_(f64::NAN);
+    drop(x.select(0, 0).fill_(f64::NAN));
     let (healthy, null) = engine.predict_pair(&x, TIME);
     for output in [healthy, null] {
         let finite = output.isfinite().flatten(1, 3).all_dim(1, false);
