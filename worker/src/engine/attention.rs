@@ -239,8 +239,11 @@ impl VirtualToken<'_> {
         for line in &self.lines {
             let rows = line.derivative.size()[0];
             let weight = share.narrow(0, line.first, rows) * &line.derivative;
-            let mut place = mixed.narrow(0, line.first, rows);
-            drop(place.addcmul_(&weight.unsqueeze(-1), line.value));
+            drop(
+                mixed
+                    .narrow(0, line.first, rows)
+                    .addcmul_(&weight.unsqueeze(-1), line.value),
+            );
         }
     }
 }

@@ -13,8 +13,12 @@ use crate::nn::init::Affine;
 use crate::nn::norm::GroupNorm;
 use crate::nn::{ClassLabel, Labels};
 
-/// Bytes of modulations kept; those of 600 times and two labels of the paper's network are 77 MB.
-const TABLE_BYTES: usize = 256 << 20;
+/// Bytes of modulations kept: of all times for small networks, where computing them anew would show. Those of 600
+/// times and two labels of the paper's network would be 77 MB, and take a thousandth of its time.
+const TABLE_BYTES: usize = 16 << 20;
+/// Entries whose memory is taken at once. Taken one by one, between the maps of a step, they would leave no room between
+/// them for the maps of the next.
+const SLAB_ENTRIES: i64 = 64;
 /// Labels whose tokens are kept.
 const LABELS: usize = 8;
 
@@ -55,7 +59,10 @@ pub(super) struct Conditioning {
     offset: Tensor,
     widths: Vec<i64>,
     keep: bool,
-    kept: HashMap<(i64, Label), Rc<Vec<Modulation>>>,
+    /// Which entry of the slabs is whose.
+    kept: HashMap<(i64, Label), i64>,
+    /// Gains and offsets of the entries, `[64, 2, channels of all blocks]` each, the last one partly filled.
+    slabs: Vec<Tensor>,
     tokens: HashMap<Label, Rc<LabelTokens>>,
 }
 
@@ -100,24 +107,49 @@ impl Conditioning {
             widths,
             keep,
             kept: HashMap::new(),
+            slabs: Vec::new(),
             tokens: HashMap::new(),
         }
     }
 
     /// The modulation of every residual block at a network time.
-    pub(super) fn modulations(&mut self, time: i64, label: Label) -> Rc<Vec<Modulation>> {
-        if let Some(known) = self.kept.get(&(time, label)) {
-            return Rc::clone(known);
+    pub(super) fn modulations(&mut self, time: i64, label: Label) -> Vec<Modulation> {
+        if let Some(entry) = self.kept.get(&(time, label)).and_then(|at| self.entry(*at)) {
+            return self.split(&entry);
         }
         let embedding = self.embed(time, label).vector.silu();
         // One row; as scale and shift follow the norm's own, they make one of each.
         let factor = self.scale.linear(&embedding).squeeze_dim(0) + 1.0;
         let shift = self.shift.linear(&embedding).squeeze_dim(0);
-        let gain = &self.gain * &factor;
-        let offset = &self.offset * factor + shift;
+        let made = Tensor::stack(&[&self.gain * &factor, &self.offset * factor + shift], 0);
+        // A walk visits the times in order: dropping old ones would drop what the next batch begins with.
+        let bytes = made.numel() * self.format.wide.elt_size_in_bytes();
+        if self.keep && (self.kept.len() + 1) * bytes <= TABLE_BYTES {
+            let next = i64::try_from(self.kept.len()).unwrap_or(0);
+            if next % SLAB_ENTRIES == 0 {
+                let size = [SLAB_ENTRIES, 2, made.size()[1]];
+                self.slabs
+                    .push(Tensor::empty(size, (made.kind(), made.device())));
+            }
+            if let Some(mut place) = self.entry(next) {
+                place.copy_(&made);
+                self.kept.insert((time, label), next);
+            }
+        }
+        self.split(&made)
+    }
+
+    /// An entry of the slabs, `[2, channels of all blocks]`.
+    fn entry(&self, number: i64) -> Option<Tensor> {
+        let slab = usize::try_from(number / SLAB_ENTRIES).ok()?;
+        Some(self.slabs.get(slab)?.get(number % SLAB_ENTRIES))
+    }
+
+    /// An entry block by block.
+    fn split(&self, entry: &Tensor) -> Vec<Modulation> {
+        let (gain, offset) = (entry.get(0), entry.get(1));
         let mut first = 0;
-        let modulations = self
-            .widths
+        self.widths
             .iter()
             .map(|width| {
                 let part = Modulation {
@@ -127,14 +159,7 @@ impl Conditioning {
                 first += width;
                 part
             })
-            .collect();
-        let modulations = Rc::new(modulations);
-        let bytes = 2 * gain.numel() * self.format.wide.elt_size_in_bytes();
-        // A walk visits the times in order: dropping old ones would drop what the next batch begins with.
-        if self.keep && (self.kept.len() + 1) * bytes <= TABLE_BYTES {
-            self.kept.insert((time, label), Rc::clone(&modulations));
-        }
-        modulations
+            .collect()
     }
 
     /// The class tokens of a batch, an equal share of `rows` for each label. `virtual_tokens` are those of

@@ -267,7 +267,7 @@ fn grow(room: &mut Vec<f32>, values: usize) {
 
 /// `B' d B` of one tile, all channels.
 #[inline(always)]
-#[allow(clippy::needless_range_loop)] // x and y are places in the tile
+#[allow(clippy::needless_range_loop)] // rows and columns of matrices
 fn transform_tile<S: Simd>(
     simd: S,
     pixels: &[[&[f32]; 4]; 4],
@@ -330,7 +330,7 @@ fn store<S: Simd>(values: &mut [f32], at: usize, value: S::f32s) {
 
 /// `A' m A` and the bias of one tile, all channels, into its four pixels.
 #[inline(always)]
-#[allow(clippy::needless_range_loop)] // x and y are places in the tile
+#[allow(clippy::needless_range_loop)] // rows and columns of matrices
 fn transform_back<S: Simd>(
     simd: S,
     products: &[f32],

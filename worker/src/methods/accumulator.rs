@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 
 use super::end_map::{AnomalyMap, Contributions, EndMap};
 use super::end_ratio::{EndRatios, RatioMap};
+use super::step_trace::StepTrace;
 
 /// What to keep.
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +72,9 @@ pub struct Accumulator {
     /// Largest M so far and its index, `[N, m]`.
     best: Tensor,
     t_e: Tensor,
-    divergence: Vec<Tensor>,
-    mse_h: Vec<Tensor>,
-    inside: Vec<Tensor>,
+    divergence: StepTrace,
+    mse_h: StepTrace,
+    inside: StepTrace,
     maps: Vec<EndMap>,
     ratios: EndRatios,
 }
@@ -91,9 +92,9 @@ impl Accumulator {
             aggregation,
             best: Tensor::full([slices, modalities], f64::NEG_INFINITY, options),
             t_e: Tensor::zeros([slices, modalities], (Kind::Int64, x0.device())),
-            divergence: Vec::new(),
-            mse_h: Vec::new(),
-            inside: Vec::new(),
+            divergence: StepTrace::default(),
+            mse_h: StepTrace::default(),
+            inside: StepTrace::default(),
             maps: settings
                 .maps
                 .iter()
@@ -106,9 +107,8 @@ impl Accumulator {
     }
 
     /// The next step: HGP and UGP (f32 `[N, m, H, W]`) and B_t at it.
-    #[allow(clippy::cast_possible_wrap)] // step numbers are small
     pub fn push(&mut self, hgp: &Tensor, ugp: &Tensor, gradient_factor: f64) {
-        let index = self.divergence.len() as i64;
+        let index = self.divergence.len();
         let squared_error = (hgp - &self.x0).square();
         let squared_difference = (hgp - ugp).square();
         let divergence = pixel_mean(&squared_difference);
@@ -128,10 +128,10 @@ impl Accumulator {
         }
         self.ratios.push(&squared_error, &better);
         if let Some(lesion) = &self.lesion {
-            self.inside.push(pixel_sum(&(&squared_error * lesion)));
+            self.inside.push(&pixel_sum(&(&squared_error * lesion)));
         }
-        self.mse_h.push(pixel_mean(&squared_error));
-        self.divergence.push(divergence);
+        self.mse_h.push(&pixel_mean(&squared_error));
+        self.divergence.push(&divergence);
     }
 
     /// The result after the last step.
@@ -140,8 +140,9 @@ impl Accumulator {
     /// When M, MSE^h or a map holds NaN or infinity where it is defined.
     pub fn finish(self) -> Result<GuidanceResult, NotFinite> {
         let guidance = self.guidance;
-        let divergence = Tensor::stack(&self.divergence, 1);
-        let mse_h = Tensor::stack(&self.mse_h, 1);
+        let stacked = |trace: &StepTrace| trace.stacked().unwrap_or_default();
+        let divergence = stacked(&self.divergence);
+        let mse_h = stacked(&self.mse_h);
         check_trace("M", guidance, &divergence)?;
         check_trace("MSE^h", guidance, &mse_h)?;
 
@@ -157,7 +158,7 @@ impl Accumulator {
             maps.insert(kind, map);
         }
         let pixels: i64 = self.x0.size().iter().skip(2).product();
-        let lesion_inside = (!self.inside.is_empty()).then(|| Tensor::stack(&self.inside, 1));
+        let lesion_inside = self.inside.stacked();
         let lesion_outside = lesion_inside
             .as_ref()
             .map(|inside| mse_h.to_kind(Kind::Double) * pixels - inside);

@@ -16,6 +16,7 @@ use super::accumulator::{
 };
 use super::input::{check_batch, check_modalities, check_noise};
 use super::predictor::{Counted, NoisePredictor};
+use super::step_trace::StepTrace;
 use super::trajectory::{Trajectory, Visit};
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::schedule::Schedule;
@@ -120,7 +121,7 @@ impl ForwardPass<'_> {
             .collect();
         let mut trajectory =
             Trajectory::new(self.schedule, self.encoding, self.switches, x0, noise);
-        let mut mse_null = Vec::with_capacity(self.steps);
+        let mut mse_null = StepTrace::default();
         let mut kept = Vec::new();
 
         for index in 0..self.steps {
@@ -131,7 +132,7 @@ impl ForwardPass<'_> {
                 null: visit.null.index_select(1, &channels),
             };
             let ugp = self.unguided(index, &seen);
-            mse_null.push(pixel_mean(&(&ugp - &chosen).square()));
+            mse_null.push(&pixel_mean(&(&ugp - &chosen).square()));
             let factor = self.schedule.gradient_factor(index);
             let keep = self.keep.contains(&index);
             let mut hgps = Vec::new();
@@ -155,7 +156,8 @@ impl ForwardPass<'_> {
             }
         }
 
-        let mse_null = Tensor::stack(&mse_null, 1);
+        // At least one step was asked for.
+        let mse_null = mse_null.stacked().unwrap_or_default();
         let guidance = strengths
             .into_iter()
             .map(Accumulator::finish)

@@ -36,4 +36,5 @@ pub(crate) mod input;
 pub mod predictor;
 pub mod restoration;
 pub mod segmentation;
+mod step_trace;
 pub mod trajectory;
