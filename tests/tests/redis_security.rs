@@ -21,7 +21,7 @@ use redis::{Connection, RedisError, ServerErrorKind};
 use security_rig::{RUN, Yes, all_states, completion, contents, info, job, registered, take};
 
 /// What a worker's scripts are called; every other script is a coordinator's.
-const OF_WORKERS: [&str; 7] = [
+const OF_WORKERS: [&str; 9] = [
     "take",
     "renew",
     "complete",
@@ -29,6 +29,8 @@ const OF_WORKERS: [&str; 7] = [
     "hand_back",
     "hello",
     "leave",
+    "post",
+    "read",
 ];
 
 const SCRIPTS: &str = concat!(
@@ -134,8 +136,8 @@ fn script(name: &str) -> redis::Script {
 fn evalsha(connection: &mut Connection, name: &str, arguments: &[&str]) -> Result<(), RedisError> {
     let names = [
         "meta", "job", "avoid", "lease", "deadline", "retry", "trouble", "dead", "claimed",
-        "claims", "events", "hello", "admitted", "workers", "seen", "counter", "leaving", "lane:0",
-        "lane:1", "lane:2",
+        "claims", "events", "hello", "admitted", "workers", "seen", "counter", "leaving", "board",
+        "lane:0", "lane:1", "lane:2",
     ];
     let keys: Vec<String> = names
         .iter()
