@@ -9,7 +9,7 @@
 //! | [`collective`] | ranks that train together |
 //! | [`shim`] | what libtorch offers in C++ alone |
 //! | [`diffusion`] | schedules, forward steps, noise |
-//! | [`bench`] | `anofpdm-worker bench`: what a step of scoring takes |
+//! | [`bench`](mod@bench) | `anofpdm-worker bench`: what a step of scoring takes |
 //! | [`engine`] | fast inference |
 //! | [`fake`] | a device for drills |
 //! | [`import`] | `anofpdm-worker import`: public checkpoints |
