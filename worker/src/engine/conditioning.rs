@@ -129,7 +129,8 @@ impl Conditioning {
             let next = i64::try_from(self.kept.len()).unwrap_or(0);
             let entries = i64::try_from(capacity).unwrap_or(0);
             let table = self.table.get_or_insert_with(|| {
-                Tensor::empty([entries, 2, made.size()[1]], (made.kind(), made.device()))
+                // Filled, so that memory is taken now and not step by step.
+                Tensor::zeros([entries, 2, made.size()[1]], (made.kind(), made.device()))
             });
             table.get(next).copy_(&made);
             self.kept.insert((time, label), next);
