@@ -13,12 +13,11 @@ use crate::nn::init::Affine;
 use crate::nn::norm::GroupNorm;
 use crate::nn::{ClassLabel, Labels};
 
-/// Bytes of modulations kept: of all times for small networks, where computing them anew would show. Those of 600
-/// times and two labels of the paper's network would be 77 MB, and take a thousandth of its time.
-const TABLE_BYTES: usize = 16 << 20;
-/// Entries whose memory is taken at once. Taken one by one, between the maps of a step, they would leave no room between
-/// them for the maps of the next.
-const SLAB_ENTRIES: i64 = 64;
+/// Most bytes of modulations kept: enough for all times of small networks, where computing them anew would show. Those
+/// of 600 times and two labels of the paper's network would be 77 MB, and take a thousandth of its time.
+const TABLE_BYTES: usize = 8 << 20;
+/// Most entries: every time of the full schedule with two labels.
+const TABLE_ENTRIES: usize = 2000;
 /// Labels whose tokens are kept.
 const LABELS: usize = 8;
 
@@ -59,10 +58,11 @@ pub(super) struct Conditioning {
     offset: Tensor,
     widths: Vec<i64>,
     keep: bool,
-    /// Which entry of the slabs is whose.
+    /// Which entry of the table is whose.
     kept: HashMap<(i64, Label), i64>,
-    /// Gains and offsets of the entries, `[64, 2, channels of all blocks]` each, the last one partly filled.
-    slabs: Vec<Tensor>,
+    /// Gains and offsets of all entries, `[entries, 2, channels of all blocks]`. In one piece: taken one by one, between the
+    /// maps of a step, they would leave no room between them for the maps of the next.
+    table: Option<Tensor>,
     tokens: HashMap<Label, Rc<LabelTokens>>,
 }
 
@@ -107,15 +107,15 @@ impl Conditioning {
             widths,
             keep,
             kept: HashMap::new(),
-            slabs: Vec::new(),
+            table: None,
             tokens: HashMap::new(),
         }
     }
 
     /// The modulation of every residual block at a network time.
     pub(super) fn modulations(&mut self, time: i64, label: Label) -> Vec<Modulation> {
-        if let Some(entry) = self.kept.get(&(time, label)).and_then(|at| self.entry(*at)) {
-            return self.split(&entry);
+        if let (Some(at), Some(table)) = (self.kept.get(&(time, label)), &self.table) {
+            return self.split(&table.get(*at));
         }
         let embedding = self.embed(time, label).vector.silu();
         // One row; as scale and shift follow the norm's own, they make one of each.
@@ -124,25 +124,18 @@ impl Conditioning {
         let made = Tensor::stack(&[&self.gain * &factor, &self.offset * factor + shift], 0);
         // A walk visits the times in order: dropping old ones would drop what the next batch begins with.
         let bytes = made.numel() * self.format.wide.elt_size_in_bytes();
-        if self.keep && (self.kept.len() + 1) * bytes <= TABLE_BYTES {
+        let capacity = (TABLE_BYTES / bytes.max(1)).min(TABLE_ENTRIES);
+        if self.keep && self.kept.len() < capacity {
             let next = i64::try_from(self.kept.len()).unwrap_or(0);
-            if next % SLAB_ENTRIES == 0 {
-                let size = [SLAB_ENTRIES, 2, made.size()[1]];
-                self.slabs
-                    .push(Tensor::empty(size, (made.kind(), made.device())));
-            }
-            if let Some(mut place) = self.entry(next) {
-                place.copy_(&made);
-                self.kept.insert((time, label), next);
-            }
+            let entries = i64::try_from(capacity).unwrap_or(0);
+            let table = self.table.get_or_insert_with(|| {
+                // Filled, so that memory is taken now and not step by step.
+                Tensor::zeros([entries, 2, made.size()[1]], (made.kind(), made.device()))
+            });
+            table.get(next).copy_(&made);
+            self.kept.insert((time, label), next);
         }
         self.split(&made)
-    }
-
-    /// An entry of the slabs, `[2, channels of all blocks]`.
-    fn entry(&self, number: i64) -> Option<Tensor> {
-        let slab = usize::try_from(number / SLAB_ENTRIES).ok()?;
-        Some(self.slabs.get(slab)?.get(number % SLAB_ENTRIES))
     }
 
     /// An entry block by block.
