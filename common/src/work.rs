@@ -11,12 +11,14 @@
 //! | `cell` | trajectories, and what a cell keeps of one |
 //! | `key` | what decides the bits of a record |
 //! | `cost` | what a slice takes |
+//! | `trial` | which number format a run computes in |
 //! | `check` | plans and messages nobody can have meant |
 
 mod cell;
 mod check;
 mod cost;
 mod key;
+mod trial;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,7 @@ pub use check::{
 };
 pub use cost::evaluations_per_slice;
 use key::key_of;
+pub use trial::{Agreement, Candidate, Finding, MAX_TRIAL_REPORT_BYTES, TrialPlan, TrialReport};
 
 /// Raised whenever the meaning or the bytes of a record change; part of every key.
 pub const RECORD_SCHEMA: u32 = 1;
@@ -74,8 +77,6 @@ impl Stage {
 pub struct NumericProfile {
     /// `cpu`, or the name of the GPU.
     pub device: String,
-    /// Number format of the network.
-    pub precision: Precision,
     /// Version of libtorch.
     pub libtorch: String,
     /// Vector instructions libtorch dispatches to on the CPU.
@@ -88,12 +89,8 @@ impl std::fmt::Display for NumericProfile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} {}, libtorch {}, {}, {} thread(s)",
-            self.device,
-            self.precision.name(),
-            self.libtorch,
-            self.cpu_capability,
-            self.threads
+            "{}, libtorch {}, {}, {} thread(s)",
+            self.device, self.libtorch, self.cpu_capability, self.threads
         )
     }
 }
@@ -146,6 +143,8 @@ pub struct ForwardPlan {
     pub component_area: u32,
     /// Numeric profile every worker must have.
     pub profile: NumericProfile,
+    /// What U-Nets are computed in; never `auto`.
+    pub precision: Precision,
     /// The slices' origin.
     pub data: DataPlan,
     /// Networks with weights.
@@ -184,6 +183,8 @@ pub enum Plan {
     Train(TrainPlan),
     /// Calibration or scoring.
     Forward(ForwardPlan),
+    /// Which number format calibration and scoring compute in.
+    Trial(TrialPlan),
 }
 
 /// Longest plan accepted, bytes.
@@ -286,6 +287,8 @@ pub enum Task {
         #[serde(deserialize_with = "list::<_, _, MAX_SHARD_CELLS>")]
         cells: Vec<u16>,
     },
+    /// The whole trial of number formats.
+    Trial,
 }
 
 /// What a worker says of itself when it registers.

@@ -191,6 +191,23 @@ impl Dataset {
         Ok(choose(&subjects, asked, self.spec.seed, TEST))
     }
 
+    /// Whether all of these slices have pixel labels.
+    ///
+    /// # Errors
+    /// A subject file that cannot be read.
+    pub fn have_masks(&self, slices: &[SliceRef]) -> Result<bool, DatasetError> {
+        let mut subjects: Vec<u32> = slices.iter().map(|slice| slice.subject).collect();
+        subjects.sort_unstable();
+        subjects.dedup();
+        let truth = self.store.truth();
+        for index in subjects {
+            if truth.mask(&self.subjects[index as usize].0, 0)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The subject of a slice.
     pub fn subject(&self, slice: SliceRef) -> &str {
         &self.subjects[slice.subject as usize].0

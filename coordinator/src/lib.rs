@@ -7,6 +7,7 @@
 //! | [`dataset`] | the slices of a run, split by patient |
 //! | [`ingest`] | NIfTI to slice store; the phantom |
 //! | [`plan`] | from spec to batches, cells, shards, estimates |
+//! | [`precision`] | the number format of a run |
 //! | [`run_folder`] | the folder of a run and its lock |
 //! | [`cache`] | records of other runs |
 //! | [`ledger`] | what the journal says of a run |
@@ -29,6 +30,7 @@ pub mod drive;
 pub mod ingest;
 pub mod ledger;
 pub mod plan;
+pub mod precision;
 pub mod report;
 pub mod run_folder;
 pub mod stored_record;

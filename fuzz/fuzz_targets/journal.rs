@@ -11,7 +11,7 @@ use anofpdm_common::wire::{Kind, enclose, encode};
 use anofpdm_coordinator::ledger::Entry;
 use libfuzzer_sys::fuzz_target;
 
-const FIRST_LINE: &[u8] = b"anofpdm journal 2\n";
+const FIRST_LINE: &[u8] = b"anofpdm journal 3\n";
 
 /// One file for each process, written again for each input.
 static PATH: LazyLock<PathBuf> = LazyLock::new(|| {

@@ -6,6 +6,7 @@
 //! | [`tensors`] | named tensors in safetensors files |
 //! | [`nn`] | the networks and their weights |
 //! | [`bench_train`] | `anofpdm-worker bench-train`: how fast this machine trains |
+//! | `clock` | time and memory, read |
 //! | [`collective`] | ranks that train together |
 //! | [`shim`] | what libtorch offers in C++ alone |
 //! | [`diffusion`] | schedules, forward steps, noise |
@@ -21,6 +22,7 @@
 
 pub mod bench;
 pub mod bench_train;
+mod clock;
 pub mod collective;
 pub mod diffusion;
 pub mod engine;

@@ -83,7 +83,7 @@ fn is_default<T: Default + PartialEq>(section: &T) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Left to the program: `fp32` in this version.
+    /// The fastest whose results agree with those of `fp32` on validation slices; a run measures that once.
     Auto,
     /// IEEE float32 throughout.
     Fp32,
@@ -104,15 +104,6 @@ impl Precision {
             Self::Tf32 => "tf32",
             Self::Fp16 => "fp16",
             Self::Bf16 => "bf16",
-        }
-    }
-
-    /// What a run computes in: `auto` is `fp32`.
-    #[must_use]
-    pub const fn resolved(self) -> Self {
-        match self {
-            Self::Auto => Self::Fp32,
-            chosen => chosen,
         }
     }
 }

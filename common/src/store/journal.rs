@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use super::durable::{self, DiskError};
 use crate::wire::{self, HEADER_LEN, Kind, Message, WireError};
 
-const FILE_HEADER: &[u8] = b"anofpdm journal 2\n";
+const FILE_HEADER: &[u8] = b"anofpdm journal 3\n";
 
 /// Bytes looked at in one go while searching for an intact entry.
 const SEARCH_WINDOW: usize = 64 << 10;

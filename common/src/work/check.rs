@@ -5,7 +5,7 @@ use crate::baseline::CG_CDM_DIFFUSION_STEPS;
 use crate::ids::Digest;
 use crate::spec::{
     DIFFUSION_STEPS, FigureSpec, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS,
-    MAX_SCORED,
+    MAX_SCORED, Precision,
 };
 use crate::wire::{HEADER_LEN, Kind, Message};
 
@@ -140,6 +140,7 @@ impl Job {
                 }
                 Ok(())
             }
+            (Task::Trial, Stage::Calibrate) => Ok(()),
             _ => Err(format!(
                 "a task of another stage than {}",
                 self.stage.name()
@@ -195,6 +196,7 @@ impl Plan {
         match self {
             Self::Train(plan) => plan.check(),
             Self::Forward(plan) => plan.check(),
+            Self::Trial(plan) => plan.check(),
         }
     }
 }
@@ -233,7 +235,10 @@ impl TrainPlan {
 }
 
 impl ForwardPlan {
-    fn check(&self) -> Result<(), PlanError> {
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        ensure(self.precision != Precision::Auto, || {
+            "a plan that leaves the precision open".to_owned()
+        })?;
         ensure(self.stage != Stage::Train, || {
             "batches of the training stage".to_owned()
         })?;

@@ -10,13 +10,35 @@ use crate::ids::Digest;
 use crate::method::Encoding;
 use crate::network::NetworkConfig;
 use crate::semantics::Semantics;
-use crate::spec::Respacing;
+use crate::spec::{Precision, Respacing};
 use crate::store::scaling::Scaling;
 
 use super::{
     Cell, CellOutput, ForwardPlan, ForwardWalk, KERNEL, NumericProfile, PlanError, RECORD_SCHEMA,
     RestorationWalk, Trajectory,
 };
+
+/// Machine and number format: what moves the bits of a network's output beside its input.
+#[derive(Serialize)]
+struct ProfileKey<'a> {
+    device: &'a str,
+    precision: Precision,
+    libtorch: &'a str,
+    cpu_capability: &'a str,
+    threads: u32,
+}
+
+impl<'a> ProfileKey<'a> {
+    fn of(profile: &'a NumericProfile, precision: Precision) -> Self {
+        Self {
+            device: &profile.device,
+            precision,
+            libtorch: &profile.libtorch,
+            cpu_capability: &profile.cpu_capability,
+            threads: profile.threads,
+        }
+    }
+}
 
 /// A record of AnoFPDM.
 #[derive(Serialize)]
@@ -27,7 +49,7 @@ struct ForwardKey<'a> {
     steps: u32,
     respacing: Respacing,
     component_area: u32,
-    profile: &'a NumericProfile,
+    profile: ProfileKey<'a>,
     data: Digest,
     scaling: Scaling,
     scored: &'a [u32],
@@ -49,7 +71,7 @@ struct RestorationKey<'a> {
     semantics: Semantics,
     respacing: Respacing,
     component_area: u32,
-    profile: &'a NumericProfile,
+    profile: ProfileKey<'a>,
     data: Digest,
     scaling: Scaling,
     scored: &'a [u32],
@@ -97,7 +119,7 @@ impl ForwardPlan {
             steps: self.steps,
             respacing: self.respacing,
             component_area: self.component_area,
-            profile: &self.profile,
+            profile: ProfileKey::of(&self.profile, self.precision),
             data: self.data.digest,
             scaling: self.data.scaling,
             scored: &self.data.scored,
@@ -132,7 +154,7 @@ impl ForwardPlan {
             semantics: self.semantics,
             respacing: self.respacing,
             component_area: self.component_area,
-            profile: &self.profile,
+            profile: ProfileKey::of(&self.profile, self.precision),
             data: self.data.digest,
             scaling: self.data.scaling,
             scored: &self.data.scored,

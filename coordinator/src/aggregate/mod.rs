@@ -150,7 +150,11 @@ pub fn summarise(
         fingerprint: fingerprint::fingerprint([&calibrated, &scored]),
         spec_digest: bench.digest()?,
         semantics: scored.plan.semantics.name().to_owned(),
-        precision: scored.plan.profile.precision.name().to_owned(),
+        precision: scored.plan.precision.name().to_owned(),
+        precision_reason: ledger
+            .precision
+            .as_ref()
+            .map(|chosen| chosen.reason.clone()),
         device: scored.plan.profile.device.clone(),
         coverage: coverage(&scored, score, ledger),
         audits: audits(ledger),

@@ -57,6 +57,12 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         evaluations.without_sharing,
         ratio(evaluations.without_sharing, evaluations.total)
     );
+    if estimate.precision_trial > 0 {
+        println!(
+            "             {} more at most to choose the number format (precision = \"auto\")",
+            estimate.precision_trial
+        );
+    }
     println!(
         "shards       {}; {} records are there already",
         estimate.shards, estimate.cached

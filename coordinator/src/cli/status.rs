@@ -32,6 +32,8 @@ struct Status {
     /// Operators want it paused.
     paused: bool,
     profile: Option<String>,
+    /// What calibration and scoring compute in, once a run has chosen it.
+    precision: Option<&'static str>,
     stages: Vec<StageStatus>,
     duplicates: usize,
     conflicts: usize,
@@ -83,6 +85,10 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         running: folder.is_locked()?,
         paused: control::is_paused(&folder)?,
         profile: ledger.profile.as_ref().map(ToString::to_string),
+        precision: ledger
+            .precision
+            .as_ref()
+            .map(|chosen| chosen.precision.name()),
         stages,
         duplicates: ledger.duplicates.len(),
         conflicts: ledger.conflicts.len(),
@@ -99,6 +105,9 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     }
     if let Some(profile) = &status.profile {
         println!("profile    {profile}");
+    }
+    if let Some(precision) = status.precision {
+        println!("precision  {precision}");
     }
     for stage in &status.stages {
         println!(

@@ -1,6 +1,7 @@
 //! A run at work: gives out shards, serves workers, and follows what happens until a stage is done.
 
 mod training;
+mod trial;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -559,6 +560,6 @@ fn cost(plan: &ForwardPlan, job: &Job) -> Result<u32, PlanError> {
             count,
             cells,
         } => Ok(forward_cost(plan, *first, *count, cells)?.all()),
-        Task::Train(_) => Ok(0),
+        Task::Train(_) | Task::Trial => Ok(0),
     }
 }

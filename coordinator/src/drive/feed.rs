@@ -114,7 +114,7 @@ impl<'a> Feed<'a> {
 pub(super) const fn batches(job: &Job) -> u32 {
     match job.task {
         Task::Batches { count, .. } => count,
-        Task::Train(_) => 0,
+        Task::Train(_) | Task::Trial => 0,
     }
 }
 

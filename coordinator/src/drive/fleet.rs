@@ -10,7 +10,6 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::local::LocalDispatcher;
 use anofpdm_common::queue::redis::RedisDispatcher;
 use anofpdm_common::queue::{Dispatch, LeaseConfig, QueueError, WorkerStatus};
-use anofpdm_common::spec::Precision;
 
 use super::engine::EngineError;
 use super::judge::RunJudge;
@@ -46,8 +45,6 @@ pub(super) struct FleetOptions {
     pub(super) devices: Vec<String>,
     /// Intra-op threads of each.
     pub(super) threads: u32,
-    /// What each computes in.
-    pub(super) precision: Precision,
     /// Root of the slice store.
     pub(super) data: PathBuf,
     /// Root of the artifact store.
@@ -125,7 +122,6 @@ impl Fleet {
                     checkpoints: options.checkpoints.clone(),
                     logs: options.logs.clone(),
                     threads: options.threads,
-                    precision: options.precision,
                     run: socket.is_none().then(|| run.to_owned()),
                 };
                 Some(Supervisor::start(command, devices)?)

@@ -104,7 +104,7 @@ impl Gang {
             .filter(|(_, job)| job.plan == self.plan)
             .filter_map(|(shard, job)| match job.task {
                 Task::Train(gang) => Some((*shard, gang)),
-                Task::Batches { .. } => None,
+                Task::Batches { .. } | Task::Trial => None,
             })
             .collect();
         let Some(newest) = ranks.iter().map(|(_, gang)| gang.generation).max() else {

@@ -10,10 +10,9 @@ use std::path::Path;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseId, Setback, Verdict};
 use anofpdm_common::record::RecordShape;
-use anofpdm_common::spec::Precision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::journal::JournalError;
-use anofpdm_common::work::{ForwardPlan, Job, Stage, Task, TrainPlan, WorkerInfo};
+use anofpdm_common::work::{ForwardPlan, Job, Stage, Task, TrainPlan, TrialPlan, WorkerInfo};
 
 use super::verify::{self, Rejection};
 use crate::cache::RecordCache;
@@ -27,6 +26,8 @@ pub(super) enum Current {
     Idle,
     /// Training of one network.
     Train(Digest, Box<TrainPlan>),
+    /// Number formats compared.
+    Trial(Digest, Box<TrialPlan>),
     /// Calibration or scoring; the size of a slice is that of the store.
     Forward(Digest, Box<ForwardPlan>, usize),
 }
@@ -41,7 +42,7 @@ impl Current {
     pub(super) fn forward_plan(&self) -> Option<(Digest, &ForwardPlan)> {
         match self {
             Self::Forward(digest, plan, _) => Some((*digest, plan)),
-            Self::Idle | Self::Train(..) => None,
+            Self::Idle | Self::Train(..) | Self::Trial(..) => None,
         }
     }
 }
@@ -112,8 +113,6 @@ pub(super) struct RunJudge {
     pub(super) journal: RunJournal,
     pub(super) artifacts: ArtifactStore,
     pub(super) cache: Option<RecordCache>,
-    /// What the spec says to compute in.
-    precision: Precision,
     pub(super) current: Current,
     /// Shards that repeat another to compare bits.
     pub(super) audits: HashSet<u64>,
@@ -128,13 +127,11 @@ impl RunJudge {
         journal: RunJournal,
         artifacts: ArtifactStore,
         cache: Option<RecordCache>,
-        precision: Precision,
     ) -> Self {
         Self {
             journal,
             artifacts,
             cache,
-            precision,
             current: Current::Idle,
             audits: HashSet::new(),
             happened: Vec::new(),
@@ -143,6 +140,11 @@ impl RunJudge {
     }
 
     fn verify(&self, claim: &Claim<'_>) -> Result<Entry, Rejection> {
+        if claim.job.task == Task::Trial {
+            let chosen =
+                verify::trial(&self.current, claim.job, claim.completion, &self.artifacts)?;
+            return Ok(Entry::Precision(chosen));
+        }
         let records = verify::verify(&self.current, claim.job, claim.completion, &self.artifacts)?;
         Ok(Entry::Delivered {
             stage: claim.job.stage,
@@ -290,13 +292,6 @@ impl Judge for RunJudge {
         if let Some(reason) = ledger.distrusted.get(&worker.worker) {
             return Err(format!("this worker was retired: {reason}"));
         }
-        if worker.profile.precision != self.precision {
-            return Err(format!(
-                "this run computes in {}; this worker in {}: start it with --precision {0}",
-                self.precision.name(),
-                worker.profile.precision.name()
-            ));
-        }
         match &ledger.profile {
             Some(pinned) if *pinned == worker.profile => Ok(()),
             Some(pinned) => Err(format!(
@@ -331,7 +326,9 @@ impl Judge for RunJudge {
                 .saturating_add(claim.completion.padding),
             device_millis: claim.completion.device_millis,
         };
-        if ledger.is_delivered(claim.worker, claim.lease) {
+        // What was chosen stays: it is measured, so a second answer is another one.
+        let answered = claim.job.task == Task::Trial && ledger.precision.is_some();
+        if answered || ledger.is_delivered(claim.worker, claim.lease) {
             // Journaled by a coordinator that died before the queue heard of it.
             self.happened.push(accepted);
             return Verdict::Accept;
@@ -408,7 +405,7 @@ impl Judge for RunJudge {
 fn devices_of(job: &Job) -> u64 {
     match &job.task {
         Task::Train(gang) => gang.world.into(),
-        Task::Batches { .. } => 1,
+        Task::Batches { .. } | Task::Trial => 1,
     }
 }
 

@@ -353,6 +353,7 @@ pub fn job_in_words(job: &Job) -> String {
             1 => stage.to_owned(),
             world => format!("{stage}, rank {} of {world}", gang.rank),
         },
+        Task::Trial => "number formats compared".to_owned(),
         Task::Batches {
             first,
             count,

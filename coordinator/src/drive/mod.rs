@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anofpdm_common::queue::LeaseConfig;
-use anofpdm_common::spec::Devices;
+use anofpdm_common::spec::{Devices, Precision};
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::store::durable::DiskError;
 use anofpdm_common::store::journal::JournalError;
@@ -147,6 +147,9 @@ pub enum DriveError {
         /// Workers of this run.
         workers: usize,
     },
+    /// A number format that this machine does not compute in.
+    #[error("[compute] precision: {} needs a GPU: on the CPU fp32 and bf16 are there (or leave it at auto)", .0.name())]
+    Precision(Precision),
     /// Deliveries disagree again and again.
     #[error(
         "{0} record(s) stay in conflict after repeated runs: a device gives different bits for the same work"
@@ -190,8 +193,7 @@ pub fn drive(
         })?),
     };
     let artifacts = ArtifactStore::open(&folder.records())?;
-    let precision = bench.spec.compute.precision.resolved();
-    let mut judge = RunJudge::new(journal, artifacts, cache, precision);
+    let mut judge = RunJudge::new(journal, artifacts, cache);
     judge.distrust_suspects()?;
     let run = match &judge.journal.ledger().created {
         Some(created) => created.run.clone(),
@@ -202,7 +204,6 @@ pub fn drive(
         queue: options.queue.clone(),
         devices: options.devices.clone(),
         threads: bench.spec.compute.threads,
-        precision,
         data: dataset.store().root().to_path_buf(),
         artifacts: folder.records(),
         checkpoints: folder.checkpoints(),

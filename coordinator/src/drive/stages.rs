@@ -4,8 +4,11 @@ use std::path::Path;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::Dispatch;
-use anofpdm_common::spec::TrainSpec;
-use anofpdm_common::work::{ForwardPlan, NetworkPlan, Plan, PlanError, SliceRef, Stage, TrainPlan};
+use anofpdm_common::spec::{Precision, TrainSpec};
+use anofpdm_common::work::{
+    ForwardPlan, MAX_TRIAL_REPORT_BYTES, NetworkPlan, Plan, PlanError, SliceRef, Stage, TrainPlan,
+    TrialPlan,
+};
 
 use super::engine::{Engine, Wanted};
 use super::gang::Gang;
@@ -15,9 +18,10 @@ use super::{DriveError, checkpoint_folder};
 use crate::bench_file::BenchFile;
 use crate::calibrate;
 use crate::dataset::Dataset;
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::{ChosenPrecision, Entry, Ledger};
 use crate::plan::cells::{self, Columns, Decided};
 use crate::plan::forward::{Setting, forward_plan};
+use crate::precision;
 use crate::report::training::newest_checkpoint;
 use crate::run_folder::RunFolder;
 use crate::tune;
@@ -36,16 +40,18 @@ pub(super) struct Stages<'a> {
 impl Stages<'_> {
     /// Runs the stages up to `until`.
     pub(super) fn run(&mut self, until: Option<Stage>) -> Result<(), DriveError> {
+        self.check_precision()?;
         let networks = self.networks()?;
         if until == Some(Stage::Train) {
             return Ok(());
         }
+        let precision = self.precision(&networks)?;
         for _ in 0..MAX_ROUNDS {
-            let decided = self.calibrate(&networks)?;
+            let decided = self.calibrate(&networks, precision)?;
             if until == Some(Stage::Calibrate) {
                 return Ok(());
             }
-            self.score(&networks, &decided)?;
+            self.score(&networks, precision, &decided)?;
             if self.ledger().contested() == 0 {
                 return Ok(());
             }
@@ -148,12 +154,118 @@ impl Stages<'_> {
         Ok(weights)
     }
 
+    /// Refuses, before anything is trained, a number format that scoring could not have.
+    fn check_precision(&mut self) -> Result<(), DriveError> {
+        let asked = self.bench.spec.compute.precision;
+        if matches!(asked, Precision::Tf32 | Precision::Fp16)
+            && self.engine.profile()?.device == "cpu"
+        {
+            return Err(DriveError::Precision(asked));
+        }
+        Ok(())
+    }
+
+    /// What U-Nets are computed in: what the spec says, or what a trial on validation slices spoke for. Journaled once.
+    fn precision(&mut self, networks: &[NetworkPlan]) -> Result<Precision, DriveError> {
+        let asked = self.bench.spec.compute.precision;
+        if asked != Precision::Auto {
+            return Ok(asked);
+        }
+        if let Some(chosen) = &self.ledger().precision {
+            return Ok(chosen.precision);
+        }
+        match self.trial_plan(networks)? {
+            Ok(plan) => self.try_formats(plan)?,
+            Err(reason) => {
+                let fp32 = ChosenPrecision {
+                    precision: Precision::Fp32,
+                    reason: reason.to_owned(),
+                    report: None,
+                };
+                let journal = &mut self.engine.judge.journal;
+                journal.append(&Entry::Precision(fp32))?;
+            }
+        }
+        let chosen = self.ledger().precision.clone();
+        let chosen = chosen.ok_or(DriveError::Conflicts(1))?;
+        tracing::info!(
+            "precision: this run computes in {}; {}",
+            chosen.precision.name(),
+            chosen.reason
+        );
+        Ok(chosen.precision)
+    }
+
+    /// The trial of this run, or why there is none.
+    fn trial_plan(
+        &mut self,
+        networks: &[NetworkPlan],
+    ) -> Result<Result<TrialPlan, &'static str>, DriveError> {
+        let candidates = match precision::candidates(&self.engine.profile()?) {
+            Ok(candidates) => candidates,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let score = &self.bench.spec.score;
+        let Some(encoding) = cells::encodings(score).first().copied() else {
+            return Ok(Err(
+                "the formats are compared by AnoFPDM, which is not asked for",
+            ));
+        };
+        let columns = cells::trial(score, &names(networks), encoding);
+        let mut slices = self.dataset.validation()?.slices;
+        let scored = self.dataset.test()?.slices.len() * score.seeds.len();
+        slices.truncate(precision::trial_slices(slices.len() + scored));
+        let forward = self.plan(
+            Stage::Calibrate,
+            &columns,
+            networks,
+            Precision::Fp32,
+            &slices,
+        )?;
+        Ok(Ok(TrialPlan {
+            with_truth: self.dataset.have_masks(&slices)?,
+            forward,
+            candidates: candidates.to_vec(),
+            least_gain: precision::LEAST_GAIN,
+        }))
+    }
+
+    /// Has the formats compared and keeps the report for people.
+    fn try_formats(&mut self, plan: TrialPlan) -> Result<(), DriveError> {
+        let slices = plan.forward.batches.iter().map(Vec::len).sum::<usize>() as u64;
+        tracing::info!("precision: number formats are compared on {slices} validation slices");
+        let artifact = Plan::Trial(plan.clone()).to_json(self.engine.run())?;
+        let judge = &mut self.engine.judge;
+        let digest = judge.artifacts.put(&artifact)?;
+        judge.current = Current::Trial(digest, Box::new(plan));
+        self.engine.trial(digest, slices)?;
+        let Some(report) = self
+            .ledger()
+            .precision
+            .as_ref()
+            .and_then(|chosen| chosen.report)
+        else {
+            return Ok(());
+        };
+        let bytes = self
+            .engine
+            .judge
+            .artifacts
+            .get(&report, MAX_TRIAL_REPORT_BYTES)?;
+        precision::write(self.folder, &bytes)?;
+        Ok(())
+    }
+
     /// What the validation slices decide: for AnoFPDM from image-level labels, for the baselines from pixel labels.
-    fn calibrate(&mut self, networks: &[NetworkPlan]) -> Result<Decided, DriveError> {
+    fn calibrate(
+        &mut self,
+        networks: &[NetworkPlan],
+        precision: Precision,
+    ) -> Result<Decided, DriveError> {
         let score = &self.bench.spec.score;
         let columns = cells::calibration(score, &names(networks));
         let slices = self.dataset.validation()?.slices;
-        let plan = self.plan(Stage::Calibrate, &columns, networks, &slices)?;
+        let plan = self.plan(Stage::Calibrate, &columns, networks, precision, &slices)?;
         self.forward(&plan)?;
         let artifacts = &self.engine.judge.artifacts;
         let images = self.dataset.store().images();
@@ -173,10 +285,15 @@ impl Stages<'_> {
         })
     }
 
-    fn score(&mut self, networks: &[NetworkPlan], decided: &Decided) -> Result<(), DriveError> {
+    fn score(
+        &mut self,
+        networks: &[NetworkPlan],
+        precision: Precision,
+        decided: &Decided,
+    ) -> Result<(), DriveError> {
         let columns = cells::scoring(&self.bench.spec.score, &names(networks), decided);
         let slices = self.dataset.test()?.slices;
-        let plan = self.plan(Stage::Score, &columns, networks, &slices)?;
+        let plan = self.plan(Stage::Score, &columns, networks, precision, &slices)?;
         self.forward(&plan)
     }
 
@@ -185,6 +302,7 @@ impl Stages<'_> {
         stage: Stage,
         columns: &Columns,
         networks: &[NetworkPlan],
+        precision: Precision,
         slices: &[SliceRef],
     ) -> Result<ForwardPlan, DriveError> {
         let profile = self.engine.profile()?;
@@ -193,6 +311,7 @@ impl Stages<'_> {
             data: &self.dataset.plan(),
             networks,
             profile: &profile,
+            precision,
         };
         Ok(forward_plan(&setting, stage, columns, slices))
     }

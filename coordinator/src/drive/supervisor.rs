@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anofpdm_common::spec::Precision;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A worker that lives shorter than this died at start-up.
@@ -42,8 +41,6 @@ pub struct WorkerCommand {
     pub logs: PathBuf,
     /// Intra-op threads.
     pub threads: u32,
-    /// What it computes in.
-    pub precision: Precision,
     /// The only run to serve, in a queue of many.
     pub run: Option<String>,
 }
@@ -265,11 +262,6 @@ fn start(command: &WorkerCommand, device: &str, log: &Path) -> Result<Child, Sup
         .open(log)
         .map_err(log_error)?;
     let mut worker = Command::new(&command.program);
-    // fp32 means fp32: left to itself cuDNN rounds the factors of convolutions to TF32.
-    match command.precision {
-        Precision::Tf32 => worker.env_remove("NVIDIA_TF32_OVERRIDE"),
-        _ => worker.env("NVIDIA_TF32_OVERRIDE", "0"),
-    };
     worker
         .arg("run")
         .args(["--queue", &command.queue])
@@ -281,7 +273,6 @@ fn start(command: &WorkerCommand, device: &str, log: &Path) -> Result<Child, Sup
         .arg("--checkpoints")
         .arg(&command.checkpoints)
         .args(["--threads", &command.threads.to_string()])
-        .args(["--precision", command.precision.name()])
         .args(command.run.iter().flat_map(|run| ["--run", run]))
         // Waiting threads must not spin: with fewer free cores than threads it costs tens of times the work.
         .env("OMP_WAIT_POLICY", "PASSIVE")

@@ -8,9 +8,14 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::record::RecordShape;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::wire::{self, WireError};
-use anofpdm_common::work::{Completion, ForwardPlan, Job, Manifest, PlanError, Task, TrainPlan};
+use anofpdm_common::work::{
+    Completion, ForwardPlan, Job, MAX_TRIAL_REPORT_BYTES, Manifest, PlanError, Task, TrainPlan,
+    TrialReport,
+};
 
 use super::judge::Current;
+use crate::ledger::ChosenPrecision;
+use crate::precision;
 use crate::stored_record::{self, RecordError};
 
 /// Most bytes of a file of weights beside its values: tensor names and shapes.
@@ -44,6 +49,8 @@ pub(super) enum Rejection {
     Cost { found: Cost, expected: Cost },
     #[error("record {key} is impossible: {what}")]
     Impossible { key: Digest, what: String },
+    #[error("the report of the trial: {0}")]
+    Trial(String),
     #[error("weights of {bytes} bytes, {limit} at most were asked for")]
     Weights { bytes: u64, limit: u64 },
 }
@@ -114,6 +121,48 @@ pub(super) fn verify(
         }
         _ => Err(Rejection::OtherPlan),
     }
+}
+
+/// The number format that a trial speaks for.
+///
+/// # Errors
+/// [`Rejection`], with what is wrong.
+pub(super) fn trial(
+    current: &Current,
+    job: &Job,
+    completion: &Completion,
+    artifacts: &ArtifactStore,
+) -> Result<ChosenPrecision, Rejection> {
+    job.check().map_err(Rejection::Job)?;
+    completion.check().map_err(Rejection::Completion)?;
+    let Current::Trial(digest, plan) = current else {
+        return Err(Rejection::OtherPlan);
+    };
+    if *digest != job.plan {
+        return Err(Rejection::OtherPlan);
+    }
+    let nothing = Cost {
+        evaluations: 0,
+        padding: 0,
+    };
+    check_cost(completion, nothing)?;
+    let entries = read_manifest(completion.manifest, &[plan.key()?], artifacts)?;
+    let [(_, report)] = entries[..] else {
+        return Err(Rejection::Count {
+            found: entries.len(),
+            expected: 1,
+        });
+    };
+    let bytes = artifacts.get(&report, MAX_TRIAL_REPORT_BYTES)?;
+    let found: TrialReport =
+        serde_json::from_slice(&bytes).map_err(|error| Rejection::Trial(error.to_string()))?;
+    found.check(plan).map_err(Rejection::Trial)?;
+    let (precision, reason) = precision::choose(&found);
+    Ok(ChosenPrecision {
+        precision,
+        reason,
+        report: Some(report),
+    })
 }
 
 /// Reads a record and measures it.

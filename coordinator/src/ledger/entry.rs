@@ -2,6 +2,7 @@
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::LeaseId;
+use anofpdm_common::spec::Precision;
 use anofpdm_common::wire::{Kind, Message, list};
 use anofpdm_common::work::{
     LONGEST_MILLIS, MAX_SHARD_RECORDS, MOST_EVALUATIONS, NumericProfile, Stage, check_text,
@@ -71,6 +72,19 @@ pub enum Entry {
         /// What it did.
         reason: String,
     },
+    /// What calibration and scoring compute in.
+    Precision(ChosenPrecision),
+}
+
+/// A number format, and why it is this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenPrecision {
+    /// Never `auto`.
+    pub precision: Precision,
+    /// For people.
+    pub reason: String,
+    /// The trial's report in the artifact store, where there was a trial.
+    pub report: Option<Digest>,
 }
 
 /// The "worker" that delivers records of the cache. No worker can be named so.
@@ -79,7 +93,7 @@ pub const CACHE: &str = "(cache)";
 /// Longest name of a network or a run, bytes.
 const NAME_LIMIT: usize = 256;
 
-/// Longest reason to distrust a worker, bytes.
+/// Longest reason to distrust a worker or to compute in a format, bytes.
 const REASON_LIMIT: usize = 1_024;
 
 impl Message for Entry {
@@ -116,6 +130,12 @@ impl Message for Entry {
             Self::Distrusted { worker, reason } => {
                 check_deliverer(worker)?;
                 check_text("a reason", reason, REASON_LIMIT)
+            }
+            Self::Precision(chosen) => {
+                if chosen.precision == Precision::Auto {
+                    return Err("a choice that leaves the precision open".to_owned());
+                }
+                check_text("a reason", &chosen.reason, REASON_LIMIT)
             }
         }
     }

@@ -16,7 +16,7 @@ use anofpdm_common::queue::LeaseId;
 use anofpdm_common::work::{NumericProfile, Stage};
 
 use claims::{Claims, Delivery, WorkerIndex};
-pub use entry::{CACHE, Entry};
+pub use entry::{CACHE, ChosenPrecision, Entry};
 
 /// Work done in one stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct Ledger {
     pub created: Option<Created>,
     /// Pinned numeric profile.
     pub profile: Option<NumericProfile>,
+    /// What calibration and scoring compute in.
+    pub precision: Option<ChosenPrecision>,
     /// Weights by network name.
     pub weights: BTreeMap<String, Digest>,
     /// Plan and number of records by stage.
@@ -118,6 +120,7 @@ impl Ledger {
                 });
             }
             Entry::Profile(profile) => self.profile = Some(profile.clone()),
+            Entry::Precision(chosen) => self.precision = Some(chosen.clone()),
             Entry::Weights { network, weights } => {
                 self.weights.insert(network.clone(), *weights);
             }
@@ -295,7 +298,8 @@ impl Ledger {
 
     /// Every artifact a counted or contested key points at, for `gc`.
     pub fn referenced(&self) -> impl Iterator<Item = Digest> + '_ {
-        self.claims.records()
+        let report = self.precision.as_ref().and_then(|chosen| chosen.report);
+        self.claims.records().chain(report)
     }
 }
 

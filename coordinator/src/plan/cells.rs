@@ -123,6 +123,21 @@ pub fn calibration(score: &ScoreSpec, networks: &[&str]) -> Columns {
     columns
 }
 
+/// The trial of number formats: every candidate strength of one encoding, traces alone.
+pub fn trial(score: &ScoreSpec, networks: &[&str], encoding: Encoding) -> Columns {
+    let mut columns = Columns::default();
+    let trajectory = columns.walk(networks, encoding, CALIBRATION_SEED);
+    let strengths = score.guidance.candidates().iter();
+    columns.cells = strengths
+        .map(|guidance| Cell {
+            trajectory,
+            guidance: *guidance,
+            output: CellOutput::Traces,
+        })
+        .collect();
+    columns
+}
+
 /// Scoring: methods x strengths of the table x seeds, and each baseline at the setting chosen for it.
 pub fn scoring(score: &ScoreSpec, networks: &[&str], decided: &Decided) -> Columns {
     let mut columns = Columns::default();

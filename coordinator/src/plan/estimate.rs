@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use anofpdm_common::baseline::Baseline;
-use anofpdm_common::spec::{Guidance, RunSpec, ScoreSpec};
-use anofpdm_common::work::{Cell, MAX_SHARD_CELLS, Trajectory};
+use anofpdm_common::spec::{Guidance, Precision, RunSpec, ScoreSpec};
+use anofpdm_common::work::{Cell, MAX_SHARD_CELLS, Trajectory, evaluations_per_slice};
 use serde::Serialize;
+
+use crate::precision;
 
 use super::cells::{self, Chosen, Columns, Decided, TableStrength, encodings, seeds_served};
 
@@ -16,6 +18,8 @@ pub struct Estimate {
     pub run: String,
     /// Evaluations of one slice by one network once.
     pub network_evaluations: Evaluations,
+    /// Evaluations at most, beside the others, that choosing the number format takes; 0 where the spec names it.
+    pub precision_trial: u64,
     /// Jobs, training included.
     pub shards: u64,
     /// Records that are there already.
@@ -132,6 +136,7 @@ pub fn estimate(
             without_sharing: train + calibrate.without_sharing + test.without_sharing,
             padding: calibrate.padding + test.padding,
         },
+        precision_trial: precision_trial(spec, slices),
         shards: trained + calibrate.shards + test.shards,
         cached: 0,
         memory_bytes: 0,
@@ -143,6 +148,22 @@ pub fn estimate(
         cells: test.cells,
         warnings,
     }
+}
+
+/// What `precision = "auto"` takes where every candidate is compared to the end.
+fn precision_trial(spec: &RunSpec, slices: Slices) -> u64 {
+    let score = &spec.score;
+    let encoding = encodings(score).first().copied();
+    let Some(encoding) = encoding.filter(|_| spec.compute.precision == Precision::Auto) else {
+        return 0;
+    };
+    let walked = slices.validation + slices.test * score.seeds.len() as u64;
+    let walked = usize::try_from(walked).unwrap_or(usize::MAX);
+    let tried = precision::trial_slices(walked) as u64;
+    let batch = u64::from(spec.compute.batch_slices);
+    let padded = tried.min(slices.validation).div_ceil(batch) * batch;
+    let each = evaluations_per_slice(score.semantics, encoding, score.steps);
+    (1 + precision::MOST_CANDIDATES) * each * padded
 }
 
 /// What scoring is likely to be told by calibration.
@@ -264,6 +285,8 @@ mod tests {
         );
         // 100 = 3 batches of 33 and 1 of 1; 1000 = 30 of 33 and 1 of 10.
         assert_eq!(one.network_evaluations.padding, 1_200 * (32 + 3 * 23));
+        // Two full batches in float32 and three other formats.
+        assert_eq!(one.precision_trial, 4 * 1_200 * 66);
     }
     #[test]
     fn baselines_share_their_encode_and_draw_noise_only_where_they_do() {

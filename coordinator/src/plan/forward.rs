@@ -1,6 +1,6 @@
 //! The plans of calibration and scoring.
 
-use anofpdm_common::spec::RunSpec;
+use anofpdm_common::spec::{Precision, RunSpec};
 use anofpdm_common::work::{DataPlan, ForwardPlan, NetworkPlan, NumericProfile, SliceRef, Stage};
 
 use super::cells::Columns;
@@ -17,6 +17,8 @@ pub struct Setting<'a> {
     pub networks: &'a [NetworkPlan],
     /// The run's numeric profile.
     pub profile: &'a NumericProfile,
+    /// What U-Nets are computed in.
+    pub precision: Precision,
 }
 
 /// The plan of a stage: `columns` on `slices`.
@@ -34,6 +36,7 @@ pub fn forward_plan(
         respacing: spec.score.respacing,
         component_area: spec.score.component_area,
         profile: setting.profile.clone(),
+        precision: setting.precision,
         data: setting.data.clone(),
         networks: setting.networks.to_vec(),
         trajectories: columns.trajectories.clone(),

@@ -36,6 +36,12 @@ pub fn document(summary: &Summary) -> String {
             summary.cost.device_seconds,
             summary.cost.slices_per_second
         ),
+        summary
+            .precision_reason
+            .as_ref()
+            .map_or_else(String::new, |reason| {
+                format!("Number format: {}, {reason}.", summary.precision)
+            }),
         String::new(),
         "## Calibration (image-level labels of the validation slices)".to_owned(),
         String::new(),

@@ -17,6 +17,9 @@ pub struct Summary {
     pub semantics: String,
     /// Number format the networks ran in.
     pub precision: String,
+    /// Why it is this one, where the run chose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision_reason: Option<String>,
     /// Device class of the numeric profile.
     pub device: String,
     /// Proof that every slice was scored once.

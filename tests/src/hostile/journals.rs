@@ -14,7 +14,7 @@ use super::mutation::{below, mutate, seal};
 use super::samples::entries;
 
 /// First line of a journal; `docs/formats.md` has it.
-const FIRST_LINE: &[u8] = b"anofpdm journal 2\n";
+const FIRST_LINE: &[u8] = b"anofpdm journal 3\n";
 
 /// Most entries of a journal before it is mutated.
 const MOST_ENTRIES: usize = 12;

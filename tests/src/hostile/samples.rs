@@ -11,7 +11,6 @@ use anofpdm_common::record::{
     FigureTraces, ModalityDecision, Record, RestoredScore, SliceFigures, SliceScore, SliceTrace,
     ThresholdOverlaps,
 };
-use anofpdm_common::spec::Precision;
 use anofpdm_common::wire::{self, Kind, Message};
 use anofpdm_common::work::{
     Completion, GangRank, Job, Manifest, NumericProfile, Stage, Task, WorkerInfo,
@@ -142,7 +141,6 @@ fn completion() -> Completion {
 fn profile() -> NumericProfile {
     NumericProfile {
         device: "NVIDIA H100 80GB HBM3".to_owned(),
-        precision: Precision::Fp32,
         libtorch: "2.11.0".to_owned(),
         cpu_capability: "AVX2".to_owned(),
         threads: 4,

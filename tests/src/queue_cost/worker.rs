@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::{QueueError, Take, connect};
-use anofpdm_common::spec::Precision;
 use anofpdm_common::work::{Completion, NumericProfile, WorkerInfo};
 
 use super::RUN;
@@ -43,7 +42,6 @@ fn info(name: &str) -> WorkerInfo {
         pid: std::process::id(),
         profile: NumericProfile {
             device: "cpu".to_owned(),
-            precision: Precision::Fp32,
             libtorch: "none".to_owned(),
             cpu_capability: "none".to_owned(),
             threads: 1,

@@ -13,7 +13,6 @@ use anofpdm_common::queue::{
     Claim, Counts, Dispatch, Event, Judge, Lease, LeaseConfig, Setback, Submission, Take, Verdict,
     WorkQueue,
 };
-use anofpdm_common::spec::Precision;
 use anofpdm_common::work::{Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 
 pub(crate) use drivers::{InProcess, Redis, UnixSocket};
@@ -296,7 +295,6 @@ pub(crate) fn info(name: &str) -> WorkerInfo {
         pid: std::process::id(),
         profile: NumericProfile {
             device: "cpu".to_owned(),
-            precision: Precision::Fp32,
             libtorch: "2.11.0".to_owned(),
             cpu_capability: "AVX2".to_owned(),
             threads: 1,

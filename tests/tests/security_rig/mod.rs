@@ -9,7 +9,6 @@ use anofpdm_common::queue::{
     Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, Submission, Take, Verdict,
     WorkQueue,
 };
-use anofpdm_common::spec::Precision;
 use anofpdm_common::work::{Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 use anofpdm_tests::redis_server::RedisServer;
 use anofpdm_tests::redis_users::{COORDINATOR, Users, WORKER};
@@ -61,7 +60,6 @@ pub(crate) fn info(name: &str) -> WorkerInfo {
         pid: 1,
         profile: NumericProfile {
             device: "cpu".to_owned(),
-            precision: Precision::Fp32,
             libtorch: "2.11.0".to_owned(),
             cpu_capability: "AVX2".to_owned(),
             threads: 1,

@@ -19,7 +19,7 @@ const EXAMPLE: &str = "Examples:
   what one saving brings:
     anofpdm-worker bench --config paper.json --batch 2 --steps 2 --savings=-upsample
   a GPU, full waves of an H200 (fp32 means fp32 only with the variable):
-    NVIDIA_TF32_OVERRIDE=0 anofpdm-worker bench --config paper.json --batch 33 --steps 20 --precision fp32 --device cuda:0";
+    anofpdm-worker bench --config paper.json --batch 33 --steps 20 --precision fp32 --device cuda:0";
 
 /// Measure what a step of scoring takes on this device.
 ///

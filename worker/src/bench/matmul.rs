@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tch::{Device, Kind, Tensor};
 
-use super::clock::wait_for;
+use crate::clock::{median, wait_for};
 
 /// Side of the matrices on the CPU: far beyond its caches, a second or less.
 const CPU_SIDE: i64 = 2048;
@@ -33,5 +33,5 @@ pub(super) fn rate(device: Device, kind: Kind) -> f64 {
     }
     #[allow(clippy::cast_precision_loss)] // a few thousand
     let operations = 2.0 * (side as f64).powi(3);
-    operations / super::clock::median(&mut seconds)
+    operations / median(&mut seconds)
 }

@@ -5,11 +5,9 @@
 //! | [`args`] | what was typed |
 //! | `pass` | the loop that scoring runs, timed step by step |
 //! | `matmul` | the rate of a large matrix product |
-//! | `clock` | time and memory |
 //! | `report` | what is printed |
 
 pub mod args;
-mod clock;
 mod matmul;
 mod pass;
 mod report;
@@ -40,7 +38,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads as usize)
         .build_global()?;
-    let kind = precision::compute_kind(args.precision, device).map_err(UsageError::new)?;
+    let kind = precision::set(args.precision, device).map_err(UsageError::new)?;
     let config = config::read(
         &args.config,
         args.network.as_deref(),

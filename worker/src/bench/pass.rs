@@ -1,4 +1,4 @@
-//! The loop that scoring runs, timed step by step.
+//! The loop that scoring runs, timed pass by pass.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use super::args::BenchArgs;
-use super::clock::{self, median, wait_for};
+use crate::clock::{self, median, wait_for};
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::{Respacing, Schedule};
 use crate::methods::anofpdm::{ForwardError, ForwardPass};
@@ -78,26 +78,26 @@ pub(super) fn time(
         seed: 0,
         slices: (0..u64::from(args.batch)).collect(),
     };
-    let mut run = |pass: &ForwardPass<'_>, seconds: &mut Vec<f64>| {
-        let mut last = Instant::now();
-        let done = pass.run(predictor, &x0, &noise, &mut |_| {
-            wait_for(device);
-            seconds.push(last.elapsed().as_secs_f64());
-            last = Instant::now();
-            ControlFlow::Continue(())
-        });
-        done.map_err(|error| match error {
-            ForwardError::Invalid(message) => anyhow::Error::from(UsageError::new(message)),
-            other => other.into(),
-        })
+    let mut run = |pass: &ForwardPass<'_>| {
+        let start = Instant::now();
+        let done = pass.run(predictor, &x0, &noise, &mut |_| ControlFlow::Continue(()));
+        wait_for(device);
+        let seconds = start.elapsed().as_secs_f64();
+        done.map(|done| (seconds, done.evaluations))
+            .map_err(|error| match error {
+                ForwardError::Invalid(message) => anyhow::Error::from(UsageError::new(message)),
+                other => other.into(),
+            })
     };
-    run(&pass, &mut Vec::new())?;
+    run(&pass)?;
     pass.steps = args.steps as usize;
     clock::forget_peak();
     let mut seconds = Vec::new();
     let mut evaluations = 0;
     for _ in 0..args.repeats {
-        evaluations = run(&pass, &mut seconds)?.evaluations;
+        let (taken, counted) = run(&pass)?;
+        seconds.push(taken / f64::from(args.steps));
+        evaluations = counted;
     }
     #[allow(clippy::cast_precision_loss)] // far below 2^52
     let evaluations_per_slice = evaluations as f64 / f64::from(args.batch);

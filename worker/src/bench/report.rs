@@ -6,7 +6,7 @@ use tch::Device;
 
 use super::args::BenchArgs;
 use super::pass::Timed;
-use crate::engine::Savings;
+use crate::engine::{Savings, precision};
 use crate::torch;
 
 /// Figures of one bench. Rates count the plain network's operations, so a saving raises them.
@@ -60,7 +60,7 @@ impl Report {
             cpu_capability: torch::cpu_capability(),
             libtorch: torch::libtorch_version(),
             threads: args.threads,
-            precision: args.precision.resolved().name(),
+            precision: precision::name_of(args.precision),
             savings: Savings::names().filter(|name| savings.has(name)).collect(),
             parameters: footprint.parameters,
             batch: args.batch,

@@ -46,7 +46,7 @@ pub use network::Engine;
 pub use savings::Savings;
 
 /// Opens the U-Net of `config` on `device` with the weights in `path`, as scoring uses it, with convolutions and
-/// products in `kind` ([`precision::compute_kind`]).
+/// products in `kind` ([`precision::set`]).
 ///
 /// # Errors
 /// When the configuration or the file does not fit.

@@ -16,6 +16,9 @@ use crate::nn::sampling::Resize;
 use crate::nn::trunk::{Entry, Grow, Shrink};
 use crate::nn::{ClassLabel, UNet, attention as plain};
 
+/// Slices that fill a GPU of today: more at once bring little, and memory grows with them.
+const TOGETHER: usize = 32;
+
 /// A U-Net made ready for inference: the function of [`UNet`], computed with less.
 #[derive(Debug)]
 pub struct Engine {
@@ -174,12 +177,12 @@ impl Engine {
     }
 
     /// The network's output for each of `labels` on the same input, one after another along the batch: `[N, C, H, W]`
-    /// to `[labels N, C', H, W]`, both in the wide kind.
-    fn evaluate(&mut self, x: &Tensor, time: i64, labels: &[Label]) -> Tensor {
+    /// to `[labels N, C', H, W]`, both in the wide kind. `times` have an equal share of the rows of the input each.
+    fn evaluate(&mut self, x: &Tensor, times: &[i64], labels: &[Label]) -> Tensor {
         tch::no_grad(|| {
             let copies = i64::try_from(labels.len()).unwrap_or(1);
             let rows = copies * x.size()[0];
-            let modulations = self.modulations(time, labels);
+            let modulations = self.modulations(times, labels);
             let tokens = {
                 let blocks = attentions(&self.down, &self.middle.1, &self.up);
                 self.conditioning
@@ -189,16 +192,18 @@ impl Engine {
         })
     }
 
-    /// Of each block, those of all labels.
-    fn modulations(&mut self, time: i64, labels: &[Label]) -> Vec<Vec<Modulation>> {
-        let of_labels: Vec<_> = labels
-            .iter()
-            .map(|label| self.conditioning.modulations(time, *label))
-            .collect();
-        let blocks = of_labels.first().map_or(0, |blocks| blocks.len());
+    /// Of each block, those of all labels, and of a label those of all times.
+    fn modulations(&mut self, times: &[i64], labels: &[Label]) -> Vec<Vec<Modulation>> {
+        let mut of_rows = Vec::with_capacity(times.len() * labels.len());
+        for label in labels {
+            for time in times {
+                of_rows.push(self.conditioning.modulations(*time, *label));
+            }
+        }
+        let blocks = of_rows.first().map_or(0, |blocks| blocks.len());
         (0..blocks)
             .map(|block| {
-                of_labels
+                of_rows
                     .iter()
                     .filter_map(|blocks| blocks.get(block).map(Modulation::shallow_clone))
                     .collect()
@@ -290,10 +295,35 @@ impl NoisePredictor for Engine {
             let [healthy, null] = labels.map(|label| self.predict(x, network_time, label));
             return (healthy, null);
         }
-        let output = self.evaluate(x, network_time, &labels.map(Label::Class));
+        let output = self.evaluate(x, &[network_time], &labels.map(Label::Class));
         let slices = x.size()[0];
         let of = |label: i64| noise(&output.narrow(0, label * slices, slices), x);
         (of(0), of(1))
+    }
+
+    fn predict_pairs(&mut self, inputs: &[(Tensor, i64)]) -> Vec<(Tensor, Tensor)> {
+        let Some((first, _)) = inputs.first() else {
+            return Vec::new();
+        };
+        if !self.savings.pair || inputs.len() == 1 {
+            let each = inputs.iter();
+            return each.map(|(x, time)| self.predict_pair(x, *time)).collect();
+        }
+        let (xs, times): (Vec<&Tensor>, Vec<i64>) =
+            inputs.iter().map(|(x, time)| (x, *time)).unzip();
+        let labels = [ClassLabel::Healthy, ClassLabel::Null];
+        let output = self.evaluate(&Tensor::cat(&xs, 0), &times, &labels.map(Label::Class));
+        let slices = first.size()[0];
+        let all = output.size()[0] / 2;
+        let of = |row: i64| noise(&output.narrow(0, row, slices), first);
+        (0..)
+            .take(inputs.len())
+            .map(|index: i64| (of(index * slices), of(all + index * slices)))
+            .collect()
+    }
+
+    fn slices_together(&self) -> usize {
+        if self.savings.times { TOGETHER } else { 1 }
     }
 
     fn predict_with_variance(
@@ -302,7 +332,7 @@ impl NoisePredictor for Engine {
         network_time: i64,
         label: ClassLabel,
     ) -> (Tensor, Option<Tensor>) {
-        let output = self.evaluate(x, network_time, &[Label::Class(label)]);
+        let output = self.evaluate(x, &[network_time], &[Label::Class(label)]);
         let width = x.size()[1];
         // Values of a learned variance follow the noise.
         let learned = output.size()[1] == 2 * width;
@@ -312,7 +342,7 @@ impl NoisePredictor for Engine {
 
     fn predict_between(&mut self, x: &Tensor, network_time: i64, unhealthy: f64) -> Tensor {
         let label = Label::Between(unhealthy.to_bits());
-        noise(&self.evaluate(x, network_time, &[label]), x)
+        noise(&self.evaluate(x, &[network_time], &[label]), x)
     }
 }
 

@@ -136,17 +136,13 @@ impl Norm {
     fn plain(&self, parts: &[&Tensor], rows: i64, modulations: &[Modulation]) -> Tensor {
         let joined = join(parts, rows);
         let branches = i64::try_from(modulations.len()).unwrap_or(1).max(1);
-        let given = joined.size()[0];
+        let (given, share) = (joined.size()[0], rows / branches);
         let mut results: Vec<Tensor> = modulations
             .iter()
             .zip(0_i64..)
             .map(|(modulation, branch)| {
-                let x = if branches > 1 && given == rows {
-                    joined.narrow(0, branch * (rows / branches), rows / branches)
-                } else {
-                    joined.shallow_clone()
-                };
-                self.one(&x, modulation)
+                let first = branch * share % given.max(1);
+                self.one(&joined.narrow(0, first, share), modulation)
             })
             .collect();
         if results.len() == 1 {

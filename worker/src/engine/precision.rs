@@ -7,21 +7,45 @@
 use anofpdm_common::spec::Precision;
 use tch::{Device, Kind};
 
-/// A number format that a device does not compute in.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("precision {precision} needs a GPU: on the CPU fp32 and bf16 are there", precision = .0.name())]
-pub struct UnsupportedPrecision(Precision);
+use crate::shim::ShimError;
+use crate::shim::numerics::allow_tf32;
 
-/// The kind of tensors that convolutions and products of an engine take. TF32 is float32 to libtorch: whether the
-/// GPU may shorten factors is decided before CUDA is loaded (`NVIDIA_TF32_OVERRIDE`).
+/// A number format that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrecisionError {
+    /// The device does not compute in it.
+    #[error("precision {precision} needs a GPU: on the CPU fp32 and bf16 are there", precision = .0.name())]
+    Unsupported(Precision),
+    /// libtorch does not take the setting.
+    #[error("TF32 cannot be switched: {0}")]
+    Switch(#[from] ShimError),
+}
+
+/// Sets this process to a format, and returns the kind of tensors that convolutions and products of an engine then take.
 ///
 /// # Errors
-/// When the device does not compute in it.
-pub fn compute_kind(precision: Precision, device: Device) -> Result<Kind, UnsupportedPrecision> {
-    match (precision.resolved(), device) {
+/// When the device does not compute in it, or libtorch refuses.
+pub fn set(precision: Precision, device: Device) -> Result<Kind, PrecisionError> {
+    let kind = compute_kind(precision, device)?;
+    // TF32 is float32 to libtorch, and cuDNN uses it unless it is told otherwise.
+    allow_tf32(precision == Precision::Tf32)?;
+    Ok(kind)
+}
+
+/// What a command that names a format computes in: `auto` is decided by a run, elsewhere it is `fp32`.
+pub const fn name_of(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Auto => Precision::Fp32.name(),
+        named => named.name(),
+    }
+}
+
+/// The kind of tensors that convolutions and products of an engine take.
+fn compute_kind(precision: Precision, device: Device) -> Result<Kind, PrecisionError> {
+    match (precision, device) {
         (Precision::Bf16, _) => Ok(Kind::BFloat16),
         (Precision::Auto | Precision::Fp32, _) => Ok(Kind::Float),
-        (unsupported, Device::Cpu) => Err(UnsupportedPrecision(unsupported)),
+        (unsupported, Device::Cpu) => Err(PrecisionError::Unsupported(unsupported)),
         (Precision::Tf32, _) => Ok(Kind::Float),
         (Precision::Fp16, _) => Ok(Kind::Half),
     }

@@ -22,6 +22,8 @@ pub struct Savings {
     pub pair: bool,
     /// What does not depend on the label is computed once for such a pair.
     pub stem: bool,
+    /// Several times of a DDPM walk in one batch, where a batch of slices is too small to fill the device.
+    pub times: bool,
     /// Doubling and 3x3 convolution as four 2x2 convolutions of the small map.
     pub upsample: bool,
     /// 3x3 convolutions by Winograd's algorithm, for channels-last float32 maps on the CPU.
@@ -33,7 +35,7 @@ pub struct Savings {
 
 type Field = fn(&mut Savings) -> &mut bool;
 
-const FIELDS: [(&str, Field); 10] = [
+const FIELDS: [(&str, Field); 11] = [
     ("channels-last", |s| &mut s.channels_last),
     ("fused-norm", |s| &mut s.fused_norm),
     ("tables", |s| &mut s.tables),
@@ -41,6 +43,7 @@ const FIELDS: [(&str, Field); 10] = [
     ("flash", |s| &mut s.flash),
     ("pair", |s| &mut s.pair),
     ("stem", |s| &mut s.stem),
+    ("times", |s| &mut s.times),
     ("upsample", |s| &mut s.upsample),
     ("winograd", |s| &mut s.winograd),
     ("kept-memory", |s| &mut s.kept_memory),
@@ -56,6 +59,7 @@ impl Savings {
         flash: true,
         pair: true,
         stem: true,
+        times: true,
         upsample: true,
         winograd: true,
         kept_memory: true,
@@ -79,6 +83,7 @@ impl Savings {
         flash: false,
         pair: false,
         stem: false,
+        times: false,
         upsample: false,
         winograd: false,
         kept_memory: false,

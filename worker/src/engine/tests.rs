@@ -95,6 +95,8 @@ fn check(config: &NetworkConfig, kind: Kind, tolerance: f64) {
     let want_unhealthy = plain.predict(&x, TIME + 1, ClassLabel::Unhealthy);
     let want_null = plain.predict(&x, TIME, ClassLabel::Null);
     let want_between = plain.predict_between(&x, TIME, 0.95);
+    let inputs = [(x.shallow_clone(), TIME), (&x * 0.7, TIME + 9)];
+    let want_pairs = plain.predict_pairs(&inputs);
     assert!(
         distance(&want_pair.0, &want_pair.1) > 1e-3,
         "labels do nothing"
@@ -105,6 +107,7 @@ fn check(config: &NetworkConfig, kind: Kind, tolerance: f64) {
         let unhealthy = engine.predict(&x, TIME + 1, ClassLabel::Unhealthy);
         let null = engine.predict(&x, TIME, ClassLabel::Null);
         let between = engine.predict_between(&x, TIME, 0.95);
+        let pairs = engine.predict_pairs(&inputs);
         for (what, got, want) in [
             ("healthy of the pair", &pair.0, &want_pair.0),
             ("null of the pair", &pair.1, &want_pair.1),
@@ -112,6 +115,10 @@ fn check(config: &NetworkConfig, kind: Kind, tolerance: f64) {
             // Of a time and labels that were there before: from the tables.
             ("null", &null, &want_null),
             ("between", &between, &want_between),
+            ("healthy of the first time", &pairs[0].0, &want_pairs[0].0),
+            ("null of the first time", &pairs[0].1, &want_pairs[0].1),
+            ("healthy of the second time", &pairs[1].0, &want_pairs[1].0),
+            ("null of the second time", &pairs[1].1, &want_pairs[1].1),
         ] {
             let distance = distance(got, want);
             assert!(distance < tolerance, "{name}, {what}: {distance}");

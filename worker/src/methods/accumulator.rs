@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anofpdm_common::method::MapKind;
 use anofpdm_common::semantics::Aggregation;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::end_map::{AnomalyMap, Contributions, EndMap};
 use super::end_ratio::{EndRatios, RatioMap};
@@ -60,6 +60,38 @@ pub struct GuidanceResult {
     pub lesion_inside: Option<Tensor>,
     /// Sum of S outside the lesion, f64 `[N, K, m]`; with a lesion mask only.
     pub lesion_outside: Option<Tensor>,
+}
+
+impl GuidanceResult {
+    /// The same in host memory.
+    #[must_use]
+    pub(super) fn on_host(self) -> Self {
+        let host = |tensor: Tensor| tensor.to_device(Device::Cpu);
+        Self {
+            guidance: self.guidance,
+            divergence: host(self.divergence),
+            mse_h: host(self.mse_h),
+            t_e: host(self.t_e),
+            peak: host(self.peak),
+            undefined: host(self.undefined),
+            maps: self
+                .maps
+                .into_iter()
+                .map(|(kind, map)| (kind, map.on_host()))
+                .collect(),
+            ratio_maps: self
+                .ratio_maps
+                .into_iter()
+                .map(|ratio| RatioMap {
+                    ratio: ratio.ratio,
+                    end: host(ratio.end),
+                    map: host(ratio.map),
+                })
+                .collect(),
+            lesion_inside: self.lesion_inside.map(host),
+            lesion_outside: self.lesion_outside.map(host),
+        }
+    }
 }
 
 /// The state of one guidance strength; fed with the predictions of every step.
@@ -227,7 +259,6 @@ fn first_not_finite(matrix: &Tensor) -> Option<[i64; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
 
     const MAPS: [MapKind; 2] = [MapKind::Aam, MapKind::Ste];
 

@@ -60,6 +60,19 @@ pub struct ForwardResult {
     pub evaluations: u64,
 }
 
+impl ForwardResult {
+    /// The same in host memory, where any thread may read it; kept steps stay where they are.
+    #[must_use]
+    pub fn on_host(self) -> Self {
+        let guidance = self.guidance.into_iter().map(GuidanceResult::on_host);
+        Self {
+            guidance: guidance.collect(),
+            mse_null: self.mse_null.to_device(tch::Device::Cpu),
+            ..self
+        }
+    }
+}
+
 /// One step kept whole.
 #[derive(Debug)]
 pub struct KeptStep {
@@ -119,8 +132,14 @@ impl ForwardPass<'_> {
             .iter()
             .map(|&guidance| Accumulator::new(self.settings(guidance), &chosen, self.lesion))
             .collect();
-        let mut trajectory =
-            Trajectory::new(self.schedule, self.encoding, self.switches, x0, noise);
+        let mut trajectory = Trajectory::new(
+            self.schedule,
+            self.encoding,
+            self.switches,
+            x0,
+            noise,
+            self.steps,
+        );
         let mut mse_null = StepTrace::default();
         let mut kept = Vec::new();
 

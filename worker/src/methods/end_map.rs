@@ -5,7 +5,7 @@
 
 use anofpdm_common::method::MapKind;
 use anofpdm_common::semantics::Aggregation;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// What a step contributes to a map, f32 `[N, m, H, W]`.
 #[derive(Debug)]
@@ -55,6 +55,15 @@ pub struct AnomalyMap {
 }
 
 impl AnomalyMap {
+    /// The same in host memory.
+    #[must_use]
+    pub(super) fn on_host(self) -> Self {
+        Self {
+            map: self.map.to_device(Device::Cpu),
+            first: self.first.map(|first| first.to_device(Device::Cpu)),
+        }
+    }
+
     /// The map with index 0 in place of undefined entries: what a scoring run stores.
     pub fn defined(&self) -> Tensor {
         match &self.first {

@@ -9,6 +9,7 @@
 //! | [`end_ratio`] | the aggregated map at multiples of the end step |
 //! | [`accumulator`] | everything one guidance strength keeps |
 //! | [`segmentation`] | from the maps of a batch to its masks |
+//! | [`agreement`] | how far the results of two number formats are apart |
 //! | [`anofpdm`] | one pass over a batch that serves every strength and map |
 //! | [`restoration`] | methods that restore a slice and look at the difference |
 //! | [`ddim_encoding`] | x0 up to a noise level without noise |
@@ -21,6 +22,7 @@
 //! | [`baseline`] | all of these by name |
 
 pub mod accumulator;
+pub mod agreement;
 mod andi;
 mod anoddpm;
 pub mod anofpdm;

@@ -18,6 +18,19 @@ pub trait NoisePredictor {
         )
     }
 
+    /// The pair of [`predict_pair`](Self::predict_pair) of each of several inputs, each at its own network time.
+    fn predict_pairs(&mut self, inputs: &[(Tensor, i64)]) -> Vec<(Tensor, Tensor)> {
+        inputs
+            .iter()
+            .map(|(x, time)| self.predict_pair(x, *time))
+            .collect()
+    }
+
+    /// Slices that are best predicted together: so many may be handed over at once, of whatever times.
+    fn slices_together(&self) -> usize {
+        1
+    }
+
     /// epsilon(x, t, label) and, from a network with learned variance, its variance values v, of the
     /// same shape. One evaluation.
     fn predict_with_variance(
@@ -120,6 +133,17 @@ impl<P: NoisePredictor + ?Sized> NoisePredictor for Counted<'_, P> {
     fn predict_pair(&mut self, x: &Tensor, network_time: i64) -> (Tensor, Tensor) {
         self.count(x, 2);
         self.inner.predict_pair(x, network_time)
+    }
+
+    fn predict_pairs(&mut self, inputs: &[(Tensor, i64)]) -> Vec<(Tensor, Tensor)> {
+        for (x, _) in inputs {
+            self.count(x, 2);
+        }
+        self.inner.predict_pairs(inputs)
+    }
+
+    fn slices_together(&self) -> usize {
+        self.inner.slices_together()
     }
 
     fn predict_with_variance(

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use anofpdm_common::baseline::Setting;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::accumulator::NotFinite;
 use super::anofpdm::ForwardError;
@@ -41,6 +41,22 @@ pub enum Difference {
 }
 
 impl Restored {
+    /// The same in host memory.
+    #[must_use]
+    pub fn on_host(self) -> Self {
+        let host = |tensor: Tensor| tensor.to_device(Device::Cpu);
+        Self {
+            setting: self.setting,
+            latent: host(self.latent),
+            target: host(self.target),
+            difference: match self.difference {
+                Difference::Squared => Difference::Squared,
+                Difference::Signed(difference) => Difference::Signed(host(difference)),
+                Difference::Deviation(deviation) => Difference::Deviation(host(deviation)),
+            },
+        }
+    }
+
     /// The anomaly map over `modalities` (channels of `x0`), before the median filter: f32
     /// `[N, 1, H, W]`.
     pub fn map(&self, x0: &Tensor, modalities: &[i64]) -> Tensor {

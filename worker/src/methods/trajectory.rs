@@ -2,6 +2,8 @@
 //!
 //! It does not depend on the guidance strength, so one walk serves every strength (DESIGN 8).
 
+use std::collections::VecDeque;
+
 use anofpdm_common::method::Encoding;
 use anofpdm_common::semantics::{DdimStepping, Switches};
 use tch::Tensor;
@@ -31,18 +33,22 @@ pub struct Trajectory<'a> {
     switches: Switches,
     x0: &'a Tensor,
     noise: &'a NoiseSource,
+    steps: usize,
     /// Input and null prediction of the index before.
     previous: Option<(Tensor, Tensor)>,
+    /// Visits to come that are predicted already: in DDPM encoding no index needs the one before.
+    ahead: VecDeque<Visit>,
 }
 
 impl<'a> Trajectory<'a> {
-    /// A walk over the slices `x0`, f32 `[N, C, H, W]` in [-1, 1].
+    /// A walk of `steps` indices over the slices `x0`, f32 `[N, C, H, W]` in [-1, 1].
     pub fn new(
         schedule: &'a Schedule,
         encoding: Encoding,
         switches: Switches,
         x0: &'a Tensor,
         noise: &'a NoiseSource,
+        steps: usize,
     ) -> Self {
         Self {
             schedule,
@@ -50,7 +56,9 @@ impl<'a> Trajectory<'a> {
             switches,
             x0,
             noise,
+            steps,
             previous: None,
+            ahead: VecDeque::new(),
         }
     }
 
@@ -64,13 +72,37 @@ impl<'a> Trajectory<'a> {
 
     /// Goes to `index`, which must be the one after the last visit (0 at first).
     pub fn visit(&mut self, index: usize, predictor: &mut dyn NoisePredictor) -> Visit {
-        let x = match (self.encoding, self.previous.take()) {
-            (Encoding::Ddim, Some((x, null))) => self.step_up(index, x, null, predictor),
-            (Encoding::Ddim, None) | (Encoding::Ddpm, _) => self.noised(index),
+        if self.encoding == Encoding::Ddpm {
+            if self.ahead.is_empty() {
+                self.look_ahead(index, predictor);
+            }
+            if let Some(visit) = self.ahead.pop_front() {
+                return visit;
+            }
+        }
+        let x = match self.previous.take() {
+            Some((x, null)) => self.step_up(index, x, null, predictor),
+            None => self.noised(index),
         };
         let (healthy, null) = predictor.predict_pair(&x, self.schedule.network_time(index));
         self.previous = Some((x.shallow_clone(), null.shallow_clone()));
         Visit { x, healthy, null }
+    }
+
+    /// Predicts at `index` and as many after it as are best predicted together.
+    fn look_ahead(&mut self, index: usize, predictor: &mut dyn NoisePredictor) {
+        let slices = usize::try_from(self.x0.size()[0]).unwrap_or(1).max(1);
+        let together = (predictor.slices_together() / slices).max(1);
+        let last = index
+            .saturating_add(together)
+            .min(self.steps.max(index + 1));
+        let inputs: Vec<(Tensor, i64)> = (index..last)
+            .map(|index| (self.noised(index), self.schedule.network_time(index)))
+            .collect();
+        let pairs = predictor.predict_pairs(&inputs);
+        let visits = inputs.into_iter().zip(pairs);
+        self.ahead
+            .extend(visits.map(|((x, _), (healthy, null))| Visit { x, healthy, null }));
     }
 
     fn noised(&self, index: usize) -> Tensor {

@@ -8,12 +8,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anofpdm_common::queue::{self, WorkQueue};
-use anofpdm_common::spec::Precision;
 use anofpdm_common::work::{NumericProfile, WorkerInfo};
 use clap::Args;
 
 use crate::collective::gloo;
-use crate::engine::precision::compute_kind;
 use crate::fake::faults::{self, FaultSpec};
 use crate::fake::{self, FakeDevice};
 use crate::torch::{self, DeviceError, DeviceSpec};
@@ -67,10 +65,6 @@ pub struct RunArgs {
     /// reaches the queue]
     #[arg(long)]
     address: Option<String>,
-    /// Number format: fp32, bf16; on a GPU also tf32, fp16. Part of the numeric profile; a run takes only workers of
-    /// the one its spec says
-    #[arg(long, default_value = "fp32")]
-    precision: Precision,
     /// CPU threads; part of the numeric profile
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
@@ -126,7 +120,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
             (device, torch::device_class(device))
         }
     };
-    let kind = compute_kind(args.precision, device).map_err(UsageError::new)?;
     torch::memory::keep();
     torch::set_threads(i32::try_from(args.threads).unwrap_or(i32::MAX));
     // Post-processing beside the device shares the worker's cores, no more.
@@ -135,7 +128,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         .build_global()?;
     let profile = NumericProfile {
         device: class,
-        precision: args.precision.resolved(),
         libtorch: torch::libtorch_version(),
         cpu_capability: torch::cpu_capability().to_owned(),
         threads: args.threads,
@@ -160,7 +152,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         artifacts: args.artifacts.clone(),
         checkpoints: args.checkpoints.clone(),
         device,
-        kind,
         profile,
         exit_when_idle: args.exit_when_idle,
     };

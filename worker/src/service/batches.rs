@@ -1,6 +1,10 @@
-//! The batches of a shard, one after another: read, computed, stored, counted.
+//! The batches of a shard, one after another: read, computed, made into records, stored, counted.
+//!
+//! The device computes a batch while the next one is read and the records of the last are made, each on a thread of
+//! its own. One batch at most waits between any two of them.
 
 use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::record::Record;
@@ -9,6 +13,7 @@ use anofpdm_common::store::slices::SliceStore;
 use anofpdm_common::work::{Cell, ForwardPlan, PlanError, Trajectory};
 
 use crate::fake::FakeDevice;
+use crate::fake::faults::BatchFaults;
 use crate::methods::anofpdm::ForwardError;
 
 use super::artifacts::put;
@@ -63,24 +68,34 @@ impl<'a> Columns<'a> {
 }
 
 /// What one batch yields.
-pub(super) struct Computed {
-    /// The records of the shard's cells, in their order.
-    pub(super) records: Vec<Record>,
+pub(super) struct Computed<'a> {
+    /// Makes the records of the shard's cells, in their order, from what is in host memory.
+    pub(super) records: Box<dyn FnOnce() -> Result<Vec<Record>, JobError> + Send + 'a>,
     /// Network evaluations, those of padding included.
     pub(super) evaluations: u64,
 }
 
 /// Computes one batch, by its number in the plan; `None` when it was asked to stop.
-pub(super) type Compute<'a> = dyn FnMut(usize, &Batch) -> Result<Option<Computed>, JobError> + 'a;
+pub(super) type Compute<'a> =
+    dyn FnMut(usize, Batch) -> Result<Option<Computed<'a>>, JobError> + 'a;
+
+/// A batch on its way from the device to the artifact store.
+struct Passed<'a> {
+    index: usize,
+    /// Real slices, and those of padding.
+    slices: (u64, u64),
+    done: Computed<'a>,
+    faults: Option<BatchFaults>,
+}
 
 /// Runs every batch of a shard through `compute`. Nothing of the shard counts before all of it is stored. `with_truth`
 /// reads the masks of the slices too.
-pub(super) fn run(
+pub(super) fn run<'a>(
     shard: &Shard<'_>,
     columns: &Columns<'_>,
     with_truth: bool,
     fake: Option<&mut FakeDevice>,
-    compute: &mut Compute<'_>,
+    compute: &mut Compute<'a>,
 ) -> Result<Outcome, JobError> {
     let reader = BatchReader::new(shard.slices);
     let range = shard.batches.clone();
@@ -89,47 +104,90 @@ pub(super) fn run(
     })
 }
 
-fn each(
+fn each<'a>(
     shard: &Shard<'_>,
     columns: &Columns<'_>,
     mut batches: BatchesAhead,
     mut fake: Option<&mut FakeDevice>,
-    compute: &mut Compute<'_>,
+    compute: &mut Compute<'a>,
 ) -> Result<Outcome, JobError> {
+    std::thread::scope(|scope| {
+        // Without a buffer: a computed batch is handed over when the records of the one before are stored.
+        let (sender, receiver) = sync_channel::<Passed<'_>>(0);
+        let recording = std::thread::Builder::new()
+            .name("records".to_owned())
+            .spawn_scoped(scope, || store(shard, columns, receiver))
+            .map_err(|error| JobError::new(ErrorClass::Transient, &error).own())?;
+        let mut stopped = false;
+        for index in shard.batches.clone() {
+            let index = index as usize;
+            let batch = batches.next_batch()?;
+            let slices = batch.slices as u64;
+            let padding = (batch.identities.len() - batch.slices) as u64;
+            let faults = match &mut fake {
+                Some(fake) => Some(
+                    fake.begin_batch()
+                        .map_err(|error| JobError::new(ErrorClass::Transient, &error))?,
+                ),
+                None => None,
+            };
+            let Some(done) = compute(index, batch)? else {
+                stopped = true;
+                break;
+            };
+            let passed = Passed {
+                index,
+                slices: (slices, padding),
+                done,
+                faults,
+            };
+            // Nobody takes it when a record could not be made or stored: that error is told below.
+            if sender.send(passed).is_err() {
+                break;
+            }
+        }
+        drop(sender);
+        let result = recording
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(if stopped {
+            Outcome::Stopped
+        } else {
+            Outcome::Done(result)
+        })
+    })
+}
+
+/// Makes and stores the records of batches as they come.
+fn store(
+    shard: &Shard<'_>,
+    columns: &Columns<'_>,
+    computed: Receiver<Passed<'_>>,
+) -> Result<JobResult, JobError> {
     let mut result = JobResult {
         entries: Vec::new(),
         evaluations: 0,
         padding: 0,
     };
-    for index in shard.batches.clone() {
-        let index = index as usize;
-        let batch = batches.next_batch()?;
-        let faults = match &mut fake {
-            Some(fake) => Some(
-                fake.begin_batch()
-                    .map_err(|error| JobError::new(ErrorClass::Transient, &error))?,
-            ),
-            None => None,
-        };
-        let Some(done) = compute(index, &batch)? else {
-            return Ok(Outcome::Stopped);
-        };
-        for (number, mut record) in columns.numbers.iter().zip(done.records) {
-            if let Some(faults) = faults {
+    for passed in computed {
+        let records = (passed.done.records)()?;
+        for (number, mut record) in columns.numbers.iter().zip(records) {
+            if let Some(faults) = passed.faults {
                 faults.corrupt(&mut record);
             }
             let key = shard
                 .plan
-                .record_key(index, usize::from(*number))
+                .record_key(passed.index, usize::from(*number))
                 .map_err(bad_plan)?;
             result.entries.push((key, put(shard.artifacts, &record)?));
             shard.progress.tick();
         }
-        let each = done.evaluations / batch.identities.len() as u64;
-        result.evaluations += each * batch.slices as u64;
-        result.padding += each * (batch.identities.len() - batch.slices) as u64;
+        let (slices, padding) = passed.slices;
+        let each = passed.done.evaluations / (slices + padding).max(1);
+        result.evaluations += each * slices;
+        result.padding += each * padding;
     }
-    Ok(Outcome::Done(result))
+    Ok(result)
 }
 
 pub(super) fn bad_plan(error: PlanError) -> JobError {

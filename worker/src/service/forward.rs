@@ -73,7 +73,12 @@ pub(super) fn run(
         .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
     let network = shard.plan.network(walk.network).map_err(bad_plan)?;
     let device = models.device();
-    let networks = models.load(&[network], shard.artifacts, fake.as_deref())?;
+    let networks = models.load(
+        &[network],
+        shard.plan.precision,
+        shard.artifacts,
+        fake.as_deref(),
+    )?;
     let work = ForwardWork {
         shard,
         walk,
@@ -81,6 +86,7 @@ pub(super) fn run(
         demand: Demand::of(&columns.cells),
         device,
     };
+    let work = &work;
     let predictor = networks.noise;
     batches::run(
         shard,
@@ -88,12 +94,13 @@ pub(super) fn run(
         work.demand.truth,
         fake,
         &mut |index, batch| {
-            let Some(done) = work.pass(index, batch, predictor)? else {
+            let Some(done) = work.pass(index, &batch, predictor)? else {
                 return Ok(None);
             };
+            let done = done.on_host();
             Ok(Some(Computed {
-                records: work.records(columns, batch, &done)?,
                 evaluations: done.evaluations,
+                records: Box::new(move || work.records(columns, &batch, &done)),
             }))
         },
     )

@@ -23,6 +23,7 @@
 //! | `score` | from a pass of AnoFPDM to records |
 //! | `slices` | from the slice store to a tensor |
 //! | `training` | training jobs |
+//! | `trial` | number formats compared |
 //! | `watch` | a rank and its peers |
 
 pub mod args;
@@ -42,6 +43,7 @@ pub mod roots;
 mod score;
 mod slices;
 mod training;
+mod trial;
 mod watch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,7 +57,7 @@ use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::work::{
     Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
 };
-use tch::{Device, Kind};
+use tch::Device;
 
 use crate::fake::FakeDevice;
 
@@ -69,6 +71,7 @@ use pause::Pause;
 use renewal::{Progress, Renewal};
 use roots::{RootError, Roots};
 use training::Training;
+use trial::Trial;
 
 /// How long one request for work may wait at the queue; a worker asked to end notices after that.
 const TAKE_WAIT: Duration = Duration::from_secs(1);
@@ -89,8 +92,6 @@ pub struct ServiceConfig {
     pub address: String,
     /// Where to compute.
     pub device: Device,
-    /// What U-Nets are computed in.
-    pub kind: Kind,
     /// What this worker is, numerically.
     pub profile: NumericProfile,
     /// Stop when there is no work instead of waiting for more.
@@ -166,7 +167,7 @@ pub fn serve(
         fake,
         roots: Roots::new(&config.data, &config.artifacts)?,
         plan: None,
-        models: Models::new(config.device, config.kind),
+        models: Models::new(config.device),
     };
     queue.register(info)?;
     tracing::info!(worker = info.worker, profile = %config.profile, "registered");
@@ -334,6 +335,15 @@ impl Service<'_> {
                     }
                 }
             }
+            (Plan::Trial(plan), Task::Trial) => {
+                let trial = Trial {
+                    plan,
+                    slices: &self.roots.slices(&plan.forward.data.digest)?,
+                    artifacts: &artifacts,
+                    progress,
+                };
+                trial.run(&mut self.models)?
+            }
             _ => return Err(bad_task()),
         };
         let Outcome::Done(result) = outcome else {
@@ -361,6 +371,7 @@ impl Service<'_> {
         let profile = match plan.as_ref() {
             Plan::Train(plan) => &plan.profile,
             Plan::Forward(plan) => &plan.profile,
+            Plan::Trial(plan) => &plan.forward.profile,
         };
         if *profile != self.config.profile {
             return Err(JobError::text(

@@ -3,11 +3,12 @@
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::{Arch, NetworkConfig};
 use anofpdm_common::queue::ErrorClass;
+use anofpdm_common::spec::Precision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::work::NetworkPlan;
 use tch::{Device, Kind};
 
-use crate::engine;
+use crate::engine::{self, precision};
 use crate::fake::FakeDevice;
 use crate::methods::predictor::{LabelGuide, NoisePredictor};
 use crate::nn::weights;
@@ -36,6 +37,7 @@ impl Model {
 /// The networks of the shard at work.
 pub(super) struct Models {
     device: Device,
+    /// What the loaded U-Nets compute in; a classifier, whose gradient is wanted, is always in float32.
     kind: Kind,
     loaded: Vec<Model>,
 }
@@ -49,11 +51,10 @@ pub(super) struct Networks<'a> {
 }
 
 impl Models {
-    /// U-Nets compute in `kind`; a classifier, whose gradient is wanted, always in float32.
-    pub(super) const fn new(device: Device, kind: Kind) -> Self {
+    pub(super) const fn new(device: Device) -> Self {
         Self {
             device,
-            kind,
+            kind: Kind::Float,
             loaded: Vec::new(),
         }
     }
@@ -69,13 +70,23 @@ impl Models {
     }
 
     /// The networks of `plans`, in any order; those that are not among them leave the device first, since more may
-    /// not fit.
+    /// not fit. U-Nets compute in `precision`, and so does this process until the next call.
+    ///
+    /// # Errors
+    /// When a file is not there or does not fit, or the device does not compute in `precision`.
     pub(super) fn load(
         &mut self,
         plans: &[&NetworkPlan],
+        precision: Precision,
         artifacts: &ArtifactStore,
         fake: Option<&FakeDevice>,
     ) -> Result<Networks<'_>, JobError> {
+        let kind = precision::set(precision, self.device)
+            .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
+        if kind != self.kind {
+            self.unload();
+            self.kind = kind;
+        }
         self.loaded
             .retain(|model| plans.iter().any(|plan| model.is(plan)));
         for plan in plans {

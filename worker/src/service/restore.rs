@@ -6,14 +6,14 @@ use anofpdm_common::baseline::Setting;
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::record::Record;
 use anofpdm_common::work::{RestorationWalk, distinct_settings};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::schedule::Schedule;
 use crate::fake::FakeDevice;
 use crate::methods::anofpdm::ForwardError;
 use crate::methods::baseline::BaselineSetup;
-use crate::methods::restoration::{Restoration, RestoredBatch};
+use crate::methods::restoration::{Restoration, Restored, RestoredBatch};
 
 use super::Outcome;
 use super::batches::{self, Columns, Computed, Shard, bad_plan, forward_error};
@@ -41,7 +41,7 @@ pub(super) fn run(
         .collect::<Result<Vec<_>, _>>()
         .map_err(bad_plan)?;
     let device = models.device();
-    let networks = models.load(&needed, shard.artifacts, fake.as_deref())?;
+    let networks = models.load(&needed, plan.precision, shard.artifacts, fake.as_deref())?;
     let setup = BaselineSetup {
         baseline: walk.baseline,
         form: plan.semantics.switches().baselines,
@@ -58,14 +58,18 @@ pub(super) fn run(
         settings: distinct_settings(columns.cells.iter().copied()),
         modalities: plan.data.scored.iter().map(|m| i64::from(*m)).collect(),
     };
+    let work = &work;
     batches::run(shard, columns, true, fake, &mut |index, batch| {
         let x0 = batch.x0(device);
-        let Some(done) = work.restore(method.as_mut(), index, batch, &x0)? else {
+        let Some(done) = work.restore(method.as_mut(), index, &batch, &x0)? else {
             return Ok(None);
         };
+        let x0 = x0.to_device(Device::Cpu);
+        let restored = done.restored.into_iter().map(Restored::on_host);
+        let restored: Vec<Restored> = restored.collect();
         Ok(Some(Computed {
-            records: work.records(columns, batch, &x0, &done)?,
             evaluations: done.evaluations + done.classifier_evaluations,
+            records: Box::new(move || work.records(columns, &batch, &x0, &restored)),
         }))
     })
 }
@@ -113,7 +117,7 @@ impl RestoreWork<'_> {
         columns: &Columns<'_>,
         batch: &Batch,
         x0: &Tensor,
-        done: &RestoredBatch,
+        restored: &[Restored],
     ) -> Result<Vec<Record>, JobError> {
         let scoring = RestoredScoring {
             baseline: self.walk.baseline,
@@ -129,7 +133,7 @@ impl RestoreWork<'_> {
             .map(|cell| {
                 let setting = cell.setting();
                 let restored = setting.and_then(|setting| {
-                    let mut all = done.restored.iter();
+                    let mut all = restored.iter();
                     all.find(|restored| restored.setting.same(&setting))
                 });
                 restored

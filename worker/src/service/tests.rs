@@ -105,7 +105,6 @@ impl WorkQueue for Script {
 fn profile() -> NumericProfile {
     NumericProfile {
         device: "fake".to_owned(),
-        precision: Precision::Fp32,
         libtorch: "2.11.0".to_owned(),
         cpu_capability: "avx2".to_owned(),
         threads: 1,
@@ -197,6 +196,7 @@ impl Run {
             respacing: Respacing::None,
             component_area: 2,
             profile: profile(),
+            precision: Precision::Fp32,
             data: self.data.clone(),
             networks: vec![NetworkPlan {
                 name: "guided".to_owned(),
@@ -251,6 +251,11 @@ impl Run {
                 stage: Stage::Train,
                 plan: digest,
                 task: Task::Train(GangRank::alone(1)),
+            },
+            Plan::Trial(_) => Job {
+                stage: Stage::Calibrate,
+                plan: digest,
+                task: Task::Trial,
             },
             Plan::Forward(_) => Job {
                 stage: Stage::Calibrate,
@@ -310,7 +315,6 @@ fn served(
         artifacts: root.to_owned(),
         checkpoints: None,
         device: Device::Cpu,
-        kind: Kind::Float,
         profile: profile(),
         exit_when_idle: false,
     };

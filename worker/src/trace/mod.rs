@@ -18,8 +18,7 @@ use anyhow::{Context, Result};
 use tch::Device;
 
 use crate::diffusion::Schedule;
-use crate::engine;
-use crate::engine::precision::compute_kind;
+use crate::engine::{self, precision};
 use crate::methods::anofpdm::ForwardError;
 use crate::nn::config;
 use crate::tensors;
@@ -45,7 +44,7 @@ struct Bench<'a> {
 pub fn run(args: &TraceArgs) -> Result<()> {
     args.check_options()?;
     let device = args.device.open()?;
-    let kind = compute_kind(args.precision, device).map_err(UsageError::new)?;
+    let kind = precision::set(args.precision, device).map_err(UsageError::new)?;
     torch::memory::keep();
     torch::set_threads(args.threads);
     // What the engine computes itself keeps to them too.

@@ -9,7 +9,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::ids::Digest;
 use crate::queue::Lane;
-use crate::spec::Precision;
 use crate::work::{NumericProfile, Stage, Task};
 
 const WORKERS: [&str; 4] = ["a", "b", "c", "d"];
@@ -53,7 +52,6 @@ fn info(name: &str) -> WorkerInfo {
         pid: 1,
         profile: NumericProfile {
             device: "cpu".to_owned(),
-            precision: Precision::Fp32,
             libtorch: "2.11.0".to_owned(),
             cpu_capability: "AVX2".to_owned(),
             threads: 1,

@@ -107,7 +107,6 @@ mod tests {
     use super::*;
     use crate::ids::Digest;
     use crate::queue::{LONGEST_TTL, Lease};
-    use crate::spec::Precision;
     use crate::wire::{self, WireError};
     use crate::work::{
         GangRank, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, NumericProfile, Stage, Task,
@@ -145,7 +144,6 @@ mod tests {
             pid: u32::MAX,
             profile: NumericProfile {
                 device: "d".repeat(128),
-                precision: Precision::Fp32,
                 libtorch: "l".repeat(64),
                 cpu_capability: "c".repeat(64),
                 threads: 65_536,

@@ -13,7 +13,6 @@ use crate::queue::{
     Claim, Dispatch, Event, Judge, LeaseConfig, QueueError, Renewal, Submission, Take, Verdict,
     WorkQueue, connect,
 };
-use crate::spec::Precision;
 use crate::work::{GangRank, Job, NumericProfile, Stage, Task, WorkerInfo};
 
 struct Yes;
@@ -97,7 +96,6 @@ fn info() -> WorkerInfo {
         pid: 1,
         profile: NumericProfile {
             device: "cpu".to_owned(),
-            precision: Precision::Fp32,
             libtorch: "2.11.0".to_owned(),
             cpu_capability: "AVX2".to_owned(),
             threads: 1,

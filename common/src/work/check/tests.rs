@@ -27,11 +27,11 @@ fn plan() -> ForwardPlan {
         component_area: 0,
         profile: NumericProfile {
             device: "cpu".to_owned(),
-            precision: Precision::Fp32,
             libtorch: "2.9.0".to_owned(),
             cpu_capability: "AVX2".to_owned(),
             threads: 1,
         },
+        precision: Precision::Fp32,
         data: DataPlan {
             digest: Digest::of(b"data"),
             scaling: Scaling::Percentile,

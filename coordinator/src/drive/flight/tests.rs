@@ -1,6 +1,6 @@
 use anofpdm_common::queue::broker::{Broker, MonotonicClock};
 use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseConfig, LeaseId, Take, Verdict};
-use anofpdm_common::spec::{Precision, RunSpec};
+use anofpdm_common::spec::RunSpec;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::work::{Stage, WorkerInfo};
 
@@ -41,7 +41,7 @@ impl Rig {
         let folder = RunFolder::create(dir.path(), &RunSpec::parse(SPEC).unwrap()).unwrap();
         let journal = RunJournal::open(&folder).unwrap();
         let artifacts = ArtifactStore::open(&folder.records()).unwrap();
-        let mut judge = RunJudge::new(journal, artifacts, None, Precision::Fp32);
+        let mut judge = RunJudge::new(journal, artifacts, None);
         let plan = forward();
         let mut places = Places::new();
         for (batch, cells) in (0..).zip(plan.record_keys().unwrap()) {

@@ -32,7 +32,7 @@ fn a_generation_has_every_rank_once_and_a_number_above_the_last() {
         .iter()
         .map(|job| match job.task {
             Task::Train(rank) => rank,
-            Task::Batches { .. } => panic!("no rank"),
+            Task::Batches { .. } | Task::Trial => panic!("no rank"),
         })
         .collect();
     assert_eq!(ranks.iter().map(|r| r.rank).collect::<Vec<_>>(), [0, 1, 2]);

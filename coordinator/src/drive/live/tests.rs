@@ -6,7 +6,6 @@ use anofpdm_common::queue::broker::{Broker, Clock};
 use anofpdm_common::queue::{
     Claim, ErrorClass, Event, Judge, LeaseConfig, Progress, Renewal, Submission, Take, Verdict,
 };
-use anofpdm_common::spec::Precision;
 use anofpdm_common::work::{NumericProfile, WorkerInfo};
 
 use super::*;
@@ -53,7 +52,6 @@ fn worker(name: &str) -> WorkerInfo {
         pid: 42,
         profile: NumericProfile {
             device: "cpu".to_owned(),
-            precision: Precision::Fp32,
             libtorch: "2.12".to_owned(),
             cpu_capability: "AVX2".to_owned(),
             threads: 2,

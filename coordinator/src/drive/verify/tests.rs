@@ -24,7 +24,6 @@ const STEPS: u32 = 3;
 pub(in crate::drive) fn profile() -> NumericProfile {
     NumericProfile {
         device: "cpu".to_owned(),
-        precision: Precision::Fp32,
         libtorch: "2.9.0".to_owned(),
         cpu_capability: "AVX2".to_owned(),
         threads: 1,
@@ -78,6 +77,7 @@ pub(in crate::drive) fn forward() -> ForwardPlan {
         respacing: Respacing::Steps(5),
         component_area: 0,
         profile: profile(),
+        precision: Precision::Fp32,
         data: data(),
         networks: vec![NetworkPlan {
             name: "main".to_owned(),

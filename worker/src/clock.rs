@@ -1,16 +1,16 @@
-//! Time and memory as a bench reads them.
+//! Time and memory as whoever measures reads them.
 
 use tch::Device;
 
 /// Returns when the device has done what it was told.
-pub(super) fn wait_for(device: Device) {
+pub(crate) fn wait_for(device: Device) {
     if let Device::Cuda(number) = device {
         tch::Cuda::synchronize(i64::try_from(number).unwrap_or(0));
     }
 }
 
 /// The middle value; the mean of both where there are two. 0 of none.
-pub(super) fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values {
@@ -21,7 +21,7 @@ pub(super) fn median(values: &mut [f64]) -> f64 {
 }
 
 /// Forgets the process's peak of resident memory, so that the next reading is of what came after. Linux only.
-pub(super) fn forget_peak() {
+pub(crate) fn forget_peak() {
     // Without the right to write it the peak includes the set-up: a larger figure, never a smaller one.
     if let Err(error) = std::fs::write("/proc/self/clear_refs", "5") {
         tracing::debug!(%error, "the peak of memory includes the set-up");

@@ -1,0 +1,206 @@
+//! The trial of number formats: what `precision = "auto"` is decided by (DESIGN 10).
+//!
+//! A worker pushes some validation slices through the network in float32 and in every candidate, and says how long
+//! each took and how far each strays. The coordinator judges; nothing of a trial enters a record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Digest;
+use crate::spec::Precision;
+
+use super::check::check_text;
+use super::key::key_of;
+use super::{CellOutput, ForwardPlan, PlanError, RECORD_SCHEMA};
+
+/// Longest description of a number that is not finite, bytes.
+const WHAT_LIMIT: usize = 1_024;
+
+/// Longest report accepted, bytes.
+pub const MAX_TRIAL_REPORT_BYTES: u64 = 64 << 10;
+
+/// Everything a worker needs to compare number formats.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialPlan {
+    /// What is computed in each format: one walk of AnoFPDM, its cells traces of all strengths, in float32.
+    pub forward: ForwardPlan,
+    /// Formats to compare with float32.
+    pub candidates: Vec<Precision>,
+    /// A candidate that is not this many times as fast as float32 is not compared any further.
+    pub least_gain: f64,
+    /// Whether the slices have pixel labels, to say what a format does to DICE and AUPRC.
+    pub with_truth: bool,
+}
+
+/// How far the results of a format are from those of float32.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// End steps t_e: slices x modalities x strengths.
+    pub end_steps: u64,
+    /// Those that are equal.
+    pub end_steps_equal: u64,
+    /// Largest difference of M_t, as a share of the slice's largest M_t in float32.
+    pub divergence_error: f64,
+    /// Largest difference of the cosine that the healthy / unhealthy decision reads.
+    pub cosine_error: f64,
+    /// Mean over slices and strengths of the IoU with float32's mask; two empty masks have 1.
+    pub mask_iou: f64,
+    /// Largest change of the mean DICE of a strength; `None` without pixel labels.
+    pub dice_change: Option<f64>,
+    /// Largest change of the pooled AUPRC of a strength; `None` without pixel labels or without a lesion.
+    pub auprc_change: Option<f64>,
+}
+
+/// What a trial found of one candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The format.
+    pub precision: Precision,
+    /// What was measured, or why nothing can be.
+    pub finding: Finding,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// It was not faster by the least gain, and was compared no further.
+    Slow {
+        /// Seconds of a network evaluation of one slice.
+        seconds: f64,
+    },
+    /// It was compared.
+    Compared {
+        /// Seconds of a network evaluation of one slice.
+        seconds: f64,
+        /// How far it strays.
+        agreement: Agreement,
+    },
+    /// Its numbers were not finite.
+    NotFinite {
+        /// Where.
+        what: String,
+    },
+}
+
+/// What a trial found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialReport {
+    /// Slices compared.
+    pub slices: u64,
+    /// Seconds of a network evaluation of one slice in float32.
+    pub fp32_seconds: f64,
+    /// In the order of the plan.
+    pub candidates: Vec<Candidate>,
+}
+
+#[derive(Serialize)]
+struct TrialKey<'a> {
+    schema: u32,
+    trial: &'a TrialPlan,
+}
+
+impl TrialPlan {
+    /// Names the report in the manifest of its delivery.
+    ///
+    /// # Errors
+    /// When the plan cannot be written as JSON, which would be a bug.
+    pub fn key(&self) -> Result<Digest, PlanError> {
+        key_of(&TrialKey {
+            schema: RECORD_SCHEMA,
+            trial: self,
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        let impossible = |what: String| Err(PlanError::Impossible(what));
+        self.forward.check()?;
+        if self.forward.precision != Precision::Fp32 {
+            return impossible("a trial is measured against fp32".to_owned());
+        }
+        if self.forward.trajectories.len() != 1 || self.forward.cells.is_empty() {
+            return impossible("a trial is of one walk".to_owned());
+        }
+        if self
+            .forward
+            .cells
+            .iter()
+            .any(|cell| cell.output != CellOutput::Traces)
+        {
+            return impossible("a trial keeps nothing but traces".to_owned());
+        }
+        if self.forward.batches.is_empty() {
+            return impossible("a trial without slices".to_owned());
+        }
+        let candidate = |precision: &Precision| {
+            matches!(
+                precision,
+                Precision::Tf32 | Precision::Fp16 | Precision::Bf16
+            )
+        };
+        if !(1..=3).contains(&self.candidates.len()) || !self.candidates.iter().all(candidate) {
+            return impossible(format!("candidates {:?}", self.candidates));
+        }
+        if !(self.least_gain.is_finite() && self.least_gain > 0.0) {
+            return impossible(format!("a least gain of {}", self.least_gain));
+        }
+        Ok(())
+    }
+}
+
+impl TrialReport {
+    /// Checks that a report answers `plan` and that its numbers are such as somebody can have measured.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self, plan: &TrialPlan) -> Result<(), String> {
+        let slices: usize = plan.forward.batches.iter().map(Vec::len).sum();
+        if self.slices != slices as u64 {
+            return Err(format!("{} slices, not {slices}", self.slices));
+        }
+        let formats = self.candidates.iter().map(|candidate| candidate.precision);
+        if !formats.eq(plan.candidates.iter().copied()) {
+            return Err("other candidates than were asked for".to_owned());
+        }
+        check_seconds(self.fp32_seconds)?;
+        let end_steps = (slices * plan.forward.data.scored.len() * plan.forward.cells.len()) as u64;
+        for candidate in &self.candidates {
+            match &candidate.finding {
+                Finding::Slow { seconds } => check_seconds(*seconds)?,
+                Finding::Compared { seconds, agreement } => {
+                    check_seconds(*seconds)?;
+                    agreement.check(end_steps)?;
+                }
+                Finding::NotFinite { what } => check_text("a finding", what, WHAT_LIMIT)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_seconds(seconds: f64) -> Result<(), String> {
+    if seconds.is_finite() && seconds > 0.0 {
+        Ok(())
+    } else {
+        Err(format!("{seconds} seconds an evaluation"))
+    }
+}
+
+impl Agreement {
+    fn check(&self, end_steps: u64) -> Result<(), String> {
+        if self.end_steps != end_steps || self.end_steps_equal > end_steps {
+            return Err(format!(
+                "{} of {} end steps, there are {end_steps}",
+                self.end_steps_equal, self.end_steps
+            ));
+        }
+        let shares = [Some(self.mask_iou), self.dice_change, self.auprc_change];
+        let mut shares = shares.iter().flatten();
+        let errors = [self.divergence_error, self.cosine_error];
+        if !shares.all(|share| (0.0..=1.0).contains(share))
+            || errors.iter().any(|error| error.is_nan() || *error < 0.0)
+        {
+            return Err(format!("{self:?}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! The trial of number formats at the engine's beat: one job, until its answer is in the journal.
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::queue::Submission;
+use anofpdm_common::work::{Job, Stage, Task};
+
+use super::super::flight::{Places, Purpose};
+use super::super::live::Unit;
+use super::{Engine, EngineError, OnDeath};
+
+impl Engine {
+    /// Has a worker compare the formats of the trial plan `digest`. Which one is chosen is then in the journal.
+    pub(in crate::drive) fn trial(
+        &mut self,
+        digest: Digest,
+        slices: u64,
+    ) -> Result<(), EngineError> {
+        self.ready()?;
+        self.flight.begin_stage();
+        let job = Job {
+            stage: Stage::Calibrate,
+            plan: digest,
+            task: Task::Trial,
+        };
+        let left = self.inherited.iter().find(|(_, left)| *left == job);
+        let usable = left.map(|(number, _)| *number).into_iter().collect();
+        let known = self.take_over(&usable)?;
+        let mut parts = self.parts()?;
+        if known.is_empty() {
+            let shard = parts.flight.register(job.clone(), Purpose::Work, 0);
+            parts
+                .fleet
+                .queue
+                .submit(vec![Submission::new(shard, job)])?;
+        } else {
+            for (number, job) in known {
+                parts.flight.adopt(number, job, 0);
+            }
+        }
+        parts
+            .operators
+            .at(Stage::Calibrate, Unit::Slices, 0, slices);
+        let places = Places::new();
+        while parts.judge.journal.ledger().precision.is_none() {
+            parts.bury(&mut |_| OnDeath::GiveUp)?;
+            if !parts.dead.is_empty() {
+                return Err(parts.dead_error()?);
+            }
+            parts.beat(&places)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! Number formats compared: the job behind `precision = "auto"`.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use anofpdm_common::method::MapKind;
+use anofpdm_common::queue::ErrorClass;
+use anofpdm_common::spec::{DIFFUSION_STEPS, Precision};
+use anofpdm_common::store::artifacts::ArtifactStore;
+use anofpdm_common::store::slices::SliceStore;
+use anofpdm_common::work::{
+    Agreement, Candidate, Finding, ForwardWalk, Trajectory, TrialPlan, TrialReport,
+};
+
+use crate::clock::wait_for;
+use crate::diffusion::noise::NoiseSource;
+use crate::diffusion::schedule::Schedule;
+use crate::methods::agreement::{self, Rules, Truth};
+use crate::methods::anofpdm::{ForwardError, ForwardPass, ForwardResult};
+
+use super::batches::{bad_plan, forward_error};
+use super::failure::JobError;
+use super::models::Models;
+use super::renewal::Progress;
+use super::slices::{Batch, BatchReader};
+use super::{JobResult, Outcome};
+
+/// Steps that are timed, and steps before them that are not.
+const TIMED_STEPS: usize = 6;
+const WARM_UP_STEPS: usize = 1;
+
+/// A trial and what it is done with.
+pub(super) struct Trial<'a> {
+    pub(super) plan: &'a TrialPlan,
+    pub(super) slices: &'a SliceStore,
+    pub(super) artifacts: &'a ArtifactStore,
+    pub(super) progress: &'a Progress,
+}
+
+/// One walk of AnoFPDM over the slices of a trial.
+struct Walk<'a> {
+    trial: &'a Trial<'a>,
+    walk: &'a ForwardWalk,
+    schedule: Schedule,
+    guidance: Vec<f64>,
+    modalities: Vec<i64>,
+    batches: Vec<Batch>,
+}
+
+/// Why a pass has no result.
+enum Broken {
+    Failed(JobError),
+    /// A number of the format is not finite; where.
+    NotFinite(JobError),
+    Stopped,
+}
+
+impl From<JobError> for Broken {
+    fn from(error: JobError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The finding that a format cannot hold these numbers; everything else goes on as it is.
+fn not_finite(broken: Broken) -> Result<Finding, Broken> {
+    match broken {
+        Broken::NotFinite(error) => Ok(Finding::NotFinite {
+            what: error.message,
+        }),
+        other => Err(other),
+    }
+}
+
+impl Trial<'_> {
+    /// Times every format, and compares with float32 those that are faster.
+    pub(super) fn run(&self, models: &mut Models) -> Result<Outcome, JobError> {
+        match self.report(models) {
+            Ok(report) => self.done(&report),
+            Err(Broken::Stopped) => Ok(Outcome::Stopped),
+            Err(Broken::Failed(error) | Broken::NotFinite(error)) => Err(error),
+        }
+    }
+
+    fn report(&self, models: &mut Models) -> Result<TrialReport, Broken> {
+        let walk = self.walk()?;
+        let fp32_seconds = walk.seconds(models, Precision::Fp32)?;
+        let mut report = TrialReport {
+            slices: walk.batches.iter().map(|batch| batch.slices as u64).sum(),
+            fp32_seconds,
+            candidates: Vec::new(),
+        };
+        let mut exact = None;
+        for precision in self.plan.candidates.iter().copied() {
+            // In float32 a number that is not finite is an error, here it is a finding.
+            let finding = match walk.seconds(models, precision) {
+                Ok(seconds) if fp32_seconds < self.plan.least_gain * seconds => {
+                    Finding::Slow { seconds }
+                }
+                Ok(seconds) => {
+                    let exact = match &mut exact {
+                        Some(exact) => exact,
+                        exact @ None => exact.insert(walk.outcome(models, Precision::Fp32)?),
+                    };
+                    match walk.outcome(models, precision) {
+                        Ok(ours) => Finding::Compared {
+                            seconds,
+                            agreement: walk.compare(&ours, exact)?,
+                        },
+                        Err(broken) => not_finite(broken)?,
+                    }
+                }
+                Err(broken) => not_finite(broken)?,
+            };
+            report.candidates.push(Candidate { precision, finding });
+        }
+        Ok(report)
+    }
+
+    /// The slices of the plan and the way through them.
+    fn walk(&self) -> Result<Walk<'_>, JobError> {
+        let plan = &self.plan.forward;
+        let bad =
+            |error: &(dyn std::error::Error + 'static)| JobError::new(ErrorClass::BadInput, error);
+        let Some(Trajectory::Forward(walk)) = plan.trajectories.first() else {
+            let message = "a trial of another walk than AnoFPDM's";
+            return Err(JobError::text(ErrorClass::BadInput, message));
+        };
+        let reader = BatchReader::new(self.slices);
+        let batches = plan
+            .batches
+            .iter()
+            .map(|slices| reader.read(plan, slices, self.plan.with_truth))
+            .collect::<Result<_, _>>()
+            .map_err(|error| bad(&error))?;
+        let mut guidance: Vec<f64> = Vec::new();
+        for cell in &plan.cells {
+            if !guidance.contains(&cell.guidance) {
+                guidance.push(cell.guidance);
+            }
+        }
+        Ok(Walk {
+            trial: self,
+            walk,
+            schedule: Schedule::linear(DIFFUSION_STEPS as usize, &plan.respacing.into())
+                .map_err(|error| bad(&error))?,
+            guidance,
+            modalities: plan.data.scored.iter().map(|m| i64::from(*m)).collect(),
+            batches,
+        })
+    }
+
+    fn done(&self, report: &TrialReport) -> Result<Outcome, JobError> {
+        let bytes = serde_json::to_vec_pretty(report)
+            .map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
+        let key = self.plan.key().map_err(bad_plan)?;
+        Ok(Outcome::Done(JobResult {
+            entries: vec![(key, self.artifacts.put(&bytes)?)],
+            // What is measured is no part of what a run computes.
+            evaluations: 0,
+            padding: 0,
+        }))
+    }
+}
+
+impl Walk<'_> {
+    /// Seconds of a network evaluation of one slice.
+    fn seconds(&self, models: &mut Models, precision: Precision) -> Result<f64, Broken> {
+        let plan = &self.trial.plan.forward;
+        let steps = |wanted: usize| wanted.min(plan.steps as usize);
+        self.pass(models, precision, 0, steps(WARM_UP_STEPS))?;
+        let start = Instant::now();
+        let done = self.pass(models, precision, 0, steps(TIMED_STEPS))?;
+        wait_for(models.device());
+        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        let evaluations = done.evaluations.max(1) as f64;
+        // A clock that did not move still has to give a number.
+        Ok((start.elapsed().as_secs_f64() / evaluations).max(1e-9))
+    }
+
+    /// What every slice comes to in a format.
+    fn outcome(
+        &self,
+        models: &mut Models,
+        precision: Precision,
+    ) -> Result<agreement::Outcome, Broken> {
+        let steps = self.trial.plan.forward.steps as usize;
+        let mut outcome = agreement::Outcome::default();
+        for (index, batch) in self.batches.iter().enumerate() {
+            let done = self.pass(models, precision, index, steps)?;
+            outcome.add(&done, i64::try_from(batch.slices).unwrap_or(i64::MAX));
+        }
+        Ok(outcome)
+    }
+
+    fn pass(
+        &self,
+        models: &mut Models,
+        precision: Precision,
+        index: usize,
+        steps: usize,
+    ) -> Result<ForwardResult, Broken> {
+        let Trial {
+            plan, artifacts, ..
+        } = self.trial;
+        let plan = &plan.forward;
+        let progress = self.trial.progress;
+        let network = plan.network(self.walk.network).map_err(bad_plan)?;
+        let device = models.device();
+        let networks = models.load(&[network], precision, artifacts, None)?;
+        let batch = self.batches.get(index).ok_or_else(|| {
+            JobError::text(
+                ErrorClass::BadInput,
+                format!("a trial without batch {index}"),
+            )
+        })?;
+        let pass = ForwardPass {
+            schedule: &self.schedule,
+            switches: plan.semantics.switches(),
+            encoding: self.walk.encoding,
+            steps,
+            guidance: &self.guidance,
+            modalities: &self.modalities,
+            maps: &[MapKind::Aam],
+            end_step_ratios: &[],
+            keep: &[],
+            lesion: None,
+        };
+        let noise = NoiseSource::Counter {
+            seed: self.walk.seed,
+            slices: batch.identities.clone(),
+        };
+        let done = pass.run(networks.noise, &batch.x0(device), &noise, &mut |_| {
+            progress.tick();
+            if progress.stop_asked() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        match done {
+            Ok(done) => Ok(done),
+            Err(ForwardError::Stopped(_)) => Err(Broken::Stopped),
+            Err(error @ ForwardError::NotFinite(_)) => {
+                Err(Broken::NotFinite(forward_error(plan, index, &error)))
+            }
+            Err(error) => Err(forward_error(plan, index, &error).into()),
+        }
+    }
+
+    fn compare(
+        &self,
+        ours: &agreement::Outcome,
+        exact: &agreement::Outcome,
+    ) -> Result<Agreement, JobError> {
+        let plan = &self.trial.plan.forward;
+        let truth: Vec<Truth<'_>> = self
+            .batches
+            .iter()
+            .flat_map(|batch| &batch.truth)
+            .map(|slice| Truth {
+                mask: &slice.mask,
+                foreground: &slice.foreground,
+            })
+            .collect();
+        let rules = Rules {
+            level_index: plan.semantics.switches().level_index,
+            component_area: plan.component_area,
+            truth: &truth,
+        };
+        ours.compare(exact, &rules)
+            .map_err(|error| JobError::new(ErrorClass::BadInput, &error))
+    }
+}
+
+#[cfg(test)]
+mod tests;
