@@ -66,10 +66,11 @@ impl Savings {
     };
 
     /// What scoring uses on `device`. On CUDA libtorch's GroupNorm returns maps in the plain order, so that
-    /// channels-last maps would be laid out anew around every norm.
+    /// channels-last maps would be laid out anew around every norm. A CPU is full with one slice: several times at once
+    /// would take memory for next to nothing.
     pub fn on(device: Device) -> Self {
         match device {
-            Device::Cpu => Self::ALL,
+            Device::Cpu => Self::ALL.without("times"),
             _ => Self::ALL.without("channels-last"),
         }
     }
