@@ -46,6 +46,7 @@ queue-cost: build ## 100,000 shards without work through Redis and the local que
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-queue-cost $(if $(N),--shards $(N)) $(if $(WORKERS),--workers $(WORKERS))
 
 lint: setup ## check format, lints, documentation, dependencies
+	@! git grep -nE '^(<{7}|>{7}) ' # what a merge left behind
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
