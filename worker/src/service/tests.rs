@@ -234,6 +234,7 @@ impl Run {
                 checkpoint_every: 4,
                 precision: TrainPrecision::Fp32,
                 micro_batch: None,
+                checkpoint_activations: false,
                 validate_every: 0,
                 sample_every: 0,
                 keep: 2,

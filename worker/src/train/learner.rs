@@ -20,7 +20,7 @@ use super::scale::LossScale;
 use super::trainer::TrainRequest;
 use crate::diffusion::schedule::{Respacing, Schedule};
 use crate::nn::weights::variables;
-use crate::nn::{Dropout, Labels, Mode};
+use crate::nn::{Activations, Dropout, Labels, Mode};
 use crate::shim::ShimError;
 use crate::shim::numerics::{LowPrecision, allow_tf32, autocast, deterministic};
 use crate::shim::training::drop_gradients;
@@ -38,6 +38,7 @@ pub(super) struct Learner {
     /// Samples that pass through the network at once.
     piece: usize,
     dropout: Dropout,
+    activations: Activations,
     objective: Objective,
     /// The same network with the averaged weights.
     average: Objective,
@@ -97,6 +98,11 @@ impl Learner {
                 .unwrap_or(usize::MAX)
                 .max(1),
             dropout: Dropout::new(train.dropout, device)?,
+            activations: if train.checkpoint_activations {
+                Activations::Recomputed
+            } else {
+                Activations::Kept
+            },
             objective,
             average,
             ema: Ema::within(train.ema, averages, &weights),
@@ -241,7 +247,11 @@ impl Learner {
     }
 
     fn loss_of(&self, noised: &Noised) -> Result<Tensor, ShimError> {
-        self.lowered(|| self.objective.loss(noised, Mode::Train(&self.dropout)))
+        let mode = Mode::Train {
+            dropout: &self.dropout,
+            activations: self.activations,
+        };
+        self.lowered(|| self.objective.loss(noised, mode))
     }
 
     /// Runs a part of the network in the precision of training.
