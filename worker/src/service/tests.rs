@@ -314,6 +314,7 @@ fn served(
         kind: Kind::Float,
         profile: profile(),
         exit_when_idle: false,
+        metrics: Metrics::new().unwrap(),
     };
     let fake = FakeDevice::new(&faults.parse().unwrap(), "w");
     let queue: Arc<dyn WorkQueue> = Arc::<Script>::clone(&script);

@@ -3,6 +3,7 @@
 use anofpdm_common::spec::{DIFFUSION_STEPS, TrainPrecision};
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -51,6 +52,15 @@ pub(super) struct Learner {
     pub(super) loss: LossHistory,
     /// Steps done.
     pub(super) step: u64,
+}
+
+/// What the backward pass of a share says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backward {
+    /// This rank's part of the mean loss over the global batch.
+    pub(super) loss: f64,
+    /// How long it waited for the sums of the gradients.
+    pub(super) waited: Duration,
 }
 
 /// What rank 0 tells the others before the tensors.
@@ -205,12 +215,17 @@ impl Learner {
     }
 
     /// Computes the gradients of the next step, summed over the ranks, from this rank's share of a
-    /// global batch of `global` samples. Returns this rank's part of the mean loss.
-    pub(super) fn backward(&mut self, share: &Batch, global: usize) -> Result<f64, TrainError> {
+    /// global batch of `global` samples.
+    pub(super) fn backward(
+        &mut self,
+        share: &Batch,
+        global: usize,
+    ) -> Result<Backward, TrainError> {
         let seed = dropout_seed(self.seed, share.step, self.rank);
         self.dropout.seed(seed)?;
         let samples = share.slices.len();
         let mut parts = Vec::new();
+        let mut waited = Duration::ZERO;
         let mut start = 0;
         while start < samples {
             let length = self.piece.min(samples - start);
@@ -225,10 +240,13 @@ impl Learner {
                 Some(scale) => &loss * scale.factor(),
                 None => loss.shallow_clone(),
             };
-            self.gradients.add(&scaled, start == samples)?;
+            waited += self.gradients.add(&scaled, start == samples)?;
             parts.push(loss.detach());
         }
-        Ok(parts.iter().map(|part| part.double_value(&[])).sum())
+        Ok(Backward {
+            loss: parts.iter().map(|part| part.double_value(&[])).sum(),
+            waited,
+        })
     }
 
     fn noised(&self, batch: &Batch, start: usize, length: usize) -> Noised {
