@@ -20,7 +20,7 @@
 //! | [`store`] | slice store and artifact store |
 //! | [`segment`] | from anomaly map to mask |
 //! | [`metrics`] | DICE, IoU, average precision, calibration |
-//! | [`telemetry`] | tracing set-up |
+//! | [`telemetry`] | logs, metrics |
 
 pub mod baseline;
 pub mod error_text;

@@ -234,6 +234,122 @@ fn a_stalled_rank_does_not_hold_the_others() {
     assert_eq!(samples(&bench, "r").len(), 60);
 }
 
+/// From a rank's stop to the next checkpoint; a lease (60 s) is longer.
+const SECONDS: Duration = Duration::from_secs(45);
+
+/// Stops something once a training has a checkpoint: how long until there is a newer one.
+fn newest_after_a_stop(root: &Path, stop: impl FnOnce()) -> Duration {
+    wait_for("a checkpoint", || newest_checkpoint(root));
+    stop();
+    let begin = Instant::now();
+    // What was under way when it stopped.
+    std::thread::sleep(Duration::from_secs(2));
+    let reached = newest_checkpoint(root);
+    wait_for("a newer checkpoint", || {
+        (newest_checkpoint(root) > reached).then_some(())
+    });
+    begin.elapsed()
+}
+
+#[test]
+fn a_stalled_worker_of_this_run_is_replaced_long_before_its_lease_ends() {
+    let bench = Bench::new();
+    let rest = "checkpoint_every = 2\ndevices = 2";
+    bench.write("still.toml", &spec("still", 4_000, 4, rest));
+    let arguments = [
+        "run",
+        "still.toml",
+        "--dir",
+        "r",
+        "--workers",
+        "2",
+        "--until",
+        "train",
+    ];
+    let mut coordinator = bench.start("anofpdm", &arguments);
+    let root = bench.path().join("r");
+    let took = newest_after_a_stop(&root, || {
+        signal(pids_of_workers(&coordinator)[0], "-STOP");
+    });
+    println!("a newer checkpoint after {took:?}");
+    assert!(took < SECONDS, "{took:?}");
+    signal(coordinator.id(), "-INT");
+    coordinator.wait().unwrap();
+}
+
+#[test]
+fn a_fleet_goes_on_without_a_stalled_worker() {
+    let bench = Bench::new();
+    let rest = "checkpoint_every = 2\ndevices = { min = 1, max = 2 }";
+    bench.write("fleet.toml", &spec("fleet", 4_000, 4, rest));
+    let server = RedisServer::start(RedisOptions::default());
+    let url = server.url();
+    let mut workers = [fleet_worker(&bench, &url), fleet_worker(&bench, &url)];
+    let arguments = [
+        "run",
+        "fleet.toml",
+        "--dir",
+        "r",
+        "--queue",
+        &url,
+        "--until",
+        "train",
+    ];
+    let mut coordinator = bench.start("anofpdm", &arguments);
+    let root = bench.path().join("r");
+    let took = newest_after_a_stop(&root, || signal(workers[0].id(), "-STOP"));
+    println!("a newer checkpoint after {took:?}");
+    assert!(took < SECONDS, "{took:?}");
+    // Awake again, it finds itself without its peers and starts anew.
+    signal(workers[0].id(), "-CONT");
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(workers[0].try_wait().unwrap().is_none(), "it has ended");
+    signal(coordinator.id(), "-INT");
+    coordinator.wait().unwrap();
+    for worker in &mut workers {
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_pause_of_seconds_disturbs_nothing() {
+    const STEPS: u64 = 800;
+    let bench = Bench::new();
+    let rest = "checkpoint_every = 10\ndevices = 2";
+    bench.write("pause.toml", &spec("pause", STEPS, 4, rest));
+    let arguments = [
+        "run",
+        "pause.toml",
+        "--dir",
+        "r",
+        "--workers",
+        "2",
+        "--until",
+        "train",
+    ];
+    let mut coordinator = bench.start("anofpdm", &arguments);
+    let root = bench.path().join("r");
+    wait_for("a checkpoint", || newest_checkpoint(&root));
+    let lines = || {
+        let log = root.join("checkpoints/guided/samples.log");
+        std::fs::read_to_string(log).unwrap().lines().count() as u64
+    };
+    // A rank, then the coordinator itself, for longer than it waits for a silent rank.
+    let rank = pids_of_workers(&coordinator)[1];
+    for (pid, seconds) in [(rank, 4), (coordinator.id(), 12)] {
+        signal(pid, "-STOP");
+        std::thread::sleep(Duration::from_secs(seconds));
+        signal(pid, "-CONT");
+    }
+    assert!(
+        lines() < STEPS,
+        "it was over too soon: more steps are needed"
+    );
+    assert!(coordinator.wait().unwrap().success());
+    assert_eq!(lines(), STEPS, "no step was trained twice");
+}
+
 #[test]
 fn bounds_take_what_is_there_and_a_number_wants_it_all() {
     let bench = Bench::new();

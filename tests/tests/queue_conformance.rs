@@ -14,6 +14,9 @@ use anofpdm_common::queue::{
     ErrorClass, Lane, Lease, Progress, QueueError, Renewal, Setback, Submission, Take, Verdict,
 };
 use anofpdm_common::work::{GangRank, Job, Stage, Task};
+use queue_rig::silence::{
+    a_lease_that_is_let_run_out_is_a_crash, renewals_are_heard_and_silence_is_not,
+};
 use queue_rig::{Driver, InProcess, Redis, Rig, UnixSocket, completion, job};
 
 /// Longer than any answer takes, far shorter than a failing test may hang.
@@ -465,6 +468,8 @@ macro_rules! queue_conformance {
             who_leaves_hands_back,
             a_retired_worker_loses_its_shard_and_gets_no_other,
             ranks_find_each_other_by_notes,
+            renewals_are_heard_and_silence_is_not,
+            a_lease_that_is_let_run_out_is_a_crash,
         );
     };
     (@tests $name:ident, $driver:ident, $($test:ident,)*) => {

@@ -1,8 +1,11 @@
 // Groups of ranks: rendezvous, collectives and gradient buckets of libtorch's c10d.
 
+#include <algorithm>
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -130,15 +133,68 @@ class AbortableGloo : public c10d::ProcessGroupGloo {
   }
 };
 
+using Instant = std::chrono::steady_clock::time_point;
+using c10::ivalue::Future;
+
+/// Sums under way on CPUs. Gloo that closes its connections wakes its peers, but not its own threads, which wait for a peer
+/// that hangs until the timeout: whoever waits for such a sum is told of the end here.
+class OpenSums : public std::enable_shared_from_this<OpenSums> {
+ public:
+  /// Ends as `sum` does, or with an error when the group is aborted before.
+  c10::intrusive_ptr<Future> followed(Future& sum) {
+    auto follower = c10::make_intrusive<Future>(sum.elementType());
+    {
+      std::lock_guard<std::mutex> guard(mutex_);
+      open_.erase(
+          std::remove_if(open_.begin(), open_.end(), [](const auto& open) { return open->completed(); }), open_.end());
+      open_.push_back(follower);
+      if (aborted_) follower->setError(ended());
+    }
+    sum.addCallback([self = shared_from_this(), follower](Future& sum) {
+      std::lock_guard<std::mutex> guard(self->mutex_);
+      if (follower->completed()) return;
+      if (sum.hasError()) {
+        follower->setError(sum.exception_ptr());
+      } else {
+        follower->markCompleted(sum.value());
+      }
+    });
+    return follower;
+  }
+
+  void abort() {
+    std::lock_guard<std::mutex> guard(mutex_);
+    aborted_ = true;
+    for (const auto& open : open_) {
+      if (!open->completed()) open->setError(ended());
+    }
+  }
+
+ private:
+  static std::exception_ptr ended() { return std::make_exception_ptr(std::runtime_error("the group was aborted")); }
+
+  std::mutex mutex_;
+  bool aborted_ = false;
+  std::vector<c10::intrusive_ptr<Future>> open_;
+};
+
 /// Sums a bucket over the ranks and leaves it a sum: what a rank's gradients weigh is in its loss.
 class SumHook : public c10d::CppCommHookInterface<c10::intrusive_ptr<c10d::Backend>> {
  public:
-  using CppCommHookInterface::CppCommHookInterface;
+  /// `open` where a backend has to be helped to abort.
+  SumHook(c10::intrusive_ptr<c10d::Backend> backend, std::shared_ptr<OpenSums> open, std::shared_ptr<Instant> last)
+      : CppCommHookInterface(std::move(backend)), open_(std::move(open)), last_(std::move(last)) {}
 
   c10::intrusive_ptr<c10::ivalue::Future> runHook(c10d::GradBucket& bucket) override {
     std::vector<at::Tensor> tensors{bucket.getBufferRef()};
-    return state_->allreduce(tensors)->getFuture();
+    auto sum = state_->allreduce(tensors)->getFuture();
+    *last_ = std::chrono::steady_clock::now();
+    return open_ == nullptr ? sum : open_->followed(*sum);
   }
+
+ private:
+  std::shared_ptr<OpenSums> open_;
+  std::shared_ptr<Instant> last_;
 };
 
 } // namespace
@@ -149,6 +205,8 @@ namespace anofpdm {
 struct Group {
   c10::intrusive_ptr<c10d::Backend> backend;
   c10::intrusive_ptr<c10d::ProcessGroup> whole;
+  /// Of CPUs; null where the backend itself ends what is under way.
+  std::shared_ptr<OpenSums> open;
 };
 
 struct Buckets {
@@ -166,7 +224,7 @@ struct Buckets {
             /*skip_all_reduce_unused_params=*/false,
             /*use_python_reducer=*/false,
             {}) {
-    reducer.register_comm_hook(std::make_unique<SumHook>(group.backend));
+    reducer.register_comm_hook(std::make_unique<SumHook>(group.backend, group.open, last_sent));
   }
 
   /// Last parameters first: a guess at the order of their gradients until the first backward pass.
@@ -179,6 +237,8 @@ struct Buckets {
     return buckets;
   }
 
+  /// When the last bucket was full and sent: what comes after it in a backward pass is waiting for the sums.
+  std::shared_ptr<Instant> last_sent = std::make_shared<Instant>();
   c10d::Reducer reducer;
 };
 
@@ -231,7 +291,7 @@ ANOFPDM_EXPORT char* anofpdm_group_create(
     if (cuda) whole->setBoundDeviceId(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device)));
     whole->setBackend(cuda ? c10::DeviceType::CUDA : c10::DeviceType::CPU, kind, *backend);
     whole->setGroupName("anofpdm");
-    *out = new Group{*backend, std::move(whole)};
+    *out = new Group{*backend, std::move(whole), cuda ? nullptr : std::make_shared<OpenSums>()};
   });
 }
 
@@ -246,7 +306,10 @@ ANOFPDM_EXPORT void anofpdm_group_free(Group* group) {
 }
 
 ANOFPDM_EXPORT char* anofpdm_group_abort(Group* group) {
-  return caught([&] { group->backend->abort(); });
+  return caught([&] {
+    if (group->open != nullptr) group->open->abort();
+    group->backend->abort();
+  });
 }
 
 ANOFPDM_EXPORT char* anofpdm_all_reduce(Group* group, at::Tensor* tensor, WorkPointer** out) {
@@ -312,11 +375,15 @@ ANOFPDM_EXPORT char* anofpdm_buckets_create(
   });
 }
 
-ANOFPDM_EXPORT char* anofpdm_buckets_backward(Buckets* buckets, at::Tensor* loss) {
+/// `*waited` is how long this thread waited for the sums after it had sent its own last gradient, seconds. On a GPU the
+/// device waits, not the thread.
+ANOFPDM_EXPORT char* anofpdm_buckets_backward(Buckets* buckets, at::Tensor* loss, double* waited) {
   return caught([&] {
     buckets->reducer.prepare_for_forward();
     buckets->reducer.prepare_for_backward({*loss});
+    *buckets->last_sent = std::chrono::steady_clock::now();
     loss->backward();
+    *waited = std::chrono::duration<double>(std::chrono::steady_clock::now() - *buckets->last_sent).count();
   });
 }
 

@@ -48,6 +48,14 @@ ANOFPDM_EXPORT char* anofpdm_generator_seed(at::Generator* generator, uint64_t s
   });
 }
 
+/// A generator that goes on where this one is.
+ANOFPDM_EXPORT char* anofpdm_generator_fork(at::Generator* generator, at::Generator** out) {
+  return caught([&] {
+    std::lock_guard<std::mutex> guard(generator->mutex());
+    *out = new at::Generator(generator->clone());
+  });
+}
+
 ANOFPDM_EXPORT void anofpdm_generator_free(at::Generator* generator) {
   delete generator;
 }

@@ -39,11 +39,18 @@ impl Clock for MonotonicClock {
     }
 }
 
+/// A worker that was let in and is not gone.
+#[derive(Debug)]
+struct Present {
+    info: WorkerInfo,
+    heard: Duration,
+}
+
 /// Leases, workers and the answers they get.
 #[derive(Debug)]
 pub struct Broker {
     table: LeaseTable<Job>,
-    workers: BTreeMap<String, WorkerInfo>,
+    workers: BTreeMap<String, Present>,
     /// Workers that are not trusted any more, and why.
     retired: BTreeMap<String, String>,
     clock: Box<dyn Clock>,
@@ -78,7 +85,11 @@ impl Broker {
             ));
         }
         judge.admit(worker)?;
-        self.workers.insert(worker.worker.clone(), worker.clone());
+        let present = Present {
+            info: worker.clone(),
+            heard: self.clock.now(),
+        };
+        self.workers.insert(worker.worker.clone(), present);
         judge.notice(Event::WorkerJoined(worker.clone()));
         Ok(())
     }
@@ -86,7 +97,8 @@ impl Broker {
     /// Work for `worker`, if there is any right now. A name that is not registered gets
     /// [`Take::Drain`].
     pub fn take(&mut self, worker: &str, judge: &mut dyn Judge) -> Take {
-        self.expire(judge);
+        self.hear(worker);
+        self.expire_due(judge);
         if let Some(reason) = self.retired.get(worker) {
             return Take::Retired(reason.clone());
         }
@@ -122,6 +134,7 @@ impl Broker {
 
     /// Extends a lease.
     pub fn renew(&mut self, worker: &str, lease: LeaseId, progress: Progress) -> Renewal {
+        self.hear(worker);
         self.table.renew(worker, lease, progress, self.clock.now())
     }
 
@@ -133,6 +146,7 @@ impl Broker {
         completion: &Completion,
         judge: &mut dyn Judge,
     ) {
+        self.hear(worker);
         let Some(job) = self.table.payload(lease.shard) else {
             tracing::warn!(
                 worker,
@@ -176,6 +190,7 @@ impl Broker {
         message: &str,
         judge: &mut dyn Judge,
     ) {
+        self.hear(worker);
         let now = self.clock.now();
         let setback = self.table.fail(worker, lease, class, message, now);
         judge.notice(Event::Failed {
@@ -189,6 +204,7 @@ impl Broker {
 
     /// Takes a shard back without blame.
     pub fn hand_back(&mut self, worker: &str, lease: LeaseId, judge: &mut dyn Judge) {
+        self.hear(worker);
         let setback = self.table.hand_back(worker, lease);
         if setback != Setback::NotHeld {
             judge.notice(Event::HandedBack {
@@ -225,17 +241,23 @@ impl Broker {
 
     /// A worker is gone for good: each of its leases is a crash.
     pub fn gone(&mut self, worker: &str, judge: &mut dyn Judge) {
-        let Some(info) = self.workers.remove(worker) else {
+        let Some(present) = self.workers.remove(worker) else {
             return;
         };
         self.retired.remove(worker);
-        judge.notice(Event::WorkerLeft(info));
+        judge.notice(Event::WorkerLeft(present.info));
         let expired = self.table.owner_lost(worker);
         report(expired, judge);
     }
 
+    fn hear(&mut self, worker: &str) {
+        if let Some(present) = self.workers.get_mut(worker) {
+            present.heard = self.clock.now();
+        }
+    }
+
     /// Ends leases that have run out.
-    pub fn expire(&mut self, judge: &mut dyn Judge) {
+    pub fn expire_due(&mut self, judge: &mut dyn Judge) {
         let expired = self.table.reap(self.clock.now());
         report(expired, judge);
     }
@@ -297,6 +319,10 @@ impl Dispatch for Broker {
         Ok(self.table.cancel(shard))
     }
 
+    fn expire(&mut self, shard: u64) -> Result<bool, QueueError> {
+        Ok(self.table.expire(shard))
+    }
+
     fn revive(&mut self, shard: u64) -> Result<bool, QueueError> {
         Ok(self.table.revive(shard))
     }
@@ -318,7 +344,7 @@ impl Dispatch for Broker {
 
     /// A broker alone has nobody to wait for: it only ends leases that have run out.
     fn serve(&mut self, judge: &mut dyn Judge, _wait: Duration) -> Result<(), QueueError> {
-        self.expire(judge);
+        self.expire_due(judge);
         Ok(())
     }
 
@@ -331,9 +357,10 @@ impl Dispatch for Broker {
     }
 
     fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError> {
-        let status = |info: &WorkerInfo| WorkerStatus {
-            info: info.clone(),
-            leases: self.table.leases_of(&info.worker).collect(),
+        let status = |present: &Present| WorkerStatus {
+            info: present.info.clone(),
+            heard: present.heard,
+            leases: self.table.leases_of(&present.info.worker).collect(),
         };
         Ok(self.workers.values().map(status).collect())
     }

@@ -256,6 +256,8 @@ pub trait Judge {
 pub struct WorkerStatus {
     /// What it said of itself.
     pub info: WorkerInfo,
+    /// When it was last heard: asking for work, renewing, or telling how a shard ended. Zero when the queue does not know.
+    pub heard: Duration,
     /// What it holds; times are on the queue's own clock.
     pub leases: Vec<LiveLease>,
 }
@@ -317,6 +319,13 @@ pub trait Dispatch {
     /// # Errors
     /// [`QueueError`] when the queue is out of reach.
     fn cancel(&mut self, shard: u64) -> Result<bool, QueueError>;
+
+    /// Lets the lease of a shard run out at once, because its worker is taken for gone: a crash, unless it is renewed
+    /// before the queue looks. False when nobody has it.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the queue is out of reach.
+    fn expire(&mut self, shard: u64) -> Result<bool, QueueError>;
 
     /// Offers a dead shard again; false when it is not dead.
     ///

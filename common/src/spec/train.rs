@@ -37,6 +37,10 @@ pub struct TrainSpec {
     /// pieces and their gradients are added up. `None` leaves it whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<u64>,
+    /// Activation checkpointing: what residual and attention blocks compute is not kept for the backward pass but computed
+    /// again there. Part of the key of the weights where it is set: gradients are the same but for rounding.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub checkpoint_activations: bool,
     /// Steps between validations of the averaged weights; 0 is never.
     #[serde(default, skip_serializing_if = "never")]
     pub validate_every: u64,
@@ -98,6 +102,11 @@ const fn never(every: &u64) -> bool {
     *every == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 const fn two() -> u32 {
     KEPT
 }
@@ -122,6 +131,7 @@ pub(super) struct TrainSection {
     checkpoint_every: Option<u64>,
     precision: Option<TrainPrecision>,
     micro_batch: Option<u64>,
+    checkpoint_activations: Option<bool>,
     validate_every: Option<u64>,
     sample_every: Option<u64>,
     keep: Option<u32>,
@@ -142,6 +152,9 @@ impl TrainSection {
             checkpoint_every: self.checkpoint_every.unwrap_or(published.checkpoint_every),
             precision: self.precision.unwrap_or(published.precision),
             micro_batch: self.micro_batch.or(published.micro_batch),
+            checkpoint_activations: self
+                .checkpoint_activations
+                .unwrap_or(published.checkpoint_activations),
             validate_every: self.validate_every.unwrap_or(published.validate_every),
             sample_every: self.sample_every.unwrap_or(published.sample_every),
             keep: self.keep.unwrap_or(published.keep),
@@ -181,6 +194,7 @@ impl TrainSpec {
             checkpoint_every: 5_000,
             precision: TrainPrecision::Fp32,
             micro_batch: None,
+            checkpoint_activations: false,
             validate_every: 0,
             sample_every: 0,
             keep: KEPT,
@@ -256,6 +270,7 @@ mod tests {
         for key in [
             "precision",
             "micro_batch",
+            "checkpoint_activations",
             "validate_every",
             "sample_every",
             "keep",
@@ -269,13 +284,14 @@ mod tests {
     fn what_is_typed_is_kept() {
         for precision in TrainPrecision::ALL {
             let train = typed(&format!(
-                "precision = \"{precision}\"\nmicro_batch = 8\nvalidate_every = 100\nsample_every = 50\nkeep = 3"
+                "precision = \"{precision}\"\nmicro_batch = 8\ncheckpoint_activations = true\nvalidate_every = 100\nsample_every = 50\nkeep = 3"
             ));
             assert_eq!(
                 (train.precision, train.micro_batch, train.keep),
                 (precision, Some(8), 3)
             );
             assert_eq!((train.validate_every, train.sample_every), (100, 50));
+            assert!(train.checkpoint_activations);
             let written = serde_json::to_string(&train).unwrap();
             assert_eq!(serde_json::from_str::<TrainSpec>(&written).unwrap(), train);
             assert!(train.validate(Role::Guided).is_ok());

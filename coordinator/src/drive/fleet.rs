@@ -162,6 +162,28 @@ impl Fleet {
         &self.workers
     }
 
+    /// Ends a worker that does not answer, if this coordinator has started it: another takes its place.
+    pub(super) fn replace(&mut self, worker: &str) {
+        let Some(info) = self
+            .workers
+            .iter()
+            .find_map(|status| (status.info.worker == worker).then_some(&status.info))
+        else {
+            return;
+        };
+        // The number alone could be another machine's process.
+        let here = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .is_ok_and(|name| name.trim() == info.host);
+        if let Some(supervisor) = self.supervisor.as_mut().filter(|_| here)
+            && supervisor.kill(info.pid)
+        {
+            tracing::warn!(
+                worker,
+                "a worker that does not answer is ended and replaced"
+            );
+        }
+    }
+
     /// Ticks of the lease that is furthest: of a training job, its step.
     pub(super) fn furthest(&self) -> u64 {
         let leases = self.workers.iter().flat_map(|worker| &worker.leases);

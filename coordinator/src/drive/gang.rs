@@ -87,8 +87,8 @@ impl Gang {
     }
 
     /// Shards of the present generation.
-    pub(super) fn shards(&self) -> impl Iterator<Item = u64> {
-        self.shards.iter().copied()
+    pub(super) const fn shards(&self) -> &BTreeSet<u64> {
+        &self.shards
     }
 
     /// True once a rank of the present generation is lost: the others are to be called off.

@@ -277,7 +277,7 @@ fn live_worker(
     now: Duration,
     job: &dyn Fn(u64) -> Option<Job>,
 ) -> LiveWorker {
-    let WorkerStatus { info, leases } = worker;
+    let WorkerStatus { info, leases, .. } = worker;
     let held = |LiveLease {
                     lease,
                     since,

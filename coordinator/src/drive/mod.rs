@@ -17,6 +17,7 @@ mod progress;
 mod rate;
 mod run_id;
 pub mod signals;
+mod silence;
 mod stages;
 pub mod supervisor;
 mod verify;

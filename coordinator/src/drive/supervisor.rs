@@ -189,6 +189,19 @@ impl Supervisor {
         }
     }
 
+    /// Ends the worker of this process number at once, if it is one of these: it does not answer. The next
+    /// [`look_after`](Self::look_after) replaces it.
+    pub fn kill(&mut self, pid: u32) -> bool {
+        let mut children = self.slots.iter_mut().filter_map(|slot| slot.child.as_mut());
+        let Some(child) = children.find(|child| child.id() == pid) else {
+            return false;
+        };
+        if let Err(error) = child.kill() {
+            tracing::warn!(%error, pid, "a worker that does not answer cannot be ended");
+        }
+        true
+    }
+
     /// True while a worker lives.
     pub fn any_alive(&mut self) -> bool {
         self.slots.iter_mut().any(|slot| {

@@ -155,6 +155,10 @@ impl Dispatch for SharedBroker {
         self.0.lock().unwrap().cancel(shard)
     }
 
+    fn expire(&mut self, shard: u64) -> Result<bool, QueueError> {
+        self.0.lock().unwrap().expire(shard)
+    }
+
     fn revive(&mut self, shard: u64) -> Result<bool, QueueError> {
         self.0.lock().unwrap().revive(shard)
     }

@@ -2,6 +2,7 @@
 //! drivers under test.
 
 mod drivers;
+pub(crate) mod silence;
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;

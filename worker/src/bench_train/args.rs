@@ -42,6 +42,9 @@ pub struct BenchTrainArgs {
     /// Samples that pass through the network at once, at most [default: a rank's whole share]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub micro_batch: Option<u64>,
+    /// Compute residual and attention blocks again in the backward pass instead of keeping what they computed
+    #[arg(long)]
+    pub checkpoint_activations: bool,
     /// Probability of dropout
     #[arg(long, value_name = "P", default_value_t = 0.1)]
     pub dropout: f64,

@@ -33,6 +33,7 @@ use synthetic::Synthetic;
 struct Timing {
     device: String,
     precision: &'static str,
+    checkpoint_activations: bool,
     batch: u64,
     world: u64,
     threads: i32,
@@ -63,6 +64,7 @@ pub fn run(args: &BenchTrainArgs) -> anyhow::Result<()> {
     train.batch = args.batch;
     train.precision = args.precision;
     train.micro_batch = args.micro_batch;
+    train.checkpoint_activations = args.checkpoint_activations;
     train.dropout = args.dropout;
     let [channels, size] = [network.in_channels, network.image_size].map(i64::unsigned_abs);
     let shape = [channels, size, size].map(|side| usize::try_from(side).unwrap_or(usize::MAX));
@@ -153,6 +155,7 @@ fn timing(args: &BenchTrainArgs, device: Device, times: &[StepTime]) -> Timing {
     Timing {
         device: torch::device_class(device),
         precision: args.precision.name(),
+        checkpoint_activations: args.checkpoint_activations,
         batch: args.batch,
         world: args.world,
         threads: args.threads,

@@ -209,11 +209,11 @@ struct BucketSum {
 }
 
 impl BucketSum {
-    fn finish(
+    fn finish<T>(
         &self,
         operation: &'static str,
-        done: Result<(), ShimError>,
-    ) -> Result<(), CollectiveError> {
+        done: Result<T, ShimError>,
+    ) -> Result<T, CollectiveError> {
         done.map_err(|error| {
             // As in `Group::finish`.
             if let Err(error) = self.connected.abort() {
@@ -225,7 +225,7 @@ impl BucketSum {
 }
 
 impl GradientSum for BucketSum {
-    fn backward(&mut self, loss: &Tensor) -> Result<(), CollectiveError> {
+    fn backward(&mut self, loss: &Tensor) -> Result<Duration, CollectiveError> {
         let done = self.buckets.backward(loss);
         self.finish("gradient sum", done)
     }

@@ -166,11 +166,12 @@ pub trait Collective: std::fmt::Debug + Send + Sync {
 /// Backward passes whose gradients are summed over the ranks while they are computed.
 pub trait GradientSum: std::fmt::Debug {
     /// Backward from `loss`, a scalar: afterwards the gradients of the parameters are their sums
-    /// over the ranks. What plain backward passes have left in them before counts.
+    /// over the ranks. What plain backward passes have left in them before counts. Returns how long
+    /// this thread waited for the sums; on a GPU it is the device that waits.
     ///
     /// # Errors
     /// When a rank is gone or late.
-    fn backward(&mut self, loss: &Tensor) -> Result<(), CollectiveError>;
+    fn backward(&mut self, loss: &Tensor) -> Result<Duration, CollectiveError>;
 
     /// Sends gradients from now on in the order in which the last backward pass had them. Once,
     /// after the first backward pass; the order of sums over more than two ranks changes with it.

@@ -40,6 +40,27 @@ impl Attention {
         }
     }
 
+    /// Another handle of the same weights.
+    pub(super) fn shared(&self) -> Self {
+        Self {
+            heads: self.heads,
+            norm: self.norm.shared(),
+            qkv: self.qkv.shared(),
+            class_kv: self.class_kv.as_ref().map(Affine::shared),
+            projection: self.projection.shared(),
+        }
+    }
+
+    /// The weights that [`forward`](Self::forward) uses, with class tokens or without.
+    pub(super) fn parameters(&self, class: bool) -> Vec<&Tensor> {
+        [&self.qkv, &self.projection]
+            .into_iter()
+            .chain(self.class_kv.as_ref().filter(|_| class))
+            .flat_map(Affine::parameters)
+            .chain(self.norm.parameters())
+            .collect()
+    }
+
     /// `x` is `[N, C, H, W]`; `class` counts only where the block was built for class tokens.
     pub fn forward(&self, x: &Tensor, class: Option<&ClassVector>) -> Tensor {
         let (n, channels, height, width) = match x.size()[..] {

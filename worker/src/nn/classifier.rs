@@ -58,9 +58,7 @@ impl Classifier {
             vector: self.time.forward(t),
             tokens: None,
         };
-        let features = self
-            .trunk
-            .forward(x, &conditioning, mode.dropout(), &mut |_, _| {});
+        let features = self.trunk.forward(x, &conditioning, mode, &mut |_, _| {});
         self.pool
             .forward(&self.out_norm.forward(&features.deepest).silu())
     }

@@ -24,6 +24,17 @@ impl Dropout {
         })
     }
 
+    /// Another one that draws from now on the masks that this one would draw.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub(super) fn fork(&self) -> Result<Self, ShimError> {
+        Ok(Self {
+            probability: self.probability,
+            generator: self.generator.fork()?,
+        })
+    }
+
     /// Starts the sequence of masks of `seed`.
     ///
     /// # Errors

@@ -30,6 +30,19 @@ impl Affine {
         Self::with(vs, shape, Init::Const(0.0))
     }
 
+    /// Another handle of the same weights.
+    pub(super) fn shared(&self) -> Self {
+        Self {
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.shallow_clone(),
+        }
+    }
+
+    /// Weight and bias.
+    pub(super) fn parameters(&self) -> [&Tensor; 2] {
+        [&self.weight, &self.bias]
+    }
+
     fn with(vs: &Path<'_>, shape: &[i64], init: Init) -> Self {
         let outputs = shape.first().copied().unwrap_or(0);
         Self {

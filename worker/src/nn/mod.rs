@@ -7,6 +7,7 @@
 //! | [`conditioner`] | what the layers are told of time and label |
 //! | [`dropout`] | dropout from a generator of its own |
 //! | [`norm`] | GroupNorm in float32 |
+//! | [`recompute`] | blocks that are computed again in the backward pass |
 //! | [`resblock`] | residual block with scale-shift conditioning |
 //! | [`attention`] | self-attention, in v2 with class tokens |
 //! | [`sampling`] | halving and doubling of feature maps |
@@ -26,6 +27,7 @@ pub mod embedding;
 pub mod init;
 pub mod norm;
 pub mod pool;
+pub mod recompute;
 pub mod resblock;
 pub mod sampling;
 pub(crate) mod trunk;
@@ -35,4 +37,5 @@ pub mod weights;
 pub use classifier::Classifier;
 pub use dropout::Dropout;
 pub use embedding::{ClassLabel, Labels};
+pub use recompute::Activations;
 pub use unet::{Mode, Module, UNet};

@@ -31,6 +31,19 @@ impl GroupNorm {
         }
     }
 
+    /// Another handle of the same weights.
+    pub(super) fn shared(&self) -> Self {
+        Self {
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.shallow_clone(),
+        }
+    }
+
+    /// Weight and bias.
+    pub(super) fn parameters(&self) -> [&Tensor; 2] {
+        [&self.weight, &self.bias]
+    }
+
     /// `[N, C, ...]` to the same shape and kind; computed in float32 at least.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let kind = statistics_kind(x.kind());

@@ -70,6 +70,32 @@ impl ResBlock {
         }
     }
 
+    /// Another handle of the same weights.
+    pub(super) fn shared(&self) -> Self {
+        Self {
+            leading_silu: self.leading_silu,
+            resize: self.resize,
+            in_norm: self.in_norm.shared(),
+            in_conv: self.in_conv.shared(),
+            conditioning: self.conditioning.shared(),
+            out_norm: self.out_norm.shared(),
+            out_conv: self.out_conv.shared(),
+            skip: self.skip.as_ref().map(Affine::shared),
+        }
+    }
+
+    /// All weights.
+    pub(super) fn parameters(&self) -> Vec<&Tensor> {
+        let affine = [&self.in_conv, &self.conditioning, &self.out_conv];
+        let norms = [&self.in_norm, &self.out_norm];
+        affine
+            .into_iter()
+            .chain(&self.skip)
+            .flat_map(Affine::parameters)
+            .chain(norms.into_iter().flat_map(GroupNorm::parameters))
+            .collect()
+    }
+
     /// `x` is `[N, in, H, W]`, `embedding` `[N, E]`; `dropout` comes before the second
     /// convolution (none in evaluation).
     pub fn forward(&self, x: &Tensor, embedding: &Tensor, dropout: Option<&Dropout>) -> Tensor {

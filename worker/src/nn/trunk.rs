@@ -6,11 +6,11 @@ use tch::nn::Path;
 
 use super::attention::Attention;
 use super::conditioner::Conditioning;
-use super::dropout::Dropout;
 use super::init::Affine;
+use super::recompute;
 use super::resblock::{ResBlock, ResBlockConfig};
 use super::sampling::{Downsample, Resize, Upsample};
-use super::unet::Module;
+use super::unet::{Mode, Module};
 
 /// What the layers of one network have in common.
 pub(super) struct Layers {
@@ -94,15 +94,10 @@ pub(crate) enum Grow {
 }
 
 impl Grow {
-    pub(super) fn forward(
-        &self,
-        x: &Tensor,
-        conditioning: &Tensor,
-        dropout: Option<&Dropout>,
-    ) -> Tensor {
+    pub(super) fn forward(&self, x: &Tensor, conditioning: &Tensor, mode: Mode<'_>) -> Tensor {
         match self {
             Self::Conv(upsample) => upsample.forward(x),
-            Self::Block(block) => block.forward(x, conditioning, dropout),
+            Self::Block(block) => recompute::residual(block, &[x], conditioning, mode),
         }
     }
 }
@@ -171,7 +166,7 @@ impl Trunk {
         &self,
         x: &Tensor,
         conditioning: &Conditioning,
-        dropout: Option<&Dropout>,
+        mode: Mode<'_>,
         observe: &mut dyn FnMut(Module, &Tensor),
     ) -> Features {
         let (vector, tokens) = (&conditioning.vector, conditioning.tokens.as_ref());
@@ -181,22 +176,24 @@ impl Trunk {
         for (index, entry) in self.down.iter().enumerate() {
             hidden = match entry {
                 Entry::Block(block, attention) => {
-                    let hidden = block.forward(&hidden, vector, dropout);
+                    let hidden = recompute::residual(block, &[&hidden], vector, mode);
                     match attention {
-                        Some(attention) => attention.forward(&hidden, tokens),
+                        Some(attention) => recompute::attention(attention, &hidden, tokens, mode),
                         None => hidden,
                     }
                 }
                 Entry::Shrink(Shrink::Conv(downsample)) => downsample.forward(&hidden),
-                Entry::Shrink(Shrink::Block(block)) => block.forward(&hidden, vector, dropout),
+                Entry::Shrink(Shrink::Block(block)) => {
+                    recompute::residual(block, &[&hidden], vector, mode)
+                }
             };
             observe(Module::Input(index + 1), &hidden);
             skips.push(hidden.shallow_clone());
         }
         let (first, attention, second) = &self.middle;
-        hidden = first.forward(&hidden, vector, dropout);
-        hidden = attention.forward(&hidden, tokens);
-        hidden = second.forward(&hidden, vector, dropout);
+        hidden = recompute::residual(first, &[&hidden], vector, mode);
+        hidden = recompute::attention(attention, &hidden, tokens, mode);
+        hidden = recompute::residual(second, &[&hidden], vector, mode);
         observe(Module::Middle, &hidden);
         Features {
             deepest: hidden,

@@ -15,6 +15,7 @@ use super::dropout::Dropout;
 use super::embedding::Labels;
 use super::init::Affine;
 use super::norm::GroupNorm;
+use super::recompute::{self, Activations};
 use super::resblock::ResBlock;
 use super::trunk::{Features, Grow, Layers, Trunk};
 
@@ -23,15 +24,20 @@ use super::trunk::{Features, Grow, Layers, Trunk};
 pub enum Mode<'a> {
     /// Deterministic.
     Eval,
-    /// With dropout in the residual blocks.
-    Train(&'a Dropout),
+    /// To be differentiated.
+    Train {
+        /// In the residual blocks.
+        dropout: &'a Dropout,
+        /// What is kept for the backward pass.
+        activations: Activations,
+    },
 }
 
 impl<'a> Mode<'a> {
     pub(super) const fn dropout(self) -> Option<&'a Dropout> {
         match self {
             Self::Eval => None,
-            Self::Train(dropout) => Some(dropout),
+            Self::Train { dropout, .. } => Some(dropout),
         }
     }
 }
@@ -133,24 +139,21 @@ impl UNet {
         mode: Mode<'_>,
         observe: &mut dyn FnMut(Module, &Tensor),
     ) -> Tensor {
-        let dropout = mode.dropout();
         let conditioning = self.conditioner.forward(t, labels, observe);
         let Features {
             deepest: mut hidden,
             skips,
-        } = self.trunk.forward(x, &conditioning, dropout, observe);
+        } = self.trunk.forward(x, &conditioning, mode, observe);
 
         // `new` makes exactly one up entry for every skip.
         let (vector, tokens) = (&conditioning.vector, conditioning.tokens.as_ref());
         for (index, (entry, skip)) in self.up.iter().zip(skips.into_iter().rev()).enumerate() {
-            hidden = entry
-                .block
-                .forward(&Tensor::cat(&[hidden, skip], 1), vector, dropout);
+            hidden = recompute::residual(&entry.block, &[&hidden, &skip], vector, mode);
             if let Some(attention) = &entry.attention {
-                hidden = attention.forward(&hidden, tokens);
+                hidden = recompute::attention(attention, &hidden, tokens, mode);
             }
             if let Some(grow) = &entry.grow {
-                hidden = grow.forward(&hidden, vector, dropout);
+                hidden = grow.forward(&hidden, vector, mode);
             }
             observe(Module::Output(index), &hidden);
         }

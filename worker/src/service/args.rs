@@ -1,6 +1,6 @@
 //! The command line of `anofpdm-worker run`.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anofpdm_common::queue::{self, WorkQueue};
+use anofpdm_common::telemetry::endpoint::Endpoint;
+use anofpdm_common::telemetry::metrics::Metrics;
 use anofpdm_common::work::{NumericProfile, WorkerInfo};
 use clap::Args;
 
@@ -26,6 +28,9 @@ const AFTER_HELP: &str = "Examples:
       --data stores/brats21 --artifacts runs/brats21/records
   serving every run below a shared folder:
     anofpdm-worker run --queue redis://queue.example --device cuda:0 --data /shared --artifacts /shared
+  the same, with numbers for Prometheus at http://HOST:9464/metrics:
+    anofpdm-worker run --queue redis://queue.example --device cuda:0 --data /shared --artifacts /shared \
+      --metrics 0.0.0.0:9464
 
 Ending: SIGTERM or Ctrl-C begins nothing new and lets the shard at work finish (--drain-seconds); a training writes a
 checkpoint and is handed back. A second signal hands back at once.
@@ -74,6 +79,9 @@ pub struct RunArgs {
     /// Seconds a shard at work may take to finish once this worker is asked to end
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(..=86_400))]
     drain_seconds: u32,
+    /// Serve metrics for Prometheus over HTTP at this address, for instance 0.0.0.0:9464 [default: nowhere]
+    #[arg(long, value_name = "IP:PORT")]
+    metrics: Option<SocketAddr>,
     /// Stop at once when standard input closes: the starting program has ended
     #[arg(long, hide = true)]
     exit_with_parent: bool,
@@ -120,6 +128,12 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
             (device, torch::device_class(device))
         }
     };
+    let metrics = Metrics::new()?;
+    // Until this function returns: a worker that starts afresh needs the port again.
+    let _endpoint = args
+        .metrics
+        .map(|address| Endpoint::start(address, metrics.clone()))
+        .transpose()?;
     torch::memory::keep();
     torch::set_threads(i32::try_from(args.threads).unwrap_or(i32::MAX));
     // Post-processing beside the device shares the worker's cores, no more.
@@ -154,6 +168,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         device,
         profile,
         exit_when_idle: args.exit_when_idle,
+        metrics,
     };
     let fake = faults.map(|faults| FakeDevice::new(&faults, &info.worker));
     Ok(serve(&queue, &info, &config, fake, &drain)?)

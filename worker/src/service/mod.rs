@@ -54,6 +54,7 @@ use std::time::{Duration, Instant};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
+use anofpdm_common::telemetry::metrics::Metrics;
 use anofpdm_common::work::{
     Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
 };
@@ -96,6 +97,8 @@ pub struct ServiceConfig {
     pub profile: NumericProfile,
     /// Stop when there is no work instead of waiting for more.
     pub exit_when_idle: bool,
+    /// What is counted here.
+    pub metrics: Metrics,
 }
 
 /// Why the service stopped.
@@ -298,6 +301,7 @@ impl Service<'_> {
                     artifacts: &artifacts,
                     checkpoints: &self.config.checkpoints.clone().unwrap_or_else(beside),
                     progress,
+                    metrics: &self.config.metrics.train,
                 };
                 match &mut self.fake {
                     Some(fake) => training.pretend(fake)?,

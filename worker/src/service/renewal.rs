@@ -15,6 +15,8 @@ pub(super) struct Progress {
     ticks: AtomicU64,
     /// Grows while the device thread waits for other ranks: that is no progress, but it is life.
     lives: AtomicU64,
+    /// The job does something between two pieces of work that may take long.
+    interlude: AtomicBool,
     stop: AtomicBool,
     note: Mutex<String>,
     drain: Arc<Drain>,
@@ -25,6 +27,7 @@ impl Progress {
         Self {
             ticks: AtomicU64::new(0),
             lives: AtomicU64::new(0),
+            interlude: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             note: Mutex::default(),
             drain: Arc::clone(drain),
@@ -49,6 +52,16 @@ impl Progress {
     /// The device thread is alive and waits for other ranks.
     pub(super) fn live(&self) {
         self.lives.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says whether something comes before the next piece of work that may take long, until said otherwise.
+    pub(super) fn set_interlude(&self, comes: bool) {
+        self.interlude.store(comes, Ordering::Relaxed);
+    }
+
+    /// True while such a thing may be under way.
+    pub(super) fn in_interlude(&self) -> bool {
+        self.interlude.load(Ordering::Relaxed)
     }
 
     /// Says in words how far the job is.

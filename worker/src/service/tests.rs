@@ -234,6 +234,7 @@ impl Run {
                 checkpoint_every: 4,
                 precision: TrainPrecision::Fp32,
                 micro_batch: None,
+                checkpoint_activations: false,
                 validate_every: 0,
                 sample_every: 0,
                 keep: 2,
@@ -317,6 +318,7 @@ fn served(
         device: Device::Cpu,
         profile: profile(),
         exit_when_idle: false,
+        metrics: Metrics::new().unwrap(),
     };
     let fake = FakeDevice::new(&faults.parse().unwrap(), "w");
     let queue: Arc<dyn WorkQueue> = Arc::<Script>::clone(&script);

@@ -8,6 +8,7 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::SliceStore;
+use anofpdm_common::telemetry::training::{TrainMetrics, TrainStep};
 use anofpdm_common::work::{GangRank, PlanError, TrainPlan};
 use tch::{Device, Kind};
 
@@ -48,6 +49,7 @@ pub(super) struct Training<'a> {
     /// Folder of the checkpoints of all networks.
     pub(super) checkpoints: &'a Path,
     pub(super) progress: &'a Arc<Progress>,
+    pub(super) metrics: &'a TrainMetrics,
 }
 
 impl Training<'_> {
@@ -135,12 +137,24 @@ impl Training<'_> {
             kind: Kind::Float,
         };
         let progress = self.progress;
+        let GangRank {
+            generation, world, ..
+        } = self.rank;
+        let measured = self.metrics.begin(plan.network, generation, world);
         let outcome = train(&request, &mut |at| {
             progress.reach(at.step);
             progress.note(format!(
                 "loss {:.4}, {:.1} images/s",
                 at.loss, at.images_per_second
             ));
+            progress.set_interlude(at.interlude);
+            measured.step(&TrainStep {
+                took: at.took,
+                allreduce: at.summing,
+                samples: at.samples as u64,
+                loss: at.loss,
+                saved: at.saved,
+            });
             if progress.stop_or_drain_asked() {
                 Control::Stop
             } else {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::collective::Collective;
+use crate::train::trainer::WRITE_TIMEOUT;
 
 use super::renewal::Progress;
 
@@ -60,7 +61,11 @@ fn look_after(group: &dyn Collective, progress: &Progress, over: &AtomicBool) {
         let now = Instant::now();
         pace.see(progress.ticks(), now);
         // An operation that waits longer than this fails by itself; a device that hangs is no life.
-        if pace.since_step(now) < group.timeout() + pace.grace() {
+        let longest = match progress.in_interlude() {
+            true => WRITE_TIMEOUT,
+            false => group.timeout(),
+        };
+        if pace.since_step(now) < longest + pace.grace() {
             progress.live();
         }
         if progress.stop_asked() && pace.since_step(now) > pace.grace() {

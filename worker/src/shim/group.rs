@@ -85,8 +85,11 @@ unsafe extern "C" {
         bytes: i64,
         out: *mut *mut BucketsPointer,
     ) -> *mut c_char;
-    fn anofpdm_buckets_backward(buckets: *mut BucketsPointer, loss: *const C_tensor)
-    -> *mut c_char;
+    fn anofpdm_buckets_backward(
+        buckets: *mut BucketsPointer,
+        loss: *const C_tensor,
+        waited: *mut f64,
+    ) -> *mut c_char;
     fn anofpdm_buckets_reorder(buckets: *mut BucketsPointer) -> *mut c_char;
     fn anofpdm_buckets_free(buckets: *mut BucketsPointer);
 }
@@ -347,14 +350,23 @@ impl Buckets {
     }
 
     /// Backward from `loss`, a scalar: afterwards every parameter's gradient is the sum over the
-    /// ranks. What earlier plain backward passes left in the gradients is part of it.
+    /// ranks. What earlier plain backward passes left in the gradients is part of it. Returns how long
+    /// this thread waited for the sums after it had sent its own last gradient.
     ///
     /// # Errors
     /// When a rank is gone or late: the gradients are then to be dropped.
-    pub fn backward(&mut self, loss: &Tensor) -> Result<(), ShimError> {
+    pub fn backward(&mut self, loss: &Tensor) -> Result<Duration, ShimError> {
         let _one_at_a_time = self.group.lock();
-        // SAFETY: buckets and loss are alive; only this thread uses the buckets (`&mut`).
-        unsafe { check(anofpdm_buckets_backward(self.pointer, loss.as_ptr())) }
+        let mut waited = 0.0;
+        // SAFETY: buckets, loss and `waited` are alive; only this thread uses the buckets (`&mut`).
+        unsafe {
+            check(anofpdm_buckets_backward(
+                self.pointer,
+                loss.as_ptr(),
+                &raw mut waited,
+            ))
+        }?;
+        Ok(Duration::try_from_secs_f64(waited).unwrap_or_default())
     }
 
     /// Orders the buckets anew, once, by the order in which the last backward pass had its gradients.

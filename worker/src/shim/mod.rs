@@ -11,6 +11,7 @@
 //! | [`group`] | a group of ranks, its operations and gradient buckets |
 //! | [`nccl`] | the library beside the program that has NCCL |
 //! | [`random`] | generators that nobody else draws from |
+//! | [`recompute`] | layers that are computed again in the backward pass |
 //! | [`training`] | backward pass, optimiser and average over all tensors at once |
 //! | [`numerics`] | autocast, TF32, deterministic algorithms |
 #![allow(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod group;
 pub mod nccl;
 pub mod numerics;
 pub mod random;
+pub mod recompute;
 pub mod store;
 pub mod training;
 
@@ -51,6 +53,21 @@ unsafe fn check(text: *mut c_char) -> Result<(), ShimError> {
     // SAFETY: it was made by the shim and is not used afterwards.
     unsafe { anofpdm_free_text(text) };
     Err(ShimError(message))
+}
+
+/// Writes what went wrong into the caller's buffer, as a text that ends with a zero.
+///
+/// # Safety
+/// `error` must point to `capacity` bytes.
+unsafe fn tell(message: &str, error: *mut c_char, capacity: usize) {
+    let length = message.len().min(capacity.saturating_sub(1));
+    // SAFETY: at most `capacity - 1` bytes, then the zero that ends them.
+    unsafe {
+        std::ptr::copy_nonoverlapping(message.as_ptr().cast(), error, length);
+        if capacity > 0 {
+            error.add(length).write(0);
+        }
+    }
 }
 
 /// Pointers to the C++ tensors of a list, valid while the list is borrowed.

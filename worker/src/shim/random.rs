@@ -14,6 +14,10 @@ struct GeneratorPointer {
 
 unsafe extern "C" {
     fn anofpdm_generator_create(device: c_int, out: *mut *mut GeneratorPointer) -> *mut c_char;
+    fn anofpdm_generator_fork(
+        generator: *mut GeneratorPointer,
+        out: *mut *mut GeneratorPointer,
+    ) -> *mut c_char;
     fn anofpdm_generator_seed(generator: *mut GeneratorPointer, seed: u64) -> *mut c_char;
     fn anofpdm_generator_free(generator: *mut GeneratorPointer);
     fn anofpdm_dropout_mask(
@@ -30,6 +34,9 @@ pub struct Generator {
     pointer: *mut GeneratorPointer,
 }
 
+// SAFETY: a generator belongs to no thread; drawing and seeding take its own lock.
+unsafe impl Send for Generator {}
+
 impl Generator {
     /// A generator of the kind of `device`, to be seeded.
     ///
@@ -44,6 +51,17 @@ impl Generator {
                 &raw mut pointer,
             ))
         }?;
+        Ok(Self { pointer })
+    }
+
+    /// Another one that draws from now on what this one would draw.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn fork(&self) -> Result<Self, ShimError> {
+        let mut pointer = std::ptr::null_mut();
+        // SAFETY: the generator is alive, `pointer` is live.
+        unsafe { check(anofpdm_generator_fork(self.pointer, &raw mut pointer)) }?;
         Ok(Self { pointer })
     }
 
@@ -108,6 +126,18 @@ mod tests {
         assert_eq!(other.dropout_mask(&ones(), 0.25).unwrap(), second);
         other.seed(8).unwrap();
         assert_ne!(other.dropout_mask(&ones(), 0.25).unwrap(), first);
+    }
+
+    #[test]
+    fn a_fork_draws_the_same_and_disturbs_nothing() {
+        let mut generator = Generator::new(Device::Cpu).unwrap();
+        generator.seed(7).unwrap();
+        drop(generator.dropout_mask(&ones(), 0.25).unwrap());
+        let fork = generator.fork().unwrap();
+        let forked = fork.dropout_mask(&ones(), 0.25).unwrap();
+        assert_eq!(generator.dropout_mask(&ones(), 0.25).unwrap(), forked);
+        let next = generator.dropout_mask(&ones(), 0.25).unwrap();
+        assert_eq!(fork.dropout_mask(&ones(), 0.25).unwrap(), next);
     }
 
     #[test]

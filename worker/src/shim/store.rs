@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::{ShimError, check};
+use super::{ShimError, check, tell};
 
 /// Sets a key.
 pub type SetKey = Box<dyn Fn(&str, &[u8]) -> Result<(), String> + Send + Sync>;
@@ -107,21 +107,6 @@ impl Drop for Store {
 pub(super) fn millis(duration: Duration) -> u64 {
     // A wait of less than a millisecond is one.
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX >> 1)
-}
-
-/// Writes what went wrong into the caller's buffer.
-///
-/// # Safety
-/// `error` must point to `capacity` bytes.
-unsafe fn tell(message: &str, error: *mut c_char, capacity: usize) {
-    let length = message.len().min(capacity.saturating_sub(1));
-    // SAFETY: at most `capacity - 1` bytes, then the zero that ends them.
-    unsafe {
-        std::ptr::copy_nonoverlapping(message.as_ptr().cast(), error, length);
-        if capacity > 0 {
-            error.add(length).write(0);
-        }
-    }
 }
 
 /// Runs a callback; neither an error nor a panic may pass into C++.

@@ -3,6 +3,7 @@
 use anofpdm_common::spec::{DIFFUSION_STEPS, TrainPrecision};
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -20,7 +21,7 @@ use super::scale::LossScale;
 use super::trainer::TrainRequest;
 use crate::diffusion::schedule::{Respacing, Schedule};
 use crate::nn::weights::variables;
-use crate::nn::{Dropout, Labels, Mode};
+use crate::nn::{Activations, Dropout, Labels, Mode};
 use crate::shim::ShimError;
 use crate::shim::numerics::{LowPrecision, allow_tf32, autocast, deterministic};
 use crate::shim::training::drop_gradients;
@@ -38,6 +39,7 @@ pub(super) struct Learner {
     /// Samples that pass through the network at once.
     piece: usize,
     dropout: Dropout,
+    activations: Activations,
     objective: Objective,
     /// The same network with the averaged weights.
     average: Objective,
@@ -50,6 +52,15 @@ pub(super) struct Learner {
     pub(super) loss: LossHistory,
     /// Steps done.
     pub(super) step: u64,
+}
+
+/// What the backward pass of a share says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backward {
+    /// This rank's part of the mean loss over the global batch.
+    pub(super) loss: f64,
+    /// How long it waited for the sums of the gradients.
+    pub(super) waited: Duration,
 }
 
 /// What rank 0 tells the others before the tensors.
@@ -97,6 +108,11 @@ impl Learner {
                 .unwrap_or(usize::MAX)
                 .max(1),
             dropout: Dropout::new(train.dropout, device)?,
+            activations: if train.checkpoint_activations {
+                Activations::Recomputed
+            } else {
+                Activations::Kept
+            },
             objective,
             average,
             ema: Ema::within(train.ema, averages, &weights),
@@ -199,12 +215,17 @@ impl Learner {
     }
 
     /// Computes the gradients of the next step, summed over the ranks, from this rank's share of a
-    /// global batch of `global` samples. Returns this rank's part of the mean loss.
-    pub(super) fn backward(&mut self, share: &Batch, global: usize) -> Result<f64, TrainError> {
+    /// global batch of `global` samples.
+    pub(super) fn backward(
+        &mut self,
+        share: &Batch,
+        global: usize,
+    ) -> Result<Backward, TrainError> {
         let seed = dropout_seed(self.seed, share.step, self.rank);
         self.dropout.seed(seed)?;
         let samples = share.slices.len();
         let mut parts = Vec::new();
+        let mut waited = Duration::ZERO;
         let mut start = 0;
         while start < samples {
             let length = self.piece.min(samples - start);
@@ -219,10 +240,13 @@ impl Learner {
                 Some(scale) => &loss * scale.factor(),
                 None => loss.shallow_clone(),
             };
-            self.gradients.add(&scaled, start == samples)?;
+            waited += self.gradients.add(&scaled, start == samples)?;
             parts.push(loss.detach());
         }
-        Ok(parts.iter().map(|part| part.double_value(&[])).sum())
+        Ok(Backward {
+            loss: parts.iter().map(|part| part.double_value(&[])).sum(),
+            waited,
+        })
     }
 
     fn noised(&self, batch: &Batch, start: usize, length: usize) -> Noised {
@@ -241,7 +265,11 @@ impl Learner {
     }
 
     fn loss_of(&self, noised: &Noised) -> Result<Tensor, ShimError> {
-        self.lowered(|| self.objective.loss(noised, Mode::Train(&self.dropout)))
+        let mode = Mode::Train {
+            dropout: &self.dropout,
+            activations: self.activations,
+        };
+        self.lowered(|| self.objective.loss(noised, mode))
     }
 
     /// Runs a part of the network in the precision of training.

@@ -1,6 +1,7 @@
 //! How the work of a step is shared, and what ranks tell each other after it.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
 
@@ -88,6 +89,8 @@ pub(super) struct Heard {
     pub(super) stop: bool,
     /// The slices of the global batch, in order.
     pub(super) slices: Vec<usize>,
+    /// How long this rank waited for it.
+    pub(super) waited: Duration,
 }
 
 /// Tells and hears. One sum over the ranks: each writes to its own places only.
@@ -102,6 +105,7 @@ pub(super) fn exchange(
             loss: told.loss,
             stop: told.stop,
             slices: told.slices.to_vec(),
+            waited: Duration::ZERO,
         });
     };
     let mut values = vec![told.loss, f64::from(u8::from(told.stop))];
@@ -114,7 +118,9 @@ pub(super) fn exchange(
         *place = number;
     }
     let sum = Tensor::from_slice(&values).to_device(device);
+    let start = Instant::now();
     others.all_reduce(&sum)?;
+    let waited = start.elapsed();
     sum.to_device(Device::Cpu).copy_data(&mut values, 2 + batch);
     let slice_of = |number: &f64| {
         // Written as whole numbers below 2^32 by exactly one rank each.
@@ -126,6 +132,7 @@ pub(super) fn exchange(
         loss: values.first().copied().unwrap_or(f64::NAN),
         stop: values.get(1).is_some_and(|stop| *stop > 0.0),
         slices: values.iter().skip(2).map(slice_of).collect(),
+        waited,
     })
 }
 
@@ -174,11 +181,14 @@ impl Gradients {
     }
 
     /// Adds the gradients of a piece of this rank's share; those of the last piece with `last`, after
-    /// which the sum over the ranks is there.
-    pub(super) fn add(&mut self, loss: &Tensor, last: bool) -> Result<(), BackwardError> {
+    /// which the sum over the ranks is there. Returns how long it was waited for.
+    pub(super) fn add(&mut self, loss: &Tensor, last: bool) -> Result<Duration, BackwardError> {
         match &mut self.sum {
             Some(sum) if last => Ok(sum.backward(loss)?),
-            _ => Ok(training::backward(loss)?),
+            _ => {
+                training::backward(loss)?;
+                Ok(Duration::ZERO)
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::checkpoint::State;
 use super::data::TrainingData;
 use super::error::TrainError;
 use super::healthy::HealthyOnly;
-use super::learner::Learner;
+use super::learner::{Backward, Learner};
 use super::loader::{LoadPlan, Loader};
 use super::ranks::{Heard, Ranks, Told, exchange};
 use super::sampler::{Sampler, Tail};
@@ -32,6 +32,10 @@ pub(super) struct Steps<'a> {
     pub(super) batch: usize,
     /// How long the last step waited for its samples.
     pub(super) waited: Duration,
+    /// How long it waited for sums over the ranks.
+    pub(super) summing: Duration,
+    /// Samples of its share.
+    pub(super) samples: usize,
 }
 
 impl<'a> Steps<'a> {
@@ -59,6 +63,8 @@ impl<'a> Steps<'a> {
             learner,
             batch,
             waited: Duration::ZERO,
+            summing: Duration::ZERO,
+            samples: 0,
         })
     }
 
@@ -67,12 +73,15 @@ impl<'a> Steps<'a> {
         let start = Instant::now();
         let share = self.loader.next_batch()?;
         self.waited = start.elapsed();
+        self.samples = share.slices.len();
+        let Backward { loss, waited } = self.learner.backward(&share, self.batch)?;
         let told = Told {
-            loss: self.learner.backward(&share, self.batch)?,
+            loss,
             stop,
             slices: &share.slices,
         };
         let heard = exchange(self.ranks, self.batch, self.device, &told)?;
+        self.summing = waited + heard.waited;
         if !heard.loss.is_finite() {
             let what = format!("loss {}", heard.loss);
             return Err(self.diverged(share.step + 1, &what, &heard));

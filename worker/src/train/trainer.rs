@@ -22,7 +22,7 @@ use super::steps::{Steps, check_fit};
 use super::validation::Validation;
 
 /// How long the other ranks wait for rank 0 to write a checkpoint or draw a picture.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// One training run.
 #[derive(Debug, Clone)]
@@ -62,6 +62,16 @@ pub struct TrainProgress {
     pub loss: f64,
     /// Over the last 50 steps of this process.
     pub images_per_second: f64,
+    /// How long the last step took.
+    pub took: Duration,
+    /// Of it, waiting for sums over the ranks.
+    pub summing: Duration,
+    /// Samples of the last step that this rank has computed gradients of.
+    pub samples: usize,
+    /// When the newest checkpoint was written, or when this process began.
+    pub saved: Instant,
+    /// Validation, a checkpoint or a picture comes before the next step: it takes what it takes.
+    pub interlude: bool,
 }
 
 /// What the caller wants next.
@@ -131,24 +141,31 @@ fn train_share(
         let heard = training.next(asked == Control::Stop)?;
         let learner = &training.learner;
         record.trained(learner.step, &heard.slices)?;
-        speed.push(start.elapsed());
+        let took = start.elapsed();
+        speed.push(took);
+        let step = learner.step;
+        let validates =
+            validation.is_some() && (due(step, request.train.validate_every) || step == steps);
+        let saves = due(step, request.train.checkpoint_every) || step == steps || heard.stop;
+        let draws = due(step, request.train.sample_every);
         asked = progress(&TrainProgress {
-            step: learner.step,
+            step,
             steps,
             loss: learner.loss.recent_mean().unwrap_or(f64::NAN),
             images_per_second: speed.images_per_second(batch),
+            took,
+            summing: training.summing,
+            samples: training.samples,
+            saved: record.saved_at,
+            interlude: validates || saves || draws,
         });
         ending = match ranks {
             Ranks::Alone => asked == Control::Stop,
             // What this rank was asked now the others hear in the next step.
             Ranks::Together(_) => heard.stop,
         };
-        let step = learner.step;
-        let mut save = due(step, request.train.checkpoint_every) || step == steps || ending;
-        if let Some(validation) = validation
-            .as_ref()
-            .filter(|_| due(step, request.train.validate_every) || step == steps)
-        {
+        let mut save = saves || ending;
+        if let Some(validation) = validation.as_ref().filter(|_| validates) {
             let loss = validation.loss(&training.learner)?;
             tracing::info!(step, loss, "validated");
             save |= training.learner.loss.push_validation(step, loss);
@@ -157,7 +174,7 @@ fn train_share(
             training.check_weights(&heard)?;
             record.save(&training.learner, ranks)?;
         }
-        if due(step, request.train.sample_every) {
+        if draws {
             record.draw(request, &training.learner)?;
         }
     }
@@ -187,6 +204,8 @@ struct Record {
     samples: Option<SamplesLog>,
     /// Step of the last checkpoint.
     saved: u64,
+    /// When it was written, or when this process began.
+    saved_at: Instant,
 }
 
 impl Record {
@@ -195,6 +214,7 @@ impl Record {
             checkpoints: None,
             samples: None,
             saved: 0,
+            saved_at: Instant::now(),
         };
         if request.ranks.is_first() {
             record.checkpoints = Some(Checkpoints::open(
@@ -238,7 +258,9 @@ impl Record {
             checkpoints.save(&learner.state())?;
         }
         self.saved = learner.step;
-        await_first(ranks)
+        await_first(ranks)?;
+        self.saved_at = Instant::now();
+        Ok(())
     }
 
     /// Draws a sample picture; the other ranks wait for it.

@@ -4,6 +4,7 @@
 //! The tests of this process take turns: each of them keeps the processor busy.
 #![allow(clippy::unwrap_used)]
 
+mod recompute;
 mod roles;
 mod together;
 mod watching;
@@ -140,6 +141,7 @@ fn spec(steps: u64) -> TrainSpec {
         checkpoint_every: 4,
         precision: TrainPrecision::Fp32,
         micro_batch: None,
+        checkpoint_activations: false,
         validate_every: 0,
         sample_every: 0,
         keep: 2,

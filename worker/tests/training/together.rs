@@ -86,7 +86,7 @@ fn trained(world: usize, folder: &Path, of: impl Fn(&mut TrainRequest<'_>) + Syn
 }
 
 /// Norm of the difference over the norm of `expected`, of all tensors whose name starts with `prefix`.
-fn distance(found: &NamedTensors, expected: &NamedTensors, prefix: &str) -> f64 {
+pub(super) fn distance(found: &NamedTensors, expected: &NamedTensors, prefix: &str) -> f64 {
     let square = |tensor: &tch::Tensor| tensor.square().sum(Kind::Double).double_value(&[]);
     let (mut difference, mut norm) = (0.0, 0.0);
     for (name, tensor) in expected.iter().filter(|(name, _)| name.starts_with(prefix)) {

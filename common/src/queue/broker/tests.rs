@@ -308,7 +308,7 @@ impl World {
             }
             Step::Wait(seconds) => {
                 *self.clock.0.lock().unwrap() += Duration::from_secs(seconds);
-                broker.expire(observer);
+                broker.expire_due(observer);
             }
         }
     }

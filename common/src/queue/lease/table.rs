@@ -290,6 +290,19 @@ impl<P> LeaseTable<P> {
         }
     }
 
+    /// Lets a lease run out now: the next [`reap`](Self::reap) ends it, unless it is renewed before. False when the shard
+    /// is not leased.
+    pub fn expire(&mut self, shard: u64) -> bool {
+        let Some(State::Leased(held)) = self.entries.get_mut(&shard).map(|entry| &mut entry.state)
+        else {
+            return false;
+        };
+        let old = std::mem::replace(&mut held.deadline, Duration::ZERO);
+        self.deadlines.remove(&(old, shard));
+        self.deadlines.insert((Duration::ZERO, shard));
+        true
+    }
+
     /// Offers a dead shard again, its counters at zero; false when it is not dead.
     pub fn revive(&mut self, shard: u64) -> bool {
         if !self.dead.contains(&shard) {

@@ -68,6 +68,24 @@ fn an_expired_lease_goes_to_another_worker_and_the_zombie_is_fenced() {
 }
 
 #[test]
+fn a_lease_let_run_out_is_reaped_unless_it_is_renewed_before() {
+    let mut table = table(2);
+    let (silent, late) = (take(&mut table, "a", at(0)), take(&mut table, "b", at(0)));
+    assert!(table.expire(silent.shard) && table.expire(late.shard));
+    assert_eq!(
+        table.renew("b", late, 1, at(10)),
+        Renewal::Held { cancel: false }
+    );
+    let expired = table.reap(at(10));
+    assert_eq!(expired.len(), 1);
+    assert_eq!(expired[0].lease, silent);
+    assert_eq!(expired[0].setback, Setback::Requeued);
+    assert_eq!(table.next_deadline(), Some(at(70)));
+    assert!(!table.expire(silent.shard), "nobody has it");
+    assert!(!table.expire(9), "unknown");
+}
+
+#[test]
 fn renewal_extends_by_the_ttl_or_four_slow_ticks() {
     let mut table = table(1);
     let lease = take(&mut table, "a", at(0));

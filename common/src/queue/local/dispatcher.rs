@@ -151,7 +151,7 @@ impl LocalDispatcher {
     /// What follows from answers and from time. Comes after the answers: a renewal that arrived while
     /// this thread was busy elsewhere counts.
     fn settle(&mut self, judge: &mut dyn Judge) {
-        self.broker.expire(judge);
+        self.broker.expire_due(judge);
         self.answer_parked(judge);
     }
 
@@ -215,6 +215,10 @@ impl Dispatch for LocalDispatcher {
 
     fn cancel(&mut self, shard: u64) -> Result<bool, QueueError> {
         self.broker.cancel(shard)
+    }
+
+    fn expire(&mut self, shard: u64) -> Result<bool, QueueError> {
+        self.broker.expire(shard)
     }
 
     fn revive(&mut self, shard: u64) -> Result<bool, QueueError> {

@@ -378,6 +378,13 @@ impl Dispatch for RedisDispatcher {
         Ok(true)
     }
 
+    fn expire(&mut self, shard: u64) -> Result<bool, QueueError> {
+        let expired: i64 = self
+            .run(&scripts::EXPIRE, &[shard.to_string().as_bytes()])
+            .map_err(|error| error.into_queue_error(&self.endpoint))?;
+        Ok(expired == 1)
+    }
+
     fn revive(&mut self, shard: u64) -> Result<bool, QueueError> {
         let revived: i64 = self
             .run(&scripts::REVIVE, &[shard.to_string().as_bytes()])
@@ -449,14 +456,18 @@ impl Dispatch for RedisDispatcher {
                 .hgetall(self.keys.named("workers"))
                 .hgetall(self.keys.named("lease"))
                 .zrange_withscores(self.keys.named("deadline"), 0, -1)
+                .zrange_withscores(self.keys.named("seen"), 0, -1)
                 .query::<(
                     BTreeMap<String, Vec<u8>>,
                     BTreeMap<u64, String>,
                     Vec<(u64, u64)>,
+                    HashMap<String, u64>,
                 )>(connection)
         });
         match read {
-            Ok((workers, leases, deadlines)) => Ok(reading::workers(&workers, &leases, &deadlines)),
+            Ok((workers, leases, deadlines, seen)) => {
+                Ok(reading::workers(&workers, &leases, &deadlines, &seen))
+            }
             Err(CallError::Fatal(error)) => Err(error),
             Err(_) => Ok(Vec::new()),
         }

@@ -212,6 +212,7 @@ pub(super) fn workers(
     workers: &BTreeMap<String, Vec<u8>>,
     leases: &BTreeMap<u64, String>,
     deadlines: &[(u64, u64)],
+    seen: &HashMap<String, u64>,
 ) -> Vec<WorkerStatus> {
     let mut held: BTreeMap<String, Vec<LiveLease>> = BTreeMap::new();
     for (shard, deadline) in deadlines {
@@ -229,6 +230,7 @@ pub(super) fn workers(
             let hello: Hello = wire::decode(hello).ok()?;
             Some(WorkerStatus {
                 info: hello.info,
+                heard: Duration::from_millis(seen.get(name).copied().unwrap_or_default()),
                 leases: held.remove(name).unwrap_or_default(),
             })
         })

@@ -53,6 +53,7 @@ transitions! {
         OPEN: "scripts/open.lua",
         SUBMIT: "scripts/submit.lua",
         CANCEL: "scripts/cancel.lua",
+        EXPIRE: "scripts/expire.lua",
         REVIVE: "scripts/revive.lua",
         SETTLE: "scripts/settle.lua",
         ADMIT: "scripts/admit.lua",

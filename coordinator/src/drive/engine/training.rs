@@ -11,6 +11,7 @@ use super::super::fleet::is_away;
 use super::super::flight::{Places, Purpose};
 use super::super::gang::Gang;
 use super::super::live::Unit;
+use super::super::silence::Silence;
 use super::{Engine, EngineError, OnDeath, Parts};
 
 impl Engine {
@@ -34,6 +35,7 @@ impl Engine {
         parts.operators.at(Stage::Train, Unit::Steps, 0, steps);
         parts.attend()?;
         let mut reached = newest();
+        let mut silence = Silence::default();
         let places = Places::new();
         loop {
             watch(parts.fleet.queue.as_ref());
@@ -59,6 +61,7 @@ impl Engine {
                 parts.call_off(&gang)?;
                 return Err(parts.dead_error()?);
             }
+            parts.end_stalled_ranks(&gang, &mut silence)?;
             let trained = parts.judge.journal.ledger().record(key).is_some();
             if trained || gang.is_broken() {
                 parts.call_off(&gang)?;
@@ -70,7 +73,7 @@ impl Engine {
                 if gang.is_broken() {
                     gang.end(newest(), Instant::now())?;
                 }
-                parts.assemble(&mut gang)?;
+                parts.assemble(&mut gang, &silence)?;
             }
             parts.beat(&places)?;
         }
@@ -79,11 +82,12 @@ impl Engine {
 
 impl Parts<'_> {
     /// Starts the next generation of a gang, when enough workers are there.
-    fn assemble(&mut self, gang: &mut Gang) -> Result<(), EngineError> {
+    fn assemble(&mut self, gang: &mut Gang, silence: &Silence) -> Result<(), EngineError> {
         let distrusted = &self.judge.journal.ledger().distrusted;
         let workers = self.fleet.workers().iter();
         let usable = workers
             .filter(|worker| !distrusted.contains_key(&worker.info.worker))
+            .filter(|worker| !silence.is_stalled(worker))
             .count();
         let Some(world) = gang.world_for(usable, Instant::now()) else {
             return Ok(());
@@ -98,9 +102,33 @@ impl Parts<'_> {
         Ok(())
     }
 
+    /// Ends the leases of ranks that have fallen silent: the others need not wait until they run out.
+    fn end_stalled_ranks(&mut self, gang: &Gang, silence: &mut Silence) -> Result<(), EngineError> {
+        // The queue itself offers the shard of a training that is not shared.
+        if gang.is_solo() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        for stalled in silence.look(gang.shards(), self.fleet.workers(), now) {
+            tracing::warn!(
+                worker = stalled.worker,
+                seconds = stalled.silent.as_secs(),
+                "a rank of the training is silent: it is taken for lost"
+            );
+            match self.fleet.queue.expire(stalled.shard) {
+                Ok(_) => {}
+                // Its lease runs out by itself.
+                Err(error) if is_away(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.fleet.replace(&stalled.worker);
+        }
+        Ok(())
+    }
+
     /// Takes what is left of a generation out.
     fn call_off(&mut self, gang: &Gang) -> Result<(), EngineError> {
-        for shard in gang.shards() {
+        for shard in gang.shards().iter().copied() {
             match self.fleet.queue.cancel(shard) {
                 Ok(_) => {}
                 // The next beat tries again.
