@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -270,6 +271,10 @@ ANOFPDM_EXPORT char* anofpdm_gloo_create(
     const char* host,
     BackendPointer** out) {
   return caught([&] {
+    // c10d notes every operation in one record for the process. Ranks that are threads of one process write it at the same
+    // time and have crashed there; nothing here reads it.
+    static std::once_flag unrecorded;
+    std::call_once(unrecorded, [] { setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/0); });
     auto options = c10d::ProcessGroupGloo::Options::create(milliseconds(connect_ms));
     options->devices.push_back(
         interface != nullptr ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)

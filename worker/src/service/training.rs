@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::ErrorClass;
@@ -31,6 +31,9 @@ const CACHE_BYTES: usize = 1 << 30;
 
 /// How long the first ranks wait for the last: another run may have their workers for now.
 const GATHERING: Duration = Duration::from_secs(60);
+
+/// How long a rank of a generation that is over waits to be called off.
+const LOST: Duration = Duration::from_secs(10);
 
 /// Pause between two looks at whether this rank is still wanted.
 const WAIT_EVERY: Duration = Duration::from_millis(50);
@@ -206,6 +209,15 @@ impl Training<'_> {
             return Ok(true);
         }
         let place = |rank: u32| format!("here/{rank}");
+        match self.meeting.read(&place(rank), Duration::ZERO) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                self.wait_for_the_end_of_a_lost_gang();
+                return Ok(false);
+            }
+            Err(MeetingError::CalledOff) => return Ok(false),
+            Err(error) => return Err(unmet(error)),
+        }
         self.meeting.post(&place(rank), &[1]).map_err(unmet)?;
         for other in (0..world).filter(|other| *other != rank) {
             match self.meeting.read(&place(other), GATHERING) {
@@ -219,6 +231,22 @@ impl Training<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Somebody was this rank of this generation before, and is not any more: the generation is lost, and what its ranks
+    /// wrote to each other leads to nobody. The coordinator calls it off at its next look; until then, or for a while
+    /// where there is none, the rank stays here rather than go round in the queue.
+    fn wait_for_the_end_of_a_lost_gang(&self) {
+        tracing::info!(
+            rank = self.rank.rank,
+            generation = self.rank.generation,
+            "this rank was another's: its gang is over"
+        );
+        let until = Instant::now() + LOST;
+        while !self.progress.stop_or_drain_asked() && Instant::now() < until {
+            self.progress.live();
+            std::thread::sleep(WAIT_EVERY);
+        }
     }
 
     /// The first rank delivers the weights; then the coordinator calls the others off.
