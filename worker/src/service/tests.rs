@@ -33,6 +33,7 @@ enum Told {
     Complete(u64, Completion),
     Fail(u64, ErrorClass, String),
     HandBack(u64),
+    Post(String),
     Leave,
 }
 
@@ -91,11 +92,12 @@ impl WorkQueue for Script {
     fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError> {
         self.tell(Told::HandBack(lease.shard))
     }
-    fn post(&self, _: &Lease, _: &str, _: &[u8]) -> Result<(), QueueError> {
-        Ok(())
+    fn post(&self, _: &Lease, key: &str, _: &[u8]) -> Result<(), QueueError> {
+        self.tell(Told::Post(key.to_owned()))
     }
+    /// Every rank has been here before.
     fn read(&self, _: &Lease, _: &str) -> Result<Option<Vec<u8>>, QueueError> {
-        Ok(None)
+        Ok(Some(vec![1]))
     }
     fn leave(&self) -> Result<(), QueueError> {
         self.tell(Told::Leave)
@@ -383,6 +385,23 @@ fn two_runs_are_served_each_from_and_into_its_own_stores() {
     assert_eq!(manifest.entries[0].0, second.train_plan().key().unwrap());
     second.artifacts.verify(&manifest.entries[0].1).unwrap();
     assert_eq!(told[4], Told::Leave);
+}
+
+#[test]
+fn a_rank_that_was_anothers_is_handed_back_and_connects_to_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Run::new(folder.path(), "a", 1.0);
+    let mut job = run.training();
+    job.task = Task::Train(GangRank {
+        generation: 7,
+        rank: 0,
+        world: 2,
+    });
+    // The end is asked for at the first renewal: until then it waits to be called off.
+    let takes = vec![leased(1, job)];
+    let (told, ended) = served(folder.path(), takes, "", Some(Call::Renew), LONG);
+    ended.unwrap();
+    assert_eq!(told, [Told::HandBack(1), Told::Leave]);
 }
 
 #[test]
