@@ -170,7 +170,7 @@ fn a_transition_of_the_coordinators_refuses_a_worker_before_anything_has_happene
         assert_eq!(error.kind(), kind, "{name}: {error}");
         tried += 1;
     }
-    assert_eq!(tried, 10);
+    assert_eq!(tried, 11);
     assert_eq!(contents(&server), before);
     // What a worker may do, by the same way in, shows that the way is right.
     evalsha(&mut worker, "hello", &["w-1", ""]).unwrap();
