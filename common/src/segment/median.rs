@@ -1,15 +1,15 @@
 //! The 5x5 median filter of a map (Appendix F).
 
-use pulp::Arch;
-
 /// Side of the window.
 const WINDOW: usize = 5;
 /// Pixels added on every side.
 const PADDING: usize = WINDOW / 2;
 /// Values in a window.
 const AREA: usize = WINDOW * WINDOW;
+/// Values kept while selecting: with 25 values, the median is never among the extremes of any 14.
+const KEPT: usize = AREA / 2 + 2;
 /// Neighbouring pixels filtered at once, one per vector lane.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 type Lanes = [f32; LANES];
 
@@ -31,8 +31,12 @@ pub fn median_5x5(map: &[f32], height: usize, width: usize) -> Vec<f32> {
     }
     let padded = Padded::new(map, height, width);
     let mut filtered = vec![0.0; map.len()];
-    // With the vector instructions this machine has; comparisons give the same bits with any.
-    Arch::new().dispatch(|| padded.filter(&mut filtered, width));
+    for (y, row) in filtered.chunks_exact_mut(width).enumerate() {
+        for (chunk, out) in row.chunks_mut(LANES).enumerate() {
+            let medians = padded.medians(y, chunk * LANES);
+            out.copy_from_slice(&medians[..out.len()]);
+        }
+    }
     spread_nan(map, &mut filtered, height, width);
     filtered
 }
@@ -45,7 +49,7 @@ struct Padded {
 
 impl Padded {
     fn new(map: &[f32], height: usize, width: usize) -> Self {
-        let stride = width.next_multiple_of(LANES) + LANES;
+        let stride = width.next_multiple_of(LANES) + 2 * PADDING;
         let mut values = vec![0.0; stride * (height + 2 * PADDING)];
         for (y, row) in values.chunks_exact_mut(stride).enumerate() {
             let source = mirrored(y, height) * width;
@@ -58,113 +62,15 @@ impl Padded {
         Self { values, stride }
     }
 
-    /// The medians of all windows, row by row. Each column of five is sorted once and serves the five windows it is in.
-    #[inline(always)]
-    fn filter(&self, filtered: &mut [f32], width: usize) {
-        let mut columns: [Vec<f32>; WINDOW] = std::array::from_fn(|_| vec![0.0; self.stride]);
-        for (y, out) in filtered.chunks_exact_mut(width).enumerate() {
-            for x in (0..self.stride).step_by(LANES) {
-                let mut column: [Lanes; WINDOW] =
-                    std::array::from_fn(|row| lanes(&self.values[(y + row) * self.stride + x..]));
-                sort(&mut column);
-                for (sorted, rank) in columns.iter_mut().zip(&column) {
-                    sorted[x..x + LANES].copy_from_slice(rank);
-                }
-            }
-            for (chunk, out) in out.chunks_mut(LANES).enumerate() {
-                let x = chunk * LANES;
-                let ranks: [[Lanes; WINDOW]; WINDOW] = std::array::from_fn(|rank| {
-                    std::array::from_fn(|shift| lanes(&columns[rank][x + shift..]))
-                });
-                out.copy_from_slice(&median_of_sorted(ranks)[..out.len()]);
-            }
+    /// Medians of the `LANES` windows whose left-most pixel is (`y`, `x`).
+    fn medians(&self, y: usize, x: usize) -> Lanes {
+        let mut window = [[0.0; LANES]; AREA];
+        for (index, lanes) in window.iter_mut().enumerate() {
+            let start = (y + index / WINDOW) * self.stride + x + index % WINDOW;
+            lanes.copy_from_slice(&self.values[start..start + LANES]);
         }
+        median_of_window(&mut window)
     }
-}
-
-/// The first lanes of `values`, of which there are enough.
-#[inline(always)]
-fn lanes(values: &[f32]) -> Lanes {
-    std::array::from_fn(|lane| values[lane])
-}
-
-/// Median of 25 values, `ranks[i][j]` being the i-th smallest of column j.
-///
-/// Once the rows of equal rank are sorted too, (i, j) has (i + 1)(j + 1) values at or below it and (5 - i)(5 - j) at or
-/// above, itself included. Where either is more than 13 it cannot be the median: 13 values remain, six having been ruled out on each side, and
-/// the median of all is theirs.
-#[inline(always)]
-fn median_of_sorted(mut ranks: [[Lanes; WINDOW]; WINDOW]) -> Lanes {
-    for row in &mut ranks {
-        sort(row);
-    }
-    let [a, b, c, d, e] = ranks;
-    let mut left = [
-        a[3], a[4], b[2], b[3], b[4], c[1], c[2], c[3], d[0], d[1], d[2], e[0], e[1],
-    ];
-    median_of_13(&mut left)
-}
-
-/// Forgetful selection: of 8 of the 13 values neither the smallest nor the largest can be the median, so both are
-/// dropped and the next value is taken in, until three are left.
-#[inline(always)]
-fn median_of_13(values: &mut [Lanes; 13]) -> Lanes {
-    order_extremes::<8>(values, 0);
-    values[7] = values[8];
-    order_extremes::<7>(values, 1);
-    values[7] = values[9];
-    order_extremes::<6>(values, 2);
-    values[7] = values[10];
-    order_extremes::<5>(values, 3);
-    values[7] = values[11];
-    order_extremes::<4>(values, 4);
-    values[7] = values[12];
-    order_extremes::<3>(values, 5);
-    values[6]
-}
-
-/// Brings the smallest of `COUNT` values from `first` on to the front, and the largest to the back.
-#[inline(always)]
-fn order_extremes<const COUNT: usize>(values: &mut [Lanes; 13], first: usize) {
-    let last = first + COUNT - 1;
-    // Pairs first: then the smallest is in the front half and the largest in the back half.
-    for index in 0..COUNT / 2 {
-        exchange(values, first + index, last - index);
-    }
-    let half = COUNT.div_ceil(2);
-    for index in 1..half {
-        exchange(values, first, first + index);
-    }
-    for index in COUNT / 2..COUNT - 1 {
-        exchange(values, first + index, last);
-    }
-}
-
-/// Sorts five values, lane by lane: the network of nine exchanges.
-#[inline(always)]
-fn sort(values: &mut [Lanes; WINDOW]) {
-    const PAIRS: [(usize, usize); 9] = [
-        (0, 3),
-        (1, 4),
-        (0, 2),
-        (1, 3),
-        (0, 1),
-        (2, 4),
-        (1, 2),
-        (3, 4),
-        (2, 3),
-    ];
-    for (low, high) in PAIRS {
-        exchange(values, low, high);
-    }
-}
-
-/// Puts the smaller of two values at `low` and the larger at `high`, lane by lane.
-#[inline(always)]
-fn exchange<const COUNT: usize>(values: &mut [Lanes; COUNT], low: usize, high: usize) {
-    let (a, b) = (values[low], values[high]);
-    values[low] = std::array::from_fn(|lane| if b[lane] < a[lane] { b[lane] } else { a[lane] });
-    values[high] = std::array::from_fn(|lane| if b[lane] < a[lane] { a[lane] } else { b[lane] });
 }
 
 /// Index into a side of `length` pixels for padded coordinate `position`.
@@ -180,6 +86,49 @@ const fn mirrored(position: usize, length: usize) -> usize {
     } else {
         period - folded
     }
+}
+
+/// Forgetful selection: among the 14 values in hand neither the smallest nor the largest can be the median of
+/// all 25, so both are dropped and the next value is taken in, until three are left.
+fn median_of_window(window: &mut [Lanes; AREA]) -> Lanes {
+    let mut first = 0;
+    let mut kept = KEPT;
+    let mut next = KEPT;
+    loop {
+        order_extremes(&mut window[first..first + kept]);
+        if kept == 3 {
+            return window[first + 1];
+        }
+        // The smallest lies first and is left behind; the largest lies last and is overwritten.
+        window[first + kept - 1] = window[next];
+        first += 1;
+        kept -= 1;
+        next += 1;
+    }
+}
+
+/// Brings the smallest value of every lane to the front and the largest to the back.
+fn order_extremes(values: &mut [Lanes]) {
+    let count = values.len();
+    // Pairs first: then the smallest is in the front half and the largest in the back half.
+    for index in 0..count / 2 {
+        exchange(values, index, count - 1 - index);
+    }
+    let half = count.div_ceil(2);
+    for index in 1..half {
+        exchange(values, 0, index);
+    }
+    for index in count / 2..count - 1 {
+        exchange(values, index, count - 1);
+    }
+}
+
+/// Puts the smaller of two values at `low` and the larger at `high`, lane by lane.
+#[inline]
+fn exchange(values: &mut [Lanes], low: usize, high: usize) {
+    let (a, b) = (values[low], values[high]);
+    values[low] = std::array::from_fn(|lane| if b[lane] < a[lane] { b[lane] } else { a[lane] });
+    values[high] = std::array::from_fn(|lane| if b[lane] < a[lane] { a[lane] } else { b[lane] });
 }
 
 /// Overwrites with NaN each filtered pixel whose (mirrored) window holds one.
