@@ -156,11 +156,8 @@ impl OfStrength {
                 let largest = theirs.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
                 let pairs = ours.iter().zip(theirs);
                 let difference = pairs.fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
-                if difference == 0.0 {
-                    0.0
-                } else {
-                    f64::from(difference / largest)
-                }
+                // A slice without any divergence still has to give a number.
+                f64::from(difference) / f64::from(largest.max(f32::MIN_POSITIVE))
             })
             .fold(0.0, f64::max)
     }
