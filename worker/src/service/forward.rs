@@ -1,7 +1,5 @@
 //! Shards of AnoFPDM: batches through the forward process.
 
-use std::ops::ControlFlow;
-
 use anofpdm_common::method::MapKind;
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::record::Record;
@@ -144,12 +142,7 @@ impl ForwardWork<'_> {
         };
         let progress = self.shard.progress;
         let done = pass.run(predictor, &batch.x0(self.device), &noise, &mut |_| {
-            progress.tick();
-            if progress.stop_asked() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            progress.step()
         });
         match done {
             Ok(done) => Ok(Some(done)),

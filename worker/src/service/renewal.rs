@@ -1,5 +1,6 @@
 //! Keeps a lease alive from its own thread, and only while the device thread makes progress.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -37,6 +38,16 @@ impl Progress {
     /// One network evaluation, or a piece of work about as long.
     pub(super) fn tick(&self) {
         self.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// As [`tick`](Self::tick); breaks once the job should stop.
+    pub(super) fn step(&self) -> ControlFlow<()> {
+        self.tick();
+        if self.stop_asked() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     /// This many pieces of work are done, counted by the job itself.

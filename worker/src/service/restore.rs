@@ -1,7 +1,5 @@
 //! Shards of the baselines: batches up to a noise level and back.
 
-use std::ops::ControlFlow;
-
 use anofpdm_common::baseline::Setting;
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::record::Record;
@@ -97,14 +95,7 @@ impl RestoreWork<'_> {
             slices: batch.identities.clone(),
         };
         let progress = self.shard.progress;
-        let done = method.restore(x0, &noise, &self.settings, &mut || {
-            progress.tick();
-            if progress.stop_asked() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
+        let done = method.restore(x0, &noise, &self.settings, &mut || progress.step());
         match done {
             Ok(done) => Ok(Some(done)),
             Err(ForwardError::Stopped(_)) => Ok(None),

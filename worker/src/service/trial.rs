@@ -1,6 +1,5 @@
 //! Number formats compared: the job behind `precision = "auto"`.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use anofpdm_common::method::MapKind;
@@ -230,12 +229,7 @@ impl Walk<'_> {
             slices: batch.identities.clone(),
         };
         let done = pass.run(networks.noise, &batch.x0(device), &noise, &mut |_| {
-            progress.tick();
-            if progress.stop_asked() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            progress.step()
         });
         match done {
             Ok(done) => Ok(done),
