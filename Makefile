@@ -28,7 +28,7 @@ demo: build ## benchmark a synthetic data set from end to end on this machine
 test: build ## run all tests (installs redis-server where it is missing)
 	scripts/check-linkage.sh
 	-@scripts/need-redis.sh # tests that need it say so themselves
-	cargo test $(CARGO_FLAGS)
+	cargo test $(CARGO_FLAGS) --no-fail-fast
 
 bench: setup ## measure post-processing, average precision, noise and each saving of the engine (docs/benchmarks.md)
 	cargo bench --locked -p anofpdm-common --bench segmentation --bench average_precision

@@ -80,9 +80,10 @@ fn single_precision_differs_by_rounding_and_autocast_is_that_of_the_forward_pass
 #[test]
 fn the_peak_of_memory_is_lower() {
     let _turn = take_turns();
+    // What is kept grows with the depth, what one block needs while it is recomputed does not.
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.json");
-    let text = r#"{"arch": "v2", "image_size": 64, "in_channels": 2, "num_channels": 32, "num_res_blocks": 1,
+    let text = r#"{"arch": "v2", "image_size": 64, "in_channels": 2, "num_channels": 32, "num_res_blocks": 4,
         "channel_mult": [1, 2, 2], "attention_downsample_rates": [4], "num_heads": 2, "num_classes": 2}"#;
     std::fs::write(&config, text).unwrap();
     let peak = |more: &[&str]| -> u64 {
@@ -90,9 +91,9 @@ fn the_peak_of_memory_is_lower() {
             .args([
                 "bench-train",
                 "--batch",
-                "16",
+                "8",
                 "--steps",
-                "2",
+                "1",
                 "--warm-up",
                 "1",
                 "--json",
@@ -114,7 +115,7 @@ fn the_peak_of_memory_is_lower() {
         recomputed >> 20
     );
     assert!(
-        recomputed < kept * 8 / 10,
+        recomputed < kept * 7 / 10,
         "kept {kept}, recomputed {recomputed}"
     );
 }
