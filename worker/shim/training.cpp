@@ -10,6 +10,7 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Generator.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "caught.hpp"
 
@@ -177,5 +178,15 @@ ANOFPDM_EXPORT char* anofpdm_peak_memory(int device, uint64_t* bytes) {
     const auto stats = c10::getDeviceAllocator(where.type())->getDeviceStats(where.index());
     const auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
     *bytes = static_cast<uint64_t>(stats.allocated_bytes[all].peak);
+  });
+}
+
+/// The stream that libtorch's operations on GPU `device` go to on this thread; the device becomes the current one.
+ANOFPDM_EXPORT char* anofpdm_current_stream(int device, void** stream) {
+  return caught([&] {
+    const auto where = device_of(device);
+    const c10::impl::VirtualGuardImpl guard(where.type());
+    guard.setDevice(where);
+    *stream = guard.getStream(where).native_handle();
   });
 }

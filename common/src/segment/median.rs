@@ -1,17 +1,17 @@
 //! The 5x5 median filter of a map (Appendix F).
 
+use std::array::from_fn;
+
+use pulp::{Arch, Simd, WithSimd};
+
 /// Side of the window.
 const WINDOW: usize = 5;
 /// Pixels added on every side.
 const PADDING: usize = WINDOW / 2;
 /// Values in a window.
 const AREA: usize = WINDOW * WINDOW;
-/// Values kept while selecting: with 25 values, the median is never among the extremes of any 14.
-const KEPT: usize = AREA / 2 + 2;
-/// Neighbouring pixels filtered at once, one per vector lane.
-const LANES: usize = 16;
-
-type Lanes = [f32; LANES];
+/// Most `f32` lanes of a vector on any machine.
+const MAX_LANES: usize = 16;
 
 /// Median of the 5x5 window around each pixel of a `height` x `width` map.
 ///
@@ -29,14 +29,12 @@ pub fn median_5x5(map: &[f32], height: usize, width: usize) -> Vec<f32> {
     if map.is_empty() {
         return Vec::new();
     }
-    let padded = Padded::new(map, height, width);
     let mut filtered = vec![0.0; map.len()];
-    for (y, row) in filtered.chunks_exact_mut(width).enumerate() {
-        for (chunk, out) in row.chunks_mut(LANES).enumerate() {
-            let medians = padded.medians(y, chunk * LANES);
-            out.copy_from_slice(&medians[..out.len()]);
-        }
-    }
+    Arch::new().dispatch(Pass {
+        padded: &Padded::new(map, height, width),
+        filtered: &mut filtered,
+        width,
+    });
     spread_nan(map, &mut filtered, height, width);
     filtered
 }
@@ -49,28 +47,29 @@ struct Padded {
 
 impl Padded {
     fn new(map: &[f32], height: usize, width: usize) -> Self {
-        let stride = width.next_multiple_of(LANES) + 2 * PADDING;
+        let stride = (width + 2 * PADDING).next_multiple_of(MAX_LANES) + MAX_LANES;
         let mut values = vec![0.0; stride * (height + 2 * PADDING)];
         for (y, row) in values.chunks_exact_mut(stride).enumerate() {
-            let source = mirrored(y, height) * width;
-            for (x, value) in row[..width + 2 * PADDING].iter_mut().enumerate() {
-                let pixel = map[source + mirrored(x, width)];
-                // NaN has no place in an order; `spread_nan` puts it where it belongs.
-                *value = if pixel.is_nan() { 0.0 } else { pixel };
+            let source = &map[mirrored(y, height) * width..][..width];
+            for (value, pixel) in row[PADDING..].iter_mut().zip(source) {
+                *value = ordered(*pixel);
+            }
+            for x in (0..PADDING).chain(PADDING + width..2 * PADDING + width) {
+                row[x] = ordered(source[mirrored(x, width)]);
             }
         }
         Self { values, stride }
     }
 
-    /// Medians of the `LANES` windows whose left-most pixel is (`y`, `x`).
-    fn medians(&self, y: usize, x: usize) -> Lanes {
-        let mut window = [[0.0; LANES]; AREA];
-        for (index, lanes) in window.iter_mut().enumerate() {
-            let start = (y + index / WINDOW) * self.stride + x + index % WINDOW;
-            lanes.copy_from_slice(&self.values[start..start + LANES]);
-        }
-        median_of_window(&mut window)
+    fn row(&self, y: usize) -> &[f32] {
+        &self.values[y * self.stride..][..self.stride]
     }
+}
+
+/// NaN has no place in an order: `spread_nan` puts it where it belongs. Zero has one sign only, so that no two equal
+/// values have different bits.
+fn ordered(pixel: f32) -> f32 {
+    if pixel.is_nan() { 0.0 } else { pixel + 0.0 }
 }
 
 /// Index into a side of `length` pixels for padded coordinate `position`.
@@ -88,47 +87,116 @@ const fn mirrored(position: usize, length: usize) -> usize {
     }
 }
 
-/// Forgetful selection: among the 14 values in hand neither the smallest nor the largest can be the median of
-/// all 25, so both are dropped and the next value is taken in, until three are left.
-fn median_of_window(window: &mut [Lanes; AREA]) -> Lanes {
-    let mut first = 0;
-    let mut kept = KEPT;
-    let mut next = KEPT;
-    loop {
-        order_extremes(&mut window[first..first + kept]);
-        if kept == 3 {
-            return window[first + 1];
+/// The filter over all rows, as many pixels at once as the processor's vectors have lanes.
+struct Pass<'a> {
+    padded: &'a Padded,
+    filtered: &'a mut [f32],
+    width: usize,
+}
+
+impl WithSimd for Pass<'_> {
+    type Output = ();
+
+    // Whatever is not inlined into this function is compiled without the processor's vectors.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let stride = self.padded.stride;
+        // The columns of all windows of a row, sorted; rank after rank, each as wide as the padded map.
+        let mut columns = vec![0.0; WINDOW * stride];
+        for (y, out) in self.filtered.chunks_exact_mut(self.width).enumerate() {
+            let rows = from_fn(|below| S::as_simd_f32s(self.padded.row(y + below)).0);
+            sort_columns(simd, rows, &mut columns);
+            medians_of_row(simd, &columns, out);
         }
-        // The smallest lies first and is left behind; the largest lies last and is overwritten.
-        window[first + kept - 1] = window[next];
-        first += 1;
-        kept -= 1;
-        next += 1;
     }
 }
 
-/// Brings the smallest value of every lane to the front and the largest to the back.
-fn order_extremes(values: &mut [Lanes]) {
-    let count = values.len();
+/// Sorts the five values above each other; the order is the same for all windows that hold the column.
+#[inline(always)]
+fn sort_columns<S: Simd>(simd: S, rows: [&[S::f32s]; WINDOW], columns: &mut [f32]) {
+    let vectors = rows[0].len();
+    let (columns, _) = S::as_mut_simd_f32s(columns);
+    for x in 0..vectors {
+        for (rank, value) in sorted(simd, rows.map(|row| row[x])).into_iter().enumerate() {
+            columns[rank * vectors + x] = value;
+        }
+    }
+}
+
+/// The median of every window of a row.
+///
+/// Once its columns and then its rows are sorted, (i + 1) (j + 1) values of a window are at most as large as that in
+/// row i and column j, and (5 - i) (5 - j) at least as large: where either is more than 13 it is not the 13th. Six
+/// places are too low for it, six too high, and the median is the middle one of the other 13.
+#[inline(always)]
+fn medians_of_row<S: Simd>(simd: S, columns: &[f32], out: &mut [f32]) {
+    let stride = columns.len() / WINDOW;
+    let ranks: [[&[S::f32s]; WINDOW]; WINDOW] = from_fn(|rank| {
+        from_fn(|right| S::as_simd_f32s(&columns[rank * stride + right..][..stride - MAX_LANES]).0)
+    });
+    for (x, out) in out.chunks_mut(S::F32_LANES).enumerate() {
+        let row = |rank: usize| sorted(simd, ranks[rank].map(|column| column[x]));
+        let [_, _, _, a, b] = row(0);
+        let [_, _, c, d, e] = row(1);
+        let [_, f, g, h, _] = row(2);
+        let [i, j, k, _, _] = row(3);
+        let [l, m, _, _, _] = row(4);
+        let median = middle(simd, [a, b, c, d, e, f, g, h, i, j, k, l, m]);
+        simd.partial_store_f32s(out, median);
+    }
+}
+
+/// Five values in order, lane by lane.
+#[inline(always)]
+fn sorted<S: Simd>(simd: S, [a, b, c, d, e]: [S::f32s; 5]) -> [S::f32s; 5] {
+    let (a, b) = exchange(simd, a, b);
+    let (d, e) = exchange(simd, d, e);
+    let (c, e) = exchange(simd, c, e);
+    let (c, d) = exchange(simd, c, d);
+    let (b, e) = exchange(simd, b, e);
+    let (a, d) = exchange(simd, a, d);
+    let (a, c) = exchange(simd, a, c);
+    let (b, d) = exchange(simd, b, d);
+    let (b, c) = exchange(simd, b, c);
+    [a, b, c, d, e]
+}
+
+/// The middle one of 13, lane by lane. Neither the smallest nor the largest of any eight is it, so both are dropped and
+/// the next value is taken in, until three are left.
+#[inline(always)]
+fn middle<S: Simd>(simd: S, values: [S::f32s; 13]) -> S::f32s {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m] = values;
+    let eight = [a, b, c, d, e, f, g, h];
+    let [_, a, b, c, d, e, f, _] = extremes(simd, eight);
+    let [_, a, b, c, d, e, _] = extremes(simd, [a, b, c, d, e, f, i]);
+    let [_, a, b, c, d, _] = extremes(simd, [a, b, c, d, e, j]);
+    let [_, a, b, c, _] = extremes(simd, [a, b, c, d, k]);
+    let [_, a, b, _] = extremes(simd, [a, b, c, l]);
+    let [_, median, _] = extremes(simd, [a, b, m]);
+    median
+}
+
+/// The smallest value of every lane first, the largest last.
+#[inline(always)]
+fn extremes<S: Simd, const N: usize>(simd: S, mut values: [S::f32s; N]) -> [S::f32s; N] {
     // Pairs first: then the smallest is in the front half and the largest in the back half.
-    for index in 0..count / 2 {
-        exchange(values, index, count - 1 - index);
+    for index in 0..N / 2 {
+        (values[index], values[N - 1 - index]) =
+            exchange(simd, values[index], values[N - 1 - index]);
     }
-    let half = count.div_ceil(2);
-    for index in 1..half {
-        exchange(values, 0, index);
+    for index in 1..N.div_ceil(2) {
+        (values[0], values[index]) = exchange(simd, values[0], values[index]);
     }
-    for index in count / 2..count - 1 {
-        exchange(values, index, count - 1);
+    for index in N / 2..N - 1 {
+        (values[index], values[N - 1]) = exchange(simd, values[index], values[N - 1]);
     }
+    values
 }
 
-/// Puts the smaller of two values at `low` and the larger at `high`, lane by lane.
-#[inline]
-fn exchange(values: &mut [Lanes], low: usize, high: usize) {
-    let (a, b) = (values[low], values[high]);
-    values[low] = std::array::from_fn(|lane| if b[lane] < a[lane] { b[lane] } else { a[lane] });
-    values[high] = std::array::from_fn(|lane| if b[lane] < a[lane] { a[lane] } else { b[lane] });
+/// The smaller and the larger of two values, lane by lane.
+#[inline(always)]
+fn exchange<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
+    (simd.min_f32s(a, b), simd.max_f32s(a, b))
 }
 
 /// Overwrites with NaN each filtered pixel whose (mirrored) window holds one.
@@ -204,8 +272,15 @@ mod tests {
                 (Just(h), Just(w), prop::collection::vec(-8_i8..8, h * w))
             }),
         ) {
-            let map: Vec<f32> = map.into_iter().map(|v| f32::from(v) / 3.0).collect();
-            prop_assert_eq!(median_5x5(&map, height, width), naive(&map, height, width));
+            let map: Vec<f32> = map.into_iter().map(|v| f32::from(v) / -3.0).collect();
+            let filtered = median_5x5(&map, height, width);
+            prop_assert_eq!(&filtered, &naive(&map, height, width));
+            // A processor without vectors gives the same bits.
+            let mut one_by_one = vec![0.0; map.len()];
+            let padded = Padded::new(&map, height, width);
+            pulp::Scalar.vectorize(Pass { padded: &padded, filtered: &mut one_by_one, width });
+            let bits = |map: &[f32]| map.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&filtered), bits(&one_by_one));
         }
     }
 }

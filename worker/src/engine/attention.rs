@@ -5,12 +5,13 @@
 
 use std::rc::Rc;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::class_token::{Kappa, null_kappa, scaled_factors};
 use super::layout::{Format, add_rows, map_like, positions};
 use super::norm::{Modulation, Norm, own_modulation};
 use super::savings::Savings;
+use super::sdpa::{self, scale};
 use crate::nn::attention as plain;
 use crate::nn::embedding::ClassVector;
 use crate::nn::init::Affine;
@@ -103,7 +104,7 @@ impl Attention {
             norm: Norm::new(format, savings.fused_norm),
             modulation: own_modulation(&block.norm, format),
             heads: block.heads,
-            flash: savings.flash,
+            flash: savings.flash && sdpa::is_on(qkv.0.device(), format.kind),
             qkv,
             projection: linear(&block.projection, format.kind),
             offset,
@@ -140,11 +141,12 @@ impl Attention {
             .unflatten(2, [self.heads, 3, -1]);
         let [query, key, value] = [0, 1, 2].map(|part| parts.select(3, part).transpose(1, 2));
         let token = self.virtual_token(&normed, tokens);
-        let mixed = if self.flash && x.device() == Device::Cpu {
-            flash(&query, &key, &value, self.format.wide, token.as_ref())
-        } else {
-            explicit(&query, &key, &value, self.format.wide, token.as_ref())
-        };
+        let (wide, token) = (self.format.wide, token.as_ref());
+        let mixed = self
+            .flash
+            .then(|| flash(&query, &key, &value, wide, token))
+            .flatten()
+            .unwrap_or_else(|| explicit(&query, &key, &value, wide, token));
         let (weight, bias) = &self.projection;
         let mixed = mixed.to_kind(self.format.kind).flatten(2, 3);
         let out = map_like(&mixed.linear(weight, Some(bias)), &x);
@@ -255,27 +257,21 @@ fn flash(
     value: &Tensor,
     wide: Kind,
     token: Option<&VirtualToken<'_>>,
-) -> Tensor {
-    let (out, log_sum) = Tensor::internal_scaled_dot_product_flash_attention_for_cpu(
-        query,
-        key,
-        value,
-        0.0,
-        false,
-        None::<&Tensor>,
-        None,
-    );
+) -> Option<Tensor> {
+    let (out, log_sum) = sdpa::attend(query, key, value)
+        .map_err(|error| tracing::error!(%error, "attention falls back on the matrix of weights"))
+        .ok()?;
     let out = out.transpose(1, 2).to_kind(wide);
     let Some(token) = token else {
-        return out;
+        return Some(out);
     };
     let share = (&token.logit - log_sum.transpose(1, 2)).sigmoid();
     let mixed = out.lerp_tensor(token.offset, &share.unsqueeze(-1));
     token.add_slopes(&mixed, &share);
-    mixed
+    Some(mixed)
 }
 
-/// The same with the matrix of weights, for devices without a kernel that yields the sum.
+/// The same with the matrix of weights.
 fn explicit(
     query: &Tensor,
     key: &Tensor,
@@ -297,12 +293,6 @@ fn explicit(
     let mixed = mixed.addcmul(&share.unsqueeze(-1), token.offset);
     token.add_slopes(&mixed, &share);
     mixed
-}
-
-/// `d^(-1/2)`: both `d^(-1/4)` of query and key.
-fn scale(head: i64) -> f64 {
-    #[allow(clippy::cast_precision_loss)] // head widths are small
-    (head as f64).powf(-0.5)
 }
 
 /// `[2 C]`, per head `[k | v]`, as keys and values, each `[heads, d]`.

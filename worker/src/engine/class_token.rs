@@ -9,17 +9,23 @@
 
 use tch::{Kind, Tensor};
 
-/// The table covers scaled products of at most this size.
+/// Scaled products of at most this size lie in cells of one width,
 const RANGE: f64 = 16.0;
-/// Cells of the table a unit of s: their borders are exact in float32.
+/// so many a unit of s: their borders are exact in float32.
 const CELLS: f64 = 32.0;
+/// Beyond, cells widen with s, so many for each factor e. The weights gather around the largest c_j within a few 1 / s of
+/// it, so that the n-th derivative falls as s^-n, and the error of a cell as wide as a part of s stays what it is.
+const WIDENING: f64 = 64.0;
+/// The last cell begins at this multiple of `RANGE` and goes on for ever as a line, which kappa has become.
+const LINE: f64 = 65_536.0;
 
 /// kappa and its derivative for one class vector.
 #[derive(Debug)]
 pub(super) struct Kappa {
     /// c_j / max |c|, `[E]`.
     factors: Tensor,
-    /// Coefficients of both cubics of each cell, `[cells, 8]`; absent where the sum is always formed.
+    /// Of each cell the coefficients of both cubics, its start and the inverse of its width, `[cells, 10]`; absent where
+    /// the sum is always formed.
     table: Option<Tensor>,
 }
 
@@ -33,22 +39,18 @@ impl Kappa {
         }
     }
 
-    /// (kappa(s), kappa'(s)), each of the shape of `s`.
+    /// (kappa(s), kappa'(s)), each of the shape of `s`. The device is not waited for.
     pub(super) fn of(&self, s: &Tensor) -> (Tensor, Tensor) {
-        let Some(table) = &self.table else {
-            let [kappa, slope, _] = direct(&self.factors, s);
-            return (kappa, slope);
-        };
-        let (kappa, slope) = interpolated(table, s);
-        let outside = s.abs().gt(RANGE);
-        if outside.any().int64_value(&[]) == 0 {
-            return (kappa, slope);
+        match &self.table {
+            Some(table) => {
+                let (kappa, slope) = interpolated(table, s);
+                (kappa.view_as(s), slope.view_as(s))
+            }
+            None => {
+                let [kappa, slope, _] = direct(&self.factors, s);
+                (kappa, slope)
+            }
         }
-        let [far_kappa, far_slope, _] = direct(&self.factors, &s.masked_select(&outside));
-        (
-            kappa.masked_scatter(&outside, &far_kappa),
-            slope.masked_scatter(&outside, &far_slope),
-        )
     }
 }
 
@@ -63,18 +65,47 @@ fn direct(factors: &Tensor, s: &Tensor) -> [Tensor; 3] {
     [kappa, mean, spread]
 }
 
-/// Cubic Hermite polynomials, computed in float64 and stored in the kind of `factors`.
+/// Cells of one width, and those beyond on each side.
+#[allow(clippy::cast_possible_truncation)] // hundreds
+fn counts() -> [i64; 2] {
+    [
+        (2.0 * RANGE * CELLS) as i64,
+        (WIDENING * LINE.ln()).ceil() as i64,
+    ]
+}
+
+/// Cubic Hermite polynomials, computed in float64 and stored in the kind of `factors`: from -`RANGE` to `RANGE`, from
+/// there upwards, from there downwards.
 fn table(factors: &Tensor) -> Tensor {
     let options = (Kind::Double, factors.device());
-    #[allow(clippy::cast_possible_truncation)] // a thousand
-    let cells = (2.0 * RANGE * CELLS) as i64;
-    let nodes = Tensor::arange(cells + 1, options) / CELLS - RANGE;
-    let [kappa, slope, bend] = direct(&factors.to_kind(Kind::Double), &nodes);
+    let [cells, beyond] = counts();
+    let exact = factors.to_kind(Kind::Double);
+    let even = Tensor::arange(cells + 1, options) / CELLS - RANGE;
+    let widening = (Tensor::arange(beyond + 1, options) / WIDENING).exp() * RANGE;
+    let inside = cubics(&exact, &even, 1.0);
+    let above = cubics(&exact, &widening, 1.0);
+    let below = cubics(&exact, &widening, -1.0);
+    for side in [&above, &below] {
+        // Value and slope of kappa, value of kappa': the line of the last cell.
+        let last = side.select(0, beyond - 1);
+        for bent in [2, 3, 5, 6, 7] {
+            drop(last.get(bent).zero_());
+        }
+    }
+    Tensor::cat(&[inside, above, below], 0).to_kind(factors.kind())
+}
+
+/// The cubics between neighbours among `nodes` of kappa and kappa' at `sign` times the node.
+fn cubics(factors: &Tensor, nodes: &Tensor, sign: f64) -> Tensor {
+    let cells = nodes.size()[0] - 1;
+    let [kappa, slope, bend] = direct(factors, &(nodes * sign));
+    let start = nodes.narrow(0, 0, cells);
+    let width = nodes.narrow(0, 1, cells) - &start;
     let cubic = |value: &Tensor, slope: &Tensor| {
         let (v0, v1) = (value.narrow(0, 0, cells), value.narrow(0, 1, cells));
         let (d0, d1) = (
-            slope.narrow(0, 0, cells) / CELLS,
-            slope.narrow(0, 1, cells) / CELLS,
+            slope.narrow(0, 0, cells) * &width * sign,
+            slope.narrow(0, 1, cells) * &width * sign,
         );
         let rise = v1 - &v0;
         [
@@ -86,23 +117,31 @@ fn table(factors: &Tensor) -> Tensor {
     };
     let [a, b, c, d] = cubic(&kappa, &slope);
     let [e, f, g, h] = cubic(&slope, &bend);
-    Tensor::stack(&[a, b, c, d, e, f, g, h], 1).to_kind(factors.kind())
+    let inverse = width.reciprocal();
+    Tensor::stack(&[a, b, c, d, e, f, g, h, start, inverse], 1)
 }
 
 fn interpolated(table: &Tensor, s: &Tensor) -> (Tensor, Tensor) {
-    let cells = table.size()[0];
-    let scaled = (s + RANGE) * CELLS;
-    #[allow(clippy::cast_precision_loss)] // a thousand
-    let cell = scaled.floor().clamp(0.0, (cells - 1) as f64);
+    let [cells, beyond] = counts();
+    let s = s.flatten(0, -1);
+    let size = s.abs();
+    let inside = size.le(RANGE);
+    #[allow(clippy::cast_precision_loss)] // thousands
+    let [last, last_beyond] = [cells - 1, beyond - 1].map(|last| last as f64);
+    let scaled = (&s + RANGE) * CELLS;
     // NaN has no cell; it goes on through `u`, to where its slice is named.
-    let cell = cell.nan_to_num(0.0, None, None);
-    let u = scaled - &cell;
-    let flat = cell.to_kind(Kind::Int64).flatten(0, -1);
-    let coefficients = table.index_select(0, &flat);
-    let u = u.flatten(0, -1);
+    let in_range =
+        |cell: Tensor, last: f64| cell.floor().clamp(0.0, last).nan_to_num(0.0, None, None);
+    let near = in_range(scaled.shallow_clone(), last);
+    let far = in_range((&size / RANGE).log() * WIDENING, last_beyond);
+    let far = far + s.lt(0.0).to_kind(s.kind()) * beyond + cells;
+    let cell = near.where_self(&inside, &far).to_kind(Kind::Int64);
+    let columns = table.index_select(0, &cell);
+    let column = |index: i64| columns.select(1, index);
+    let u = (scaled - near).where_self(&inside, &((size - column(8)) * column(9)));
     let cubic = |first: i64| {
-        let part = |index: i64| coefficients.select(1, first + index);
-        (((part(3) * &u + part(2)) * &u + part(1)) * &u + part(0)).view_as(s)
+        let part = |index: i64| column(first + index);
+        ((part(3) * &u + part(2)) * &u + part(1)) * &u + part(0)
     };
     (cubic(0), cubic(4))
 }
@@ -155,8 +194,37 @@ mod tests {
             largest(&(kappa.to_kind(Kind::Double) - &want))
         );
         assert!(largest(&(slope.to_kind(Kind::Double) - &want_slope)) < 2e-6);
-        // Between the ends of the table nothing is summed directly: a wrong cell would show.
-        assert!(largest(&want) > 20.0);
+    }
+
+    #[test]
+    fn far_out_the_table_is_the_sum_as_well() {
+        // From both sides of where cells begin to widen to beyond where the line begins.
+        let powers = Tensor::linspace(3.9, 21.0, 10_007, (Kind::Double, Device::Cpu));
+        let s = powers.exp2();
+        let apart = factors();
+        // Two largest factors that are told apart only far out, and both ends of the scale.
+        let close = Tensor::from_slice(&[1.0, 1.0 - 1e-4, 0.3, -0.999, -1.0]);
+        let lone = lone_factor();
+        for factors in [apart, close, lone] {
+            for s in [s.shallow_clone(), -&s] {
+                let (want, want_slope) = Kappa::new(&factors, false).of(&s);
+                let (kappa, slope) = Kappa::new(&factors, true).of(&s);
+                let off = (kappa - &want) / s.abs();
+                assert!(largest(&off) < 1e-8, "{}", largest(&off));
+                let off = largest(&(slope - &want_slope));
+                assert!(off < 1e-6, "{off}");
+            }
+        }
+        let nan = Tensor::from_slice(&[f64::NAN, 1.0]);
+        let (kappa, slope) = Kappa::new(&lone_factor(), true).of(&nan);
+        for value in [kappa, slope] {
+            assert!(value.double_value(&[0]).is_nan() && value.double_value(&[1]) == 1.0);
+        }
+    }
+
+    /// One token: kappa(s) = s.
+    fn lone_factor() -> Tensor {
+        Tensor::from_slice(&[1.0])
     }
 
     #[test]

@@ -11,16 +11,19 @@
 //! | `conditioning` | scales, shifts and class tokens, once a time and label |
 //! | `block` | the residual block |
 //! | `norm` | GroupNorm and what follows it |
-//! | `norm_kernel` | the same in two passes over memory |
+//! | `norm_kernel` | the same in two passes over memory, on the CPU |
 //! | `conv` | convolutions |
 //! | `winograd` | 3x3 convolutions with fewer multiplications |
 //! | `upsample` | doubling and convolution as four phases |
 //! | `attention` | self-attention and the virtual class token |
-//! | `class_token` | its logit and value |
+//! | `sdpa` | attention in tiles that says the sum of weights |
+//! | `class_token` | the token's logit and value |
+//! | `comparison` | what replaces operations of libtorch on a GPU is compared first |
 
 mod attention;
 mod block;
 mod class_token;
+mod comparison;
 mod conditioning;
 mod conv;
 mod layout;
@@ -29,6 +32,7 @@ mod norm;
 mod norm_kernel;
 pub mod precision;
 pub mod savings;
+mod sdpa;
 mod upsample;
 mod winograd;
 

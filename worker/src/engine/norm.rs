@@ -3,9 +3,11 @@
 use anofpdm_common::network::NORM_GROUPS;
 use tch::{Device, Kind, Tensor};
 
+use super::comparison::{self, is_trusted, wave};
 use super::layout::Format;
 use super::norm_kernel::{self, Normalisation, Number, Source};
 use crate::nn::norm::{EPS, GroupNorm};
+use crate::shim::{ShimError, group_norm};
 use crate::torch::memory::{self, Bf16};
 
 /// What is multiplied and added after normalisation, one value a channel in the wide kind.
@@ -70,35 +72,70 @@ impl Norm {
     }
 
     fn fused(&self, parts: &[&Tensor], rows: i64, modulations: &[Modulation]) -> Option<Tensor> {
-        let usable = self.fused
-            && self.format.channels_last
-            && parts.iter().all(|part| part.device() == Device::Cpu);
-        if !usable {
+        if !self.fused || !self.format.channels_last {
             return None;
         }
-        match (self.format.kind, self.out) {
-            (Kind::Float, Kind::Float) => self.kernel::<f32, f32>(parts, rows, modulations),
-            (Kind::Double, Kind::Double) => self.kernel::<f64, f64>(parts, rows, modulations),
-            (Kind::BFloat16, Kind::BFloat16) => self.kernel::<Bf16, Bf16>(parts, rows, modulations),
-            (Kind::BFloat16, Kind::Float) => self.kernel::<Bf16, f32>(parts, rows, modulations),
-            _ => None,
-        }
-    }
-
-    fn kernel<T: Number, O: Number<Wide = T::Wide>>(
-        &self,
-        parts: &[&Tensor],
-        rows: i64,
-        modulations: &[Modulation],
-    ) -> Option<Tensor> {
-        let count = |value: i64| usize::try_from(value).ok();
         let views: Vec<Tensor> = parts
             .iter()
             .map(|part| part.permute([0, 2, 3, 1]))
             .collect();
+        let on_cpu = views.iter().all(|view| view.device() == Device::Cpu);
+        let out = match (self.format.kind, self.out) {
+            _ if !on_cpu => self.on_gpu(views, rows, modulations)?,
+            (Kind::Float, Kind::Float) => self.kernel::<f32, f32>(&views, rows, modulations)?,
+            (Kind::Double, Kind::Double) => self.kernel::<f64, f64>(&views, rows, modulations)?,
+            (Kind::BFloat16, Kind::BFloat16) => {
+                self.kernel::<Bf16, Bf16>(&views, rows, modulations)?
+            }
+            (Kind::BFloat16, Kind::Float) => self.kernel::<Bf16, f32>(&views, rows, modulations)?,
+            _ => return None,
+        };
+        Some(out.permute([0, 3, 1, 2]))
+    }
+
+    /// Of maps in the order of `views`, as all that follow.
+    fn on_gpu(&self, views: Vec<Tensor>, rows: i64, modulations: &[Modulation]) -> Option<Tensor> {
+        self.try_on_gpu(views, rows, modulations)
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "GroupNorm on the GPU: libtorch's own is taken");
+                None
+            })
+    }
+
+    fn try_on_gpu(
+        &self,
+        views: Vec<Tensor>,
+        rows: i64,
+        modulations: &[Modulation],
+    ) -> Result<Option<Tensor>, ShimError> {
+        // What libtorch computed in the plain order is laid out anew here, once.
+        let parts: Vec<Tensor> = views.into_iter().map(|view| view.contiguous()).collect();
+        let affines: Vec<(&Tensor, &Tensor)> = modulations
+            .iter()
+            .map(|modulation| (&modulation.gain, &modulation.offset))
+            .collect();
+        let norm = group_norm::GroupNorm {
+            parts: &parts,
+            rows,
+            groups: self.groups,
+            eps: EPS,
+            affines: &affines,
+            silu: self.silu,
+            out: self.out,
+        };
+        norm.run()
+    }
+
+    fn kernel<T: Number, O: Number<Wide = T::Wide>>(
+        &self,
+        views: &[Tensor],
+        rows: i64,
+        modulations: &[Modulation],
+    ) -> Option<Tensor> {
+        let count = |value: i64| usize::try_from(value).ok();
         let (mut height, mut width) = (0, 0);
         let mut sources = Vec::with_capacity(views.len());
-        for view in &views {
+        for view in views {
             let [n, h, w, channels] = view.size()[..] else {
                 return None;
             };
@@ -129,8 +166,7 @@ impl Norm {
         };
         let channels: usize = sources.iter().map(|source| source.channels).sum();
         let size = [rows, height, width, i64::try_from(channels).ok()?];
-        let out = memory::filled::<O>(&size, |out| normalisation.run(out));
-        Some(out.permute([0, 3, 1, 2]))
+        Some(memory::filled::<O>(&size, |out| normalisation.run(out)))
     }
 
     fn plain(&self, parts: &[&Tensor], rows: i64, modulations: &[Modulation]) -> Tensor {
@@ -186,4 +222,42 @@ pub(super) fn own_modulation(norm: &GroupNorm, format: Format) -> Modulation {
         gain: norm.weight.to_kind(format.wide).contiguous(),
         offset: norm.bias.to_kind(format.wide).contiguous(),
     }
+}
+
+/// Whether GroupNorm of channels-last maps is a pass of our own on `device`. On a GPU its kernels are compiled and
+/// compared with libtorch's GroupNorm first.
+pub(super) fn is_fused_on(device: Device) -> bool {
+    match device {
+        Device::Cpu => true,
+        Device::Cuda(gpu) => is_trusted("GroupNorm", gpu, || compare(device)),
+        _ => false,
+    }
+}
+
+fn compare(device: Device) -> Result<(), String> {
+    // Wider than a tile, more pixels than a chunk, a group with channels of both parts, one part for two labels.
+    const SIZES: [[i64; 4]; 2] = [[2, 144, 24, 24], [1, 48, 24, 24]];
+    let affine = |step: f64| Modulation {
+        gain: (wave(&[192], step, device) + 1.0).to_kind(Kind::Float),
+        offset: wave(&[192], step / 2.0, device).to_kind(Kind::Float),
+    };
+    let modulations = [affine(0.7), affine(1.3)];
+    for (kind, tolerance) in comparison::KINDS {
+        let norm = Norm {
+            groups: 16,
+            silu: true,
+            ..Norm::new(Format::new(kind, true), true)
+        };
+        let maps = SIZES.map(|size| norm.format.order(&wave(&size, 1.7, device).to_kind(kind)));
+        let [first, second] = &maps;
+        let views = maps.each_ref().map(|map| map.permute([0, 2, 3, 1]));
+        let ours = norm
+            .try_on_gpu(views.into(), 2, &modulations)
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| format!("{kind:?} is not served"))?;
+        let theirs = norm.plain(&[first, second], 2, &modulations);
+        let ours = ours.permute([0, 3, 1, 2]);
+        comparison::equal(&format!("GroupNorm, {kind:?}"), &ours, &theirs, tolerance)?;
+    }
+    Ok(())
 }

@@ -4,19 +4,21 @@ use std::str::FromStr;
 
 use tch::Device;
 
+use super::norm::is_fused_on;
+
 /// The savings of the engine. Each leaves the result as it is in real arithmetic (ANCHORS 4), so in use all are
 /// made; one at a time is for tests and for measuring what each brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Savings {
     /// Maps are stored channel after channel of a pixel, as convolutions read them.
     pub channels_last: bool,
-    /// One pass for GroupNorm, scale and shift, SiLU and the joining of skips, for channels-last maps on the CPU.
+    /// One pass for GroupNorm, scale and shift, SiLU and the joining of skips, for channels-last maps.
     pub fused_norm: bool,
     /// Scales and shifts of all residual blocks are kept for every time and label.
     pub tables: bool,
     /// The class tokens of an attention block act as one token.
     pub class_token: bool,
-    /// Attention in tiles, without the matrix of weights (CPU).
+    /// Attention in tiles, without the matrix of weights.
     pub flash: bool,
     /// Healthy and null prediction in one batch.
     pub pair: bool,
@@ -65,12 +67,13 @@ impl Savings {
         kept_memory: true,
     };
 
-    /// What scoring uses on `device`. On CUDA libtorch's GroupNorm returns maps in the plain order, so that
-    /// channels-last maps would be laid out anew around every norm. A CPU is full with one slice: several times at once
-    /// would take memory for next to nothing.
+    /// What scoring uses on `device`. libtorch's GroupNorm returns channels-last maps of a GPU in the plain order, so
+    /// that they would be laid out anew around every norm: without our own they stay in the plain order. A CPU is full
+    /// with one slice: several times at once would take memory for next to nothing.
     pub fn on(device: Device) -> Self {
         match device {
             Device::Cpu => Self::ALL.without("times"),
+            _ if is_fused_on(device) => Self::ALL,
             _ => Self::ALL.without("channels-last"),
         }
     }

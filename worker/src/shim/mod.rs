@@ -8,6 +8,8 @@
 //! | module | concept |
 //! |---|---|
 //! | [`store`] | rendezvous keys, implemented in Rust |
+//! | [`kernel`] | CUDA kernels compiled at run time |
+//! | [`group_norm`] | GroupNorm, scale, shift and SiLU as such kernels |
 //! | [`group`] | a group of ranks, its operations and gradient buckets |
 //! | [`nccl`] | the library beside the program that has NCCL |
 //! | [`random`] | generators that nobody else draws from |
@@ -17,6 +19,8 @@
 #![allow(unsafe_code)]
 
 pub mod group;
+pub mod group_norm;
+pub mod kernel;
 pub mod nccl;
 pub mod numerics;
 pub mod random;

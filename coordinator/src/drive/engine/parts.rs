@@ -1,0 +1,246 @@
+//! An engine at work: serves workers, gives out shards, buries what failed for good.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anofpdm_common::queue::lease::Failure;
+use anofpdm_common::queue::{DeadLetter, Lane, Submission};
+use anofpdm_common::work::{ForwardPlan, Job, PlanError, Task};
+
+use super::EngineError;
+use crate::drive::feed::{Feed, Pace};
+use crate::drive::fleet::{Fleet, is_away};
+use crate::drive::flight::{Flight, Places, Purpose};
+use crate::drive::judge::{Ending, Happened, RunJudge};
+use crate::drive::operators::Operators;
+use crate::drive::signals::{Interrupt, Interrupted};
+use crate::drive::verify::forward_cost;
+
+/// Longest time between two looks at workers, signals and progress.
+const BEAT: Duration = Duration::from_millis(200);
+
+/// How often stragglers are looked for.
+const STRAGGLERS_EVERY: Duration = Duration::from_secs(1);
+
+/// The queue holds work for this long for each worker, so that none waits while the coordinator is restarted.
+const STOCK: Duration = Duration::from_secs(120);
+
+/// Shards for each worker that the queue holds at least, and shards that it holds at most.
+const LEAST_STOCK: u64 = 4;
+const MOST_STOCK: u64 = 1_024;
+
+/// So many shards given up are enough to see that going on is pointless.
+const MAX_DEAD: usize = 16;
+
+/// What a dead shard means to the stage it belongs to.
+pub(super) enum OnDeath {
+    /// The stage fails.
+    GiveUp,
+    /// Try again.
+    Revive,
+}
+
+/// An engine with its queue open.
+pub(super) struct Parts<'a> {
+    pub(super) fleet: &'a mut Fleet,
+    pub(super) judge: &'a mut RunJudge,
+    pub(super) flight: &'a mut Flight,
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) retiring: &'a mut Vec<(String, String)>,
+    pub(super) dead: &'a mut BTreeSet<u64>,
+    pub(super) endings: &'a mut Vec<(u64, Ending)>,
+    pub(super) stragglers_looked: &'a mut Instant,
+    pub(super) operators: &'a mut Operators,
+}
+
+impl Parts<'_> {
+    /// Serves workers for a moment and draws the consequences of what happened. True when something did.
+    pub(super) fn beat(&mut self, places: &Places) -> Result<bool, EngineError> {
+        self.attend()?;
+        self.fleet.beat(self.judge, BEAT)?;
+        if let Some(failure) = self.judge.failure.take() {
+            return Err(failure.into());
+        }
+        let happened = std::mem::take(&mut self.judge.happened);
+        let any = !happened.is_empty();
+        let workers = self.fleet.workers().to_vec();
+        for event in happened {
+            if let Happened::Distrusted { worker, reason } = event {
+                self.retiring.push((worker, reason));
+                continue;
+            }
+            if let Happened::Ended { lease, how } = &event
+                && self.judge.current.is_training()
+            {
+                self.endings.push((lease.shard, how.clone()));
+            }
+            let queue = self.fleet.queue.as_mut();
+            self.flight
+                .follow(event, self.judge, queue, &workers, places)?;
+        }
+        let queue = self.fleet.queue.as_mut();
+        self.flight
+            .ask_newcomers(self.judge, queue, &workers, places)?;
+        self.retire()?;
+        if self.interrupt.asked() {
+            return Err(Interrupted.into());
+        }
+        Ok(any)
+    }
+
+    /// Obeys and informs operators.
+    pub(super) fn attend(&mut self) -> Result<(), EngineError> {
+        let ledger = self.judge.journal.ledger();
+        self.operators
+            .attend(self.fleet, self.flight, self.dead, ledger)
+    }
+
+    pub(super) fn retire(&mut self) -> Result<(), EngineError> {
+        while let Some((worker, reason)) = self.retiring.pop() {
+            match self.fleet.queue.retire(&worker, &reason) {
+                Ok(()) => {}
+                Err(error) if is_away(&error) => {
+                    self.retiring.push((worker, reason));
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives out what the queue should hold.
+    pub(super) fn fill(
+        &mut self,
+        feed: &mut Feed<'_>,
+        plan: &ForwardPlan,
+    ) -> Result<(), EngineError> {
+        let workers = self.fleet.workers().len().max(self.fleet.own_workers());
+        let pace = Pace {
+            workers,
+            evaluation: self.flight.evaluation(),
+        };
+        let counts = self.fleet.queue.counts()?;
+        let mut stock = counts.queued + counts.retrying;
+        let mut time = Duration::ZERO;
+        let least = LEAST_STOCK * workers.max(1) as u64;
+        let enough = STOCK.saturating_mul(u32::try_from(workers.max(1)).unwrap_or(u32::MAX));
+        let mut submissions = Vec::new();
+        while stock < least || (stock < MOST_STOCK && time < enough && pace.evaluation.is_some()) {
+            let Some(job) = feed.cut(pace)? else {
+                break;
+            };
+            let evaluations = cost(plan, &job)?;
+            if let Some(evaluation) = pace.evaluation {
+                time = time.saturating_add(evaluation.saturating_mul(evaluations));
+            }
+            stock += 1;
+            let shard = self
+                .flight
+                .register(job.clone(), Purpose::Work, evaluations);
+            submissions.push(Submission {
+                shard,
+                job,
+                lane: Lane::Normal,
+                avoid: Vec::new(),
+            });
+        }
+        if !submissions.is_empty() {
+            self.fleet.queue.submit(submissions)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn look_for_stragglers(&mut self) -> Result<(), EngineError> {
+        if self.stragglers_looked.elapsed() >= STRAGGLERS_EVERY {
+            *self.stragglers_looked = Instant::now();
+            let workers = self.fleet.workers().to_vec();
+            self.flight
+                .copy_stragglers(self.fleet.queue.as_mut(), &workers)?;
+        }
+        Ok(())
+    }
+
+    /// Decides about shards that are out of attempts. The others go on.
+    pub(super) fn bury(
+        &mut self,
+        on_death: &mut dyn FnMut(&DeadLetter) -> OnDeath,
+    ) -> Result<(), EngineError> {
+        for letter in self.fleet.queue.dead_letters()? {
+            if self.dead.contains(&letter.shard) {
+                continue;
+            }
+            match self.flight.purpose(letter.shard) {
+                Some(Purpose::Work | Purpose::Opinion) => match on_death(&letter) {
+                    OnDeath::Revive => self.revive(letter.shard)?,
+                    OnDeath::GiveUp => {
+                        tracing::error!(
+                            shard = letter.shard,
+                            worker = letter.worker,
+                            error = message(&letter),
+                            "a shard is given up; the others go on"
+                        );
+                        self.dead.insert(letter.shard);
+                    }
+                },
+                Some(Purpose::Audit | Purpose::Copy(_)) => {
+                    tracing::warn!(
+                        shard = letter.shard,
+                        error = message(&letter),
+                        "a second run of a shard failed; the run does without it"
+                    );
+                    self.flight.forget(letter.shard);
+                }
+                None => {}
+            }
+        }
+        if self.dead.len() >= MAX_DEAD {
+            return Err(self.dead_error()?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn revive(&mut self, shard: u64) -> Result<(), EngineError> {
+        match self.fleet.queue.revive(shard) {
+            Ok(_) => Ok(()),
+            // It is dead at the next look too.
+            Err(error) if is_away(&error) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The error for the shards that were given up.
+    pub(super) fn dead_error(&self) -> Result<EngineError, EngineError> {
+        let letters = self.fleet.queue.dead_letters()?;
+        let first = letters
+            .iter()
+            .find(|letter| self.dead.contains(&letter.shard));
+        Ok(EngineError::Dead {
+            shards: self.dead.len(),
+            message: first.map_or_else(String::new, message),
+        })
+    }
+}
+
+/// A failure in words.
+fn message(letter: &DeadLetter) -> String {
+    match &letter.failure {
+        Failure::Error { class, message } => format!("{class:?}: {message}"),
+        Failure::Crash => format!(
+            "its workers died {} times; look into their logs, then run again",
+            letter.crashes
+        ),
+    }
+}
+
+/// Network evaluations of a job, padding included.
+pub(super) fn cost(plan: &ForwardPlan, job: &Job) -> Result<u32, PlanError> {
+    match &job.task {
+        Task::Batches {
+            first,
+            count,
+            cells,
+        } => Ok(forward_cost(plan, *first, *count, cells)?.all()),
+        Task::Train(_) | Task::Trial => Ok(0),
+    }
+}
