@@ -4,6 +4,7 @@
 //! library, calling a C function and reading memory that C++ owns cannot be checked by the compiler.
 #![allow(unsafe_code)]
 
+use std::error::Error;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -101,6 +102,14 @@ impl DeviceSpec {
     }
 }
 
+/// What the system's loader said; libloading's own words are only which call failed.
+pub(crate) fn in_words(error: &libloading::Error) -> String {
+    match error.source() {
+        Some(reason) => reason.to_string(),
+        None => error.to_string(),
+    }
+}
+
 /// Loads the CUDA half of libtorch once. The linker leaves it out, so that the binary starts on
 /// machines without it.
 fn load_cuda() -> Result<(), String> {
@@ -112,7 +121,7 @@ fn load_cuda() -> Result<(), String> {
             // run path or LD_LIBRARY_PATH, as for libtorch_cpu itself.
             let library =
                 unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) }
-                    .map_err(|e| e.to_string())?;
+                    .map_err(|error| in_words(&error))?;
             // The registered hooks are used until the process ends.
             std::mem::forget(library);
             Ok(())
@@ -265,6 +274,14 @@ mod tests {
             let message = wrong.parse::<DeviceSpec>().unwrap_err().to_string();
             assert!(message.contains("one of cpu, cuda, cuda:N"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_the_loader_said_names_the_library() {
+        // SAFETY: there is no such library, so nothing is loaded.
+        let error = unsafe { Library::open(Some("libnowhere.so.1"), RTLD_NOW) }.unwrap_err();
+        let words = in_words(&error);
+        assert!(words.starts_with("libnowhere.so.1: cannot open"), "{words}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 use tch::Device;
 
 use super::{ShimError, check, device_number};
+use crate::torch::in_words;
 
 const COMPILER: &str = "libnvrtc.so.13";
 /// Opened by the compiler under this name, which finds it only if it is loaded already.
@@ -67,13 +68,13 @@ unsafe extern "C" {
 fn open(name: &str, flags: c_int) -> Result<Library, String> {
     let attempt = |path: &Path| {
         // SAFETY: NVIDIA's libraries depend on nothing of ours when they are initialised.
-        unsafe { Library::open(Some(path), flags) }.map_err(|error| error.to_string())
+        unsafe { Library::open(Some(path), flags) }.map_err(|error| in_words(&error))
     };
-    let by_name = attempt(Path::new(name));
-    match (by_name, beside_libtorch()) {
-        (Err(_), Some(folder)) => attempt(&folder.join(name)),
-        (by_name, _) => by_name,
-    }
+    attempt(Path::new(name)).or_else(|error| {
+        let folder = beside_libtorch();
+        let beside = folder.and_then(|folder| attempt(&folder.join(name)).ok());
+        beside.ok_or(error)
+    })
 }
 
 /// The folder of NVIDIA's libraries, from where the system says that libtorch is loaded from.
@@ -94,7 +95,7 @@ unsafe fn symbol<T: Copy>(library: &Library, name: &str) -> Result<T, String> {
     // SAFETY: as said above.
     unsafe { library.get::<T>(name.as_bytes()) }
         .map(|symbol| *symbol)
-        .map_err(|error| error.to_string())
+        .map_err(|error| in_words(&error))
 }
 
 fn compiler() -> Result<&'static Compiler, ShimError> {

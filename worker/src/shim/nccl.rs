@@ -10,6 +10,7 @@ use tch::Device;
 use super::group::{Backend, BackendPointer};
 use super::store::{Store, StorePointer, millis};
 use super::{ShimError, check, device_number};
+use crate::torch::in_words;
 
 /// The library's name.
 pub const LIBRARY: &str = "libanofpdm_nccl.so";
@@ -35,11 +36,11 @@ fn create() -> Result<Create, String> {
             // (a CUDA device was opened); the bare name is found through the program's run path or
             // LD_LIBRARY_PATH.
             let library = unsafe { Library::open(Some(LIBRARY), RTLD_NOW | RTLD_GLOBAL) }
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| in_words(&error))?;
             // SAFETY: the function has this type in `shim/nccl.cpp`, which is built with this crate.
             let create = unsafe { library.get::<Create>(b"anofpdm_nccl_create\0") }
                 .map(|symbol| *symbol)
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| in_words(&error))?;
             // Its code runs until the process ends.
             std::mem::forget(library);
             Ok(create)
