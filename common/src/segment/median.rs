@@ -97,7 +97,7 @@ struct Pass<'a> {
 impl WithSimd for Pass<'_> {
     type Output = ();
 
-    // Whatever is not inlined into this function is compiled without the processor's vectors.
+    // What is not inlined into this function, as closures may not be, is compiled without the processor's vectors.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let stride = self.padded.stride;
@@ -113,12 +113,14 @@ impl WithSimd for Pass<'_> {
 
 /// Sorts the five values above each other; the order is the same for all windows that hold the column.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // an iterator may not be inlined
 fn sort_columns<S: Simd>(simd: S, rows: [&[S::f32s]; WINDOW], columns: &mut [f32]) {
     let vectors = rows[0].len();
     let (columns, _) = S::as_mut_simd_f32s(columns);
     for x in 0..vectors {
-        for (rank, value) in sorted(simd, rows.map(|row| row[x])).into_iter().enumerate() {
-            columns[rank * vectors + x] = value;
+        let column = sorted(simd, at::<S>(&rows, x));
+        for rank in 0..WINDOW {
+            columns[rank * vectors + x] = column[rank];
         }
     }
 }
@@ -135,15 +137,21 @@ fn medians_of_row<S: Simd>(simd: S, columns: &[f32], out: &mut [f32]) {
         from_fn(|right| S::as_simd_f32s(&columns[rank * stride + right..][..stride - MAX_LANES]).0)
     });
     for (x, out) in out.chunks_mut(S::F32_LANES).enumerate() {
-        let row = |rank: usize| sorted(simd, ranks[rank].map(|column| column[x]));
-        let [_, _, _, a, b] = row(0);
-        let [_, _, c, d, e] = row(1);
-        let [_, f, g, h, _] = row(2);
-        let [i, j, k, _, _] = row(3);
-        let [l, m, _, _, _] = row(4);
+        let [_, _, _, a, b] = sorted(simd, at::<S>(&ranks[0], x));
+        let [_, _, c, d, e] = sorted(simd, at::<S>(&ranks[1], x));
+        let [_, f, g, h, _] = sorted(simd, at::<S>(&ranks[2], x));
+        let [i, j, k, _, _] = sorted(simd, at::<S>(&ranks[3], x));
+        let [l, m, _, _, _] = sorted(simd, at::<S>(&ranks[4], x));
         let median = middle(simd, [a, b, c, d, e, f, g, h, i, j, k, l, m]);
         simd.partial_store_f32s(out, median);
     }
+}
+
+/// The vectors at one place of five rows.
+#[inline(always)]
+fn at<S: Simd>(rows: &[&[S::f32s]; WINDOW], x: usize) -> [S::f32s; WINDOW] {
+    let [a, b, c, d, e] = rows;
+    [a[x], b[x], c[x], d[x], e[x]]
 }
 
 /// Five values in order, lane by lane.
