@@ -118,8 +118,8 @@ pub enum CollectiveError {
     },
 }
 
-/// Ranks of a world, at most.
-pub const MAX_WORLD: usize = 4096;
+/// Ranks of a world, at most: those of a gang.
+pub const MAX_WORLD: usize = anofpdm_common::work::MAX_WORLD as usize;
 
 /// What a rank does together with the others. Every rank must call the same operations in the same
 /// order with tensors of the same shapes and kinds.

@@ -15,15 +15,15 @@ pub(super) const KINDS: [(Kind, f64); 3] = [
 /// Whether the replacement `what` may be used on a GPU. `compare` says why not; it is asked once a process and GPU, and
 /// its answer logged.
 pub(super) fn is_trusted(
-    what: &'static str,
+    what: &str,
     gpu: usize,
     compare: impl FnOnce() -> Result<(), String>,
 ) -> bool {
-    static COMPARED: Mutex<Option<HashMap<(&str, usize), bool>>> = Mutex::new(None);
+    static COMPARED: Mutex<Option<HashMap<(String, usize), bool>>> = Mutex::new(None);
     let mut compared = COMPARED.lock().unwrap_or_else(PoisonError::into_inner);
     *compared
         .get_or_insert_default()
-        .entry((what, gpu))
+        .entry((what.to_owned(), gpu))
         .or_insert_with(|| match tch::no_grad(compare) {
             Ok(()) => true,
             Err(reason) => {

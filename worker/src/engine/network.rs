@@ -7,7 +7,7 @@ use super::block::Block;
 use super::conditioning::{Conditioning, Label};
 use super::conv::Conv;
 use super::layout::{Format, repeat_rows};
-use super::norm::{Modulation, Norm, own_modulation};
+use super::norm::{Modulation, Norm, is_fused_on, own_modulation};
 use super::savings::Savings;
 use super::upsample::Upsample;
 use crate::methods::predictor::NoisePredictor;
@@ -93,7 +93,8 @@ impl Engine {
         tch::no_grad(|| Self::build(network, kind, savings))
     }
 
-    fn build(network: UNet, kind: Kind, savings: Savings) -> Self {
+    fn build(network: UNet, kind: Kind, mut savings: Savings) -> Self {
+        savings.fused_norm &= is_fused_on(network.trunk.stem.weight.device());
         let format = Format::new(kind, savings.channels_last);
         // The input is what noise is measured in, the output what guidance multiplies: neither is rounded.
         let ends = Format::new(format.wide, savings.channels_last);

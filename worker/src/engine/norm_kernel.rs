@@ -3,10 +3,13 @@
 //! ATen's own needs one more pass for the SiLU and one more for joined inputs, and on small maps of few channels a
 //! group its channels-last version is some forty times slower than its other one.
 //!
-//! Sums run over blocks of a fixed size in a fixed order, so the bits do not depend on the number of threads.
+//! Sums run over blocks of a fixed size in a fixed order, so the bits do not depend on the number of threads. The loops are
+//! compiled for each width of vector instructions ([`pulp`]); products and sums stay apart, so the bits do not depend on
+//! that either.
 
 use std::mem::MaybeUninit;
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::torch::memory::{Bf16, Element};
@@ -175,7 +178,7 @@ impl<T: Number> Normalisation<'_, T> {
             .collect();
         let channels: usize = self.sources.iter().map(|s| s.channels).sum();
         let branch_rows = self.rows / self.affines.len().max(1);
-        let lines: Vec<Vec<(T::Wide, T::Wide)>> = (0..self.rows)
+        let lines: Vec<Line<T::Wide>> = (0..self.rows)
             .map(|row| self.line(row, &moments, &self.affines[row / branch_rows.max(1)]))
             .collect();
 
@@ -186,6 +189,7 @@ impl<T: Number> Normalisation<'_, T> {
             .flat_map(|row| row.chunks_mut((block * channels).max(1)))
             .enumerate()
             .collect();
+        let arch = Arch::new();
         each(tasks, |(task, out)| {
             let (row, first) = (task / blocks, task % blocks * block);
             let mut at = 0;
@@ -193,14 +197,15 @@ impl<T: Number> Normalisation<'_, T> {
                 let width = source.channels;
                 let start = ((row % source.rows) * self.pixels + first) * width;
                 let pixels = out.len() / channels;
-                let values = &source.values[start..start + pixels * width];
-                let line = &lines[row][at..at + width];
-                for (out, values) in out
-                    .chunks_exact_mut(channels)
-                    .zip(values.chunks_exact(width))
-                {
-                    apply(&mut out[at..at + width], values, line, self.silu);
-                }
+                arch.dispatch(Applied {
+                    out: &mut *out,
+                    channels,
+                    at,
+                    values: &source.values[start..start + pixels * width],
+                    factors: &lines[row].factors[at..at + width],
+                    summands: &lines[row].summands[at..at + width],
+                    silu: self.silu,
+                });
                 at += width;
             }
         });
@@ -218,7 +223,10 @@ impl<T: Number> Normalisation<'_, T> {
                     .map(move |part| (&row[..width], part))
             })
             .collect();
-        let parts = collect(tasks, |(pivot, values)| block_moments(pivot, values));
+        let arch = Arch::new();
+        let parts = collect(tasks, |(pivot, values)| {
+            arch.dispatch(BlockMoments { pivot, values })
+        });
         let blocks = self.pixels.div_ceil(block);
         parts
             .chunks(blocks.max(1))
@@ -241,7 +249,7 @@ impl<T: Number> Normalisation<'_, T> {
         row: usize,
         moments: &[Vec<Moments>],
         affine: &Affine<'_, T::Wide>,
-    ) -> Vec<(T::Wide, T::Wide)> {
+    ) -> Line<T::Wide> {
         let of_row: Vec<Moments> = self
             .sources
             .iter()
@@ -254,7 +262,10 @@ impl<T: Number> Normalisation<'_, T> {
         let size = of_row.len() / self.groups;
         #[allow(clippy::cast_precision_loss)] // maps are small
         let (pixels, members) = (self.pixels as f64, size as f64);
-        let mut line = Vec::with_capacity(of_row.len());
+        let mut line = Line {
+            factors: Vec::with_capacity(of_row.len()),
+            summands: Vec::with_capacity(of_row.len()),
+        };
         for (group, channels) in of_row.chunks(size).enumerate() {
             let mean_of = |m: &Moments| m.pivot + m.sum / pixels;
             let mean = channels.iter().map(mean_of).sum::<f64>() / members;
@@ -267,7 +278,8 @@ impl<T: Number> Normalisation<'_, T> {
             for channel in group * size..(group + 1) * size {
                 let factor = affine.gain[channel].to_f64() / deviation;
                 let summand = affine.offset[channel].to_f64() - mean * factor;
-                line.push((T::Wide::from_f64(factor), T::Wide::from_f64(summand)));
+                line.factors.push(T::Wide::from_f64(factor));
+                line.summands.push(T::Wide::from_f64(summand));
             }
         }
         line
@@ -279,56 +291,89 @@ fn block_pixels(channels: usize) -> usize {
 }
 
 /// Moments of the channels of some pixels, `values` `[pixels, channels]`, about `pivot` `[channels]`.
-fn block_moments<T: Number>(pivot: &[T], values: &[T]) -> Vec<Moments> {
-    let width = pivot.len();
-    let mut moments: Vec<Moments> = pivot
-        .iter()
-        .map(|pivot| Moments {
-            pivot: pivot.widen().to_f64(),
-            ..Moments::default()
-        })
-        .collect();
-    let zero = T::Wide::from_f64(0.0);
-    for chunk in values.chunks(CHUNK * width) {
-        for (lane, moments) in moments.chunks_exact_mut(LANES).enumerate() {
-            let at = lane * LANES;
-            let (mut sums, mut squares) = ([zero; LANES], [zero; LANES]);
-            let mut about = [zero; LANES];
-            for (about, pivot) in about.iter_mut().zip(&pivot[at..at + LANES]) {
-                *about = pivot.widen();
-            }
-            for pixel in chunk.chunks_exact(width) {
-                let values = &pixel[at..at + LANES];
-                for i in 0..LANES {
-                    let distance = values[i].widen().sub(about[i]);
-                    sums[i] = sums[i].add(distance);
-                    squares[i] = squares[i].add(distance.mul(distance));
-                }
-            }
-            for (i, moments) in moments.iter_mut().enumerate() {
-                moments.sum += sums[i].to_f64();
-                moments.squares += squares[i].to_f64();
-            }
-        }
-    }
-    moments
+struct BlockMoments<'a, T> {
+    pivot: &'a [T],
+    values: &'a [T],
 }
 
-#[inline(always)]
-fn apply<T: Number, O: Number<Wide = T::Wide>>(
-    out: &mut [MaybeUninit<O>],
-    values: &[T],
-    line: &[(T::Wide, T::Wide)],
-    silu: bool,
-) {
-    let pixel = out.iter_mut().zip(values).zip(line);
-    if silu {
-        for ((out, value), (factor, summand)) in pixel {
-            out.write(O::narrow(value.widen().mul(*factor).add(*summand).silu()));
+impl<T: Number> WithSimd for BlockMoments<'_, T> {
+    type Output = Vec<Moments>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<Moments> {
+        let width = self.pivot.len();
+        let mut moments = Vec::with_capacity(width);
+        for pivot in self.pivot {
+            moments.push(Moments {
+                pivot: pivot.widen().to_f64(),
+                ..Moments::default()
+            });
         }
-    } else {
-        for ((out, value), (factor, summand)) in pixel {
-            out.write(O::narrow(value.widen().mul(*factor).add(*summand)));
+        let zero = T::Wide::from_f64(0.0);
+        for chunk in self.values.chunks(CHUNK * width) {
+            for (lane, moments) in moments.chunks_exact_mut(LANES).enumerate() {
+                let at = lane * LANES;
+                let (mut sums, mut squares) = ([zero; LANES], [zero; LANES]);
+                let mut about = [zero; LANES];
+                for (about, pivot) in about.iter_mut().zip(&self.pivot[at..at + LANES]) {
+                    *about = pivot.widen();
+                }
+                for pixel in chunk.chunks_exact(width) {
+                    let values = &pixel[at..at + LANES];
+                    for i in 0..LANES {
+                        let distance = values[i].widen().sub(about[i]);
+                        sums[i] = sums[i].add(distance);
+                        squares[i] = squares[i].add(distance.mul(distance));
+                    }
+                }
+                for (i, moments) in moments.iter_mut().enumerate() {
+                    moments.sum += sums[i].to_f64();
+                    moments.squares += squares[i].to_f64();
+                }
+            }
+        }
+        moments
+    }
+}
+
+/// Factor and summand of every channel of a row.
+struct Line<W> {
+    factors: Vec<W>,
+    summands: Vec<W>,
+}
+
+/// One source's channels of some pixels, which lie from `at` on among the `channels` of each pixel of the result.
+struct Applied<'a, T: Number, O> {
+    out: &'a mut [MaybeUninit<O>],
+    channels: usize,
+    at: usize,
+    values: &'a [T],
+    factors: &'a [T::Wide],
+    summands: &'a [T::Wide],
+    silu: bool,
+}
+
+impl<T: Number, O: Number<Wide = T::Wide>> WithSimd for Applied<'_, T, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let width = self.factors.len();
+        let summands = &self.summands[..width];
+        let pixels = self.out.chunks_exact_mut(self.channels);
+        for (out, values) in pixels.zip(self.values.chunks_exact(width)) {
+            let out = &mut out[self.at..self.at + width];
+            if self.silu {
+                for i in 0..width {
+                    let normed = values[i].widen().mul(self.factors[i]).add(summands[i]);
+                    out[i].write(O::narrow(normed.silu()));
+                }
+            } else {
+                for i in 0..width {
+                    let normed = values[i].widen().mul(self.factors[i]).add(summands[i]);
+                    out[i].write(O::narrow(normed));
+                }
+            }
         }
     }
 }

@@ -9,11 +9,15 @@
 //! Every sum runs over the channels in order with fused multiply-adds, so the bits depend neither on the number of
 //! threads nor on the width of the vector instructions.
 
+mod product;
+
 use std::mem::MaybeUninit;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
+
+use product::multiply;
 
 use crate::torch::memory;
 
@@ -367,179 +371,5 @@ fn write<S: Simd>(values: &mut [MaybeUninit<f32>], at: usize, value: S::f32s) {
     S::as_uninit_mut_simd_f32s(&mut values[at..at + S::F32_LANES]).0[0].write(value);
 }
 
-/// `c = a b` with `a` `[rows, k]`, `b` in panels `[columns / 32, k, 32]`, `c` `[rows, columns]`.
-#[inline(always)]
-fn multiply<S: Simd>(simd: S, a: &[f32], b: &[f32], c: &mut [f32], k: usize, columns: usize) {
-    match S::F32_LANES {
-        16 => panels::<S, 8, 2>(simd, a, b, c, k, columns),
-        8 => panels::<S, 6, 2>(simd, a, b, c, k, columns),
-        4 => panels::<S, 3, 4>(simd, a, b, c, k, columns),
-        _ => panels::<S, 1, PANEL>(simd, a, b, c, k, columns),
-    }
-}
-
-/// `ROWS` rows by `VECTORS` vectors of a panel at a time, whose sums stay in registers: with a factor and the vectors of
-/// `b` these fill the 32 of AVX-512 and the 16 of AVX2.
-#[inline(always)]
-fn panels<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    a: &[f32],
-    b: &[f32],
-    c: &mut [f32],
-    k: usize,
-    columns: usize,
-) {
-    for (panel, b) in b.chunks_exact(k * PANEL).enumerate() {
-        let (b, _) = S::as_simd_f32s(b);
-        let (a, c) = blocks::<S, ROWS, VECTORS>(simd, a, b, c, k, columns, panel);
-        // One row at a time would wait for each of its sums.
-        let (a, c) = blocks::<S, 4, VECTORS>(simd, a, b, c, k, columns, panel);
-        let (a, c) = blocks::<S, 2, VECTORS>(simd, a, b, c, k, columns, panel);
-        blocks::<S, 1, VECTORS>(simd, a, b, c, k, columns, panel);
-    }
-}
-
-/// As many blocks of `ROWS` rows as there are; returns what is left.
-#[inline(always)]
-fn blocks<'a, 'c, S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    a: &'a [f32],
-    b: &[S::f32s],
-    c: &'c mut [f32],
-    k: usize,
-    columns: usize,
-    panel: usize,
-) -> (&'a [f32], &'c mut [f32]) {
-    let mut a_blocks = a.chunks_exact(ROWS * k);
-    let mut c_blocks = c.chunks_exact_mut(ROWS * columns);
-    for (a, c) in (&mut a_blocks).zip(&mut c_blocks) {
-        tile::<S, ROWS, VECTORS>(simd, a, b, c, k, columns, panel);
-    }
-    (a_blocks.remainder(), c_blocks.into_remainder())
-}
-
-#[inline(always)]
-fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    a: &[f32],
-    b: &[S::f32s],
-    c: &mut [f32],
-    k: usize,
-    columns: usize,
-    panel: usize,
-) {
-    let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
-    for row in 0..ROWS {
-        rows[row] = &a[row * k..(row + 1) * k];
-    }
-    let zero = simd.splat_f32s(0.0);
-    let across = PANEL / S::F32_LANES;
-    for part in (0..across).step_by(VECTORS) {
-        let mut sums = [[zero; VECTORS]; ROWS];
-        for i in 0..k {
-            let mut b_here = [zero; VECTORS];
-            b_here.copy_from_slice(&b[i * across + part..][..VECTORS]);
-            for row in 0..ROWS {
-                let factor = simd.splat_f32s(rows[row][i]);
-                for vector in 0..VECTORS {
-                    sums[row][vector] =
-                        simd.mul_add_f32s(factor, b_here[vector], sums[row][vector]);
-                }
-            }
-        }
-        for (row, sums) in sums.iter().enumerate() {
-            let at = row * columns + panel * PANEL + part * S::F32_LANES;
-            let (out, _) = S::as_mut_simd_f32s(&mut c[at..at + VECTORS * S::F32_LANES]);
-            out.copy_from_slice(sums);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn channels_last(x: &Tensor) -> Tensor {
-        x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
-    }
-
-    /// Blocks within a slice and across slices, remainders of rows and blocks, borders.
-    #[test]
-    fn it_is_the_convolution() {
-        tch::manual_seed(3);
-        for [n, inputs, outputs, height, width] in [
-            [1, 32, 32, 2, 2],
-            [3, 32, 64, 4, 6],
-            [5, 64, 32, 8, 8],
-            [2, 96, 160, 16, 16],
-            [1, 32, 96, 10, 140],
-        ] {
-            let options = (Kind::Float, Device::Cpu);
-            let x = channels_last(&Tensor::randn([n, inputs, height, width], options));
-            let weight = Tensor::randn([outputs, inputs, 3, 3], options);
-            let bias = Tensor::randn([outputs], options);
-            let wide = |x: &Tensor| x.to_kind(Kind::Double);
-            let want = wide(&x).conv2d(&wide(&weight), Some(&wide(&bias)), 1, 1, 1, 1);
-            let got = Winograd::new(&weight, Some(&bias))
-                .unwrap()
-                .forward(&x)
-                .unwrap();
-            assert_eq!(got.size(), want.size());
-            let distance = (wide(&got) - &want).abs().max().double_value(&[]);
-            let largest = want.abs().max().double_value(&[]);
-            assert!(
-                distance < 2e-6 * largest,
-                "{inputs} to {outputs}: {distance} of {largest}"
-            );
-            let without = Winograd::new(&weight, None).unwrap().forward(&x).unwrap();
-            let shift = (got - without - bias.view([1, -1, 1, 1])).abs().max();
-            assert!(shift.double_value(&[]) < 1e-5 * largest);
-        }
-    }
-
-    /// The transforms by themselves, in float64: `A' [(G g G') (B' d B)] A` is the convolution to rounding.
-    #[test]
-    fn the_identity_is_exact() {
-        tch::manual_seed(4);
-        let options = (Kind::Double, Device::Cpu);
-        let (d, g) = (
-            Tensor::randn([4, 4], options),
-            Tensor::randn([3, 3], options),
-        );
-        let matrix = |values: &[f64], rows: i64| Tensor::from_slice(values).view([rows, -1]);
-        let b = matrix(
-            &[
-                1., 0., -1., 0., 0., 1., 1., 0., 0., -1., 1., 0., 0., 1., 0., -1.,
-            ],
-            4,
-        );
-        let g_matrix = matrix(&[1., 0., 0., 0.5, 0.5, 0.5, 0.5, -0.5, 0.5, 0., 0., 1.], 4);
-        let a = matrix(&[1., 1., 1., 0., 0., 1., -1., -1.], 2);
-        let product = g_matrix.matmul(&g).matmul(&g_matrix.tr()) * b.matmul(&d).matmul(&b.tr());
-        let got = a.matmul(&product).matmul(&a.tr());
-        let want = d
-            .view([1, 1, 4, 4])
-            .conv2d(&g.view([1, 1, 3, 3]), None::<&Tensor>, 1, 0, 1, 1)
-            .view([2, 2]);
-        assert!((got - want).abs().max().double_value(&[]) < 1e-13);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_left_to_others() {
-        let options = (Kind::Float, Device::Cpu);
-        let weight = |outputs: i64, inputs: i64| Tensor::zeros([outputs, inputs, 3, 3], options);
-        assert!(Winograd::new(&weight(32, 4), None).is_none());
-        assert!(Winograd::new(&weight(4, 32), None).is_none());
-        assert!(Winograd::new(&weight(32, 32).to_kind(Kind::Double), None).is_none());
-        let conv = Winograd::new(&weight(32, 32), None).unwrap();
-        assert!(
-            conv.forward(&channels_last(&Tensor::zeros([1, 32, 5, 6], options)))
-                .is_none()
-        );
-        assert!(
-            conv.forward(&Tensor::zeros([1, 32, 6, 6], options))
-                .is_none(),
-            "another order"
-        );
-    }
-}
+mod tests;
