@@ -31,8 +31,7 @@ test: build ## run all tests (installs redis-server where it is missing)
 	cargo test $(CARGO_FLAGS) --no-fail-fast
 
 bench: setup ## measure post-processing, average precision, noise and each saving of the engine (docs/benchmarks.md)
-	cargo bench --locked -p anofpdm-common --bench segmentation --bench average_precision
-	cargo bench --locked -p anofpdm-worker --bench simplex --bench engine
+	cargo bench --locked --workspace --bench segmentation --bench average_precision --bench simplex --bench engine
 
 chaos: build ## N runs through Redis while everything fails: make chaos N=200 [SEED=1] [KINDS=stall,mixed]
 	@scripts/need-redis.sh

@@ -1,4 +1,4 @@
-//! What exact pooled average precision takes: `cargo bench -p anofpdm-common --bench average_precision [-- SLICES]`.
+//! What exact pooled average precision takes: `cargo bench --workspace --bench average_precision [-- SLICES]`.
 //!
 //! 10,000 slices of 128 x 128 are 164 million pixels, all of them foreground: more than any real set has. The sorted
 //! runs are made first and held in memory, where a run reads them from its records; making them is timed apart, and

@@ -1,11 +1,11 @@
-//! What post-processing takes: `cargo bench -p anofpdm-common --bench segmentation [-- SLICES]`.
+//! What post-processing takes: `cargo bench --workspace --bench segmentation`.
 //!
 //! The 5 x 5 median, the quantile, the component filter and the whole of Algorithm 1 and 3 over slices of two
-//! modalities of 128 x 128, on all threads of this machine. Prints the wall time of SLICES and of 10,000 at that
-//! rate.
+//! modalities of 128 x 128, on all threads of this machine. The items are slices: 10,000 of them take 10,000 divided by
+//! what it prints a second.
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
 
 use anofpdm_common::random::{Domain, Stream};
 use anofpdm_common::segment::{drop_small, median_5x5, quantile, segment};
@@ -13,59 +13,76 @@ use rayon::prelude::*;
 
 const SIDE: usize = 128;
 const MODALITIES: usize = 2;
-const SLICES: usize = 2000;
+/// Slices of one measurement.
+const SLICES: usize = 512;
+/// Maps that differ; they are taken in turn.
+const MAPS: usize = 64;
 const LEVEL: f32 = 0.95;
 const AREA: u32 = 40;
 
 fn main() {
-    // Cargo adds an option of its own.
-    let slices = std::env::args()
-        .skip(1)
-        .find_map(|word| word.parse().ok())
-        .unwrap_or(SLICES);
-    let maps: Vec<Vec<f32>> = (0..64).map(map).collect();
-    let map_of = |index: usize| &maps[index % maps.len()];
-    println!(
-        "{slices} slices x {MODALITIES} modalities of {SIDE} x {SIDE}, {} thread(s)",
-        rayon::current_num_threads()
-    );
-    report("median 5 x 5", slices, MODALITIES, &|index| {
-        black_box(median_5x5(map_of(index), SIDE, SIDE));
-    });
-    report("quantile", slices, MODALITIES, &|index| {
-        black_box(quantile(map_of(index), LEVEL));
-    });
-    let masks: Vec<Vec<u8>> = maps
-        .iter()
-        .map(|map| {
-            let threshold = quantile(map, LEVEL);
-            map.iter()
-                .map(|value| u8::from(*value >= threshold))
-                .collect()
-        })
-        .collect();
-    // One mask a slice, however many modalities.
-    report("component filter", slices, 1, &|index| {
-        let mut mask = masks[index % masks.len()].clone();
-        drop_small(&mut mask, SIDE, SIDE, AREA);
-        black_box(mask);
-    });
-    report("whole slice, components too", slices, 1, &|index| {
-        let pair = [map_of(index).as_slice(), map_of(index + 1).as_slice()];
-        let mut done = segment(&pair, &[LEVEL; MODALITIES], SIDE, SIDE);
-        drop_small(&mut done.mask, SIDE, SIDE, AREA);
-        black_box(done);
+    divan::main();
+}
+
+fn maps() -> Vec<Vec<f32>> {
+    (0..MAPS as u64).map(map).collect()
+}
+
+/// All slices on all threads.
+fn on_all_threads(bencher: Bencher<'_, '_>, work: impl Fn(usize) + Sync) {
+    bencher
+        .counter(ItemsCount::new(SLICES))
+        .bench(|| (0..SLICES).into_par_iter().for_each(&work));
+}
+
+#[divan::bench(sample_count = 20)]
+fn median_of_5_x_5(bencher: Bencher<'_, '_>) {
+    let maps = maps();
+    on_all_threads(bencher, |slice| {
+        for modality in 0..MODALITIES {
+            let map = &maps[(slice + modality) % MAPS];
+            black_box(median_5x5(black_box(map), SIDE, SIDE));
+        }
     });
 }
 
-fn report(what: &str, slices: usize, times: usize, work: &(dyn Fn(usize) + Sync)) {
-    // Once without the clock.
-    (0..slices.min(64)).into_par_iter().for_each(work);
-    let start = Instant::now();
-    (0..slices * times).into_par_iter().for_each(work);
-    let taken = start.elapsed();
-    let whole = Duration::from_secs_f64(taken.as_secs_f64() * 10_000.0 / slices as f64);
-    println!("{what:30} {taken:9.2?}   10,000 slices {whole:9.2?}");
+#[divan::bench(sample_count = 20)]
+fn quantiles(bencher: Bencher<'_, '_>) {
+    let maps = maps();
+    on_all_threads(bencher, |slice| {
+        for modality in 0..MODALITIES {
+            black_box(quantile(black_box(&maps[(slice + modality) % MAPS]), LEVEL));
+        }
+    });
+}
+
+/// One mask a slice, however many modalities.
+#[divan::bench(sample_count = 20)]
+fn component_filter(bencher: Bencher<'_, '_>) {
+    let masks: Vec<Vec<u8>> = maps()
+        .iter()
+        .map(|map| {
+            let threshold = quantile(map, LEVEL);
+            let set = |value: &f32| u8::from(*value >= threshold);
+            map.iter().map(set).collect()
+        })
+        .collect();
+    on_all_threads(bencher, |slice| {
+        let mut mask = masks[slice % MAPS].clone();
+        drop_small(&mut mask, SIDE, SIDE, AREA);
+        black_box(mask);
+    });
+}
+
+#[divan::bench(sample_count = 20)]
+fn whole_slice_and_components(bencher: Bencher<'_, '_>) {
+    let maps = maps();
+    on_all_threads(bencher, |slice| {
+        let pair = [0, 1].map(|modality| maps[(slice + modality) % MAPS].as_slice());
+        let mut done = segment(black_box(&pair), &[LEVEL; MODALITIES], SIDE, SIDE);
+        drop_small(&mut done.mask, SIDE, SIDE, AREA);
+        black_box(done);
+    });
 }
 
 /// A map as a network makes them: small values, a few bright spots.

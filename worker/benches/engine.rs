@@ -1,5 +1,5 @@
 //! What each saving of the engine brings:
-//! `cargo bench -p anofpdm-worker --bench engine [-- C.json [BATCH [THREADS]]]`.
+//! `cargo bench --workspace --bench engine [-- C.json [BATCH [THREADS]]]`.
 //!
 //! Times the pair of predictions of a step with all savings, with all but one, and with none, in turn, so that what
 //! else happens on the machine hits all alike. Prints medians, and how many times as long a step takes without the

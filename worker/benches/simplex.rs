@@ -1,4 +1,4 @@
-//! What the simplex noise of AnoDDPM takes: `cargo bench -p anofpdm-worker --bench simplex [-- DEVICE]`.
+//! What the simplex noise of AnoDDPM takes: `cargo bench --workspace --bench simplex [-- DEVICE]`.
 //!
 //! One step of a batch, as a run draws it: the stencil of the step, then one field a slice and channel.
 //! Prints the medians of repeats; on the CPU with one thread inside an operation.
