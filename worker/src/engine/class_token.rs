@@ -194,6 +194,8 @@ mod tests {
             largest(&(kappa.to_kind(Kind::Double) - &want))
         );
         assert!(largest(&(slope.to_kind(Kind::Double) - &want_slope)) < 2e-6);
+        // Cells of both widths were met.
+        assert!(largest(&want) > 20.0);
     }
 
     #[test]
