@@ -1,5 +1,6 @@
 //! The slices of a run: the store of its spec, split by patient, with the scored modalities resolved.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anofpdm_common::ids::Digest;
@@ -8,7 +9,8 @@ use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
 use anofpdm_common::work::{DataPlan, SliceRef};
 
-use crate::ingest::split::{self, SplitError};
+use crate::ingest::patient::patient_of;
+use crate::ingest::split::{Member, SplitError, SplitSource};
 use crate::plan::selection::{Selection, choose};
 
 /// Separates the permutation of the validation slices from that of the test slices.
@@ -49,6 +51,8 @@ pub struct Dataset {
     store: SliceStore,
     /// Subject ids in the store's order, with split and slice count.
     subjects: Vec<(String, Split, u32)>,
+    /// For each subject the first one of the same patient.
+    patients: Vec<u32>,
     scored: Vec<u32>,
     spec: DataSpec,
 }
@@ -61,11 +65,28 @@ impl Dataset {
     pub fn open(spec: &DataSpec, base: &Path) -> Result<Self, DatasetError> {
         let store = SliceStore::open(base.join(&spec.store))?;
         let manifest = store.manifest();
-        let ids: Vec<&str> = manifest.subjects.iter().map(|s| s.id.as_str()).collect();
+        let members: Vec<Member<'_>> = manifest
+            .subjects
+            .iter()
+            .map(|subject| Member {
+                id: &subject.id,
+                patient: subject.patient(),
+            })
+            .collect();
+        warn_of_old_store(&store);
         let splits: Vec<Split> = match &spec.split {
             None => manifest.subjects.iter().map(|s| s.split).collect(),
-            Some(source) => split::assign(source, base, &ids, spec.seed)?,
+            Some(source) => {
+                let source = SplitSource::read(source, base)?;
+                let mut known = members.clone();
+                known.extend(manifest.skipped.iter().map(|s| Member::alone(&s.id)));
+                if let Some(strangers) = source.strangers(&known) {
+                    tracing::warn!("data.split: {strangers}");
+                }
+                source.assign(&members, spec.seed)?
+            }
         };
+        let patients = patients(&members);
         let subjects = manifest
             .subjects
             .iter()
@@ -79,6 +100,7 @@ impl Dataset {
         Ok(Self {
             store,
             subjects,
+            patients,
             scored,
             spec: spec.clone(),
         })
@@ -213,6 +235,11 @@ impl Dataset {
         &self.subjects[slice.subject as usize].0
     }
 
+    /// The patient of a slice, as a number: several subjects may be scans of one. Intervals are over patients.
+    pub fn patient(&self, slice: SliceRef) -> u32 {
+        self.patients[slice.subject as usize]
+    }
+
     /// Slices of the training split.
     pub fn training_slices(&self) -> u64 {
         self.of_split(Split::Train)
@@ -238,6 +265,33 @@ impl Dataset {
             subjects: self.subjects.len(),
             store: self.store.root().to_path_buf(),
         }
+    }
+}
+
+/// For each member the index of the first one of the same patient.
+fn patients(members: &[Member<'_>]) -> Vec<u32> {
+    let mut first: BTreeMap<&str, u32> = BTreeMap::new();
+    (0..)
+        .zip(members)
+        .map(|(index, member)| *first.entry(member.patient).or_insert(index))
+        .collect()
+}
+
+/// Stores of earlier versions do not say which subjects are scans of one patient; their names may.
+fn warn_of_old_store(store: &SliceStore) {
+    let subjects = &store.manifest().subjects;
+    let mut known = BTreeSet::new();
+    let scan = subjects
+        .iter()
+        .filter(|subject| subject.patient.is_none())
+        .find(|subject| !known.insert(patient_of(&subject.id)));
+    if let Some(scan) = scan {
+        tracing::warn!(
+            store = %store.root().display(),
+            "the store is of an earlier version, which took scans of one patient ('{}', '{}') for patients; preprocess it again",
+            patient_of(&scan.id),
+            scan.id,
+        );
     }
 }
 

@@ -137,7 +137,7 @@ pub fn summarise(
         tunings: &tunings,
         seeds: &score.seeds,
     };
-    let mut rows = rows::rows(&scored, &decisions, &artifacts)?;
+    let mut rows = rows::rows(&scored, &decisions, &dataset, &artifacts)?;
     let (trivial, mut warnings) = trivial::rows(&bench.spec, &dataset, &scored.plan)?;
     rows.extend(trivial);
     for (name, model) in &bench.spec.model {

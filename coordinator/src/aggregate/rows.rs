@@ -21,6 +21,7 @@ use anofpdm_common::work::{Cell, CellOutput, Postprocessing, Trajectory};
 use super::records::{CellRecords, Scored};
 use super::{AggregateError, Finished};
 use crate::calibrate::Calibration;
+use crate::dataset::Dataset;
 use crate::report::summary::{Row, RowSettings, Value};
 use crate::tune::Tuning;
 
@@ -96,6 +97,7 @@ pub(super) struct Decisions<'a> {
 pub(super) fn rows(
     finished: &Finished,
     decisions: &Decisions<'_>,
+    dataset: &Dataset,
     artifacts: &ArtifactStore,
 ) -> Result<Vec<Row>, AggregateError> {
     let plan = &finished.plan;
@@ -119,7 +121,8 @@ pub(super) fn rows(
     }
     kinds.sort_by_key(|(kind, _)| (kind.method, kind.native));
 
-    let patients: Vec<u32> = plan.batches.iter().flatten().map(|s| s.subject).collect();
+    let slices = plan.batches.iter().flatten();
+    let patients: Vec<u32> = slices.map(|slice| dataset.patient(*slice)).collect();
     let mut rows = Vec::new();
     for (kind, cells) in kinds {
         let records: Vec<(&[u64], CellRecords<'_>)> = cells

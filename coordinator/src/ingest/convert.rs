@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anofpdm_common::store::slices::{SourceGrid, SubjectData};
 
+use super::labels::{LabelRange, check_range};
 use super::layouts::SubjectFiles;
 use super::percentile::positive_percentile;
 use super::resize::Resize;
@@ -23,16 +24,13 @@ const AFFINE_TOLERANCE: f64 = 1e-2;
 /// Why a subject is skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum SkipReason {
-    /// A name that cannot be a file's on every system.
-    #[error(
-        "the subject's name has a character that file names cannot have everywhere (/ \\ : or a control character)"
-    )]
-    Name,
     /// A modality that was asked for is absent.
     #[error("missing modality '{0}'")]
     MissingModality(String),
     /// Two files claim to be the same thing.
-    #[error("{count} files for '{what}': {first} and {second}; keep one")]
+    #[error(
+        "{count} files for '{what}': {first} and {second}; keep one, or give a folder that holds only one"
+    )]
     Ambiguous {
         /// Modality or mask.
         what: String,
@@ -49,6 +47,9 @@ pub enum SkipReason {
     /// A kept slice without a label.
     #[error("the labels file has no row for slice {0}")]
     NoLabel(usize),
+    /// Labels that are not of this volume.
+    #[error("{0}")]
+    Labels(#[from] LabelRange),
     /// A file cannot be used.
     #[error("{file}: {source}")]
     Volume {
@@ -135,10 +136,21 @@ fn single(what: &str, paths: &[PathBuf]) -> Result<Option<PathBuf>, SkipReason> 
         [first, second, ..] => Err(SkipReason::Ambiguous {
             what: what.to_owned(),
             count: paths.len(),
-            first: file_name(first),
-            second: file_name(second),
+            first: apart(first, second),
+            second: apart(second, first),
         }),
     }
+}
+
+/// A path from where it begins to differ from another one.
+fn apart(path: &Path, other: &Path) -> String {
+    let common = path
+        .components()
+        .zip(other.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let rest: PathBuf = path.components().skip(common).collect();
+    rest.to_string_lossy().into_owned()
 }
 
 /// Converts a subject. `labels` are used where there is no mask.
@@ -175,6 +187,9 @@ pub fn convert(
         return Err(SkipReason::MissingModality("any".to_owned()));
     };
 
+    if let Some(labels) = labels {
+        check_range(labels, first.shape[2])?;
+    }
     let sums: Vec<f64> = (0..first.shape[2])
         .map(|z| modality_mean_sum(&views, &divisors, z))
         .collect();

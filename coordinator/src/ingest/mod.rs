@@ -1,4 +1,4 @@
-//! From NIfTI volumes to a slice store, as SCIENCE 8 says; and volumes to try it on.
+//! From NIfTI volumes to a slice store; and volumes to try it on.
 //!
 //! `layouts` finds each subject's files, `volume` reads and orients them, `convert` turns one subject into slices
 //! (`percentile`, `slices`, `resize`), `preprocess` does so for a whole set.
@@ -6,11 +6,14 @@
 pub mod convert;
 pub mod labels;
 pub mod layouts;
+pub mod patient;
 pub mod percentile;
 pub mod phantom;
 pub mod preprocess;
 pub mod preview;
 pub mod resize;
 pub mod slices;
+mod source_key;
 pub mod split;
+mod table_line;
 pub mod volume;

@@ -157,6 +157,7 @@ mod tests {
             let written = writer.write_subject(id, Digest::of(b""), &data).unwrap();
             SubjectRecord {
                 id: id.to_owned(),
+                patient: None,
                 split: Split::Train,
                 slices,
                 lesion_slices: written.lesion_slices,

@@ -1,6 +1,7 @@
 //! The slice store: preprocessed MRI, a subject a file, and a manifest that makes the folder a store.
 
 mod error;
+mod head_share;
 mod manifest;
 mod reader;
 mod subject_file;
@@ -12,4 +13,4 @@ pub use manifest::{
 };
 pub use reader::{ImageReader, SliceStore, SubjectImages, TruthReader};
 pub use subject_file::{AxisMap, SourceGrid};
-pub use writer::{ConvertedSubject, StoreWriter, SubjectData};
+pub use writer::{ConvertedSubject, Stale, StoreWriter, SubjectData};

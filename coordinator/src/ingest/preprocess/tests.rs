@@ -10,6 +10,9 @@ use nifti::writer::WriterOptions;
 use super::*;
 use anofpdm_common::store::slices::Split;
 
+mod inputs;
+mod messages;
+
 struct Silent;
 
 impl Progress for Silent {

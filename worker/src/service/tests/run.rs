@@ -81,6 +81,7 @@ impl Run {
             .unwrap();
         let record = SubjectRecord {
             id: "a".to_owned(),
+            patient: None,
             split: Split::Train,
             slices,
             lesion_slices: written.lesion_slices,

@@ -80,6 +80,7 @@ impl Scene {
         let written = writer.write_subject("a", Digest::of(b"a"), &data).unwrap();
         let record = SubjectRecord {
             id: "a".to_owned(),
+            patient: None,
             split: Split::Validation,
             slices,
             lesion_slices: written.lesion_slices,

@@ -40,6 +40,7 @@ fn data(slices: usize, with_masks: bool) -> SubjectData {
 fn record(id: &str, converted: ConvertedSubject) -> SubjectRecord {
     SubjectRecord {
         id: id.to_owned(),
+        patient: None,
         split: Split::Train,
         slices: converted.slices,
         lesion_slices: converted.lesion_slices,
@@ -186,6 +187,76 @@ fn data_that_does_not_fit_together_is_refused() {
         writer.write_subject("../a", key(), &data(1, true)),
         Err(StoreError::Inconsistent { .. })
     ));
+}
+
+#[test]
+fn a_call_that_converts_nothing_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    drop(StoreWriter::create(&root, &modalities(), SIZE).unwrap());
+    assert!(!root.exists());
+    // A folder that was there stays, and is as empty as before.
+    fs::create_dir(&root).unwrap();
+    drop(StoreWriter::create(&root, &modalities(), SIZE).unwrap());
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    // What was converted stays for the next call.
+    let writer = StoreWriter::create(&root, &modalities(), SIZE).unwrap();
+    writer.write_subject("a", key(), &data(1, true)).unwrap();
+    drop(writer);
+    let writer = StoreWriter::create(&root, &modalities(), SIZE).unwrap();
+    assert!(writer.kept("a", key()).is_some());
+}
+
+#[test]
+fn why_an_earlier_conversion_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    store(folder.path());
+    let writer = StoreWriter::create(folder.path(), &modalities(), SIZE).unwrap();
+    assert_eq!(writer.stale("c", key()), None);
+    let other = Digest::of(b"other inputs");
+    assert_eq!(writer.stale("a", other), Some(Stale::OtherInputs));
+    let path = folder.path().join("progress/a.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"format\": 2,", "")).unwrap();
+    assert_eq!(writer.stale("a", other), Some(Stale::OlderVersion));
+    fs::write(&path, text.replace("\"format\"", "\"form")).unwrap();
+    assert_eq!(writer.stale("a", key()), Some(Stale::Damaged));
+}
+
+/// Two slices of two modalities: a pixel counts as head where the mean of both is above 0.1.
+#[test]
+fn the_share_of_the_head_under_the_mask() {
+    let folder = tempfile::tempdir().unwrap();
+    let writer = StoreWriter::create(folder.path(), &modalities(), SIZE).unwrap();
+    let mut data = data(2, true);
+    data.image = vec![0.0; 64];
+    for pixel in 0..8 {
+        data.image[pixel] = 0.3;
+        data.image[32 + 16 + pixel] = 0.3;
+    }
+    // Noise of air, under the mask or not, is no head.
+    data.image[15] = 0.05;
+    data.mask = Some(vec![0; 32]);
+    let permille = |masked: &[usize]| {
+        let mut data = data.clone();
+        for pixel in masked {
+            data.mask.as_mut().unwrap()[*pixel] = 1;
+        }
+        let written = writer.write_subject("a", key(), &data).unwrap();
+        assert_eq!(writer.kept("a", key()), Some(written.clone()));
+        written.head_permille
+    };
+    assert_eq!(permille(&[]), 0);
+    assert_eq!(permille(&[0, 15]), 62);
+    assert_eq!(permille(&[0, 1, 16, 17]), 250);
+    data.mask = None;
+    assert_eq!(
+        writer
+            .write_subject("a", key(), &data)
+            .unwrap()
+            .head_permille,
+        0
+    );
 }
 
 /// Every truncation and every damaged header byte is an error or an honest read: never a panic.
