@@ -138,6 +138,7 @@ fn as_json(report: &Report) -> serde_json::Value {
         "skipped": manifest.skipped,
         "converted": report.converted,
         "kept": report.kept,
+        "warnings": report.warnings,
         "preview": report.preview,
     })
 }
@@ -175,6 +176,9 @@ fn print_text(report: &Report, manifest: &Manifest) {
     );
     for subject in &manifest.skipped {
         println!("  skipped {}: {}", subject.id, subject.reason);
+    }
+    for warning in &report.warnings {
+        println!("  warning: {warning}");
     }
     if let Some(path) = &report.preview {
         println!("  contact sheet: {}", path.display());

@@ -17,9 +17,10 @@ use super::labels::{Labels, LabelsError};
 use super::layouts::{LayoutName, SubjectFiles, common_modalities, discover};
 use super::preview::{self, PreviewError};
 use super::split::{self, SplitError};
+use super::unplaced::Unplaced;
 
 /// Changes whenever the same inputs would give other bits, so that subjects converted before are done again.
-const CONVERSION_VERSION: &str = "anofpdm-conversion-1";
+const CONVERSION_VERSION: &str = "anofpdm-conversion-2";
 
 /// What to preprocess, and how.
 #[derive(Debug, Clone)]
@@ -133,6 +134,8 @@ pub struct Report {
     pub converted: usize,
     /// Subjects kept from an earlier call.
     pub kept: usize,
+    /// What the user should know before using the store, subjects named.
+    pub warnings: Vec<String>,
     /// The contact sheet, if asked for.
     pub preview: Option<PathBuf>,
 }
@@ -176,6 +179,12 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(request.threads.unwrap_or(0))
         .build()?;
+    let mut unplaced = pool.install(|| {
+        Unplaced::among(
+            &first_images(&subjects, &conversion),
+            conversion.orientation,
+        )
+    });
     let outcomes: Vec<(&str, Outcome)> = pool.install(|| {
         subjects
             .par_iter()
@@ -183,13 +192,30 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
                 if progress.stopped() {
                     return Err(PreprocessError::Stopped);
                 }
-                let outcome = one_subject(&writer, &conversion, labels.as_ref(), id, files)?;
+                let outcome = match unplaced.skipped.get(id) {
+                    Some(reason) => Outcome::Skipped(reason.to_string()),
+                    None => one_subject(&writer, &conversion, labels.as_ref(), id, files)?,
+                };
                 progress.done(id, &outcome);
                 Ok((id.as_str(), outcome))
             })
             .collect::<Result<_, PreprocessError>>()
     })?;
-    finish(request, writer, outcomes)
+    finish(request, writer, outcomes, unplaced.notice.take())
+}
+
+/// The image that decides each subject's orientation, where its files are all there.
+fn first_images<'a>(
+    subjects: &'a BTreeMap<String, SubjectFiles>,
+    conversion: &Conversion,
+) -> Vec<(&'a str, PathBuf)> {
+    subjects
+        .iter()
+        .filter_map(|(id, files)| {
+            let chosen = ChosenFiles::new(files, &conversion.modalities).ok()?;
+            Some((id.as_str(), chosen.images.into_iter().next()?))
+        })
+        .collect()
 }
 
 /// Ratios and `reference` are parsed by applying them; a file that lacks a subject is an error only if that subject
@@ -258,7 +284,9 @@ fn finish(
     request: &Request,
     writer: StoreWriter,
     outcomes: Vec<(&str, Outcome)>,
+    notice: Option<String>,
 ) -> Result<Report, PreprocessError> {
+    let mut warnings = Vec::from_iter(notice);
     let kept = outcomes
         .iter()
         .filter(|(_, outcome)| matches!(outcome, Outcome::Kept(_)))
@@ -267,7 +295,10 @@ fn finish(
     let mut skipped = Vec::new();
     for (id, outcome) in outcomes {
         match outcome {
-            Outcome::Converted(subject) | Outcome::Kept(subject) => subjects.push((id, subject)),
+            Outcome::Converted(subject) | Outcome::Kept(subject) => {
+                warnings.extend(subject.notices.iter().map(|text| format!("{id}: {text}")));
+                subjects.push((id, subject));
+            }
             Outcome::Skipped(reason) => skipped.push(SkippedSubject {
                 id: id.to_owned(),
                 reason,
@@ -303,6 +334,7 @@ fn finish(
         store,
         converted,
         kept,
+        warnings,
         preview,
     })
 }

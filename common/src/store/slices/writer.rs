@@ -38,6 +38,8 @@ pub struct SubjectData {
     pub slice_index: Vec<i32>,
     /// Where it came from.
     pub source: SourceGrid,
+    /// What a user should know of it, in words: kept beside the file, not in it.
+    pub notices: Vec<String>,
 }
 
 /// What a subject's file is known by once written.
@@ -49,6 +51,9 @@ pub struct ConvertedSubject {
     pub lesion_slices: usize,
     /// blake3 of the file.
     pub digest: Digest,
+    /// [`SubjectData::notices`], so that a later call that keeps the subject tells them again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -131,6 +136,7 @@ impl StoreWriter {
             slices: data.label.len(),
             lesion_slices: data.label.iter().filter(|label| **label == 1).count(),
             digest: Digest::of(&bytes),
+            notices: data.notices.clone(),
         };
         // A manifest must never stand over files that are being replaced.
         remove(&self.root.join(MANIFEST_FILE))?;

@@ -1,3 +1,5 @@
+mod warnings;
+
 use std::fs::File;
 use std::io::Write;
 

@@ -10,6 +10,7 @@ fn modalities() -> Vec<String> {
 fn data(slices: usize, with_masks: bool) -> SubjectData {
     let pixels = SIZE * SIZE;
     SubjectData {
+        notices: Vec::new(),
         image: (0..slices * 2 * pixels).map(|i| i as f32).collect(),
         label: (0..slices).map(|n| u8::from(n % 2 == 1)).collect(),
         mask: with_masks.then(|| {
