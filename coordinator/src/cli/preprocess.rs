@@ -138,7 +138,7 @@ fn as_json(report: &Report) -> serde_json::Value {
         "skipped": manifest.skipped,
         "converted": report.converted,
         "kept": report.kept,
-        "warnings": report.warnings,
+        "notes": report.notes,
         "preview": report.preview,
     })
 }
@@ -177,8 +177,8 @@ fn print_text(report: &Report, manifest: &Manifest) {
     for subject in &manifest.skipped {
         println!("  skipped {}: {}", subject.id, subject.reason);
     }
-    for warning in &report.warnings {
-        println!("  warning: {warning}");
+    for note in &report.notes {
+        println!("  note: {note}");
     }
     if let Some(path) = &report.preview {
         println!("  contact sheet: {}", path.display());

@@ -292,7 +292,7 @@ fn lost_lesions(
     let mut notices = Vec::new();
     if let (Some((first, _)), Some((last, _))) = (outside.first(), outside.last()) {
         notices.push(format!(
-            "{} lesion slices ({} voxels, slices {first} to {last} from 0) lie where the images are empty and are left out: \
+            "lesion slices left out, since the images are empty there: {} ({} voxels, in slices {first} to {last} from 0); \
              slices {} to {} are kept; is the mask at its place?",
             outside.len(),
             voxels(&outside),
@@ -302,10 +302,10 @@ fn lost_lesions(
     }
     if !inside.is_empty() && !label.contains(&1) {
         notices.push(format!(
-            "its lesion ({} voxels in {} slices) is too small for {size} x {size} pixels and vanishes: the subject counts as \
+            "its lesion (slices: {}, voxels: {}) is too small for {size} x {size} pixels and vanishes: the subject counts as \
              healthy; preprocess with a larger --size",
-            voxels(&inside),
             inside.len(),
+            voxels(&inside),
         ));
     }
     notices

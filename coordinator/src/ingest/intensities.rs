@@ -16,6 +16,10 @@ const FAR_BELOW: f64 = 0.5;
 /// a slice is scaled to; single precision ends at 3.4e38.
 const OUTLIER: f64 = 1e4;
 
+/// The voxels above 0 of which so few reach a hundredth of the divisor, in parts of all, are no head: a hundredth reaches
+/// the divisor itself by its definition.
+const SPARSE: f64 = 0.03;
+
 /// A voxel this bright, in parts of the divisor, dims all others of its slice.
 const BRIGHT: f64 = 100.0;
 
@@ -30,9 +34,10 @@ pub enum IntensityError {
     },
     /// Normalised, or shifted.
     #[error(
-        "{percent:.1} % of its voxels are below 0 (down to {lowest}), as in z-scored or shifted volumes, and slices with \
+        "{percent:.1} % of its voxels are below 0 (down to {}), as in z-scored or shifted volumes, and slices with \
          tissue would be taken for empty; give the volume as it was before normalisation, or add what makes the background \
-         0 and tissue more"
+         0 and tissue more",
+        short(*.lowest)
     )]
     Negative {
         /// Of all voxels.
@@ -40,14 +45,33 @@ pub enum IntensityError {
         /// The lowest value.
         lowest: f64,
     },
+    /// The percentile is one of outliers.
+    #[error(
+        "its 99th percentile ({}) is a value of outliers: only {count} of {positive} voxels above 0 reach a hundredth of \
+         it, and nothing would be left of the others; replace the outliers, e.g. numpy.clip",
+        short(*.divisor)
+    )]
+    Sparse {
+        /// What the volume would be divided by.
+        divisor: f64,
+        /// Voxels near it.
+        count: usize,
+        /// Voxels above 0.
+        positive: usize,
+    },
     /// A value that nothing in a head has.
     #[error(
-        "{count} voxels above {OUTLIER} times its 99th percentile ({divisor}), the highest {highest} at {voxel:?}; \
-         nothing would be left of the tissue beside them: replace them, e.g. numpy.clip(data, 0, {limit})"
+        "above {OUTLIER} times its 99th percentile ({}) in {count} of {voxels} voxels, the highest {} at {voxel:?}; nothing \
+         would be left of the tissue beside them: replace them, e.g. numpy.clip(data, 0, {})",
+        short(*.divisor),
+        short(*.highest),
+        short(*.limit)
     )]
     Outlier {
         /// How many.
         count: usize,
+        /// Of how many.
+        voxels: usize,
         /// What the volume is divided by.
         divisor: f64,
         /// The highest value.
@@ -57,6 +81,18 @@ pub enum IntensityError {
         /// A value to clip at.
         limit: f64,
     },
+}
+
+/// A value for a message: as single precision, which is what most voxels are stored in, so that no rounding is shown.
+pub(super) fn short(value: f64) -> String {
+    #[allow(clippy::cast_possible_truncation)]
+    let value = value as f32;
+    let plain = value == 0.0 || (1e-4..1e7).contains(&value.abs());
+    if plain {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
 }
 
 /// What an image is divided by, and what its user should know.
@@ -90,6 +126,17 @@ impl Intensities {
             let percent = 100.0 * negative as f64 / values.len() as f64;
             return Err(IntensityError::Negative { percent, lowest });
         }
+        let positive = values.iter().filter(|x| **x > 0.0).count();
+        let count = values.iter().filter(|x| **x / divisor > 0.01).count();
+        #[allow(clippy::cast_precision_loss)]
+        let share = count as f64 / positive as f64;
+        if share < SPARSE {
+            return Err(IntensityError::Sparse {
+                divisor,
+                count,
+                positive,
+            });
+        }
         let (place, highest) = (0..)
             .zip(values.iter().copied())
             .max_by(|a, b| a.1.total_cmp(&b.1))
@@ -102,6 +149,7 @@ impl Intensities {
         if highest / divisor > OUTLIER {
             return Err(IntensityError::Outlier {
                 count: values.iter().filter(|x| **x / divisor > OUTLIER).count(),
+                voxels: values.len(),
                 divisor,
                 highest,
                 voxel,
@@ -112,14 +160,17 @@ impl Intensities {
         if -lowest / divisor > FAR_BELOW {
             let count = values.iter().filter(|x| -**x / divisor > FAR_BELOW).count();
             odd.push(format!(
-                "{count} voxels are far below 0 (down to {lowest}), which interpolation does not explain: padding, or numbers \
-                 that ran over?"
+                "far below 0 in {count} of {} voxels (down to {}), which interpolation does not explain: padding, or numbers \
+                 that ran over?",
+                values.len(),
+                short(lowest)
             ));
         }
         if highest / divisor > BRIGHT {
             odd.push(format!(
-                "the voxel at {voxel:?} is {highest}, {:.0} times the 99th percentile: scaling by slice dims the rest of its \
+                "the voxel at {voxel:?} is {}, {:.0} times the 99th percentile: scaling by slice dims the rest of its \
                  slice",
+                short(highest),
                 highest / divisor
             ));
         }
@@ -218,8 +269,16 @@ mod tests {
         values[0] = -300.0;
         let notice = Intensities::of(&values, SHAPE).unwrap().notice.unwrap();
         assert!(
-            notice.starts_with("1 voxels are far below 0 (down to -300)"),
+            notice.starts_with("far below 0 in 1 of 1000 voxels (down to -300)"),
             "{notice}"
+        );
+
+        // A value below which nothing of the head is left, at two of its hundred voxels.
+        let error_of_two = error(&head(|x| if x > 198.0 { 3.4e38 } else { x }));
+        assert_eq!(
+            error_of_two,
+            "its 99th percentile (3.4e38) is a value of outliers: only 2 of 100 voxels above 0 reach a hundredth of it, and \
+             nothing would be left of the others; replace the outliers, e.g. numpy.clip"
         );
 
         let mut values = head(|x| x);
@@ -233,7 +292,13 @@ mod tests {
 
         values[321] = 3.4e38;
         let error = error(&values.iter().map(|x| x / 400.0).collect::<Vec<_>>());
-        assert!(error.starts_with("1 voxels above 10000 times"), "{error}");
-        assert!(error.contains("at [1, 2, 3]"), "{error}");
+        assert!(
+            error.starts_with("above 10000 times its 99th percentile (0.5"),
+            "{error}"
+        );
+        assert!(
+            error.contains(") in 1 of 1000 voxels, the highest 8.5e35 at [1, 2, 3]"),
+            "{error}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::intensities::short;
 use super::volume::Volume;
 
 /// Label values above this are lesion.
@@ -18,12 +19,15 @@ const MANY_LABELS: usize = 64;
 pub enum MaskError {
     /// Values below 0.
     #[error(
-        "{count} voxels are below 0 (down to {lowest}); a mask is 0 outside the lesion and a positive label within{}",
+        "below 0 in {count} of {voxels} voxels (down to {}); a mask is 0 outside the lesion and a positive label within{}",
+        short(*.lowest),
         left_over(*.scaling)
     )]
     Negative {
         /// How many.
         count: usize,
+        /// Of how many.
+        voxels: usize,
         /// The lowest.
         lowest: f64,
         /// Slope and intercept of the header.
@@ -31,8 +35,9 @@ pub enum MaskError {
     },
     /// Probabilities, or a mask that was interpolated.
     #[error(
-        "{count} of the {labelled} voxels that are not 0 hold no whole number (e.g. {example}); a probability or an \
+        "{count} of the {labelled} voxels that are not 0 hold no whole number (e.g. {}); a probability or an \
          interpolated mask is made one of labels first: (data > 0.5).astype(numpy.uint8){}",
+        short(*.example),
         left_over(*.scaling)
     )]
     NotWhole {
@@ -47,12 +52,15 @@ pub enum MaskError {
     },
     /// Something is there, and nothing counts as lesion.
     #[error(
-        "{labelled} voxels are not 0 and none is above {LESION} (up to {highest}), so nothing would be lesion{}",
+        "not 0 in {labelled} of {voxels} voxels and above {LESION} in none (up to {}), so nothing would be lesion{}",
+        short(*.highest),
         left_over(*.scaling)
     )]
     NothingAbove {
         /// Voxels that are not 0.
         labelled: usize,
+        /// Of how many.
+        voxels: usize,
         /// The highest value.
         highest: f64,
         /// Slope and intercept of the header.
@@ -77,8 +85,10 @@ pub enum MaskError {
 fn left_over(scaling: Option<[f64; 2]>) -> String {
     scaling.map_or_else(String::new, |[slope, intercept]| {
         format!(
-            "; its header scales what is stored by {slope} and adds {intercept}, left over from an image? Save the mask \
-             without: set_slope_inter(1, 0)"
+            "; its header scales what is stored by {} and adds {}, left over from an image? Save the mask \
+             without: set_slope_inter(1, 0)",
+            short(slope),
+            short(intercept)
         )
     })
 }
@@ -95,6 +105,7 @@ pub fn check(mask: &Volume, images: &[(&str, &Volume, f64)]) -> Result<(), MaskE
     if lowest < -WHOLE {
         return Err(MaskError::Negative {
             count: values.iter().filter(|x| **x < -WHOLE).count(),
+            voxels: values.len(),
             lowest,
             scaling,
         });
@@ -115,6 +126,7 @@ pub fn check(mask: &Volume, images: &[(&str, &Volume, f64)]) -> Result<(), MaskE
     if labelled > 0 && highest <= LESION {
         return Err(MaskError::NothingAbove {
             labelled,
+            voxels: values.len(),
             highest,
             scaling,
         });
@@ -233,10 +245,14 @@ mod tests {
             (
                 0.001,
                 0.0005,
-                "2 voxels are not 0 and none is above 0.5 (up to 0.001)",
+                "not 0 in 2 of 200 voxels and above 0.5 in none (up to 0.001)",
             ),
-            (-1.0, 1.0, "1 voxels are below 0 (down to -1)"),
-            (-1024.0, -1024.0, "2 voxels are below 0 (down to -1024)"),
+            (-1.0, 1.0, "below 0 in 1 of 200 voxels (down to -1)"),
+            (
+                -1024.0,
+                -1024.0,
+                "below 0 in 2 of 200 voxels (down to -1024)",
+            ),
         ] {
             let error = check_one(&lesion(first, second)).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");
@@ -253,7 +269,7 @@ mod tests {
             };
             let error = check_one(&mask).unwrap_err().to_string();
             assert!(
-                error.contains("its header scales what is stored by 0.00"),
+                error.contains("its header scales what is stored by "),
                 "{error}"
             );
             assert!(error.ends_with("set_slope_inter(1, 0)"), "{error}");

@@ -134,8 +134,8 @@ pub struct Report {
     pub converted: usize,
     /// Subjects kept from an earlier call.
     pub kept: usize,
-    /// What the user should know before using the store, subjects named.
-    pub warnings: Vec<String>,
+    /// What a reader should know beside it, a sentence each.
+    pub notes: Vec<String>,
     /// The contact sheet, if asked for.
     pub preview: Option<PathBuf>,
 }
@@ -179,7 +179,7 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(request.threads.unwrap_or(0))
         .build()?;
-    let mut unplaced = pool.install(|| {
+    let unplaced = pool.install(|| {
         Unplaced::among(
             &first_images(&subjects, &conversion),
             conversion.orientation,
@@ -201,7 +201,7 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
             })
             .collect::<Result<_, PreprocessError>>()
     })?;
-    finish(request, writer, outcomes, unplaced.notice.take())
+    finish(request, writer, outcomes, unplaced.notice)
 }
 
 /// The image that decides each subject's orientation, where its files are all there.
@@ -286,7 +286,7 @@ fn finish(
     outcomes: Vec<(&str, Outcome)>,
     notice: Option<String>,
 ) -> Result<Report, PreprocessError> {
-    let mut warnings = Vec::from_iter(notice);
+    let mut notes = Vec::from_iter(notice);
     let kept = outcomes
         .iter()
         .filter(|(_, outcome)| matches!(outcome, Outcome::Kept(_)))
@@ -296,7 +296,7 @@ fn finish(
     for (id, outcome) in outcomes {
         match outcome {
             Outcome::Converted(subject) | Outcome::Kept(subject) => {
-                warnings.extend(subject.notices.iter().map(|text| format!("{id}: {text}")));
+                notes.extend(subject.notices.iter().map(|text| format!("{id}: {text}")));
                 subjects.push((id, subject));
             }
             Outcome::Skipped(reason) => skipped.push(SkippedSubject {
@@ -334,7 +334,7 @@ fn finish(
         store,
         converted,
         kept,
-        warnings,
+        notes,
         preview,
     })
 }

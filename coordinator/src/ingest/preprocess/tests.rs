@@ -1,4 +1,4 @@
-mod warnings;
+mod notes;
 
 use std::fs::File;
 use std::io::Write;

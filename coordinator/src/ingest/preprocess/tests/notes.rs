@@ -30,21 +30,22 @@ fn an_identity_beside_affines_is_skipped_and_alone_is_taken_as_it_is() {
          state theirs (e.g. a_flair.nii.gz): it may face another way than they do; save it with the affine of the scan that \
          it came from"
     );
-    assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
 
     for id in ["a", "b"] {
         write_subject(&set, id, IDENTITY);
     }
     let report = set.run().unwrap();
     assert!(report.store.manifest().skipped.is_empty());
-    assert_eq!(report.warnings.len(), 1);
+    assert_eq!(report.notes.len(), 1);
     assert!(
-        report.warnings[0].starts_with("no volume of this set tells which way its axes run"),
+        report.notes[0].starts_with("no volume of this set tells which way its axes run"),
         "{:?}",
-        report.warnings
+        report.notes
     );
     // As it is: the first stored pixel is the first voxel, as in a BraTS volume.
-    let straight = Set::new(&["a"]).run().unwrap();
+    let other = Set::new(&["a"]);
+    let straight = other.run().unwrap();
     let first = |report: &Report| {
         let mut slice = Vec::new();
         let subject = report.store.images().subject("a").unwrap();
@@ -61,12 +62,12 @@ fn a_kept_subject_is_warned_of_again() {
         lesion(x, y, z) + f32::from(u8::from(z == 0 && x == 1))
     });
     let first = set.run().unwrap();
-    assert_eq!((first.converted, first.warnings.len()), (2, 1));
+    assert_eq!((first.converted, first.notes.len()), (2, 1));
     assert!(
-        first.warnings[0].starts_with("b: b_seg.nii.gz: 1 lesion slices (10 voxels, slices 0 to 0"),
+        first.notes[0].starts_with("b: b_seg.nii.gz: lesion slices left out, since the images are empty there: 1 (10 voxels, in slices 0 to 0"),
         "{:?}",
-        first.warnings
+        first.notes
     );
     let second = set.run().unwrap();
-    assert_eq!((second.kept, &second.warnings), (2, &first.warnings));
+    assert_eq!((second.kept, &second.notes), (2, &first.notes));
 }
