@@ -18,6 +18,9 @@ use crate::ingest::preprocess::{Outcome, PreprocessError, Progress, Report, Requ
 /// Skipped subjects that are listed.
 const SKIPPED_SHOWN: usize = 20;
 
+/// Notes that are listed.
+const NOTES_SHOWN: usize = 20;
+
 /// NIfTI volumes to a slice store; run again to resume
 #[derive(Debug, Args)]
 #[command(
@@ -191,8 +194,12 @@ fn print_text(report: &Report, manifest: &Manifest) {
     if more > 0 {
         println!("  and {more} more skipped; manifest.json of the store names them all");
     }
-    for note in &report.notes {
+    for note in report.notes.iter().take(NOTES_SHOWN) {
         println!("  note: {note}");
+    }
+    let more = report.notes.len().saturating_sub(NOTES_SHOWN);
+    if more > 0 {
+        println!("  and {more} more notes; --json gives them all");
     }
     if let Some(path) = &report.preview {
         println!("  contact sheet: {}", path.display());

@@ -11,6 +11,7 @@ use anofpdm_common::store::slices::{
 use rayon::prelude::*;
 
 use super::convert::{ChosenFiles, Conversion, SkipReason, convert};
+use super::head_share;
 use super::labels::{LabelRange, Labels, LabelsError};
 use super::layouts::{
     Found, LayoutName, SubjectFiles, advice, common_modalities, discover, printable,
@@ -19,6 +20,7 @@ use super::patient::patient_of;
 use super::preview::{self, PreviewError};
 use super::source_key::source_key;
 use super::split::{Member, SplitError, SplitSource, name_strangers};
+use super::unplaced::Unplaced;
 
 /// Bytes of the longest name that is a file's on every system, with an ending behind it.
 const LONGEST_NAME: usize = 200;
@@ -179,11 +181,14 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(request.threads.unwrap_or(0))
         .build()?;
+    let unplaced = pool
+        .install(|| Unplaced::among(&first_images(&found, &conversion), conversion.orientation));
     let job = Job {
         writer: &writer,
         conversion: &conversion,
         labels: labels.as_ref(),
         found: &found,
+        unplaced: &unplaced,
     };
     let outcomes: Vec<(&str, Done)> = pool.install(|| {
         found
@@ -200,6 +205,7 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
             .collect::<Result<_, PreprocessError>>()
     })?;
     let mut notes = general_notes(request, &found, &conversion, labels.as_ref(), &split);
+    notes.extend(unplaced.notice);
     let stale: Vec<Stale> = outcomes.iter().filter_map(|(_, done)| done.stale).collect();
     notes.extend(notes::stale(&stale));
     finish(
@@ -211,6 +217,17 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
         outcomes,
         notes,
     )
+}
+
+/// The image that decides each subject's orientation, where its files are all there.
+fn first_images<'a>(found: &'a Found, conversion: &Conversion) -> Vec<(&'a str, PathBuf)> {
+    let subjects = found.subjects.iter();
+    subjects
+        .filter_map(|(id, files)| {
+            let chosen = ChosenFiles::new(files, &conversion.modalities).ok()?;
+            Some((id.as_str(), chosen.images.into_iter().next()?))
+        })
+        .collect()
 }
 
 /// Channel order: what was asked for, else what most subjects have.
@@ -272,13 +289,7 @@ fn members(found: &Found) -> Vec<Member<'_>> {
 fn check_split(split: &SplitSource, found: &Found, seed: u64) -> Result<(), SplitError> {
     let members = members(found);
     match split.assign(&members, seed) {
-        Err(SplitError::Missing { .. })
-            if members
-                .iter()
-                .any(|member| split.assign(std::slice::from_ref(member), seed).is_ok()) =>
-        {
-            Ok(())
-        }
+        Err(SplitError::Missing { .. }) if split.names_any(&members) => Ok(()),
         checked => checked.map(|_| ()),
     }
 }
@@ -319,6 +330,7 @@ struct Job<'a> {
     conversion: &'a Conversion,
     labels: Option<&'a Labels>,
     found: &'a Found,
+    unplaced: &'a Unplaced,
 }
 
 /// A subject that was dealt with.
@@ -338,6 +350,9 @@ impl Job<'_> {
         };
         if let Some(fault) = name_fault(id) {
             return skipped(fault);
+        }
+        if let Some(reason) = self.unplaced.skipped.get(id) {
+            return skipped(reason.to_string());
         }
         let chosen = match ChosenFiles::new(files, &self.conversion.modalities) {
             Ok(chosen) => chosen,
@@ -361,10 +376,14 @@ impl Job<'_> {
             None => None,
         };
         match (convert(self.conversion, &chosen, labels), key) {
-            (Ok(data), Some(key)) => Ok(Done {
-                outcome: Outcome::Converted(self.writer.write_subject(id, key, &data)?),
-                stale,
-            }),
+            (Ok(mut data), Some(key)) => {
+                let channels = self.conversion.modalities.len();
+                data.notices.extend(head_share::notice(&data, channels));
+                Ok(Done {
+                    outcome: Outcome::Converted(self.writer.write_subject(id, key, &data)?),
+                    stale,
+                })
+            }
             (Ok(_), None) => {
                 skipped("its files changed while they were read; run again".to_owned())
             }
@@ -426,7 +445,10 @@ fn finish(
     let mut skipped = refused(found);
     for (id, done) in outcomes {
         match done.outcome {
-            Outcome::Converted(subject) | Outcome::Kept(subject) => subjects.push((id, subject)),
+            Outcome::Converted(subject) | Outcome::Kept(subject) => {
+                notes.extend(subject.notices.iter().map(|text| format!("{id}: {text}")));
+                subjects.push((id, subject));
+            }
             Outcome::Skipped(reason) => skipped.push(SkippedSubject {
                 id: printable(id),
                 reason,
@@ -441,11 +463,6 @@ fn finish(
             skipped,
         });
     }
-    let permille: Vec<(&str, u32)> = subjects
-        .iter()
-        .map(|(id, subject)| (*id, subject.head_permille))
-        .collect();
-    notes.extend(notes::large_masks(&permille));
     let members: Vec<Member<'_>> = subjects
         .iter()
         .map(|&(id, _)| Member {

@@ -146,6 +146,14 @@ impl SplitSource {
         })
     }
 
+    /// Whether it says anything of any of `members`.
+    pub fn names_any(&self, members: &[Member<'_>]) -> bool {
+        match self {
+            Self::Reference | Self::Ratios(_) => true,
+            Self::File(file) => file.names_any(members),
+        }
+    }
+
     /// A sentence on names in a split file that no member has, each with the nearest one that there is; `None` where
     /// there are none.
     pub fn strangers(&self, members: &[Member<'_>]) -> Option<String> {

@@ -140,6 +140,7 @@ mod tests {
         let records = [("a", 3_usize, 0_i32), ("b", 2, 40)].map(|(id, slices, first)| {
             let values = slices * 2 * SIZE * SIZE;
             let data = SubjectData {
+                notices: Vec::new(),
                 image: (0..values)
                     .map(|value| (value % 37) as f32 / 20.0)
                     .collect(),

@@ -1,7 +1,6 @@
 //! The slice store: preprocessed MRI, a subject a file, and a manifest that makes the folder a store.
 
 mod error;
-mod head_share;
 mod manifest;
 mod reader;
 mod subject_file;

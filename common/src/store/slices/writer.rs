@@ -14,7 +14,6 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::head_share;
 use super::manifest::{Manifest, SkippedSubject, SubjectRecord, is_plain_name};
 use super::reader::{MANIFEST_FILE, SUBJECTS_FOLDER, SliceStore};
 use super::subject_file::{SOURCE_KEY, SourceGrid};
@@ -43,6 +42,8 @@ pub struct SubjectData {
     pub slice_index: Vec<i32>,
     /// Where it came from.
     pub source: SourceGrid,
+    /// What a user should know of it, in words: kept beside the file, not in it.
+    pub notices: Vec<String>,
 }
 
 /// What a subject's file is known by once written.
@@ -54,9 +55,9 @@ pub struct ConvertedSubject {
     pub lesion_slices: usize,
     /// blake3 of the file.
     pub digest: Digest,
-    /// Thousandths of the head that the mask covers: a lesion's is small, a brain's is not.
-    #[serde(default)]
-    pub head_permille: u32,
+    /// [`SubjectData::notices`], so that a later call that keeps the subject tells them again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// Why an earlier conversion of a subject is not kept.
@@ -167,7 +168,7 @@ impl StoreWriter {
             slices: data.label.len(),
             lesion_slices: data.label.iter().filter(|label| **label == 1).count(),
             digest: Digest::of(&bytes),
-            head_permille: head_share::permille(data, self.modalities.len()),
+            notices: data.notices.clone(),
         };
         // A manifest must never stand over files that are being replaced.
         remove(&self.root.join(MANIFEST_FILE))?;

@@ -14,10 +14,6 @@ const LISTED: usize = 4;
 /// Reasons that a message lists.
 const REASONS: usize = 10;
 
-/// A mask over more than this many thousandths of the head is hardly a lesion's: the largest gliomas take a quarter of
-/// the brain.
-const LARGE_MASK: u32 = 333;
-
 /// The first names and how many more there are.
 pub(super) fn bounded<S: AsRef<str>>(names: &[S]) -> String {
     let shown: Vec<&str> = names.iter().take(LISTED).map(AsRef::as_ref).collect();
@@ -129,21 +125,6 @@ pub(super) fn stale(reasons: &[Stale]) -> Vec<String> {
             format!("{count} {subjects} converted again: {why}")
         })
         .collect()
-}
-
-/// Masks that cover so much of the head that they may not be lesions'.
-pub(super) fn large_masks(permille: &[(&str, u32)]) -> Option<String> {
-    let large: Vec<String> = permille
-        .iter()
-        .filter(|(_, permille)| *permille > LARGE_MASK)
-        .map(|(id, permille)| format!("{id} ({} %)", permille / 10))
-        .collect();
-    (!large.is_empty()).then(|| {
-        format!(
-            "the mask covers more than a third of the head, so it may be one of the brain and not of a lesion: {}",
-            bounded(&large)
-        )
-    })
 }
 
 /// Skipped subjects by reason, a line each.

@@ -1,3 +1,5 @@
+mod notes;
+
 use std::fs::File;
 use std::io::Write;
 

@@ -88,6 +88,12 @@ impl SplitFile {
             .collect()
     }
 
+    pub(super) fn names_any(&self, members: &[Member<'_>]) -> bool {
+        members.iter().any(|member| {
+            self.named.contains_key(member.id) || self.named.contains_key(member.patient)
+        })
+    }
+
     fn missing(&self, member: &Member<'_>, members: &[Member<'_>]) -> SplitError {
         let strangers = self.strangers(members);
         let hint = nearest(member.id, strangers.iter().copied()).map_or_else(String::new, |near| {

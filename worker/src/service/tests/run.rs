@@ -62,6 +62,7 @@ impl Run {
         };
         let slices = 4;
         let data = SubjectData {
+            notices: Vec::new(),
             image: (0..slices * SIZE * SIZE)
                 .map(|value| brightness * (value % 29) as f32)
                 .collect(),

@@ -62,6 +62,7 @@ impl Scene {
         };
         let pixels = 0..slices * SIZE * SIZE;
         let data = SubjectData {
+            notices: Vec::new(),
             image: pixels
                 .clone()
                 .map(|pixel| (pixel * 7 % 31) as f32 + if lesion(pixel) { 60.0 } else { 9.0 })

@@ -10,6 +10,7 @@ fn modalities() -> Vec<String> {
 fn data(slices: usize, with_masks: bool) -> SubjectData {
     let pixels = SIZE * SIZE;
     SubjectData {
+        notices: Vec::new(),
         image: (0..slices * 2 * pixels).map(|i| i as f32).collect(),
         label: (0..slices).map(|n| u8::from(n % 2 == 1)).collect(),
         mask: with_masks.then(|| {
@@ -221,42 +222,6 @@ fn why_an_earlier_conversion_is_not_kept() {
     assert_eq!(writer.stale("a", other), Some(Stale::OlderVersion));
     fs::write(&path, text.replace("\"format\"", "\"form")).unwrap();
     assert_eq!(writer.stale("a", key()), Some(Stale::Damaged));
-}
-
-/// Two slices of two modalities: a pixel counts as head where the mean of both is above 0.1.
-#[test]
-fn the_share_of_the_head_under_the_mask() {
-    let folder = tempfile::tempdir().unwrap();
-    let writer = StoreWriter::create(folder.path(), &modalities(), SIZE).unwrap();
-    let mut data = data(2, true);
-    data.image = vec![0.0; 64];
-    for pixel in 0..8 {
-        data.image[pixel] = 0.3;
-        data.image[32 + 16 + pixel] = 0.3;
-    }
-    // Noise of air, under the mask or not, is no head.
-    data.image[15] = 0.05;
-    data.mask = Some(vec![0; 32]);
-    let permille = |masked: &[usize]| {
-        let mut data = data.clone();
-        for pixel in masked {
-            data.mask.as_mut().unwrap()[*pixel] = 1;
-        }
-        let written = writer.write_subject("a", key(), &data).unwrap();
-        assert_eq!(writer.kept("a", key()), Some(written.clone()));
-        written.head_permille
-    };
-    assert_eq!(permille(&[]), 0);
-    assert_eq!(permille(&[0, 15]), 62);
-    assert_eq!(permille(&[0, 1, 16, 17]), 250);
-    data.mask = None;
-    assert_eq!(
-        writer
-            .write_subject("a", key(), &data)
-            .unwrap()
-            .head_permille,
-        0
-    );
 }
 
 /// Every truncation and every damaged header byte is an error or an honest read: never a panic.
