@@ -199,7 +199,10 @@ pub fn calibrate(
 }
 
 /// The sequences of one cell over all validation slices, with their labels.
-fn traces(
+///
+/// # Errors
+/// A record that is missing or cannot be read.
+pub(crate) fn traces(
     plan: &ForwardPlan,
     cell: usize,
     labels: &[ImageLabel],

@@ -3,7 +3,7 @@
 use anofpdm_common::ids::Digest;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
-use anofpdm_common::record::Record;
+use anofpdm_common::record::{ModalityDecision, Record, SliceScore};
 use anofpdm_common::store::artifacts::ArtifactStore;
 
 use super::{AggregateError, Finished};
@@ -15,8 +15,13 @@ pub(super) struct Scored {
     pub(super) overlap: Overlap,
     /// Cosine of the MSE sequences; `None` for a baseline, whose mask alone says whether a slice is unhealthy.
     pub(super) cosine: Option<f32>,
-    /// Modality maps without a defined mean.
-    pub(super) undefined: u64,
+    /// Ratio of the MSE sequences, where the record carries it.
+    pub(super) mse_ratio: Option<f32>,
+    /// Threshold Q*; `None` for a baseline.
+    pub(super) q_star: Option<f32>,
+    /// What was decided for each modality; nothing for a baseline.
+    pub(super) modalities: Vec<ModalityDecision>,
+    /// Keys of the foreground pixels.
     pub(super) run: Vec<u32>,
 }
 
@@ -61,24 +66,33 @@ impl<'a> CellRecords<'a> {
         match stored_record::read(self.artifacts, record)? {
             Record::Masks(scores) => Ok(scores
                 .into_iter()
-                .map(|score| Scored {
-                    overlap: score.overlap,
-                    cosine: Some(score.cosine),
-                    undefined: score.modalities.iter().filter(|m| !m.defined).count() as u64,
-                    run: score.run,
-                })
+                .map(|score| masked(score, None))
                 .collect()),
             Record::Restored(scores) => Ok(scores
                 .into_iter()
                 .map(|score| Scored {
                     overlap: score.overlap,
                     cosine: None,
-                    undefined: 0,
+                    mse_ratio: None,
+                    q_star: None,
+                    modalities: Vec::new(),
                     run: score.run,
                 })
                 .collect()),
             Record::Traces(_) | Record::Overlaps(_) => Err(AggregateError::Kind(record)),
         }
+    }
+}
+
+/// A slice of AnoFPDM. The ratio is in the record where the spec decides by it, or follows from the traces in it.
+fn masked(score: SliceScore, mse_ratio: Option<f32>) -> Scored {
+    Scored {
+        overlap: score.overlap,
+        cosine: Some(score.cosine),
+        mse_ratio,
+        q_star: Some(score.q_star),
+        modalities: score.modalities,
+        run: score.run,
     }
 }
 

@@ -15,9 +15,8 @@ use anofpdm_common::work::{ForwardPlan, SliceRef};
 use rayon::prelude::*;
 
 use super::AggregateError;
-use super::rows::{Repeat, RowName, both_setups};
+use super::rows::{Measured, Repeat, RowName, both_setups};
 use crate::dataset::Dataset;
-use crate::report::summary::Row;
 
 /// Thresholds tried on the percentile-divided values: 0.02, 0.04 .. 2.
 const THRESHOLDS: usize = 100;
@@ -78,7 +77,7 @@ pub(super) fn rows(
     spec: &RunSpec,
     dataset: &Dataset,
     plan: &ForwardPlan,
-) -> Result<(Vec<Row>, Vec<String>), AggregateError> {
+) -> Result<(Vec<Measured>, Vec<String>), AggregateError> {
     let size = dataset.store().manifest().size;
     let area = spec.score.component_area;
     let reader = Reader {
@@ -109,7 +108,7 @@ pub(super) fn rows(
                     size,
                     area,
                 )?;
-                rows.extend(both.into_iter().filter(|row| row.setup == setup));
+                rows.extend(both.into_iter().filter(|measured| measured.row.setup == setup));
             }
         }
     }
@@ -122,7 +121,7 @@ fn evaluate(
     slices: &[SliceRef],
     size: usize,
     area: u32,
-) -> Result<Vec<Row>, AggregateError> {
+) -> Result<Vec<Measured>, AggregateError> {
     let computed = slices
         .par_iter()
         .map(|slice| {
