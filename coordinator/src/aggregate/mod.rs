@@ -136,9 +136,10 @@ pub fn summarise(
         calibration: &calibration,
         tunings: &tunings,
         seeds: &score.seeds,
+        decision: score.decision,
     };
     let mut rows = rows::rows(&scored, &decisions, &artifacts)?;
-    let (trivial, mut warnings) = trivial::rows(&bench.spec, &dataset, &scored.plan)?;
+    let (trivial, mut warnings) = trivial::rows(&dataset, &scored.plan)?;
     rows.extend(trivial);
     for (name, model) in &bench.spec.model {
         if let Some(warning) = model.train.as_ref().and_then(|train| train.ema_warning()) {

@@ -3,7 +3,7 @@
 use anofpdm_common::ids::Digest;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
-use anofpdm_common::record::Record;
+use anofpdm_common::record::{Record, SliceScore};
 use anofpdm_common::store::artifacts::ArtifactStore;
 
 use super::{AggregateError, Finished};
@@ -15,6 +15,8 @@ pub(super) struct Scored {
     pub(super) overlap: Overlap,
     /// Cosine of the MSE sequences; `None` for a baseline, whose mask alone says whether a slice is unhealthy.
     pub(super) cosine: Option<f32>,
+    /// Ratio of the MSE sequences, where the spec decides by it.
+    pub(super) mse_ratio: Option<f32>,
     /// Modality maps without a defined mean.
     pub(super) undefined: u64,
     pub(super) run: Vec<u32>,
@@ -61,24 +63,35 @@ impl<'a> CellRecords<'a> {
         match stored_record::read(self.artifacts, record)? {
             Record::Masks(scores) => Ok(scores
                 .into_iter()
-                .map(|score| Scored {
-                    overlap: score.overlap,
-                    cosine: Some(score.cosine),
-                    undefined: score.modalities.iter().filter(|m| !m.defined).count() as u64,
-                    run: score.run,
-                })
+                .map(|score| masked(score, None))
+                .collect()),
+            Record::RatedMasks(scores) => Ok(scores
+                .into_iter()
+                .map(|rated| masked(rated.score, Some(rated.mse_ratio)))
                 .collect()),
             Record::Restored(scores) => Ok(scores
                 .into_iter()
                 .map(|score| Scored {
                     overlap: score.overlap,
                     cosine: None,
+                    mse_ratio: None,
                     undefined: 0,
                     run: score.run,
                 })
                 .collect()),
             Record::Traces(_) | Record::Overlaps(_) => Err(AggregateError::Kind(record)),
         }
+    }
+}
+
+/// A slice of AnoFPDM.
+fn masked(score: SliceScore, mse_ratio: Option<f32>) -> Scored {
+    Scored {
+        overlap: score.overlap,
+        cosine: Some(score.cosine),
+        mse_ratio,
+        undefined: score.modalities.iter().filter(|m| !m.defined).count() as u64,
+        run: score.run,
     }
 }
 

@@ -8,7 +8,6 @@ use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
 use anofpdm_common::segment::components::drop_small;
-use anofpdm_common::spec::RunSpec;
 use anofpdm_common::store::scaling::foreground;
 use anofpdm_common::store::slices::{ImageReader, TruthReader};
 use anofpdm_common::work::{ForwardPlan, SliceRef};
@@ -75,12 +74,11 @@ impl Predictor {
 
 /// The trivial rows on the test slices of `plan`, and what could not be computed.
 pub(super) fn rows(
-    spec: &RunSpec,
     dataset: &Dataset,
     plan: &ForwardPlan,
 ) -> Result<(Vec<Row>, Vec<String>), AggregateError> {
     let size = dataset.store().manifest().size;
-    let area = spec.score.component_area;
+    let area = plan.component_area;
     let reader = Reader {
         dataset,
         images: dataset.store().images(),
