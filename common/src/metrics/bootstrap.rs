@@ -288,7 +288,8 @@ mod tests {
                 score_run(&[lesion, 0.5, 0.5, 0.5], &[1, 0, 0, 0], None).unwrap()
             })
             .collect();
-        let histograms = patient_histograms(runs.as_slice(), &slices, Setup::Mixed, &mut |_, _| {}).unwrap();
+        let histograms =
+            patient_histograms(runs.as_slice(), &slices, Setup::Mixed, &mut |_, _| {}).unwrap();
         let [low, high] = average_precision_interval(&[histograms.clone(), histograms], 0).unwrap();
         // Half the lesions found first, the rest last: 1/2 + 1/2 * (about 1/4).
         assert!(low < 0.6 && 0.65 < high && high < 1.0, "{low} {high}");

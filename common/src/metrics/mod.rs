@@ -16,6 +16,7 @@
 //! | [`bootstrap`] | confidence intervals over patients |
 //! | [`summary`] | mean and spread over seeds |
 //! | [`calibration`] | cosine threshold, M_max and guidance from image-level labels |
+//! | [`mod@mse_ratio`] | the ratio of the MSE sequences and its threshold, from image-level labels |
 //! | [`tuning`] | settings and thresholds of the baselines from pixel labels |
 
 pub mod auroc;
@@ -26,6 +27,7 @@ pub mod bootstrap;
 pub mod calibration;
 pub mod evaluate;
 pub mod histogram_ap;
+pub mod mse_ratio;
 pub mod overlap;
 pub mod score_run;
 pub mod setup;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use anofpdm_common::method::Encoding;
 use anofpdm_common::metrics::auroc::{Case, auroc};
 use anofpdm_common::metrics::bootstrap::auroc_interval;
 use anofpdm_common::metrics::calibration::{CalibrationSlice, ImageLabel, cosine};
 use anofpdm_common::metrics::mse_ratio::{mse_ratio, search_ratio};
-use anofpdm_common::method::Encoding;
 use anofpdm_common::spec::Decision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::Split;
@@ -168,8 +168,7 @@ fn validation_scores(
         let of_slices = |number: &dyn Fn(&CalibrationSlice) -> f32| -> Vec<f32> {
             traces.iter().map(number).collect()
         };
-        let cosines =
-            of_slices(&|slice| cosine(&slice.mse_h, &slice.mse_null, modalities));
+        let cosines = of_slices(&|slice| cosine(&slice.mse_h, &slice.mse_null, modalities));
         let ratios = of_slices(&|slice| mse_ratio(&slice.mse_h, &slice.mse_null));
         let walk = (walk.encoding, cell.guidance);
         let seeds = [CALIBRATION_SEED];
@@ -194,7 +193,11 @@ fn test_scores(sources: &Sources<'_>, methods: &[MethodResult]) -> Vec<Scores> {
         known.push((encoding, guidance.to_bits()));
         let walk = (encoding, guidance);
         let seeds: Vec<u64> = method.scores.iter().map(|scores| scores.seed).collect();
-        let cosines = method.scores.iter().map(|one| negated(&one.cosine)).collect();
+        let cosines = method
+            .scores
+            .iter()
+            .map(|one| negated(&one.cosine))
+            .collect();
         found.push(sources.scores(SliceScore::Cosine, walk, &seeds, cosines));
         let ratios: Option<Vec<Vec<f32>>> = method
             .scores
@@ -262,7 +265,11 @@ impl Slices {
         patients.sort_unstable();
         patients.dedup();
         let slices = self.unhealthy.len();
-        let unhealthy = self.unhealthy.iter().filter(|unhealthy| **unhealthy).count();
+        let unhealthy = self
+            .unhealthy
+            .iter()
+            .filter(|unhealthy| **unhealthy)
+            .count();
         let cases: Vec<Vec<Case>> = scores
             .values
             .iter()
@@ -288,7 +295,11 @@ impl Slices {
             slices,
             unhealthy,
             threshold: threshold.map(|threshold| {
-                let sign = if scores.score == SliceScore::Cosine { -1.0 } else { 1.0 };
+                let sign = if scores.score == SliceScore::Cosine {
+                    -1.0
+                } else {
+                    1.0
+                };
                 sign * f64::from(threshold.value)
             }),
             threshold_from: threshold.map(|threshold| threshold.from.to_owned()),

@@ -140,11 +140,11 @@ pub fn summarise(
     let decisions = Decisions {
         calibration: &calibration,
         tunings: &tunings,
-        decision: score.decision,
         seeds: &score.seeds,
+        decision: score.decision,
     };
     let results = rows::results(&scored, &decisions, &artifacts)?;
-    let (trivial, mut warnings) = trivial::rows(&bench.spec, &dataset, &scored.plan)?;
+    let (trivial, mut warnings) = trivial::rows(&dataset, &scored.plan)?;
     let sources = classification::Sources {
         dataset: &dataset,
         calibrated: &calibrated,

@@ -1,6 +1,7 @@
 //! The records of one cell over all batches, read when asked for.
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::metrics::mse_ratio::mse_ratio as ratio_of;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
 use anofpdm_common::record::{ModalityDecision, Record, SliceScore};
@@ -68,6 +69,10 @@ impl<'a> CellRecords<'a> {
                 .into_iter()
                 .map(|score| masked(score, None))
                 .collect()),
+            Record::RatedMasks(scores) => Ok(scores
+                .into_iter()
+                .map(|rated| masked(rated.score, Some(rated.mse_ratio)))
+                .collect()),
             Record::Restored(scores) => Ok(scores
                 .into_iter()
                 .map(|score| Scored {
@@ -86,10 +91,12 @@ impl<'a> CellRecords<'a> {
 
 /// A slice of AnoFPDM. The ratio is in the record where the spec decides by it, or follows from the traces in it.
 fn masked(score: SliceScore, mse_ratio: Option<f32>) -> Scored {
+    let traces = score.figures.as_ref().and_then(|f| f.traces.as_ref());
+    let traced = || traces.map(|t| ratio_of(&t.trace.mse_h, &t.trace.mse_null));
     Scored {
         overlap: score.overlap,
         cosine: Some(score.cosine),
-        mse_ratio,
+        mse_ratio: mse_ratio.or_else(traced),
         q_star: Some(score.q_star),
         modalities: score.modalities,
         run: score.run,

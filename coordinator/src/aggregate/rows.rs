@@ -11,10 +11,12 @@ use anofpdm_common::metrics::bootstrap::{
 };
 use anofpdm_common::metrics::calibration::{ImageLabel, classify};
 use anofpdm_common::metrics::evaluate::{Section, evaluate};
+use anofpdm_common::metrics::mse_ratio::classify_ratio;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
 use anofpdm_common::semantics::Semantics;
+use anofpdm_common::spec::Decision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::work::{Cell, CellOutput, Postprocessing, Trajectory};
 
@@ -134,6 +136,8 @@ pub(super) struct Decisions<'a> {
     pub(super) tunings: &'a BTreeMap<Baseline, Tuning>,
     /// Seeds of the spec: what draws no noise serves them all.
     pub(super) seeds: &'a [u64],
+    /// By which number a slice is called unhealthy.
+    pub(super) decision: Decision,
 }
 
 /// All rows of methods, in the order of the report.
@@ -270,17 +274,24 @@ impl Gathered {
 }
 
 impl Decisions<'_> {
-    /// Whether a slice is called unhealthy: by its cosine, or by any pixel of a baseline's mask.
+    /// Whether a slice is called unhealthy: by its cosine or its ratio of MSE sequences, or by any pixel of a baseline's
+    /// mask.
     fn classify(&self, kind: &Kind, score: &Scored) -> bool {
         let (Some((encoding, _)), Some(cosine)) = (kind.method.forward(), score.cosine) else {
             return score.overlap.predicted > 0;
         };
-        let threshold = self
-            .calibration
-            .get(&encoding)
-            .and_then(|calibration| calibration.strength(f64::from_bits(kind.guidance)))
-            .map_or(f32::NAN, |strength| strength.cos_threshold);
-        classify(cosine, threshold) == ImageLabel::Unhealthy
+        let calibration = self.calibration.get(&encoding);
+        let strength = calibration.and_then(|c| c.strength(f64::from_bits(kind.guidance)));
+        let Some(strength) = strength else {
+            return false;
+        };
+        let label = match (self.decision, score.mse_ratio) {
+            (Decision::Cosine, _) => classify(cosine, strength.cos_threshold),
+            (Decision::MseRatio, ratio) => {
+                classify_ratio(ratio.unwrap_or(f32::NAN), strength.ratio_threshold)
+            }
+        };
+        label == ImageLabel::Unhealthy
     }
 
     /// A native rule has no threshold to tune, but the settings may have been.

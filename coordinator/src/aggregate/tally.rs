@@ -93,14 +93,14 @@ mod tests {
     use super::*;
 
     fn slice(predicted: u32, truth: u32, decisions: &[(u32, f32, u8)], q_star: f32) -> Scored {
-        let modalities = decisions.iter().map(|&(end_step, divergence, level_index)| {
-            ModalityDecision {
+        let modalities = decisions
+            .iter()
+            .map(|&(end_step, divergence, level_index)| ModalityDecision {
                 end_step,
                 divergence,
                 level_index,
                 defined: end_step > 0,
-            }
-        });
+            });
         Scored {
             overlap: Overlap {
                 pixels: 100,
@@ -120,7 +120,11 @@ mod tests {
     fn shares_are_of_end_steps_and_of_slices_with_a_lesion() {
         let mut tally = Tally::default();
         let maxima = [1.0, 2.0];
-        tally.add(&slice(0, 4, &[(9, 1.5, 100), (3, 1.5, 50)], 0.7), 9, &maxima);
+        tally.add(
+            &slice(0, 4, &[(9, 1.5, 100), (3, 1.5, 50)], 0.7),
+            9,
+            &maxima,
+        );
         tally.add(&slice(3, 4, &[(9, 1.0, 0), (0, 2.5, 0)], 0.2), 9, &maxima);
         tally.add(&slice(0, 0, &[(9, 0.1, 0), (9, 0.1, 0)], 0.1), 9, &maxima);
         assert_eq!(tally.cut_off(), Some(4.0 / 6.0));

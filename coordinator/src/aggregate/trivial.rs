@@ -8,7 +8,6 @@ use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
 use anofpdm_common::segment::components::drop_small;
-use anofpdm_common::spec::RunSpec;
 use anofpdm_common::store::scaling::foreground;
 use anofpdm_common::store::slices::{ImageReader, TruthReader};
 use anofpdm_common::work::{ForwardPlan, SliceRef};
@@ -74,12 +73,11 @@ impl Predictor {
 
 /// The trivial rows on the test slices of `plan`, and what could not be computed.
 pub(super) fn rows(
-    spec: &RunSpec,
     dataset: &Dataset,
     plan: &ForwardPlan,
 ) -> Result<(Vec<Measured>, Vec<String>), AggregateError> {
     let size = dataset.store().manifest().size;
-    let area = spec.score.component_area;
+    let area = plan.component_area;
     let reader = Reader {
         dataset,
         images: dataset.store().images(),
@@ -108,7 +106,10 @@ pub(super) fn rows(
                     size,
                     area,
                 )?;
-                rows.extend(both.into_iter().filter(|measured| measured.row.setup == setup));
+                rows.extend(
+                    both.into_iter()
+                        .filter(|measured| measured.row.setup == setup),
+                );
             }
         }
     }

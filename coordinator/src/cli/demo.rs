@@ -8,8 +8,8 @@ use anofpdm_common::spec::RunSpec;
 use anyhow::Context;
 use clap::Args;
 
-use super::{print_checks, print_json};
 use super::run::HowArgs;
+use super::{print_checks, print_json};
 use crate::bench_file::BenchFile;
 use crate::drive::drive;
 use crate::drive::signals::Interrupt;

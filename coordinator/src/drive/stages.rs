@@ -269,7 +269,8 @@ impl Stages<'_> {
         self.forward(&plan)?;
         let artifacts = &self.engine.judge.artifacts;
         let images = self.dataset.store().images();
-        let calibration = calibrate::calibrate(&plan, self.ledger(), artifacts, &images)?;
+        let calibration =
+            calibrate::calibrate(&plan, score.decision, self.ledger(), artifacts, &images)?;
         calibrate::write(self.folder, &calibration)?;
         let tunings = tune::tune(score, &plan, self.ledger(), artifacts)?;
         tune::write(self.folder, &tunings)?;
@@ -311,6 +312,7 @@ impl Stages<'_> {
             data: &self.dataset.plan(),
             networks,
             profile: &profile,
+            size: self.dataset.store().manifest().size,
             precision,
         };
         Ok(forward_plan(&setting, stage, columns, slices))

@@ -7,7 +7,12 @@ const NARROWEST: usize = 40;
 
 /// The checks that are not ok, each in as many lines of at most `width` columns as it needs; one line where all are.
 pub fn lines(summary: &Summary, width: usize) -> Vec<String> {
-    let failing = |state| summary.checks.iter().filter(move |check| check.state == state);
+    let failing = |state| {
+        summary
+            .checks
+            .iter()
+            .filter(move |check| check.state == state)
+    };
     let bad: Vec<&Check> = failing(State::No).chain(failing(State::Look)).collect();
     let all = summary.checks.len();
     if bad.is_empty() {
@@ -140,7 +145,10 @@ mod tests {
         let text = "coverage: ".to_owned() + &"word ".repeat(20);
         let lines = wrapped("look  ", &text, 44);
         assert!(lines.len() > 2);
-        assert!(lines.iter().all(|line| line.chars().count() <= 44), "{lines:?}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= 44),
+            "{lines:?}"
+        );
         assert!(lines[0].starts_with("look  coverage: word"));
         assert!(lines[1].starts_with("      word"), "{lines:?}");
         assert!(lines.iter().all(|line| !line.ends_with(' ')));
@@ -152,7 +160,14 @@ mod tests {
     fn a_word_longer_than_the_line_and_a_narrow_terminal_lose_nothing() {
         let long = "x".repeat(60);
         let lines = wrapped("no    ", &format!("a {long} b"), 10);
-        assert_eq!(lines, ["no    a".to_owned(), format!("      {long}"), "      b".to_owned()]);
+        assert_eq!(
+            lines,
+            [
+                "no    a".to_owned(),
+                format!("      {long}"),
+                "      b".to_owned()
+            ]
+        );
     }
 
     #[test]

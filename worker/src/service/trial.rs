@@ -259,6 +259,7 @@ impl Walk<'_> {
         let rules = Rules {
             level_index: plan.semantics.switches().level_index,
             component_area: plan.component_area,
+            mask_rule: plan.mask_rule,
             truth: &truth,
         };
         ours.compare(exact, &rules)

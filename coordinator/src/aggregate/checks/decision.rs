@@ -170,14 +170,20 @@ pub(super) fn position(evidence: &Evidence<'_>) -> Option<Check> {
 /// The encodings whose strength Algorithm 2 chose, with the choice.
 fn choices<'a>(
     evidence: &'a Evidence<'_>,
-) -> Option<(&'a [f64], impl Iterator<Item = (Encoding, f64, &'a Calibration)>)> {
+) -> Option<(
+    &'a [f64],
+    impl Iterator<Item = (Encoding, f64, &'a Calibration)>,
+)> {
     let Guidance::Select { select } = &evidence.spec.score.guidance else {
         return None;
     };
-    let chosen = evidence.calibration.iter().filter_map(|(encoding, calibration)| {
-        let chosen = calibration.strengths.iter().find(|s| s.selected)?;
-        Some((*encoding, chosen.guidance, calibration))
-    });
+    let chosen = evidence
+        .calibration
+        .iter()
+        .filter_map(|(encoding, calibration)| {
+            let chosen = calibration.strengths.iter().find(|s| s.selected)?;
+            Some((*encoding, chosen.guidance, calibration))
+        });
     Some((select, chosen))
 }
 
@@ -197,7 +203,11 @@ pub(super) fn guidance_edge(evidence: &Evidence<'_>) -> Option<Check> {
                 Some((_, which)) => format!("w = {guidance}, the {which} of {}", select.len()),
                 None => format!("w = {guidance}"),
             },
-            state: if edge.is_some() { State::Look } else { State::Ok },
+            state: if edge.is_some() {
+                State::Look
+            } else {
+                State::Ok
+            },
         }
     });
     let check = Findings::new(findings.collect(), Worse::High)?.check(
@@ -241,7 +251,11 @@ pub(super) fn guidance_margin(evidence: &Evidence<'_>) -> Option<Check> {
             subject: encoding.name().to_owned(),
             value: margin as f64,
             shown: format!("w = {guidance} by {}", counted(margin, "slice")),
-            state: if margin <= COIN_TOSS { State::Look } else { State::Ok },
+            state: if margin <= COIN_TOSS {
+                State::Look
+            } else {
+                State::Ok
+            },
         })
     });
     let check = Findings::new(findings.collect(), Worse::Low)?.check(

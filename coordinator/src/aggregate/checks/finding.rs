@@ -124,10 +124,7 @@ mod tests {
             .map(|value| finding(f64::from(value), State::Look))
             .chain([finding(9.0, State::Ok)]);
         let findings = Findings::new(all.collect(), Worse::High).unwrap();
-        assert_eq!(
-            findings.named(),
-            "w = 5: 5; w = 4: 4; w = 3: 3; and 2 more"
-        );
+        assert_eq!(findings.named(), "w = 5: 5; w = 4: 4; w = 3: 3; and 2 more");
         let check = findings.check("x", |state, named| format!("{} {named}", state.name()));
         assert_eq!((check.state, check.value), (State::Look, Some(5.0)));
         let fine = vec![finding(1.0, State::Ok), finding(2.0, State::Ok)];

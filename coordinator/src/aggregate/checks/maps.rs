@@ -36,7 +36,11 @@ fn of_walks(
                 subject,
                 value: share,
                 shown: percent(share),
-                state: if share > limit { State::Look } else { State::Ok },
+                state: if share > limit {
+                    State::Look
+                } else {
+                    State::Ok
+                },
             });
         }
     }
@@ -134,10 +138,10 @@ pub(super) fn threshold(evidence: &Evidence<'_>) -> Option<Check> {
         let (dice, best) = (row.dice.mean?, row.best_dice?);
         let lost = best.mean - dice;
         let mut shown = format!("DICE {:.1}, best {:.1}", 100.0 * dice, 100.0 * best.mean);
-        if let (Some(median), Some(threshold)) =
-            (method.tally.median_threshold(), best.threshold)
-        {
-            shown.push_str(&format!(" at {threshold:.3} where the median Q* is {median:.3}"));
+        if let (Some(median), Some(threshold)) = (method.tally.median_threshold(), best.threshold) {
+            shown.push_str(&format!(
+                " at {threshold:.3} where the median Q* is {median:.3}"
+            ));
         }
         Some(Finding {
             subject: name(method)?,

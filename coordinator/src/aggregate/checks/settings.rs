@@ -21,7 +21,8 @@ pub(super) fn ema(evidence: &Evidence<'_>) -> Check {
     let mut warnings = Vec::new();
     let mut least = None;
     for (name, train) in trained {
-        let memories = f64::from(u32::try_from(train.steps).unwrap_or(u32::MAX)) * (1.0 - train.ema) / 3.0;
+        let memories =
+            f64::from(u32::try_from(train.steps).unwrap_or(u32::MAX)) * (1.0 - train.ema) / 3.0;
         least = Some(least.map_or(memories, |least: f64| least.min(memories)));
         if let Some(warning) = train.ema_warning() {
             warnings.push(format!("[model.{name}.train]: {warning}"));
@@ -31,7 +32,8 @@ pub(super) fn ema(evidence: &Evidence<'_>) -> Check {
         (false, _) => (State::Look, warnings.join("; ")),
         (true, Some(_)) => (
             State::Ok,
-            "training is long enough for the averaged weights to forget their random start".to_owned(),
+            "training is long enough for the averaged weights to forget their random start"
+                .to_owned(),
         ),
         (true, None) => (
             State::Ok,

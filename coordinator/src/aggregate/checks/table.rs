@@ -9,7 +9,11 @@ use crate::aggregate::rows::{BOOTSTRAP_SEED, Measured};
 use crate::report::summary::{Check, State};
 
 fn name(measured: &Measured) -> String {
-    let dagger = if measured.row.pixel_labels { " †" } else { "" };
+    let dagger = if measured.row.pixel_labels {
+        " †"
+    } else {
+        ""
+    };
     let name = subject(&measured.row.method, measured.row.guidance);
     format!("{name}{dagger}")
 }
@@ -52,8 +56,12 @@ pub(super) fn beats_trivial(evidence: &Evidence<'_>) -> Vec<Check> {
         );
         let text = match state {
             State::Ok => format!("{rows} over the same patients"),
-            State::Look => format!("{rows}, which other patients may turn round; do not call it better"),
-            State::No => format!("{rows}: the best method is no better than no method; do not quote it as a result"),
+            State::Look => {
+                format!("{rows}, which other patients may turn round; do not call it better")
+            }
+            State::No => format!(
+                "{rows}: the best method is no better than no method; do not quote it as a result"
+            ),
         };
         Some(check(id, state, difference, text))
     };
@@ -68,7 +76,10 @@ pub(super) fn beats_trivial(evidence: &Evidence<'_>) -> Vec<Check> {
 
 /// Methods whose rows pixel labels went into.
 pub(super) fn pixel_labels(evidence: &Evidence<'_>) -> Check {
-    let firsts = evidence.methods.iter().filter_map(|method| method.rows.first());
+    let firsts = evidence
+        .methods
+        .iter()
+        .filter_map(|method| method.rows.first());
     let marked: Vec<String> = firsts
         .filter(|measured| measured.row.pixel_labels)
         .map(|measured| subject(&measured.row.method, measured.row.guidance))

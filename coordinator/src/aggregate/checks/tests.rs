@@ -51,7 +51,9 @@ impl Bench {
         let dice = |level: f64| -> PatientSums {
             let patients = 0..patients;
             let of = |patient| level + 0.01 * f64::from(patient % 3);
-            patients.map(|patient| (patient, (of(patient), 1))).collect()
+            patients
+                .map(|patient| (patient, (of(patient), 1)))
+                .collect()
         };
         let rows = |name: &str, guidance, level: f64| -> Vec<Measured> {
             let row = |setup| Measured {
@@ -258,7 +260,11 @@ fn records_that_are_missing_or_disagree() {
     bench.audits.distrusted = vec!["node7".to_owned()];
     let check = bench.check("coverage");
     assert_eq!(check.state, State::Look);
-    assert!(check.text.contains("3 of them") && check.text.contains("node7"), "{}", check.text);
+    assert!(
+        check.text.contains("3 of them") && check.text.contains("node7"),
+        "{}",
+        check.text
+    );
     bench.coverage.scored = 100;
     let check = bench.check("coverage");
     assert_eq!((check.state, check.value), (State::No, Some(100.0 / 144.0)));
@@ -274,8 +280,15 @@ fn patients_for_an_interval_and_for_a_test() {
         bench.check("patients")
     };
     let state = |patients| with(patients).state;
-    assert_eq!([1, 4, 5, 9, 10].map(state), [State::No, State::No, State::Look, State::Look, State::Ok]);
-    assert!(with(1).text.starts_with("1 test patient: no interval can be formed"));
+    assert_eq!(
+        [1, 4, 5, 9, 10].map(state),
+        [State::No, State::No, State::Look, State::Look, State::Ok]
+    );
+    assert!(
+        with(1)
+            .text
+            .starts_with("1 test patient: no interval can be formed")
+    );
     assert_eq!(with(4).value, Some(4.0));
 }
 
@@ -287,7 +300,11 @@ fn fewer_slices_and_seeds_than_a_table_needs() {
     assert_eq!(bench.failing(), ["slices", "seeds"]);
     let check = bench.check("slices");
     assert_eq!(check.value, Some(0.5));
-    assert!(check.text.starts_with("48 of 96 test slices that were asked for are there"));
+    assert!(
+        check
+            .text
+            .starts_with("48 of 96 test slices that were asked for are there")
+    );
 }
 
 #[test]
@@ -298,7 +315,9 @@ fn a_decision_at_the_base_rate_is_worth_nothing() {
     let accuracy = bench.check("accuracy");
     assert_eq!((accuracy.state, accuracy.value), (State::No, Some(0.0)));
     assert!(
-        accuracy.text.contains("ddim w = 8: 73.0 %, base rate 73.0 %"),
+        accuracy
+            .text
+            .contains("ddim w = 8: 73.0 %, base rate 73.0 %"),
         "{}",
         accuracy.text
     );
@@ -330,7 +349,9 @@ fn the_other_number_is_named_where_it_is_better() {
     }
     let text = bench.check("auroc").text;
     assert!(
-        text.contains("has 0.92 where the cosine has 0.41 (ddim w = 8): [score] decision = \"mse-ratio\""),
+        text.contains(
+            "has 0.92 where the cosine has 0.41 (ddim w = 8): [score] decision = \"mse-ratio\""
+        ),
         "{text}"
     );
 }
@@ -351,13 +372,26 @@ fn a_strength_at_the_edge_or_chosen_by_a_slice() {
     assert_eq!(bench.failing(), ["guidance-edge", "guidance-margin"]);
     let edge = bench.check("guidance-edge");
     assert_eq!(edge.value, Some(2.0));
-    assert!(edge.text.contains("ddim: w = 2, the smallest of 3"), "{}", edge.text);
+    assert!(
+        edge.text.contains("ddim: w = 2, the smallest of 3"),
+        "{}",
+        edge.text
+    );
     let margin = bench.check("guidance-margin");
     assert_eq!(margin.value, Some(1.0));
-    assert!(margin.text.contains("ddim: w = 2 by 1 slice)"), "{}", margin.text);
+    assert!(
+        margin.text.contains("ddim: w = 2 by 1 slice)"),
+        "{}",
+        margin.text
+    );
     // A list is scored as it is: nothing was chosen.
     bench.spec.score.guidance = anofpdm_common::spec::Guidance::List(vec![2.0]);
-    assert!(bench.all().iter().all(|check| !check.id.starts_with("guidance")));
+    assert!(
+        bench
+            .all()
+            .iter()
+            .all(|check| !check.id.starts_with("guidance"))
+    );
 }
 
 #[test]
@@ -375,16 +409,25 @@ fn a_walk_that_is_cut_off_and_a_threshold_that_loses_the_map() {
             pooled: 0.79,
         });
     }
-    assert_eq!(bench.failing(), ["end-step", "divergence", "empty-masks", "threshold"]);
+    assert_eq!(
+        bench.failing(),
+        ["end-step", "divergence", "empty-masks", "threshold"]
+    );
     assert_eq!(bench.check("end-step").value, Some(1.0));
     let empty = bench.check("empty-masks");
     assert_eq!(empty.state, State::No);
     // Level 0.90: a tenth of the slice lies above its own quantile.
-    assert!(empty.text.contains("quantile_of = \"filtered\"") && empty.text.contains("about 10.0 %"), "{}", empty.text);
+    assert!(
+        empty.text.contains("quantile_of = \"filtered\"") && empty.text.contains("about 10.0 %"),
+        "{}",
+        empty.text
+    );
     let threshold = bench.check("threshold");
     assert!((threshold.value.unwrap() - 0.2).abs() < 1e-12);
     assert!(
-        threshold.text.contains("DICE 70.0, best 90.0 at 0.670 where the median Q* is 1.480"),
+        threshold
+            .text
+            .contains("DICE 70.0, best 90.0 at 0.670 where the median Q* is 1.480"),
         "{}",
         threshold.text
     );
@@ -434,25 +477,53 @@ fn a_method_with_pixel_labels_is_named_and_does_not_stand_for_the_others() {
     }
     assert_eq!(bench.failing(), ["pixel-labels"]);
     let check = bench.check("pixel-labels");
-    assert!(check.value == Some(1.0) && check.text.contains("(andi)"), "{}", check.text);
-    assert!(bench.check("beats-trivial-mixed").text.contains("anofpdm-ddim w = 8 is 70.0"));
+    assert!(
+        check.value == Some(1.0) && check.text.contains("(andi)"),
+        "{}",
+        check.text
+    );
+    assert!(
+        bench
+            .check("beats-trivial-mixed")
+            .text
+            .contains("anofpdm-ddim w = 8 is 70.0")
+    );
 }
 
 #[test]
 fn settings_made_for_other_data() {
     let mut bench = Bench::new();
     bench.size = 48;
-    let train = bench.spec.model.get_mut("guided").unwrap().train.as_mut().unwrap();
+    let train = bench
+        .spec
+        .model
+        .get_mut("guided")
+        .unwrap()
+        .train
+        .as_mut()
+        .unwrap();
     train.ema = 0.9999;
     assert_eq!(bench.failing(), ["ema", "component-area", "median"]);
     let area = bench.check("component-area");
     assert!((area.value.unwrap() - 40.0 / 2304.0).abs() < 1e-12);
     assert!(area.text.contains("component_area = 6 is"), "{}", area.text);
-    assert!(bench.check("median").text.contains("10.4 %"), "{}", bench.check("median").text);
-    assert!(bench.check("ema").text.starts_with("[model.guided.train]: 800 steps are fewer"));
+    assert!(
+        bench.check("median").text.contains("10.4 %"),
+        "{}",
+        bench.check("median").text
+    );
+    assert!(
+        bench
+            .check("ema")
+            .text
+            .starts_with("[model.guided.train]: 800 steps are fewer")
+    );
     assert!((bench.check("ema").value.unwrap() - 800.0 * 1e-4 / 3.0).abs() < 1e-9);
     bench.size = 64;
     assert_eq!(bench.check("median").state, State::Ok);
     bench.spec.model.get_mut("guided").unwrap().checkpoint = Some("w.safetensors".into());
-    assert_eq!((bench.check("ema").state, bench.check("ema").value), (State::Ok, None));
+    assert_eq!(
+        (bench.check("ema").state, bench.check("ema").value),
+        (State::Ok, None)
+    );
 }

@@ -3,6 +3,7 @@
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
+use anofpdm_common::segment::MaskRule;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::Respacing;
 use anofpdm_common::store::scaling::Scaling;
@@ -128,6 +129,7 @@ impl Scene {
             steps: 10,
             respacing: Respacing::Steps(20),
             component_area: 2,
+            mask_rule: MaskRule::default(),
             profile: NumericProfile {
                 device: "cpu".to_owned(),
                 libtorch: "2.11.0".to_owned(),
