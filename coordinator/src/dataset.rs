@@ -213,6 +213,11 @@ impl Dataset {
         &self.subjects[slice.subject as usize].0
     }
 
+    /// The patient of a slice, by number.
+    pub fn patient(&self, slice: SliceRef) -> u32 {
+        slice.subject
+    }
+
     /// Slices of the training split.
     pub fn training_slices(&self) -> u64 {
         self.of_split(Split::Train)

@@ -74,7 +74,10 @@ pub(super) fn classifications(
     let subjects = Subjects::of(sources.dataset, &validation)?;
     let slices = Slices {
         split: Split::Validation,
-        patients: validation.iter().map(|slice| slice.subject).collect(),
+        patients: validation
+            .iter()
+            .map(|slice| sources.dataset.patient(*slice))
+            .collect(),
         unhealthy: validation
             .iter()
             .map(|slice| subjects.is_unhealthy(*slice))

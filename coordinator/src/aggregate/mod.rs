@@ -143,7 +143,7 @@ pub fn summarise(
         seeds: &score.seeds,
         decision: score.decision,
     };
-    let results = rows::results(&scored, &decisions, &artifacts)?;
+    let results = rows::results(&scored, &decisions, &dataset, &artifacts)?;
     let (trivial, mut warnings) = trivial::rows(&dataset, &scored.plan)?;
     let sources = classification::Sources {
         dataset: &dataset,

@@ -24,6 +24,7 @@ use super::records::{CellRecords, Scored};
 use super::tally::Tally;
 use super::{AggregateError, Finished};
 use crate::calibrate::Calibration;
+use crate::dataset::Dataset;
 use crate::report::summary::{Row, RowSettings, Value};
 use crate::tune::Tuning;
 
@@ -144,6 +145,7 @@ pub(super) struct Decisions<'a> {
 pub(super) fn results(
     finished: &Finished,
     decisions: &Decisions<'_>,
+    dataset: &Dataset,
     artifacts: &ArtifactStore,
 ) -> Result<Results, AggregateError> {
     let plan = &finished.plan;
@@ -167,7 +169,8 @@ pub(super) fn results(
     }
     kinds.sort_by_key(|(kind, _)| (kind.method, kind.native));
 
-    let patients: Vec<u32> = plan.batches.iter().flatten().map(|s| s.subject).collect();
+    let slices = plan.batches.iter().flatten();
+    let patients: Vec<u32> = slices.map(|slice| dataset.patient(*slice)).collect();
     let last_step = plan.steps.saturating_sub(1);
     let mut test_slices = Vec::new();
     let mut methods = Vec::new();

@@ -213,7 +213,7 @@ impl Reader<'_> {
         let channels = manifest.modalities.len();
         self.dataset.scaling().apply(&mut image, channels, pixels);
         Ok(Some(RawSlice {
-            patient: slice.subject,
+            patient: self.dataset.patient(slice),
             values,
             foreground: foreground(&image, channels, pixels)
                 .into_iter()
