@@ -59,7 +59,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     );
     if estimate.precision_trial > 0 {
         println!(
-            "             {} more at most to choose the number format (precision = \"auto\")",
+            "             {} more at most, on a GPU alone, to choose the number format (precision = \"auto\")",
             estimate.precision_trial
         );
     }

@@ -150,7 +150,7 @@ pub fn estimate(
     }
 }
 
-/// What `precision = "auto"` takes where every candidate is compared to the end.
+/// What `precision = "auto"` takes on a GPU with the most candidates.
 fn precision_trial(spec: &RunSpec, slices: Slices) -> u64 {
     let score = &spec.score;
     let encoding = encodings(score).first().copied();
