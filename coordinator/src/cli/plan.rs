@@ -44,6 +44,11 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         estimate.slices.train, estimate.slices.validation, estimate.slices.test
     );
     println!("cells        {} (method x guidance x seed)", estimate.cells);
+    let median = bench.spec.score.median;
+    println!(
+        "masks        median of {median} x {median} pixels, components of at most {} pixels dropped",
+        estimate.component_area
+    );
     println!(
         "evaluations  {} = {} train + {} calibrate + {} score; {} more of padding",
         evaluations.total,
