@@ -120,7 +120,8 @@ fn is_default<T: Default + PartialEq>(section: &T) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// The fastest whose results agree with those of `fp32` on validation slices; a run measures that once.
+    /// `fp32` on a CPU; on a GPU the first of a fixed order whose results agree with those of `fp32` on validation
+    /// slices, which a run finds out once.
     Auto,
     /// IEEE float32 throughout.
     Fp32,

@@ -226,7 +226,6 @@ impl Stages<'_> {
             with_truth: self.dataset.have_masks(&slices)?,
             forward,
             candidates: candidates.to_vec(),
-            least_gain: precision::LEAST_GAIN,
         }))
     }
 

@@ -385,3 +385,32 @@ fn copy<T: tch::kind::Element + Copy>(tensor: &Tensor, zero: T) -> Vec<T> {
     tensor.copy_data(&mut values, count);
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_slice_has_the_ratio_of_its_own_sequences() {
+        // Two slices of two steps and two modalities.
+        let traces = Traces {
+            steps: 2,
+            modalities: 2,
+            divergence: vec![0.0; 8],
+            mse_h: vec![1.0, 2.0, 3.0, 4.0, 1.0, 1.0, 1.0, 1.0],
+            mse_null: vec![1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0],
+            lesion: None,
+        };
+        let score = SliceScore {
+            overlap: Overlap::count(&[0], &[0]),
+            cosine: 1.0,
+            q_star: 0.0,
+            modalities: Vec::new(),
+            run: Vec::new(),
+            figures: None,
+        };
+        let rated = traces.rated(vec![score; 2]);
+        let ratios: Vec<f32> = rated.iter().map(|slice| slice.mse_ratio).collect();
+        assert_eq!(ratios, [2.5, 0.5]);
+    }
+}

@@ -1,4 +1,5 @@
 mod baselines;
+mod trial;
 
 use std::fs;
 
