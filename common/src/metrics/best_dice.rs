@@ -4,11 +4,9 @@
 //! pixels are thresholded and no small component is dropped: the runs that score a map hold no more. Thresholds are
 //! the lower borders of the coarse bins of [`super::histogram_ap`] (8 bits of the score), and the one above all scores.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::histogram_ap::ScoreHistogram;
+use super::histogram_ap::{Resolution, ScoreHistogram};
 use super::overlap::{Overlap, PooledOverlap};
 
 /// The best that one threshold does.
@@ -29,8 +27,8 @@ pub struct DiceCurve {
     of_empty_masks: f64,
     slices: usize,
     pooled: PooledOverlap,
-    /// What changes when the threshold falls to the lower border of a bin.
-    changes: BTreeMap<u32, Change>,
+    /// What changes when the threshold falls to the lower border of a bin, by its number.
+    changes: Vec<Change>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,12 +37,17 @@ struct Change {
     dice: f64,
     predicted: u64,
     intersection: u64,
-    threshold: f32,
 }
+
+/// That of the bins: coarse ones, of which there are 65,536.
+const RESOLUTION: Resolution = Resolution::Coarse;
 
 impl DiceCurve {
     /// Adds a slice: its pixels and lesion pixels as `overlap` counts them, and its scored pixels; without them its
     /// mask is empty whatever the threshold, as that of a slice classified healthy is.
+    ///
+    /// # Panics
+    /// On a histogram of another resolution than [`Resolution::Coarse`].
     pub fn add(&mut self, overlap: Overlap, scores: Option<&ScoreHistogram>) {
         let mut mask = overlap.emptied();
         let mut dice = mask.dice();
@@ -54,15 +57,24 @@ impl DiceCurve {
         let Some(scores) = scores else {
             return;
         };
-        for bin in scores.bins().iter().rev() {
+        assert_eq!(
+            scores.resolution(),
+            RESOLUTION,
+            "a histogram of another resolution. This is a bug."
+        );
+        let bins = scores.bins();
+        let needed = bins.last().map_or(0, |bin| bin.index as usize + 1);
+        if self.changes.len() < needed {
+            self.changes.resize(needed, Change::default());
+        }
+        for bin in bins.iter().rev() {
             // A run has at most as many pixels as its slice, which are counted in 32 bits.
             mask.predicted += u32::try_from(bin.positives + bin.negatives).unwrap_or(u32::MAX);
             mask.intersection += u32::try_from(bin.positives).unwrap_or(u32::MAX);
-            let change = self.changes.entry(bin.index).or_default();
+            let change = &mut self.changes[bin.index as usize];
             change.dice += mask.dice() - dice;
             change.predicted += bin.positives + bin.negatives;
             change.intersection += bin.positives;
-            change.threshold = scores.resolution().lowest_score(bin.index);
             dice = mask.dice();
         }
     }
@@ -75,13 +87,13 @@ impl DiceCurve {
         let mut pooled = self.pooled;
         let mut sum = self.of_empty_masks;
         let (mut best_sum, mut threshold, mut best_pooled) = (sum, None, pooled.dice());
-        for change in self.changes.values().rev() {
+        for (index, change) in self.changes.iter().enumerate().rev() {
             sum += change.dice;
             pooled.predicted += change.predicted;
             pooled.intersection += change.intersection;
             best_pooled = best_pooled.max(pooled.dice());
             if sum > best_sum {
-                (best_sum, threshold) = (sum, Some(change.threshold));
+                (best_sum, threshold) = (sum, Some(RESOLUTION.lowest_score(index as u32)));
             }
         }
         Some(BestDice {
@@ -97,7 +109,6 @@ impl DiceCurve {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::histogram_ap::Resolution;
     use super::super::score_run::score_run;
     use super::*;
 
