@@ -81,23 +81,24 @@ fn name(method: &MethodResult) -> Option<String> {
     Some(subject(&row.method, row.guidance))
 }
 
-/// What the other reading of Appendix F would do, where it is not the one in use.
-fn other_reading(evidence: &Evidence<'_>) -> String {
-    if evidence.spec.score.quantile_of == QuantileOf::Filtered {
-        return String::new();
-    }
+/// Whether Q* is the quantile of another map than the one it is compared with, as in the public code.
+fn other_reading(evidence: &Evidence<'_>) -> bool {
+    evidence.spec.score.quantile_of == QuantileOf::Map
+}
+
+/// What the other reading of Appendix F would do to masks, as far as the records say.
+fn other_masks(evidence: &Evidence<'_>) -> String {
     let walks = evidence.methods.iter().filter(|m| m.walk.is_some());
     let shares: Vec<f64> = walks
         .filter_map(|method| method.tally.mean_masked_share())
         .collect();
-    if shares.is_empty() {
+    if shares.is_empty() || !other_reading(evidence) {
         return String::new();
     }
     format!(
-        "; [score] quantile_of = \"filtered\", the other reading of Appendix F, takes Q* from the map that is compared: \
-         by the levels of these slices each mask would then cover about {} of its slice before small components are \
-         dropped, and none would be empty for lack of pixels above Q* (the DICE of that cannot be told from these \
-         records)",
+        "; with [score] quantile_of = \"filtered\", the other reading of Appendix F, the levels of these slices would \
+         give masks of about {} of a slice, none empty before small components are dropped (their DICE cannot be told \
+         from these records)",
         percent(shares.iter().sum::<f64>() / shares.len() as f64)
     )
 }
@@ -125,7 +126,7 @@ pub(super) fn empty_masks(evidence: &Evidence<'_>) -> Option<Check> {
         _ => format!(
             "masks of many slices with a lesion are empty ({named}): no pixel of the map reaches its threshold, or none \
              that does belongs to a component large enough; look at threshold, median and component-area{}",
-            other_reading(evidence)
+            other_masks(evidence)
         ),
     }))
 }
@@ -160,7 +161,11 @@ pub(super) fn threshold(evidence: &Evidence<'_>) -> Option<Check> {
             "threshold, not map: in the unhealthy set-up a single threshold chosen on the test slices themselves \
              does much better ({named}): the map finds the lesions and the mask loses them; quote AUPRC and \
              best_dice beside DICE{}",
-            other_reading(evidence)
+            if other_reading(evidence) {
+                "; [score] quantile_of = \"filtered\" is the other reading of the threshold in Appendix F"
+            } else {
+                ""
+            }
         ),
     }))
 }
