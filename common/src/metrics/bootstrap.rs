@@ -326,7 +326,10 @@ mod tests {
             case(0.5, false, 1),
             case(0.1, false, 1),
         ];
-        assert_eq!(auroc_interval(&[cases.clone()], 0), Some([0.75, 0.75]));
+        assert_eq!(
+            auroc_interval(std::slice::from_ref(&cases), 0),
+            Some([0.75, 0.75])
+        );
         let healthy: Vec<Case> = cases.iter().filter(|c| !c.unhealthy).copied().collect();
         assert_eq!(auroc_interval(&[healthy], 0), None);
         let nan = vec![case(f32::NAN, true, 0), case(0.5, false, 1)];

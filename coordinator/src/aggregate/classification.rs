@@ -404,7 +404,7 @@ mod tests {
     /// twelve calls; `roc_auc_score` 0.875 and 0.6875 of the two seeds.
     #[test]
     fn shares_are_over_seeds_and_areas_a_seed() {
-        let cosines = vec![
+        let cosines = [
             vec![0.2, 0.8, 0.6, 0.5, 0.9, 0.7],
             vec![0.4, 0.6, 0.7, 0.45, 0.9, 0.7],
         ];

@@ -21,6 +21,9 @@ use crate::dataset::Dataset;
 const THRESHOLDS: usize = 100;
 const THRESHOLD_STEP: f32 = 0.02;
 
+/// Name of the row that calls the whole brain anomalous.
+pub(super) const ALL_BRAIN: &str = "all-brain";
+
 /// One slice as the trivial rows see it.
 struct RawSlice {
     patient: u32,
@@ -42,7 +45,7 @@ impl Predictor {
     const fn name(self) -> &'static str {
         match self {
             Self::AllEmpty => "all-empty",
-            Self::AllBrain => "all-brain",
+            Self::AllBrain => ALL_BRAIN,
             Self::RawThreshold(_) => "raw-threshold",
         }
     }

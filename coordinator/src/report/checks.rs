@@ -88,7 +88,7 @@ pub fn classification(summary: &Summary) -> Vec<String> {
         "How well one number of a slice tells unhealthy from healthy ones. `cosine` is the paper's (Eq. 18); `mse-ratio`, \
          the sum of MSE^h over the sum of MSE^null, is not in the paper; `brain-area` (foreground pixels) and \
          `middle-slice` (nearness to the middle of the volume) need no network. The number marked * decides the mixed \
-         rows. Base rate is the accuracy of always giving the commoner answer; AUROC of 50 is chance."
+         rows. Base rate is the accuracy of always giving the commoner answer; AUROC of 0.5 is chance; all else is percent."
             .to_owned(),
         String::new(),
         "| slices | number | encoding | w | accuracy | base rate | balanced | sensitivity | specificity | AUROC | threshold |"
@@ -103,9 +103,12 @@ fn row(one: &Classification) -> String {
     let percent = |value: Option<f64>| {
         value.map_or_else(|| "-".to_owned(), |value| format!("{:.1}", 100.0 * value))
     };
-    let mut area = percent(one.auroc.mean);
+    let mut area = one
+        .auroc
+        .mean
+        .map_or_else(|| "-".to_owned(), |area| format!("{area:.2}"));
     if let Some([low, high]) = one.auroc.ci95 {
-        area.push_str(&format!(" [{:.1}, {:.1}]", 100.0 * low, 100.0 * high));
+        area.push_str(&format!(" [{low:.2}, {high:.2}]"));
     }
     let split = match one.split {
         anofpdm_common::store::slices::Split::Train => "training",
@@ -126,9 +129,14 @@ fn row(one: &Classification) -> String {
         percent(one.balanced_accuracy),
         percent(one.sensitivity),
         percent(one.specificity),
-        one.threshold
-            .map_or_else(|| "-".to_owned(), |threshold| format!("{threshold:.5}")),
+        one.threshold.map_or_else(|| "-".to_owned(), threshold),
     )
+}
+
+/// Pixels need no decimals, cosines several.
+fn threshold(threshold: f64) -> String {
+    let decimals = if threshold.abs() < 100.0 { 5 } else { 1 };
+    format!("{threshold:.decimals$}")
 }
 
 fn counted_patients(number: usize) -> String {

@@ -14,7 +14,8 @@ use crate::report::summary::{Check, Classification, SliceScore, State};
 const WORTH_SOMETHING: f64 = 0.02;
 /// AUROC of guessing.
 const CHANCE: f64 = 0.5;
-/// An AUROC this much higher is worth mentioning.
+/// An AUROC of another number that is worth mentioning, if it is that much higher.
+const WORTH_MENTIONING: f64 = 0.6;
 const MUCH_BETTER: f64 = 0.05;
 /// A choice that hangs on this many validation slices, or fewer, is a coin toss.
 const COIN_TOSS: usize = 2;
@@ -123,7 +124,8 @@ fn other_decision(evidence: &Evidence<'_>) -> String {
             };
             let cosine = of(SliceScore::Cosine).find(same)?.auroc.mean?;
             let area = ratio.auroc.mean?;
-            (area > cosine + MUCH_BETTER && area > CHANCE).then_some((ratio, area, cosine))
+            (area > cosine + MUCH_BETTER && area > WORTH_MENTIONING)
+                .then_some((ratio, area, cosine))
         })
         .max_by(|a, b| a.1.total_cmp(&b.1));
     better.map_or_else(String::new, |(ratio, area, cosine)| {
@@ -167,13 +169,15 @@ pub(super) fn position(evidence: &Evidence<'_>) -> Option<Check> {
     Some(check)
 }
 
-/// The encodings whose strength Algorithm 2 chose, with the choice.
-fn choices<'a>(
-    evidence: &'a Evidence<'_>,
-) -> Option<(
-    &'a [f64],
-    impl Iterator<Item = (Encoding, f64, &'a Calibration)>,
-)> {
+/// An encoding whose strength Algorithm 2 chose.
+struct Choice<'a> {
+    encoding: Encoding,
+    guidance: f64,
+    calibration: &'a Calibration,
+}
+
+/// What Algorithm 2 chose, and among which candidates; `None` where the spec lists the strengths of the table.
+fn choices<'a>(evidence: &'a Evidence<'_>) -> Option<(&'a [f64], Vec<Choice<'a>>)> {
     let Guidance::Select { select } = &evidence.spec.score.guidance else {
         return None;
     };
@@ -182,9 +186,13 @@ fn choices<'a>(
         .iter()
         .filter_map(|(encoding, calibration)| {
             let chosen = calibration.strengths.iter().find(|s| s.selected)?;
-            Some((*encoding, chosen.guidance, calibration))
+            Some(Choice {
+                encoding: *encoding,
+                guidance: chosen.guidance,
+                calibration,
+            })
         });
-    Some((select, chosen))
+    Some((select, chosen.collect()))
 }
 
 /// Whether the best strength may lie beyond the candidates.
@@ -192,12 +200,13 @@ pub(super) fn guidance_edge(evidence: &Evidence<'_>) -> Option<Check> {
     let (select, chosen) = choices(evidence)?;
     let lowest = select.iter().copied().reduce(f64::min)?;
     let highest = select.iter().copied().reduce(f64::max)?;
-    let findings = chosen.map(|(encoding, guidance, _)| {
+    let findings = chosen.iter().map(|choice| {
+        let guidance = choice.guidance;
         let edge = [(lowest, "smallest"), (highest, "largest")]
             .into_iter()
             .find(|(edge, _)| edge.to_bits() == guidance.to_bits());
         Finding {
-            subject: encoding.name().to_owned(),
+            subject: choice.encoding.name().to_owned(),
             value: guidance,
             shown: match edge {
                 Some((_, which)) => format!("w = {guidance}, the {which} of {}", select.len()),
@@ -231,8 +240,9 @@ pub(super) fn guidance_margin(evidence: &Evidence<'_>) -> Option<Check> {
     }
     let slices = evidence.validation_slices;
     let decision = evidence.spec.score.decision;
-    let findings = chosen.filter_map(|(encoding, guidance, calibration)| {
-        let correct: Vec<(f64, usize)> = calibration
+    let findings = chosen.iter().filter_map(|choice| {
+        let correct: Vec<(f64, usize)> = choice
+            .calibration
             .strengths
             .iter()
             .map(|strength| {
@@ -248,9 +258,9 @@ pub(super) fn guidance_margin(evidence: &Evidence<'_>) -> Option<Check> {
             .collect();
         let margin = margin(&correct, slices)?;
         Some(Finding {
-            subject: encoding.name().to_owned(),
+            subject: choice.encoding.name().to_owned(),
             value: margin as f64,
-            shown: format!("w = {guidance} by {}", counted(margin, "slice")),
+            shown: format!("w = {} by {}", choice.guidance, counted(margin, "slice")),
             state: if margin <= COIN_TOSS {
                 State::Look
             } else {

@@ -78,14 +78,11 @@ fn percent(share: f64) -> String {
 
 /// `63.0 [52.8, 73.5]`, a share in percent with its interval.
 fn with_interval(share: f64, interval: Option<[f64; 2]>) -> String {
+    // Rounded to what is shown, and no minus before a zero.
+    let shown = |share: f64| format!("{:.1}", (1000.0 * share).round() / 10.0 + 0.0);
     match interval {
-        None => format!("{:.1}", 100.0 * share),
-        Some([low, high]) => format!(
-            "{:.1} [{:.1}, {:.1}]",
-            100.0 * share,
-            100.0 * low,
-            100.0 * high
-        ),
+        None => shown(share),
+        Some([low, high]) => format!("{} [{}, {}]", shown(share), shown(low), shown(high)),
     }
 }
 

@@ -431,6 +431,18 @@ fn a_walk_that_is_cut_off_and_a_threshold_that_loses_the_map() {
         "{}",
         threshold.text
     );
+    // A map at chance is best where the whole brain is called anomalous: that is not the threshold's fault.
+    bench.trivial.extend(Setup::ALL.map(|setup| Measured {
+        row: row("all-brain", None, setup, 0.8),
+        dice: PatientSums::new(),
+    }));
+    let threshold = bench.check("threshold");
+    assert_eq!(threshold.state, State::Ok);
+    assert!(
+        threshold.text.contains("the whole brain: 80.0"),
+        "{}",
+        threshold.text
+    );
     bench.spec.score.quantile_of = anofpdm_common::segment::QuantileOf::Filtered;
     assert!(!bench.check("empty-masks").text.contains("quantile_of"));
 }
@@ -451,8 +463,10 @@ fn a_method_must_beat_the_best_trivial_row_on_the_same_patients() {
     }
     assert_eq!(bench.check("beats-trivial-mixed").state, State::Look);
     bench.methods[0].rows[1].row.dice = value(0.6, None);
+    bench.methods[0].rows[1].dice = bench.trivial[1].dice.clone();
     let check = bench.check("beats-trivial-unhealthy");
     assert_eq!((check.state, check.value), (State::No, Some(0.0)));
+    assert!(check.text.contains("0.0 [0.0, 0.0]"), "{}", check.text);
     // One patient: no interval.
     for rows in [&mut bench.methods[0].rows, &mut bench.trivial] {
         for measured in rows {
