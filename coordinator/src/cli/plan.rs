@@ -44,6 +44,11 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         estimate.slices.train, estimate.slices.validation, estimate.slices.test
     );
     println!("cells        {} (method x guidance x seed)", estimate.cells);
+    let median = bench.spec.score.median;
+    println!(
+        "masks        median of {median} x {median} pixels, components of at most {} pixels dropped",
+        estimate.component_area
+    );
     println!(
         "evaluations  {} = {} train + {} calibrate + {} score; {} more of padding",
         evaluations.total,
@@ -59,7 +64,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     );
     if estimate.precision_trial > 0 {
         println!(
-            "             {} more at most to choose the number format (precision = \"auto\")",
+            "             {} more at most, on a GPU alone, to choose the number format (precision = \"auto\")",
             estimate.precision_trial
         );
     }

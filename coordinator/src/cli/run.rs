@@ -11,7 +11,7 @@ use anofpdm_common::work::Stage;
 use clap::{Args, ValueEnum};
 
 use super::failure::UsageError;
-use super::print_json;
+use super::{print_checks, print_json};
 use crate::bench_file::BenchFile;
 use crate::drive::signals::Interrupt;
 use crate::drive::{DriveOptions, QueueChoice, drive};
@@ -205,6 +205,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         print_json(&summary)?;
     } else {
         println!("{}", markdown::table(&summary));
+        print_checks(&summary);
         println!();
         println!("report       {}", dir.join("report").display());
         println!("fingerprint  {}", summary.fingerprint);

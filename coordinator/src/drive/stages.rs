@@ -226,7 +226,6 @@ impl Stages<'_> {
             with_truth: self.dataset.have_masks(&slices)?,
             forward,
             candidates: candidates.to_vec(),
-            least_gain: precision::LEAST_GAIN,
         }))
     }
 
@@ -269,7 +268,8 @@ impl Stages<'_> {
         self.forward(&plan)?;
         let artifacts = &self.engine.judge.artifacts;
         let images = self.dataset.store().images();
-        let calibration = calibrate::calibrate(&plan, self.ledger(), artifacts, &images)?;
+        let calibration =
+            calibrate::calibrate(&plan, score.decision, self.ledger(), artifacts, &images)?;
         calibrate::write(self.folder, &calibration)?;
         let tunings = tune::tune(score, &plan, self.ledger(), artifacts)?;
         tune::write(self.folder, &tunings)?;
@@ -311,6 +311,7 @@ impl Stages<'_> {
             data: &self.dataset.plan(),
             networks,
             profile: &profile,
+            size: self.dataset.store().manifest().size,
             precision,
         };
         Ok(forward_plan(&setting, stage, columns, slices))

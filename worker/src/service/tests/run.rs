@@ -5,6 +5,7 @@ use std::path::Path;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::role::Role;
+use anofpdm_common::segment::MaskRule;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{Devices, Precision, Respacing, TrainPrecision, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
@@ -116,6 +117,7 @@ impl Run {
             steps: STEPS,
             respacing: Respacing::None,
             component_area: 2,
+            mask_rule: MaskRule::default(),
             profile: profile(),
             precision: Precision::Fp32,
             data: self.data.clone(),
