@@ -9,6 +9,7 @@ use anofpdm_common::spec::{ModelSpec, RunSpec, SpecError};
 use anofpdm_common::work::Stage;
 
 use crate::dataset::{Dataset, DatasetError};
+use crate::drive::signals::Interrupt;
 use crate::ledger::Ledger;
 use crate::ledger::journal::read_ledger;
 use crate::plan::cells::baselines;
@@ -92,13 +93,25 @@ impl BenchFile {
         Self { spec, path }
     }
 
-    /// Opens the slices.
+    /// Opens the slices, verified.
     ///
     /// # Errors
     /// [`BenchError::Dataset`].
     pub fn dataset(&self) -> Result<Dataset, BenchError> {
+        self.open_dataset(&|| false)
+    }
+
+    /// The same, unless it is interrupted.
+    ///
+    /// # Errors
+    /// [`BenchError::Dataset`].
+    pub fn dataset_unless(&self, interrupt: &Interrupt) -> Result<Dataset, BenchError> {
+        self.open_dataset(&|| interrupt.asked())
+    }
+
+    fn open_dataset(&self, asked: &(dyn Fn() -> bool + Sync)) -> Result<Dataset, BenchError> {
         let base = self.path.parent().unwrap_or(Path::new(""));
-        Ok(Dataset::open(&self.spec.data, base)?)
+        Ok(Dataset::open(&self.spec.data, base, asked)?)
     }
 
     /// The architecture of network `name` for the slices of `dataset`.

@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line, one file a command |
 //! | [`bench_file`] | a spec file with what surrounds it |
 //! | [`dataset`] | the slices of a run, split by patient |
+//! | [`store_check`] | a store against its manifest, before it is believed |
 //! | [`ingest`] | NIfTI to slice store; the phantom |
 //! | [`plan`] | from spec to batches, cells, shards, estimates |
 //! | [`precision`] | the number format of a run |
@@ -33,5 +34,6 @@ pub mod plan;
 pub mod precision;
 pub mod report;
 pub mod run_folder;
+pub mod store_check;
 pub mod stored_record;
 pub mod tune;
