@@ -4,6 +4,7 @@
 //!
 //! | module | concept |
 //! |---|---|
+//! | [`device`] | what a worker computes on, by its name |
 //! | [`mod@error_text`] | an error with all its causes |
 //! | [`ids`] | digests and the names of things |
 //! | [`semantics`] | the science switches: `paper`, `paper-clipped`, `reference` |
@@ -23,6 +24,7 @@
 //! | [`telemetry`] | logs, metrics |
 
 pub mod baseline;
+pub mod device;
 pub mod error_text;
 pub mod ids;
 pub mod method;

@@ -9,6 +9,7 @@
 //! | [`ingest`] | NIfTI to slice store; the phantom |
 //! | [`plan`] | from spec to batches, cells, shards, estimates |
 //! | [`precision`] | the number format of a run |
+//! | [`preflight`] | what is refused before anything is computed |
 //! | [`run_folder`] | the folder of a run and its lock |
 //! | [`cache`] | records of other runs |
 //! | [`ledger`] | what the journal says of a run |
@@ -32,6 +33,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod plan;
 pub mod precision;
+pub mod preflight;
 pub mod report;
 pub mod run_folder;
 pub mod store_check;

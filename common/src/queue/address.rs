@@ -99,6 +99,12 @@ fn refused(text: &str, reason: &str) -> QueueError {
 
 fn parse(text: &str, expected: &str) -> Result<QueueAddress, QueueError> {
     let wrong = |reason: &str| Err(refused(text, reason));
+    if let Some(path) = text.strip_prefix("unix:")
+        && !path.is_empty()
+        && !path.starts_with("//")
+    {
+        return Ok(QueueAddress::Socket(path.into()));
+    }
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return wrong("it holds blanks: write it without");
     }
@@ -118,7 +124,7 @@ fn parse(text: &str, expected: &str) -> Result<QueueAddress, QueueError> {
         ("unix", _) if rest.starts_with("//") => {
             wrong("a Redis server is reached over TCP only: write redis://HOST[:PORT][/DB]")
         }
-        ("unix", _) if !rest.is_empty() => Ok(QueueAddress::Socket(rest.into())),
+        ("unix", _) => wrong(expected),
         (_, "redis" | "rediss" | "unix") => wrong("write what stands before the colon in small letters"),
         (_, "valkey") => wrong("a Valkey server speaks as Redis does: write redis://HOST[:PORT][/DB]"),
         (_, "valkeys") => wrong("a Valkey server speaks as Redis does: write rediss://HOST[:PORT][/DB]"),
@@ -222,12 +228,13 @@ mod tests {
 
     #[test]
     fn each_program_takes_its_own() {
-        let socket = QueueAddress::Socket("/tmp/q/queue.sock".into());
         assert_eq!(QueueAddress::of_run("local").unwrap(), QueueAddress::Local);
-        assert_eq!(
-            QueueAddress::of_worker("unix:/tmp/q/queue.sock").unwrap(),
-            socket
-        );
+        for path in ["/tmp/q/queue.sock", "/tmp/a blank/queue.sock"] {
+            assert_eq!(
+                QueueAddress::of_worker(&format!("unix:{path}")).unwrap(),
+                QueueAddress::Socket(path.into())
+            );
+        }
         for (found, part) in [
             (
                 QueueAddress::of_run("unix:/tmp/q/queue.sock"),
