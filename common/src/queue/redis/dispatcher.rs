@@ -309,7 +309,7 @@ fn check_server(place: &Endpoint, info: &str) -> Result<(), QueueError> {
     }
     if field("role") == "slave" {
         return Err(QueueError::Settings(format!(
-            "{place} is a replica of {}:{}, which takes no writes: write the address of that server",
+            "{place}: it is a replica of {}:{}, which takes no writes: write the address of that server",
             field("master_host"),
             field("master_port")
         )));
