@@ -62,7 +62,9 @@ mod tests {
             assert_eq!(text.parse(), Ok(device));
             assert_eq!(device.to_string(), shown);
         }
-        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "CPU", "fake:1", " cpu"] {
+        for wrong in [
+            "", "gpu", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "CPU", "fake:1", " cpu",
+        ] {
             let error = wrong.parse::<DeviceName>().unwrap_err();
             assert_eq!(
                 error.to_string(),

@@ -135,7 +135,11 @@ fn a_replica_names_its_master() {
     let master = RedisServer::start(RedisOptions::default());
     let port = master.port().to_string();
     let replica = RedisServer::start(RedisOptions {
-        more: vec![["--replicaof", "127.0.0.1", &port].map(str::to_owned).to_vec()],
+        more: vec![
+            ["--replicaof", "127.0.0.1", &port]
+                .map(str::to_owned)
+                .to_vec(),
+        ],
         ..RedisOptions::default()
     });
     let text = open(&replica.url(), &Credentials::default())

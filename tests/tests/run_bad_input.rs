@@ -145,7 +145,10 @@ fn a_store_that_is_not_as_it_was_written_is_refused() {
         .iter()
         .find(|subject| subject["split"] == "test")
         .unwrap();
-    let file = format!("store/subjects/{}.safetensors", test["id"].as_str().unwrap());
+    let file = format!(
+        "store/subjects/{}.safetensors",
+        test["id"].as_str().unwrap()
+    );
     let path = bench.path().join(&file);
     let mut bytes = std::fs::read(&path).unwrap();
     let from = bytes.len() * 2 / 3;
@@ -181,7 +184,10 @@ fn a_queue_that_a_worker_would_refuse_is_refused_by_the_run() {
     ] {
         let run = ["run", "tiny.toml", "--dir", "run", "--queue", address];
         let complaint = bench.fails("anofpdm", &run, 2);
-        assert!(complaint.contains("is not the address of a queue"), "{complaint}");
+        assert!(
+            complaint.contains("is not the address of a queue"),
+            "{complaint}"
+        );
         let worker = bench.fails("anofpdm-worker", &["run", "--queue", address], 2);
         assert_eq!(complaint, worker);
     }
@@ -232,7 +238,10 @@ fn a_checkpoint_that_is_none_is_refused_before_anything_is_begun() {
     ] {
         let given = format!("[model.guided]\ncheckpoint = \"{checkpoint}\"\n");
         bench.write("bad.toml", &SPEC.replace("[model.guided]\n", &given));
-        for command in [&["plan", "bad.toml"][..], &["run", "bad.toml", "--dir", "bad"]] {
+        for command in [
+            &["plan", "bad.toml"][..],
+            &["run", "bad.toml", "--dir", "bad"],
+        ] {
             let complaint = bench.fails("anofpdm", command, code);
             assert!(complaint.contains(part), "{checkpoint}: {complaint}");
             assert!(

@@ -125,9 +125,15 @@ fn parse(text: &str, expected: &str) -> Result<QueueAddress, QueueError> {
             wrong("a Redis server is reached over TCP only: write redis://HOST[:PORT][/DB]")
         }
         ("unix", _) => wrong(expected),
-        (_, "redis" | "rediss" | "unix") => wrong("write what stands before the colon in small letters"),
-        (_, "valkey") => wrong("a Valkey server speaks as Redis does: write redis://HOST[:PORT][/DB]"),
-        (_, "valkeys") => wrong("a Valkey server speaks as Redis does: write rediss://HOST[:PORT][/DB]"),
+        (_, "redis" | "rediss" | "unix") => {
+            wrong("write what stands before the colon in small letters")
+        }
+        (_, "valkey") => {
+            wrong("a Valkey server speaks as Redis does: write redis://HOST[:PORT][/DB]")
+        }
+        (_, "valkeys") => {
+            wrong("a Valkey server speaks as Redis does: write rediss://HOST[:PORT][/DB]")
+        }
         (_, "redis+unix" | "valkey+unix" | "redis+socket" | "redis-socket") => {
             wrong("a Redis server is reached over TCP only: write redis://HOST[:PORT][/DB]")
         }
@@ -240,7 +246,10 @@ mod tests {
                 QueueAddress::of_run("unix:/tmp/q/queue.sock"),
                 "write local",
             ),
-            (QueueAddress::of_worker("local"), "starts its workers itself"),
+            (
+                QueueAddress::of_worker("local"),
+                "starts its workers itself",
+            ),
         ] {
             let text = found.unwrap_err().to_string();
             assert!(text.contains(part), "{text}");
@@ -285,7 +294,10 @@ mod tests {
             ("redis://h:", port),
             ("redis://h:6379a", port),
             ("redis://", "it names no host: redis://HOST[:PORT][/DB]"),
-            ("redis://u@:6379", "it names no host: redis://HOST[:PORT][/DB]"),
+            (
+                "redis://u@:6379",
+                "it names no host: redis://HOST[:PORT][/DB]",
+            ),
             ("redis://[::1", "a bracket is not closed"),
             (
                 "rediss://h/#insecure",
@@ -300,7 +312,15 @@ mod tests {
                 );
             }
         }
-        for text in ["", "redis", "redis:h", "h:6379", "http://h", "tcp://h:6379", "unix:"] {
+        for text in [
+            "",
+            "redis",
+            "redis:h",
+            "h:6379",
+            "http://h",
+            "tcp://h:6379",
+            "unix:",
+        ] {
             let run = QueueAddress::of_run(text).unwrap_err().to_string();
             assert!(run.ends_with(OF_A_RUN), "{run}");
             let worker = QueueAddress::of_worker(text).unwrap_err().to_string();
@@ -315,6 +335,9 @@ mod tests {
         assert_eq!(without_secret("u:p@h"), "u@h");
         let text = QueueAddress::of_run("REDIS://u:s3cret@h").unwrap_err();
         let text = format!("{text} {text:?}");
-        assert!(!text.contains("s3cret") && text.contains("REDIS://u@h"), "{text}");
+        assert!(
+            !text.contains("s3cret") && text.contains("REDIS://u@h"),
+            "{text}"
+        );
     }
 }

@@ -194,7 +194,11 @@ impl ModelSpec {
             ))));
         }
         self.heads_of(role).map_err(context)?;
-        if self.checkpoint.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        if self
+            .checkpoint
+            .as_ref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
             return Err(context(SpecError::new(
                 "checkpoint is empty: name a file of weights, or leave the key out",
             )));

@@ -247,7 +247,10 @@ mod tests {
             "--device gpu: cpu, cuda, cuda:N (e.g. cuda:0,cuda:1) or auto is expected"
         );
         for wrong in ["cuda:0,cuda:x", "CPU", "", "cuda:0,", "mps"] {
-            assert!(names(wrong).unwrap_err().starts_with("--device "), "{wrong}");
+            assert!(
+                names(wrong).unwrap_err().starts_with("--device "),
+                "{wrong}"
+            );
         }
         assert!(names("auto,cuda:0").unwrap_err().contains("alone"));
     }

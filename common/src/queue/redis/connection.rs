@@ -267,10 +267,12 @@ const WRONG_TYPE: &str = "WRONGTYPE";
 /// Names the key that does not hold what it should, as far as this user may look.
 fn wrong_type(connection: &mut Connection, keys: Option<&Keys>) -> String {
     let own = keys.into_iter().flat_map(Keys::counted);
-    let wrong = std::iter::once((RUNS, "SMEMBERS")).chain(own).find(|(key, look)| {
-        let looked: RedisResult<redis::Value> = redis::cmd(look).arg(*key).query(connection);
-        looked.is_err_and(|error| error.to_string().contains(WRONG_TYPE))
-    });
+    let wrong = std::iter::once((RUNS, "SMEMBERS"))
+        .chain(own)
+        .find(|(key, look)| {
+            let looked: RedisResult<redis::Value> = redis::cmd(look).arg(*key).query(connection);
+            looked.is_err_and(|error| error.to_string().contains(WRONG_TYPE))
+        });
     match wrong {
         Some((key, _)) => format!(
             "the key {key} holds another kind of value than this program keeps there, so something else writes to this server: remove it (redis-cli DEL '{key}'), or use another database (the number behind the slash of the address)"
@@ -292,7 +294,10 @@ fn unknown_command(text: &str) -> Option<String> {
     const UNKNOWN: &str = "unknown command ";
     let at = text.to_ascii_lowercase().find(UNKNOWN)? + UNKNOWN.len();
     let name = text.get(at..)?.trim_start_matches(['\'', '`', '"']);
-    let name: String = name.chars().take_while(char::is_ascii_alphanumeric).collect();
+    let name: String = name
+        .chars()
+        .take_while(char::is_ascii_alphanumeric)
+        .collect();
     (!name.is_empty()).then(|| name.to_ascii_uppercase())
 }
 
@@ -335,9 +340,18 @@ mod tests {
     #[test]
     fn a_command_that_is_not_known_is_named_without_its_arguments() {
         for (text, command) in [
-            ("ERR unknown command 'script', with args beginning with: 'LOAD' '-- What every", Some("SCRIPT")),
-            ("ERR unknown command `EVALSHA`, with args beginning with: `00`, ", Some("EVALSHA")),
-            ("An error was signalled by the server - ResponseError: unknown command 'evalsha'", Some("EVALSHA")),
+            (
+                "ERR unknown command 'script', with args beginning with: 'LOAD' '-- What every",
+                Some("SCRIPT"),
+            ),
+            (
+                "ERR unknown command `EVALSHA`, with args beginning with: `00`, ",
+                Some("EVALSHA"),
+            ),
+            (
+                "An error was signalled by the server - ResponseError: unknown command 'evalsha'",
+                Some("EVALSHA"),
+            ),
             ("ERR unknown subcommand 'x'", None),
             ("ERR unknown command ", None),
         ] {

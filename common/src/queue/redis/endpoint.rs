@@ -64,13 +64,14 @@ impl Credentials {
 
     fn from_variables(read: impl Fn(&str) -> Option<OsString>) -> Result<Self, QueueError> {
         let read = |name| read(name).filter(|value| !value.is_empty());
-        let password = match (read(PASSWORD_VARIABLE), read(PASSWORD_FILE_VARIABLE)) {
-            (Some(password), _) => Some(password.into_string().map_err(|_| {
-                QueueError::Settings(format!("{PASSWORD_VARIABLE} is not UTF-8"))
-            })?),
-            (None, Some(path)) => Some(password_in(Path::new(&path))?),
-            (None, None) => None,
-        };
+        let password =
+            match (read(PASSWORD_VARIABLE), read(PASSWORD_FILE_VARIABLE)) {
+                (Some(password), _) => Some(password.into_string().map_err(|_| {
+                    QueueError::Settings(format!("{PASSWORD_VARIABLE} is not UTF-8"))
+                })?),
+                (None, Some(path)) => Some(password_in(Path::new(&path))?),
+                (None, None) => None,
+            };
         Ok(Self {
             password,
             authority: read(CA_VARIABLE).map(PathBuf::from),
@@ -235,7 +236,12 @@ mod tests {
         assert_eq!(endpoint.to_string(), "redis://worker@127.0.0.1:7000");
         assert_eq!(Endpoint::from_url("redis://h").unwrap().user(), "default");
         Endpoint::from_url("rediss://h:6380").unwrap();
-        for wrong in ["http://h", "unix:///redis.sock", "redis://h?protocol=resp3", "local"] {
+        for wrong in [
+            "http://h",
+            "unix:///redis.sock",
+            "redis://h?protocol=resp3",
+            "local",
+        ] {
             assert!(
                 matches!(Endpoint::from_url(wrong), Err(QueueError::Address { .. })),
                 "{wrong}"

@@ -97,7 +97,7 @@ fn another_network_is_named() {
         ),
         (
             |c| c.channel_mult = vec![1, 2, 2],
-            "another architecture than the spec asks for: ",
+            "tensor output_blocks.1.0.in_layers.0.bias is [96], the spec asks for [128]: another architecture ",
         ),
         (
             |c| c.attention_downsample_rates = vec![],
@@ -171,7 +171,10 @@ fn what_is_no_file_of_weights_is_told_with_a_cure() {
 
     let error = |path: &Path| check(path, &network()).unwrap_err().to_string();
     let missing = error(&case.folder.path().join("none.safetensors"));
-    assert!(missing.contains("none.safetensors: No such file"), "{missing}");
+    assert!(
+        missing.contains("none.safetensors: No such file"),
+        "{missing}"
+    );
     let folder = error(case.folder.path());
     assert!(
         folder.ends_with("is a folder; name the file of weights in it, e.g. w.safetensors"),
@@ -198,7 +201,12 @@ fn hostile_headers_are_errors() {
         r#"{"a":{"dtype":"F32","shape":[6],"data_offsets":[24,0]}}"#,
         r#"{"a":{"dtype":"F32","shape":[6],"data_offsets":[0,24]},"b":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}"#,
     ] {
-        let bytes = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &[0; 24]].concat();
+        let bytes = [
+            &(text.len() as u64).to_le_bytes()[..],
+            text.as_bytes(),
+            &[0; 24],
+        ]
+        .concat();
         let found = case.check(&bytes, &network()).unwrap_err();
         assert!(found.starts_with("no whole safetensors file: "), "{found}");
     }
@@ -226,11 +234,20 @@ fn heads_are_those_of_the_config_beside_the_weights() {
         )
     );
     let size = with(|c| c.image_size = 32).unwrap();
-    assert!(size[0].contains("trained at 32 pixels; the slices have 16"), "{size:?}");
+    assert!(
+        size[0].contains("trained at 32 pixels; the slices have 16"),
+        "{size:?}"
+    );
     // Somebody else's file decides nothing, and that is said.
     let other = with(|c| c.num_channels = 64).unwrap();
-    assert!(other[0].contains("it describes another network"), "{other:?}");
+    assert!(
+        other[0].contains("it describes another network"),
+        "{other:?}"
+    );
     fs::write(&beside, r#"{"model_type": "bert"}"#).unwrap();
     let foreign = case.check(&good, &network()).unwrap();
-    assert!(foreign[0].contains("config.json is not read"), "{foreign:?}");
+    assert!(
+        foreign[0].contains("config.json is not read"),
+        "{foreign:?}"
+    );
 }

@@ -98,7 +98,13 @@ impl SliceStore {
 
     /// Length of the files of these subjects, as far as they are there.
     pub fn bytes_of<S: AsRef<str>>(&self, subjects: &[S]) -> u64 {
-        let length = |id: &S| Some(std::fs::metadata(self.subject_path(id.as_ref())).ok()?.len());
+        let length = |id: &S| {
+            Some(
+                std::fs::metadata(self.subject_path(id.as_ref()))
+                    .ok()?
+                    .len(),
+            )
+        };
         subjects.iter().filter_map(length).sum()
     }
 
@@ -119,7 +125,10 @@ impl SliceStore {
 
     fn open_subject(&self, id: &str) -> Result<(SubjectFile, &SubjectRecord), StoreError> {
         let record = self.record(id)?;
-        Ok((self.open_watched(id, &|_| ControlFlow::Continue(()))?, record))
+        Ok((
+            self.open_watched(id, &|_| ControlFlow::Continue(()))?,
+            record,
+        ))
     }
 
     fn open_watched(&self, id: &str, watch: &Watch<'_>) -> Result<SubjectFile, StoreError> {

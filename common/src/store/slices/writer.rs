@@ -125,7 +125,9 @@ impl StoreWriter {
             channels: self.modalities.len(),
             size: self.size,
         };
-        match SubjectFile::open(self.subject_path(id), &expected, &|_| ControlFlow::Continue(())) {
+        match SubjectFile::open(self.subject_path(id), &expected, &|_| {
+            ControlFlow::Continue(())
+        }) {
             Ok(_) => Some(converted),
             Err(error) => {
                 tracing::warn!(subject = id, "converted again: {error}");

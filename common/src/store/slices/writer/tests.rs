@@ -65,7 +65,9 @@ fn what_is_written_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
     assert_eq!(store.manifest().subjects[0].lesion_slices, 1);
-    store.verify(&["b", "a"], &|_| ControlFlow::Continue(())).unwrap();
+    store
+        .verify(&["b", "a"], &|_| ControlFlow::Continue(()))
+        .unwrap();
     assert_eq!(
         store.bytes_of(&["a", "nobody"]),
         fs::metadata(folder.path().join("subjects/a.safetensors"))
