@@ -31,6 +31,49 @@ fn the_paper_networks_have_their_published_number_of_weights() {
     assert_eq!(paper_v1().footprint().parameters, 96_318_468);
 }
 
+#[test]
+fn the_tensors_are_all_the_weights() {
+    let networks = [
+        paper(4),
+        paper_v1(),
+        NetworkConfig {
+            num_classes: Some(2),
+            out_channels: Some(8),
+            attention_downsample_rates: vec![],
+            ..paper_v1()
+        },
+        NetworkConfig {
+            resblock_updown: true,
+            num_res_blocks: 3,
+            attention_downsample_rates: vec![1, 16],
+            ..paper_v1()
+        },
+        NetworkConfig {
+            arch: Arch::Classifier,
+            heads: Heads::Width(64),
+            resblock_updown: true,
+            ..paper_v1()
+        },
+    ];
+    for network in networks {
+        network.validate().unwrap();
+        let tensors = network.tensors();
+        let weights: usize = tensors
+            .values()
+            .map(|shape| shape.iter().product::<usize>())
+            .sum();
+        let counted = usize::try_from(network.footprint().parameters).unwrap();
+        assert_eq!(weights, counted, "{network:?}");
+    }
+    // Names and shapes of the public checkpoint of the guided network.
+    let tensors = paper(4).tensors();
+    assert_eq!(tensors["label_emb.weight"], [2, 128]);
+    assert_eq!(tensors["input_blocks.3.0.op.weight"], [128, 128, 3, 3]);
+    assert_eq!(tensors["input_blocks.7.1.encoder_kv.weight"], [512, 512, 1]);
+    assert_eq!(tensors["output_blocks.2.2.conv.weight"], [512, 512, 3, 3]);
+    assert_eq!(tensors["out.2.weight"], [4, 128, 3, 3]);
+}
+
 /// SCIENCE 11, in millions.
 #[test]
 fn the_paper_networks_have_their_counted_arithmetic() {

@@ -194,6 +194,15 @@ impl ModelSpec {
             ))));
         }
         self.heads_of(role).map_err(context)?;
+        if self
+            .checkpoint
+            .as_ref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
+            return Err(context(SpecError::new(
+                "checkpoint is empty: name a file of weights, or leave the key out",
+            )));
+        }
         if self.checkpoint.is_none() && self.train.is_none() {
             return Err(context(SpecError::new(
                 "neither checkpoint nor a train section: say where the weights are or how to train them",

@@ -144,6 +144,11 @@ impl Precision {
             Self::Bf16 => "bf16",
         }
     }
+
+    /// True for a format that no CPU computes in.
+    pub const fn needs_gpu(self) -> bool {
+        matches!(self, Self::Tf32 | Self::Fp16)
+    }
 }
 
 /// Not the name of a number format.

@@ -157,9 +157,7 @@ impl Stages<'_> {
     /// Refuses, before anything is trained, a number format that scoring could not have.
     fn check_precision(&mut self) -> Result<(), DriveError> {
         let asked = self.bench.spec.compute.precision;
-        if matches!(asked, Precision::Tf32 | Precision::Fp16)
-            && self.engine.profile()?.device == "cpu"
-        {
+        if asked.needs_gpu() && self.engine.profile()?.device == "cpu" {
             return Err(DriveError::Precision(asked));
         }
         Ok(())

@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn every_architecture_is_found_again() {
+    fn every_architecture_has_its_tensors_and_is_found_again() {
         for config in [
             network(
                 "v2",
@@ -393,6 +393,7 @@ mod tests {
                 "resblock_updown": false"#,
             ),
         ] {
+            assert_eq!(shapes_of(&config), config.tensors());
             let found = infer(&shapes_of(&config), said(&config)).unwrap();
             let expected = NetworkConfig {
                 out_channels: Some(config.output_channels()),

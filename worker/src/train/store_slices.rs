@@ -1,7 +1,7 @@
 //! Training slices out of a slice store: images and image-level labels, never masks.
 
 use anofpdm_common::store::scaling::Scaling;
-use anofpdm_common::store::slices::{ImageReader, StoreError};
+use anofpdm_common::store::slices::{ImageReader, StoreError, Watch};
 
 use super::data::{DataError, TrainingData};
 
@@ -31,15 +31,18 @@ struct Place {
 }
 
 impl StoreSlices {
-    /// The slices of `subjects`, in their order. Reads labels now, images later.
+    /// The slices of `subjects`, in their order. Verifies their files, which `watch` is told of, and reads labels now,
+    /// images later.
     ///
     /// # Errors
-    /// When a subject is unknown or its file is damaged.
-    pub fn open<S: AsRef<str>>(
+    /// When a subject is unknown, or its file is damaged or not as the manifest says.
+    pub fn open<S: AsRef<str> + Sync>(
         images: ImageReader,
         subjects: &[S],
         scaling: Scaling,
+        watch: &Watch<'_>,
     ) -> Result<Self, StoreError> {
+        images.verify(subjects, watch)?;
         let mut places = Vec::new();
         let mut opened = Vec::with_capacity(subjects.len());
         for (id, subject) in subjects.iter().zip(0..) {
@@ -118,6 +121,7 @@ impl TrainingData for StoreSlices {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
     use std::path::Path;
 
     use anofpdm_common::ids::Digest;
@@ -168,12 +172,22 @@ mod tests {
         writer.commit(records.to_vec(), Vec::new()).unwrap()
     }
 
+    fn open(
+        images: &ImageReader,
+        subjects: &[&str],
+        scaling: Scaling,
+    ) -> Result<StoreSlices, StoreError> {
+        StoreSlices::open(images.clone(), subjects, scaling, &|_| {
+            ControlFlow::Continue(())
+        })
+    }
+
     #[test]
     fn all_slices_of_the_subjects_scaled_with_labels_and_names() {
         let folder = tempfile::tempdir().unwrap();
         let images = store(folder.path()).images();
         for scaling in [Scaling::SliceMinmax, Scaling::Percentile] {
-            let slices = StoreSlices::open(images.clone(), &["b", "a"], scaling).unwrap();
+            let slices = open(&images, &["b", "a"], scaling).unwrap();
             assert_eq!(slices.shape(), [2, SIZE, SIZE]);
             let labels: Vec<u8> = (0..slices.len()).map(|i| slices.label(i)).collect();
             assert_eq!(labels, [0, 1, 0, 1, 0]);
@@ -193,12 +207,28 @@ mod tests {
     fn what_is_not_there_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let images = store(folder.path()).images();
-        let unknown = StoreSlices::open(images.clone(), &["c"], Scaling::Percentile);
+        let unknown = open(&images, &["c"], Scaling::Percentile);
         assert!(unknown.unwrap_err().to_string().contains("'c'"));
-        let slices = StoreSlices::open(images, &["b"], Scaling::Percentile).unwrap();
+        let slices = open(&images, &["b"], Scaling::Percentile).unwrap();
         std::fs::remove_file(folder.path().join("subjects/b.safetensors")).unwrap();
         let mut image = [0.0; 2 * SIZE * SIZE];
         let message = slices.fill(0, &mut image).unwrap_err().to_string();
         assert!(message.contains("b slice 40"), "{message}");
+    }
+
+    #[test]
+    fn a_damaged_subject_is_not_trained_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = store(folder.path()).images();
+        let path = folder.path().join("subjects/b.safetensors");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        open(&images, &["a"], Scaling::Percentile).unwrap();
+        let message = open(&images, &["a", "b"], Scaling::Percentile)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("b.safetensors: its bytes"), "{message}");
     }
 }

@@ -200,7 +200,7 @@ fn the_end_of_the_coordinator_is_noticed() {
     ));
     assert!(matches!(
         connect("http://here", None),
-        Err(QueueError::Address(_))
+        Err(QueueError::Address { .. })
     ));
 }
 

@@ -1,9 +1,13 @@
 //! The slice store: preprocessed MRI, a subject a file, and a manifest that makes the folder a store.
+//!
+//! No byte of a subject is believed before all of them were compared with the manifest's digest, and no count of the
+//! manifest before the file has it: there is no other way to open a subject.
 
 mod error;
 mod manifest;
 mod reader;
 mod subject_file;
+mod verification;
 mod writer;
 
 pub use error::StoreError;
@@ -13,3 +17,4 @@ pub use manifest::{
 pub use reader::{ImageReader, SliceStore, SubjectImages, TruthReader};
 pub use subject_file::{AxisMap, SourceGrid};
 pub use writer::{ConvertedSubject, Stale, StoreWriter, SubjectData};
+pub use verification::Watch;
