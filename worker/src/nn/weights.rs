@@ -253,6 +253,14 @@ fn cause(name: &str, found: &[i64], config: &NetworkConfig) -> String {
             dimension(0),
             config.num_classes.unwrap_or(0)
         ),
+        // Half as wide, or twice.
+        _ if name.ends_with(".emb_layers.1.weight") && dimension(1) == config.embedding_width() => {
+            let (trained, said) = (!config.use_scale_shift_norm, config.use_scale_shift_norm);
+            format!(
+                "this checkpoint was trained with use_scale_shift_norm {trained}, the configuration says {said} (in a \
+                 spec: scale_shift_norm)"
+            )
+        }
         _ => {
             "another architecture (num_channels, channel_mult, num_res_blocks or attention differ)"
                 .to_owned()
