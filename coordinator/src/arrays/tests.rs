@@ -336,7 +336,7 @@ fn archive(name: &str, bytes: &[u8], method: u16, size: u32, packed: u32) -> Vec
     let entry = [
         b"PK\x01\x02\x14\0\x14\0\0\0",
         &described[..],
-        &[0; 12],
+        &[0; 14],
         name.as_bytes(),
     ]
     .concat();

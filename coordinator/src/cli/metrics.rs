@@ -71,11 +71,18 @@ fn evaluate_arrays(args: &MetricsArgs) -> anyhow::Result<Evaluation> {
     same_shape("--labels", labels.shape(), masks.shape())?;
     let [count, height, width] = masks.shape();
     if count == 0 {
-        bail!("--masks: it holds no slice (shape {:?})", masks.shape());
+        bail!(
+            "--masks: {}: it holds no slice (shape {:?})",
+            args.masks,
+            masks.shape()
+        );
     }
     let pixels = height.checked_mul(width).filter(|pixels| *pixels > 0);
     if pixels.is_none_or(|pixels| u32::try_from(pixels).is_err()) {
-        bail!("--masks: slices of {height} x {width} pixels cannot be counted");
+        bail!(
+            "--masks: {}: slices of {height} x {width} pixels cannot be counted",
+            args.masks
+        );
     }
     let truth = Slices::new(labels);
     let predicted = Slices::new(masks);
@@ -225,6 +232,8 @@ mod tests {
         evaluate_arrays(&Line::try_parse_from(line)?.args)
     }
 
+    const SATURATED: f64 = 0.4714646464646465;
+
     const MASKS: [&str; 4] = ["--masks", "ARRAYS:mask", "--labels", "ARRAYS:truth"];
 
     fn with(options: &[&'static str]) -> Vec<&'static str> {
@@ -272,6 +281,29 @@ mod tests {
             metrics(&path, &with(&options)).unwrap().mixed.auprc_batch,
             Some(0.5)
         );
+    }
+
+    /// Against scikit-learn 1.9.1: as float32 all scores of the saturated map are 1, and it ranks nothing.
+    #[test]
+    fn saturated_scores_are_told_apart() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("arrays.npz");
+        let mut archive = NpzWriter::new(std::fs::File::create(&path).unwrap());
+        let label = Array3::from_shape_fn((2, 2, 3), |(n, y, x)| u8::from((n + y + x) % 3 == 0));
+        let map = Array3::from_shape_fn((2, 2, 3), |(n, y, x)| {
+            1.0 - 1e-9 * (7 * n + 3 * y + 5 * x) as f64
+        });
+        archive.add_array("truth", &label).unwrap();
+        archive.add_array("mask", &label).unwrap();
+        archive.add_array("map", &map).unwrap();
+        archive.add_array("below", &(&map - 2.0)).unwrap();
+        archive.finish().unwrap();
+        let path = path.to_str().unwrap();
+        for scores in ["ARRAYS:map", "ARRAYS:below"] {
+            let result = metrics(path, &with(&["--scores", scores])).unwrap();
+            let auprc = result.mixed.auprc.unwrap();
+            assert!((auprc - SATURATED).abs() < 1e-12, "{auprc}");
+        }
     }
 
     #[test]

@@ -149,7 +149,7 @@ pub enum ImportError {
     #[error("{0}: the weights are written as safetensors: name a file that ends in .safetensors")]
     OutputName(PathBuf),
     /// A folder where a file is asked for.
-    #[error("{0} is a folder: name a file in it, such as {}", .0.join("weights.safetensors").display())]
+    #[error("{} is a folder: name a file in it, such as {}", .0.display(), .0.join("weights.safetensors").display())]
     OutputFolder(PathBuf),
     /// An input would be replaced.
     #[error("{0} is read here and cannot be written: give -o another file")]
@@ -159,8 +159,8 @@ pub enum ImportError {
     Exists(PathBuf),
     /// Another network's configuration lies there.
     #[error(
-        "{0} describes another network: weights and their config.json need a folder of their own, such as \
-         -o {}; --force replaces it", .0.with_file_name("NETWORK/weights.safetensors").display()
+        "{} describes another network: weights and their config.json need a folder of their own, such as \
+         -o {}; --force replaces it", .0.display(), .0.with_file_name("NETWORK/weights.safetensors").display()
     )]
     Occupied(PathBuf),
 }
