@@ -106,6 +106,9 @@ pub struct NetworkConfig {
     /// Residual blocks halve and double the maps, instead of strided and upsampling convolutions:
     /// usual in classifiers, unusual in U-Nets.
     pub resblock_updown: bool,
+    /// Time and label scale and shift what the second norm of a residual block makes, as in all published networks of
+    /// this family but those of diffusion-anomaly; there they are added before it. Spelled out only where false.
+    pub use_scale_shift_norm: bool,
 }
 
 /// An architecture that cannot be built, and why.

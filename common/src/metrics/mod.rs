@@ -7,6 +7,7 @@
 //! | [`setup`] | the mixed and the unhealthy set-up; what one slice contributes |
 //! | [`overlap`] | DICE, IoU, precision and recall from pixel counts |
 //! | [`mod@score_run`] | scores and labels packed into sorted keys |
+//! | [`ranked_run`] | the same of scores in float64: their ranks |
 //! | [`mod@average_precision`] | exact AUPRC in bounded memory |
 //! | [`batch_ap`] | the mean over batches that the public code reports |
 //! | [`histogram_ap`] | AUPRC with certified bounds from a histogram |
@@ -29,6 +30,7 @@ pub mod evaluate;
 pub mod histogram_ap;
 pub mod mse_ratio;
 pub mod overlap;
+pub mod ranked_run;
 pub mod score_run;
 pub mod setup;
 pub mod summary;
@@ -40,5 +42,6 @@ pub use batch_ap::{REFERENCE_BATCH, batch_average_precision};
 pub use best_dice::{BestDice, DiceCurve};
 pub use evaluate::{Evaluation, Section, evaluate};
 pub use overlap::{Overlap, PooledOverlap};
+pub use ranked_run::{RankError, ScoredSlice, ranked_runs};
 pub use score_run::{RunSource, ScoreError, is_score_run, score_run};
 pub use setup::{Setup, SliceStatistics};

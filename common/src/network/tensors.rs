@@ -15,6 +15,7 @@ impl NetworkConfig {
             embedding: self.embedding_width(),
             class_tokens: self.arch == Arch::V2,
             resblock_updown: self.resblock_updown,
+            conditioning: if self.use_scale_shift_norm { 2 } else { 1 },
             shapes: TensorShapes::new(),
         };
         table.conditioning(self);
@@ -94,6 +95,14 @@ impl NetworkConfig {
                 side(0),
                 self.num_classes.unwrap_or(0)
             ),
+            // Half as wide, or twice.
+            _ if name.ends_with(".emb_layers.1.weight") && side(1) == self.embedding_width() => {
+                let (trained, said) = (!self.use_scale_shift_norm, self.use_scale_shift_norm);
+                format!(
+                    "this checkpoint was trained with use_scale_shift_norm {trained}, the configuration says {said} (in a \
+                     spec: scale_shift_norm)"
+                )
+            }
             _ => "another architecture (num_channels, channel_mult, num_res_blocks or attention differ)"
                 .to_owned(),
         }
@@ -104,6 +113,8 @@ struct Table {
     embedding: i64,
     class_tokens: bool,
     resblock_updown: bool,
+    /// Values a channel that a block is told: a scale and a shift, or what is added.
+    conditioning: i64,
     shapes: TensorShapes,
 }
 
@@ -152,8 +163,8 @@ impl Table {
     fn block(&mut self, name: &str, from: i64, to: i64) {
         self.norm(&format!("{name}.in_layers.0"), from);
         self.conv3(&format!("{name}.in_layers.2"), from, to);
-        // A scale and a shift for every channel.
-        self.affine(&format!("{name}.emb_layers.1"), &[2 * to, self.embedding]);
+        let told = self.conditioning * to;
+        self.affine(&format!("{name}.emb_layers.1"), &[told, self.embedding]);
         self.norm(&format!("{name}.out_layers.0"), to);
         self.conv3(&format!("{name}.out_layers.3"), to, to);
         if from != to {

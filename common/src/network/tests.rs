@@ -13,6 +13,7 @@ fn paper(in_channels: i64) -> NetworkConfig {
         heads: Heads::Count(4),
         num_classes: Some(2),
         resblock_updown: false,
+        use_scale_shift_norm: true,
     }
 }
 
@@ -100,6 +101,46 @@ fn classes_variance_and_resampling_blocks_are_counted() {
         ..paper_v1()
     };
     assert!(blocks.footprint().parameters > plain);
+}
+
+/// The U-Net of diffusion-anomaly (`--image_size 256 --num_channels 128 --class_cond True --num_res_blocks 2 --num_heads 1
+/// --learn_sigma True --use_scale_shift_norm False --attention_resolutions 16`, four modalities): weights as
+/// guided-diffusion's `UNetModel` has them, layer by layer.
+#[test]
+fn networks_that_add_the_conditioning_have_half_its_weights() {
+    let network = |use_scale_shift_norm| NetworkConfig {
+        image_size: 256,
+        out_channels: Some(8),
+        channel_mult: vec![1, 1, 2, 2, 4, 4],
+        attention_downsample_rates: vec![16],
+        heads: Heads::Count(1),
+        num_classes: Some(2),
+        use_scale_shift_norm,
+        ..paper_v1()
+    };
+    let (plain, scaled) = (network(false).footprint(), network(true).footprint());
+    // 12 blocks down, 2 in the middle, 18 up: widths of the levels 128, 128, 256, 256, 512, 512.
+    let widths = 5 * (128 + 128 + 256 + 256 + 512 + 512) + 2 * 512;
+    assert_eq!(scaled.parameters - plain.parameters, widths * (512 + 1));
+    assert_eq!(scaled.multiply_adds - plain.multiply_adds, widths * 512);
+    assert_eq!(plain.activations, scaled.activations);
+    network(false).validate().unwrap();
+}
+
+#[test]
+fn adding_the_conditioning_is_said_and_scaling_is_not() {
+    let text = serde_json::to_string(&paper(4)).unwrap();
+    assert!(!text.contains("scale_shift"), "{text}");
+    let added = NetworkConfig {
+        use_scale_shift_norm: false,
+        ..paper(4)
+    };
+    let text = serde_json::to_string(&added).unwrap();
+    assert!(
+        text.ends_with(r#","use_scale_shift_norm":false}"#),
+        "{text}"
+    );
+    assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), added);
 }
 
 #[test]

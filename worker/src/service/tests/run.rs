@@ -44,6 +44,7 @@ pub(super) fn network() -> NetworkConfig {
         heads: Heads::Count(1),
         num_classes: Some(2),
         resblock_updown: false,
+        use_scale_shift_norm: true,
     }
 }
 

@@ -36,6 +36,7 @@ fn network() -> NetworkConfig {
         heads: Heads::Count(2),
         num_classes: Some(2),
         resblock_updown: false,
+        use_scale_shift_norm: true,
     }
 }
 
