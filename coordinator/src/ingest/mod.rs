@@ -14,3 +14,6 @@ pub mod resize;
 pub mod slices;
 pub mod split;
 pub mod volume;
+
+#[cfg(test)]
+mod sides;

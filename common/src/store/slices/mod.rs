@@ -1,12 +1,14 @@
 //! The slice store: preprocessed MRI, a subject a file, and a manifest that makes the folder a store.
 
 mod error;
+mod left_right;
 mod manifest;
 mod reader;
 mod subject_file;
 mod writer;
 
 pub use error::StoreError;
+pub use left_right::{NoLeftRight, SliceAxis};
 pub use manifest::{
     MANIFEST_FORMAT, Manifest, SkippedSubject, Split, SubjectRecord, is_plain_name,
 };
