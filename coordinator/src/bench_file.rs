@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::NetworkConfig;
-use anofpdm_common::spec::{ModelSpec, RunSpec, SpecError};
+use anofpdm_common::spec::{Augment, ModelSpec, RunSpec, SpecError};
 use anofpdm_common::work::Stage;
 
 use crate::dataset::{Dataset, DatasetError};
@@ -19,6 +19,9 @@ use crate::tune;
 
 /// What a process holds once libtorch is loaded on a CPU (measured: 116 to 119 MB of a program that does nothing).
 const LIBTORCH_BYTES: u64 = 120_000_000;
+
+/// With fewer training patients than this, flipping is recommended.
+const FEW_PATIENTS: usize = 20;
 
 /// What can be wrong with a spec file.
 #[derive(Debug, thiserror::Error)]
@@ -201,6 +204,7 @@ impl BenchFile {
                 ));
             }
         }
+        estimate.warnings.extend(self.augmentation(dataset)?);
         estimate.memory_bytes = LIBTORCH_BYTES + memory.unsigned_abs();
         if let Some((_, ledger)) = &begun.run {
             estimate.cached = ledger.finished.values().sum();
@@ -248,6 +252,28 @@ impl BenchFile {
     /// Where the spec lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Refuses to flip slices that have no left and right; what to say where a training set is small and not flipped.
+    fn augmentation(&self, dataset: &Dataset) -> Result<Option<String>, BenchError> {
+        let needed = self.needed()?;
+        let trained = |augment: Augment| {
+            let asked = move |model: &ModelSpec| {
+                let train = model.train.as_ref();
+                model.checkpoint.is_none() && train.is_some_and(|train| train.augment == augment)
+            };
+            needed.iter().find(move |(_, model)| asked(model))
+        };
+        if trained(Augment::Flip).is_some() {
+            dataset.check_left_right()?;
+        }
+        let patients = dataset.training_patients();
+        let plain = trained(Augment::None).filter(|_| patients < FEW_PATIENTS);
+        Ok(plain.map(|(name, _)| {
+            format!(
+                "[model.{name}.train]: {patients} training patient(s) are few: augment = \"flip\" shows each also with left and right exchanged (docs/benchmarks.md)"
+            )
+        }))
     }
 
     /// Identifies the benchmark.

@@ -180,6 +180,29 @@ impl Dataset {
         })
     }
 
+    /// Patients of the training split.
+    pub fn training_patients(&self) -> usize {
+        self.of_split(Split::Train).len()
+    }
+
+    /// Refuses to exchange left and right where a training subject's file does not say where they are.
+    ///
+    /// # Errors
+    /// [`DatasetError::Spec`] naming the first such subject; a subject file that cannot be read.
+    pub fn check_left_right(&self) -> Result<(), DatasetError> {
+        let images = self.store.images();
+        for (index, _) in self.of_split(Split::Train) {
+            let (id, _, _) = &self.subjects[index as usize];
+            let found = images.subject(id)?.source().left_right();
+            found.map_err(|reason| {
+                SpecError::new(format!(
+                    "augment is \"flip\", but where left and right are in the slices of '{id}' is not known: {reason}. Preprocess volumes whose headers say how they lie, or set augment = \"none\""
+                ))
+            })?;
+        }
+        Ok(())
+    }
+
     /// The subjects that networks are neither trained nor scored on; none where the split has none.
     pub fn validation_subjects(&self) -> Vec<String> {
         self.subjects

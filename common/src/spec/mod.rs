@@ -21,7 +21,7 @@ pub use score::{
     ComputeSpec, Decision, FigureSpec, Guidance, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS,
     MAX_FIXED_THRESHOLDS, Precision, ScoreSpec, UnknownPrecision,
 };
-pub use train::{TrainPrecision, TrainSpec};
+pub use train::{Augment, TrainPrecision, TrainSpec};
 
 use std::collections::BTreeMap;
 

@@ -200,6 +200,12 @@ impl Fleet {
         }
     }
 
+    /// Those of them that are there or will be: all but the ones on devices that were given up.
+    pub(super) fn workers_to_come(&self) -> usize {
+        let supervisor = self.supervisor.as_ref();
+        supervisor.map_or(0, Supervisor::usable_devices)
+    }
+
     fn mind_absence(&mut self) {
         if !self.workers.is_empty() || self.supervisor.is_some() {
             self.nobody = None;

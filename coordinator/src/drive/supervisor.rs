@@ -198,6 +198,11 @@ impl Supervisor {
         self.slots.len()
     }
 
+    /// Devices that a worker is on or will be started on again.
+    pub fn usable_devices(&self) -> usize {
+        self.slots.iter().filter(|slot| !slot.out).count()
+    }
+
     /// Asks the workers to end in good order (SIGTERM).
     pub fn ask_to_end(&mut self) {
         for child in self.slots.iter_mut().filter_map(|slot| slot.child.as_mut()) {

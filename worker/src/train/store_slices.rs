@@ -1,7 +1,7 @@
 //! Training slices out of a slice store: images and image-level labels, never masks.
 
 use anofpdm_common::store::scaling::Scaling;
-use anofpdm_common::store::slices::{ImageReader, StoreError, Watch};
+use anofpdm_common::store::slices::{ImageReader, NoLeftRight, SliceAxis, StoreError, Watch};
 
 use super::data::{DataError, TrainingData};
 
@@ -20,6 +20,7 @@ struct Subject {
     id: String,
     /// Place of each slice in its volume.
     slice_index: Vec<i32>,
+    left_right: Result<SliceAxis, NoLeftRight>,
 }
 
 /// Where a training slice lies.
@@ -54,6 +55,7 @@ impl StoreSlices {
                 label: *label,
             }));
             opened.push(Subject {
+                left_right: found.source().left_right(),
                 id: found.id,
                 slice_index: found.slice_index,
             });
@@ -117,12 +119,28 @@ impl TrainingData for StoreSlices {
         });
         named.unwrap_or_else(|| format!("number {index}"))
     }
+
+    fn left_right(&self, index: usize) -> Result<SliceAxis, DataError> {
+        let fail = |reason: String| DataError {
+            name: self.name(index),
+            reason,
+        };
+        let (_, subject) = self
+            .place(index)
+            .ok_or_else(|| fail("no such slice".to_owned()))?;
+        subject.left_right.map_err(|reason| {
+            fail(format!(
+                "augment = \"flip\" must know where left and right are, and {reason}"
+            ))
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::ops::ControlFlow;
     use std::path::Path;
+    use std::sync::Arc;
 
     use anofpdm_common::ids::Digest;
     use anofpdm_common::store::slices::{
@@ -130,10 +148,25 @@ mod tests {
     };
 
     use super::*;
+    use crate::train::{Cached, HealthyOnly};
 
     const SIZE: usize = 4;
 
-    /// Two subjects of two modalities; subject `b` starts at volume slice 40.
+    /// The array runs to the left, the back and the head.
+    const LPS: [[f64; 4]; 3] = [
+        [-1.0, 0.0, 0.0, 0.0],
+        [0.0, -1.0, 0.0, 3.0],
+        [0.0, 0.0, 1.0, 0.0],
+    ];
+
+    /// As software writes it that knows no orientation.
+    const IDENTITY: [[f64; 4]; 3] = [
+        [1.0, 0.0, 0.0, 0.0],
+        [0.0, 1.0, 0.0, 0.0],
+        [0.0, 0.0, 1.0, 0.0],
+    ];
+
+    /// Two subjects of two modalities; subject `b` starts at volume slice 40 and has no orientation.
     fn store(root: &Path) -> SliceStore {
         let modalities = ["flair".to_owned(), "t1".to_owned()];
         let writer = StoreWriter::create(root, &modalities, SIZE).unwrap();
@@ -153,7 +186,7 @@ mod tests {
                 slice_index: (first..).take(slices).collect(),
                 source: SourceGrid {
                     shape: [SIZE, SIZE, 50],
-                    affine: [[0.0; 4]; 3],
+                    affine: if id == "a" { LPS } else { IDENTITY },
                     axes: [axis(0), axis(1), axis(2)],
                     canvas: [SIZE, SIZE],
                     padding: [0, 0],
@@ -201,6 +234,22 @@ mod tests {
             assert_eq!(image[..], expected[..]);
             assert!(image.iter().all(|value| (-1.0..=1.0).contains(value)));
         }
+    }
+
+    #[test]
+    fn left_and_right_are_where_the_source_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = store(folder.path()).images();
+        let slices = StoreSlices::open(images, &["a", "b"], Scaling::Percentile).unwrap();
+        let slices = HealthyOnly::of(Arc::new(Cached::new(slices, 0)));
+        assert_eq!(slices.name(1), "a slice 2");
+        assert_eq!(slices.left_right(1).unwrap(), SliceAxis::Rows);
+        assert_eq!(
+            slices.left_right(2).unwrap_err().to_string(),
+            "training slice b slice 40: augment = \"flip\" must know where left and right are, and its volumes have no \
+             orientation (their affine is the identity)"
+        );
+        assert!(slices.left_right(3).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! manifest before the file has it: there is no other way to open a subject.
 
 mod error;
+mod left_right;
 mod manifest;
 mod reader;
 mod subject_file;
@@ -11,6 +12,7 @@ mod verification;
 mod writer;
 
 pub use error::StoreError;
+pub use left_right::{NoLeftRight, SliceAxis};
 pub use manifest::{
     MANIFEST_FORMAT, Manifest, SkippedSubject, Split, SubjectRecord, is_plain_name,
 };

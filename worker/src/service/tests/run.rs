@@ -7,7 +7,7 @@ use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::role::Role;
 use anofpdm_common::segment::MaskRule;
 use anofpdm_common::semantics::Semantics;
-use anofpdm_common::spec::{Devices, Precision, Respacing, TrainPrecision, TrainSpec};
+use anofpdm_common::spec::{Augment, Devices, Precision, Respacing, TrainPrecision, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{
     AxisMap, SourceGrid, Split, StoreWriter, SubjectData, SubjectRecord,
@@ -156,6 +156,7 @@ impl Run {
                 devices: Devices::exactly(1),
                 seed: 5,
                 checkpoint_every: 4,
+                augment: Augment::None,
                 precision: TrainPrecision::Fp32,
                 micro_batch: None,
                 checkpoint_activations: false,
