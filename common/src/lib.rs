@@ -5,6 +5,7 @@
 //! | module | concept |
 //! |---|---|
 //! | [`mod@error_text`] | an error with all its causes |
+//! | [`mod@nearest`] | the known name that an unknown one is near to |
 //! | [`ids`] | digests and the names of things |
 //! | [`semantics`] | the science switches: `paper`, `paper-clipped`, `reference` |
 //! | [`baseline`] | the methods it is compared with: their networks, settings and forms |
@@ -27,6 +28,7 @@ pub mod error_text;
 pub mod ids;
 pub mod method;
 pub mod metrics;
+pub mod nearest;
 pub mod network;
 pub mod queue;
 pub mod random;

@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::ledger::journal::read_ledger;
 use crate::plan::cells::baselines;
 use crate::plan::estimate::{Estimate, Slices, estimate};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RUNS, RunFolder};
 use crate::tune;
 
 /// What a process holds once libtorch is loaded on a CPU (measured: 116 to 119 MB of a program that does nothing).
@@ -208,7 +208,7 @@ impl BenchFile {
 
     /// `runs/NAME`.
     pub fn default_dir(&self) -> PathBuf {
-        Path::new("runs").join(&self.spec.name)
+        Path::new(RUNS).join(&self.spec.name)
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`plan`] | from spec to batches, cells, shards, estimates |
 //! | [`precision`] | the number format of a run |
 //! | [`run_folder`] | the folder of a run and its lock |
+//! | [`known_runs`] | the runs there are, by name |
 //! | [`cache`] | records of other runs |
 //! | [`ledger`] | what the journal says of a run |
 //! | [`drive`] | submit, watch, retry, resume |
@@ -18,6 +19,8 @@
 //! | [`report`] | tables |
 //! | [`stored_record`] | a record by its digest |
 //! | [`arrays`] | anyone's array files |
+//! | [`screen`] | bars and log lines on one terminal |
+//! | [`readable`] | times, sizes and counts for people |
 
 pub mod aggregate;
 pub mod arrays;
@@ -28,10 +31,13 @@ pub mod cli;
 pub mod dataset;
 pub mod drive;
 pub mod ingest;
+pub mod known_runs;
 pub mod ledger;
 pub mod plan;
 pub mod precision;
+pub mod readable;
 pub mod report;
 pub mod run_folder;
+pub mod screen;
 pub mod stored_record;
 pub mod tune;

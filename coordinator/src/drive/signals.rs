@@ -11,10 +11,16 @@ use signal_hook::flag;
 /// Exit code of an interrupted program.
 pub const INTERRUPTED: u8 = 130;
 
-/// The user pressed Ctrl-C, sent SIGTERM, or had set a limit of time that is over.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted; run the same command again to go on")]
-pub struct Interrupted;
+/// The program is to end in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Interrupted {
+    /// The user pressed Ctrl-C, or sent SIGTERM.
+    #[error("interrupted; run the same command again to go on")]
+    Signal,
+    /// A limit of time that the user had set is over.
+    #[error("the time of --max-hours is over; run the same command again to go on")]
+    TimeIsUp,
+}
 
 /// Turns true at the first signal, or when the time is up; a second signal ends the process at once.
 #[derive(Debug, Clone)]
@@ -54,7 +60,21 @@ impl Interrupt {
 
     /// True once a signal came or the time is up.
     pub fn asked(&self) -> bool {
-        self.signal.load(Ordering::Relaxed) || self.until.is_some_and(|end| Instant::now() >= end)
+        self.check().is_err()
+    }
+
+    /// The same, with what it was.
+    ///
+    /// # Errors
+    /// [`Interrupted`].
+    pub fn check(&self) -> Result<(), Interrupted> {
+        if self.signal.load(Ordering::Relaxed) {
+            Err(Interrupted::Signal)
+        } else if self.until.is_some_and(|end| Instant::now() >= end) {
+            Err(Interrupted::TimeIsUp)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -65,4 +85,25 @@ impl Interrupt {
 pub fn file_size_limit_as_error() -> io::Result<()> {
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_up_is_no_signal() {
+        let listening = Interrupt {
+            signal: Arc::default(),
+            until: None,
+        };
+        let long = listening.clone().within(Some(Duration::from_secs(3_600)));
+        assert!(!long.asked());
+        let over = listening.within(Some(Duration::ZERO));
+        assert_eq!(over.check(), Err(Interrupted::TimeIsUp));
+        // Of two reasons the user's is the one that is told.
+        over.signal.store(true, Ordering::Relaxed);
+        assert_eq!(over.check(), Err(Interrupted::Signal));
+        assert!(over.asked());
+    }
 }

@@ -1,0 +1,49 @@
+//! What `run`, `demo` and `report` print of a result, and how it can be chosen.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use clap::Args;
+use console::Term;
+
+use super::print_json;
+use crate::report::summary::Summary;
+use crate::report::terminal;
+
+/// How a result is printed.
+#[derive(Debug, Clone, Args)]
+pub struct OutcomeArgs {
+    /// Print summary.json instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Columns that the table may take [default: the terminal's; where there is none, every column in Markdown]
+    #[arg(long, conflicts_with = "json", value_parser = clap::value_parser!(u16).range(20..=1_000))]
+    width: Option<u16>,
+}
+
+impl OutcomeArgs {
+    /// Prints the result of the run in `dir`; true where that is for people, and more may be said.
+    ///
+    /// # Errors
+    /// When the result cannot be written as JSON.
+    pub(super) fn print(&self, summary: &Summary, dir: &Path) -> anyhow::Result<bool> {
+        if self.json {
+            print_json(summary)?;
+            return Ok(false);
+        }
+        println!("{}", terminal::table(summary, self.columns()));
+        println!();
+        println!("{}", terminal::origin(summary, &dir.join("report")));
+        Ok(true)
+    }
+
+    fn columns(&self) -> Option<usize> {
+        if let Some(width) = self.width {
+            return Some(width.into());
+        }
+        let size = io::stdout()
+            .is_terminal()
+            .then(|| Term::stdout().size_checked());
+        size.flatten().map(|(_, columns)| columns.into())
+    }
+}
