@@ -150,7 +150,10 @@ impl Baseline {
             let network = self.decode_passes(setting.noise_scale).network;
             match self {
                 Self::DdimClfFree | Self::CgCdm => network / 2,
-                Self::AnoddpmGaussian | Self::AnoddpmSimplex | Self::DdimClassifier | Self::Andi => network,
+                Self::AnoddpmGaussian
+                | Self::AnoddpmSimplex
+                | Self::DdimClassifier
+                | Self::Andi => network,
             }
         });
         u64::from(there.unwrap_or(0)) + back.sum::<u64>()

@@ -208,6 +208,12 @@ impl Dataset {
         Ok(true)
     }
 
+    /// Subjects of a split.
+    pub fn subjects_of(&self, split: Split) -> usize {
+        let splits = self.subjects.iter().map(|(_, of, _)| *of);
+        splits.filter(|of| *of == split).count()
+    }
+
     /// The subject of a slice.
     pub fn subject(&self, slice: SliceRef) -> &str {
         &self.subjects[slice.subject as usize].0

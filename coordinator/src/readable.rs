@@ -140,7 +140,13 @@ mod tests {
         let lines = table(&header, &[row("a†", "5"), row("bcd", "12")], &[1]);
         assert_eq!(
             lines,
-            ["run", "     files", "──────────", "a†       5", "bcd     12"]
+            [
+                "run",
+                "     files",
+                "──────────",
+                "a†       5",
+                "bcd     12"
+            ]
         );
         assert_eq!(width(&lines), 10);
         assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);

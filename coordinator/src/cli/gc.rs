@@ -315,7 +315,10 @@ mod tests {
 
         let gone = look(true, true);
         assert_eq!(gone.removable_files, 2);
-        assert!(gone.removable.contains(&PathBuf::from("checkpoints/guided")));
+        assert!(
+            gone.removable
+                .contains(&PathBuf::from("checkpoints/guided"))
+        );
         assert!(!path.exists() && !saved.exists());
         assert!(artifacts.path_of(&kept).exists());
         assert_eq!(before["guided"].train.len(), 1);

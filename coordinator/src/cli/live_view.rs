@@ -160,7 +160,10 @@ fn verdicts(verdicts: &Verdicts) -> String {
         repeats(verdicts.duplicates, verdicts.conflicts)
     );
     if verdicts.contested > 0 {
-        text.push_str(&format!(", {} wait for another opinion", verdicts.contested));
+        text.push_str(&format!(
+            ", {} wait for another opinion",
+            verdicts.contested
+        ));
     }
     if verdicts.distrusted > 0 {
         text.push_str(&format!(", {} workers distrusted", verdicts.distrusted));

@@ -83,7 +83,10 @@ pub(super) fn not_yet(run: &Path) -> String {
 
 /// What to type so that a run that has ended goes on. Devices and caches are for whoever types it to add.
 pub(super) fn go_on(standing: &Standing) -> String {
-    let queue = standing.live.as_ref().and_then(|live| live.queue.as_deref());
+    let queue = standing
+        .live
+        .as_ref()
+        .and_then(|live| live.queue.as_deref());
     let queue = queue.filter(|address| address.starts_with("redis"));
     let queue = queue.map(|address| format!(" --queue {}", shell_word(&printable(address))));
     format!(

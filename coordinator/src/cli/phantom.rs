@@ -48,7 +48,8 @@ pub fn run(args: &PhantomArgs) -> anyhow::Result<ExitCode> {
         grid: usize::from(args.grid),
     };
     let bar = screen::show(ProgressBar::new(u64::from(args.subjects)));
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} subjects, {eta} left {wide_msg}");
+    let style =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} subjects, {eta} left {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let summary = generate(&request, &args.out, &|id| {
         bar.inc(1);

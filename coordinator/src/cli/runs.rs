@@ -96,21 +96,30 @@ fn entry(path: &Path, name: &str) -> Entry {
     let time = live.map(|live| live.time_millis);
     let ended = live.and_then(|live| live.ended.as_ref());
     let failed = ended.filter(|_| standing.state == State::Failed);
-    let result = standing.result.as_ref().and_then(|result| result.in_a_line());
+    let result = standing
+        .result
+        .as_ref()
+        .and_then(|result| result.in_a_line());
     Entry {
         folder: standing.folder.clone(),
         state: Some(standing.state),
         stage: live.and_then(|live| live.stage),
         share: live.and_then(|live| Some(live.work.as_ref()?.share())),
         time_millis: time.or_else(|| modified(path)),
-        note: failed.map(|ended| ended.message.clone()).or(result).unwrap_or_default(),
+        note: failed
+            .map(|ended| ended.message.clone())
+            .or(result)
+            .unwrap_or_default(),
         run: standing.run,
     }
 }
 
 /// When a run of an older version, or one not begun, was made.
 fn modified(run: &Path) -> Option<u64> {
-    let time = std::fs::metadata(run.join("spec.toml")).ok()?.modified().ok()?;
+    let time = std::fs::metadata(run.join("spec.toml"))
+        .ok()?
+        .modified()
+        .ok()?;
     millis(time)
 }
 
@@ -123,7 +132,11 @@ impl Entry {
     /// A line of the list; a long reason is cut.
     fn cells(&self) -> Vec<String> {
         const SHOWN: usize = 60;
-        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        let name = self
+            .folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let mut name = super::live_view::printable(&name);
         if self.state.is_some() && name != self.run {
             name.push_str(&format!(" (spec {})", self.run));

@@ -141,8 +141,15 @@ impl Quick {
         let best = rows
             .filter(|row| row.setup == Setup::Unhealthy && !row.seeds.is_empty())
             .filter(|row| !row.pixel_labels && row.dice.mean.is_some())
-            .max_by(|a, b| dice(a).partial_cmp(&dice(b)).unwrap_or(std::cmp::Ordering::Equal))?;
-        let strength = best.guidance.map(|w| format!(" (w {w})")).unwrap_or_default();
+            .max_by(|a, b| {
+                dice(a)
+                    .partial_cmp(&dice(b))
+                    .unwrap_or(std::cmp::Ordering::Equal)
+            })?;
+        let strength = best
+            .guidance
+            .map(|w| format!(" (w {w})"))
+            .unwrap_or_default();
         Some(format!(
             "{}{strength}: unhealthy DICE {:.1}",
             best.method,

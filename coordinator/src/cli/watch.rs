@@ -155,7 +155,9 @@ impl Drawn {
 
     #[allow(clippy::cast_precision_loss)]
     fn heading(&self, live: &Snapshot) -> String {
-        let since = live.time_millis.saturating_sub(live.coordinator.started_millis);
+        let since = live
+            .time_millis
+            .saturating_sub(live.coordinator.started_millis);
         format!(
             "{}: at work for {} on {}",
             self.name,
@@ -165,7 +167,11 @@ impl Drawn {
     }
 
     fn done(&mut self, live: &Snapshot, folder: &RunFolder) -> &[&'static str] {
-        if self.done.as_ref().is_none_or(|(stage, _)| *stage != live.stage) {
+        if self
+            .done
+            .as_ref()
+            .is_none_or(|(stage, _)| *stage != live.stage)
+        {
             // A journal that cannot be read now is read at the next stage.
             let ledger = read_ledger(folder).unwrap_or_default();
             let complete = |stage: &Stage| {

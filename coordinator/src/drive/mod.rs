@@ -22,6 +22,7 @@ mod stages;
 pub mod supervisor;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -36,13 +37,16 @@ use crate::aggregate::{self, AggregateError};
 use crate::bench_file::{BenchError, BenchFile};
 use crate::cache::RecordCache;
 use crate::calibrate::CalibrateError;
-use crate::dataset::DatasetError;
+use crate::dataset::{Dataset, DatasetError};
 use crate::ledger::Entry;
 use crate::ledger::journal::RunJournal;
 use crate::plan::cells;
+use crate::plan::estimate::Estimate;
+use crate::plan::forecast;
 use crate::report;
 use crate::report::summary::Summary;
 use crate::run_folder::{RunFolder, RunFolderError};
+use crate::screen;
 use control::Control;
 use engine::{Engine, EngineError};
 use fleet::FleetOptions;
@@ -179,6 +183,7 @@ pub fn drive(
     }
     crate::tune::check_masks(&bench.spec.score, &dataset)?;
     check_devices(bench, options)?;
+    announce(bench, &dataset, &estimate, options);
 
     let folder = RunFolder::create(&options.dir, &bench.spec)?;
     let lock = folder.lock()?;
@@ -251,6 +256,39 @@ pub fn drive(
     concluded
 }
 
+/// Says what is about to be done, before anything is.
+fn announce(bench: &BenchFile, dataset: &Dataset, estimate: &Estimate, options: &DriveOptions) {
+    let mut lines = forecast::benchmark(bench, dataset, estimate, &options.dir);
+    lines.push(("workers", workers(options)));
+    lines.extend(forecast::work(estimate));
+    for (label, text) in lines {
+        if screen::is_terminal() {
+            screen::say(&format!("{label:<12} {text}"));
+        } else {
+            tracing::info!("{label}: {text}");
+        }
+    }
+}
+
+/// Whom the run will work with, in words.
+fn workers(options: &DriveOptions) -> String {
+    let mut devices: BTreeMap<&str, u64> = BTreeMap::new();
+    for device in &options.devices {
+        *devices.entry(device).or_default() += 1;
+    }
+    let own = devices
+        .iter()
+        .map(|(device, count)| format!("{count} on {device}"));
+    let own = own.collect::<Vec<_>>().join(", ");
+    match &options.queue {
+        QueueChoice::Local => own,
+        QueueChoice::Redis(_) if own.is_empty() => {
+            "those that come to the queue; none is started here".to_owned()
+        }
+        QueueChoice::Redis(_) => format!("{own}, and those that come to the queue"),
+    }
+}
+
 /// The local queue has the workers this coordinator starts and no others.
 fn check_devices(bench: &BenchFile, options: &DriveOptions) -> Result<(), DriveError> {
     let workers = options.devices.len();
@@ -296,7 +334,7 @@ fn begin(
     journal: &mut RunJournal,
     bench: &BenchFile,
     folder: &RunFolder,
-    dataset: &crate::dataset::Dataset,
+    dataset: &Dataset,
 ) -> Result<(), DriveError> {
     let spec = bench.digest()?;
     match &journal.ledger().created {

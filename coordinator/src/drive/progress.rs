@@ -113,7 +113,11 @@ impl StageProgress {
             None => {
                 let took = readable::time(self.started.elapsed().as_secs_f64());
                 let comma = if words.is_empty() { "" } else { ", " };
-                tracing::info!("{}: {} in {took}{comma}{words}", self.name, of_total(&self.last));
+                tracing::info!(
+                    "{}: {} in {took}{comma}{words}",
+                    self.name,
+                    of_total(&self.last)
+                );
             }
         }
         self.ended = true;

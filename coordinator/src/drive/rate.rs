@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn old_steps_are_forgotten_and_a_step_back_begins_anew() {
-        let mut looks: Vec<(u64, u32, bool)> = (1..=10).map(|i| (100 * u64::from(i), i, false)).collect();
+        let mut looks: Vec<(u64, u32, bool)> =
+            (1..=10).map(|i| (100 * u64::from(i), i, false)).collect();
         looks.extend((1..=70).map(|i| (1000 + u64::from(i), 10 + 5 * i, false)));
         assert_eq!(rate(0, &looks).per_second(), Some(5.0));
         let back = rate(0, &[(10, 50, false), (11, 40, false), (13, 48, false)]);

@@ -224,7 +224,11 @@ fn multiples(from: f64, to: f64, (mantissa, exponent): (f64, i32)) -> Vec<(f64, 
 
 fn step_ticks(last: f64) -> Vec<(f64, String)> {
     let (mantissa, exponent) = round_down(last / TICKS * 2.0);
-    let whole = if exponent < 0 { (1.0, 0) } else { (mantissa, exponent) };
+    let whole = if exponent < 0 {
+        (1.0, 0)
+    } else {
+        (mantissa, exponent)
+    };
     let mut ticks = multiples(0.0, last, whole);
     for (step, label) in &mut ticks {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -241,7 +245,11 @@ fn loss_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     if decades < 0.6 {
         return multiples(low, high, round_down((high - low) / TICKS * 2.0));
     }
-    let mantissas: &[f64] = if decades > 4.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let mantissas: &[f64] = if decades > 4.0 {
+        &[1.0]
+    } else {
+        &[1.0, 2.0, 5.0]
+    };
     #[allow(clippy::cast_possible_truncation)]
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     (first..=last)
@@ -315,10 +323,7 @@ mod tests {
             ["0.3", "0.4", "0.5", "0.6", "0.7"]
         );
         assert_eq!(labels(loss_ticks(1e-6, 20.0)).len(), 8);
-        assert_eq!(
-            labels(step_ticks(1_600.0)),
-            ["0", "500", "1,000", "1,500"]
-        );
+        assert_eq!(labels(step_ticks(1_600.0)), ["0", "500", "1,000", "1,500"]);
         assert_eq!(labels(step_ticks(3.0)), ["0", "1", "2", "3"]);
     }
 

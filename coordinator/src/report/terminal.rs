@@ -87,7 +87,10 @@ pub fn table(summary: &Summary, width: Option<usize>) -> String {
             (lines, columns)
         }
         None => (
-            markdown::table(summary).lines().map(str::to_owned).collect(),
+            markdown::table(summary)
+                .lines()
+                .map(str::to_owned)
+                .collect(),
             ORDER.to_vec(),
         ),
     };
@@ -209,7 +212,11 @@ impl Column {
             }
             Evaluations | Seconds => each(&|row| {
                 let [evaluations, seconds] = markdown::cost(summary, &row.method);
-                if self == Seconds { seconds } else { evaluations }
+                if self == Seconds {
+                    seconds
+                } else {
+                    evaluations
+                }
             }),
         }
     }
@@ -244,7 +251,9 @@ fn aligned(values: &[Option<&Value>], spread: Spread) -> Vec<String> {
             let Some((value, mean)) = value.and_then(|value| Some((value, value.mean?))) else {
                 return ["-".to_owned(), String::new(), String::new(), String::new()];
             };
-            let [low, high] = value.ci95.map_or_else(Default::default, |ends| ends.map(percent));
+            let [low, high] = value
+                .ci95
+                .map_or_else(Default::default, |ends| ends.map(percent));
             [
                 percent(mean),
                 value.std.map(percent).unwrap_or_default(),
@@ -318,11 +327,17 @@ fn legend(summary: &Summary, shown: &[Column]) -> String {
     if summary.rows.iter().any(|row| row.seeds.is_empty()) {
         add(" all-empty, all-brain and raw-threshold are no methods: what is scored without one.");
     }
-    if summary.rows.iter().any(|row| row.method.ends_with("-native")) {
+    if summary
+        .rows
+        .iter()
+        .any(|row| row.method.ends_with("-native"))
+    {
         add(" -native: the mask made as the method's authors do.");
     }
     if shown.contains(&Evaluations) {
-        add(" evaluations: of networks, to score one slice once; methods of one encoding share them.");
+        add(
+            " evaluations: of networks, to score one slice once; methods of one encoding share them.",
+        );
     }
     if shown.contains(&Seconds) {
         add(" s/slice: device time of the same.");

@@ -6,7 +6,8 @@ use anofpdm_common::network::Arch;
 use clap::Args;
 
 const EXAMPLE: &str = "Example:
-  anofpdm-worker import ema_0.9999_210000.pt --arch v2 --heads 4 -o weights/brats21/guided.safetensors";
+  anofpdm-worker import ema_0.9999_210000.pt --arch v2 --heads 4 \\
+    -o weights/brats21/guided.safetensors";
 
 /// Turns a checkpoint of the public code (a `.pt` state dict) into safetensors and a configuration.
 ///

@@ -153,7 +153,12 @@ impl Parts<'_> {
     /// decided by it.
     pub(super) fn under_way(&self, plan: &ForwardPlan) -> Result<f64, PlanError> {
         let mut shards: BTreeMap<u64, f64> = BTreeMap::new();
-        for lease in self.fleet.workers().iter().flat_map(|worker| &worker.leases) {
+        for lease in self
+            .fleet
+            .workers()
+            .iter()
+            .flat_map(|worker| &worker.leases)
+        {
             let number = lease.lease.shard;
             let original = match self.flight.purpose(number) {
                 Some(Purpose::Work) => number,

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::queue::Submission;
+use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::work::Stage;
 
 use super::super::fleet::is_away;
