@@ -98,6 +98,22 @@ pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// A text behind its name, further lines indented as far; of at most `columns` columns where that is said.
+pub fn labelled(label: &str, text: &str, columns: Option<usize>) -> Vec<String> {
+    /// Columns of a name, and the fewest that a text is given.
+    const INDENT: usize = 13;
+    const LEAST: usize = 30;
+    let lines = match columns {
+        Some(columns) => wrapped(text, columns.saturating_sub(INDENT).max(LEAST)),
+        None => vec![text.to_owned()],
+    };
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    labels
+        .zip(lines)
+        .map(|(label, line)| format!("{label:<12} {line}"))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +168,14 @@ mod tests {
         assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
         assert_eq!(wrapped("one enormous", 4), ["one", "enormous"]);
         assert_eq!(wrapped("", 4), [""]);
+        let text = "guided trained for 200 steps of 8 slices";
+        assert_eq!(
+            labelled("networks", text, Some(50)),
+            [
+                "networks     guided trained for 200 steps of 8",
+                "             slices"
+            ]
+        );
+        assert_eq!(labelled("a", text, None), [format!("a            {text}")]);
     }
 }

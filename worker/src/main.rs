@@ -101,7 +101,10 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         let mut seen = 0;
-        for command in command.get_subcommands().filter(|one| one.get_name() != "help") {
+        for command in command
+            .get_subcommands()
+            .filter(|one| one.get_name() != "help")
+        {
             assert!(command.get_version().is_some(), "{}", command.get_name());
             let help = command.get_after_help().map(ToString::to_string);
             for line in help.iter().flat_map(|help| help.lines()) {

@@ -36,7 +36,7 @@ pub(super) fn printable_text(text: &str) -> String {
 
 /// A line with its name in front.
 pub(super) fn labelled(label: &str, text: &str) -> String {
-    format!("{label:<12} {text}")
+    readable::labelled(label, text, None).concat()
 }
 
 /// What the coordinator at work does.

@@ -1,6 +1,6 @@
 //! What `run`, `demo` and `report` print of a result, and how it can be chosen.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use clap::Args;
@@ -25,25 +25,27 @@ impl OutcomeArgs {
     /// Prints the result of the run in `dir`; true where that is for people, and more may be said.
     ///
     /// # Errors
-    /// When the result cannot be written as JSON.
+    /// When it cannot be written.
     pub(super) fn print(&self, summary: &Summary, dir: &Path) -> anyhow::Result<bool> {
         if self.json {
             print_json(summary)?;
             return Ok(false);
         }
-        println!("{}", terminal::table(summary, self.columns()));
-        println!();
-        println!("{}", terminal::origin(summary, &dir.join("report")));
-        Ok(true)
-    }
-
-    fn columns(&self) -> Option<usize> {
-        if let Some(width) = self.width {
-            return Some(width.into());
+        let width = self.width.map(usize::from).or_else(columns);
+        let table = terminal::table(summary, width);
+        let origin = terminal::origin(summary, &dir.join("report"));
+        match writeln!(io::stdout(), "{table}\n\n{origin}") {
+            // A pipe into `head`, say.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            done => Ok(done.map(|()| true)?),
         }
-        let size = io::stdout()
-            .is_terminal()
-            .then(|| Term::stdout().size_checked());
-        size.flatten().map(|(_, columns)| columns.into())
     }
+}
+
+/// Columns of the terminal behind stdout; none where there is none.
+pub(super) fn columns() -> Option<usize> {
+    let size = io::stdout()
+        .is_terminal()
+        .then(|| Term::stdout().size_checked());
+    size.flatten().map(|(_, columns)| columns.into())
 }

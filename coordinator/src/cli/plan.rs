@@ -6,9 +6,10 @@ use anyhow::Context;
 use clap::Args;
 
 use super::bench_args::BenchArgs;
+use super::outcome::columns;
 use super::print_json;
 use crate::plan::forecast;
-use crate::readable::{Bytes, Count};
+use crate::readable::{Bytes, Count, labelled};
 
 /// Arguments of `anofpdm plan`.
 #[derive(Debug, Args)]
@@ -65,10 +66,14 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         format!("about {} a worker, scoring", Bytes(estimate.memory_bytes)),
     ));
     for (label, text) in lines {
-        println!("{label:<12} {text}");
+        for line in labelled(label, &text, columns()) {
+            println!("{line}");
+        }
     }
     for warning in &estimate.warnings {
-        println!("warning      {warning}");
+        for line in labelled("warning", warning, columns()) {
+            println!("{line}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

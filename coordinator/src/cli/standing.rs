@@ -137,7 +137,8 @@ impl Quick {
     /// The best row that needed no pixel labels.
     pub(super) fn in_a_line(&self) -> Option<String> {
         let dice = |row: &&Row| row.dice.mean;
-        let rows = self.rows.iter();
+        // Of equals the first of the table: `max_by` takes the last it sees.
+        let rows = self.rows.iter().rev();
         let best = rows
             .filter(|row| row.setup == Setup::Unhealthy && !row.seeds.is_empty())
             .filter(|row| !row.pixel_labels && row.dice.mean.is_some())
@@ -155,5 +156,85 @@ impl Quick {
             best.method,
             100.0 * best.dice.mean?
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::drive::live::{Ended, Live};
+    use crate::drive::signals::Interrupted;
+
+    const SPEC: &str = "name = \"x\"\n[data]\nstore = \"s\"\n[model.guided]\npreset = \"paper\"\n\
+        [model.guided.train]\n[score]\nmethods = [\"anofpdm-ddim\"]\nguidance = [2]\n";
+
+    fn summary(rows: &[(&str, f64, bool)]) -> String {
+        let value =
+            |mean: f64| format!(r#"{{"mean":{mean},"std":null,"per_seed":[],"ci95":null}}"#);
+        let rows = rows.iter().map(|(method, dice, labels)| {
+            let [dice, other] = [*dice, 0.0].map(value);
+            format!(
+                r#"{{"method":"{method}","guidance":2.0,"setup":"unhealthy","seeds":[0],"dice":{dice},"iou":{other},"auprc":{other},"auprc_batch":{other},"pixel_labels":{labels},"undefined_maps":0}}"#
+            )
+        });
+        let rows = rows.collect::<Vec<_>>().join(",");
+        format!(
+            r#"{{"fingerprint":"{}","rows":[{rows}],"later":1}}"#,
+            Digest::of(b"f")
+        )
+    }
+
+    #[test]
+    fn a_run_says_where_it_stands_at_every_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("elsewhere");
+        fs::create_dir_all(root.join("report")).unwrap();
+        fs::write(root.join("spec.toml"), SPEC).unwrap();
+        let folder = RunFolder::open(&root).unwrap();
+        let state = || Standing::of(&folder).unwrap().state;
+        assert_eq!(state(), State::New);
+        assert_eq!(
+            Standing::of(&folder).unwrap().name(),
+            format!("{} (spec x)", root.display())
+        );
+
+        let lock = folder.lock().unwrap();
+        let live = Live::start(&folder, "x-1");
+        assert_eq!(state(), State::Running);
+        control::set_paused(&folder, true).unwrap();
+        assert_eq!(state(), State::Paused);
+        control::set_paused(&folder, false).unwrap();
+        drop(lock);
+        assert_eq!(state(), State::Killed, "no last word");
+        live.end(Ended::with_error(&Interrupted::TimeIsUp));
+        assert_eq!(state(), State::Interrupted);
+        let end = |ended: Ended| Live::start(&folder, "x-1").end(ended);
+        end(Ended::with_error(&control::Cancelled));
+        assert_eq!(state(), State::Cancelled);
+        end(Ended::with_error(&std::io::Error::other("no")));
+        assert_eq!(state(), State::Failed);
+        end(Ended::finished("train is done, as was asked for"));
+        assert_eq!(state(), State::Partial);
+        let rows = [
+            ("poor", 0.1, false),
+            ("best", 0.7212, false),
+            ("tuned", 0.9, true),
+        ];
+        fs::write(root.join("report/summary.json"), summary(&rows)).unwrap();
+        let standing = Standing::of(&folder).unwrap();
+        assert_eq!(standing.state, State::Finished);
+        let result = standing.result.unwrap();
+        assert_eq!(result.fingerprint, Digest::of(b"f"));
+        assert_eq!(
+            result.in_a_line().as_deref(),
+            Some("best (w 2): unhealthy DICE 72.1")
+        );
+        // A report that this version cannot read is none.
+        fs::write(root.join("report/summary.json"), "{}").unwrap();
+        assert_eq!(state(), State::Partial);
+        assert!(RunFolder::open(Path::new("/nonexistent")).is_err());
     }
 }

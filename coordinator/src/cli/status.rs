@@ -186,7 +186,7 @@ impl Status {
             network,
             step,
             steps,
-        } in &self.saved
+        } in self.saved.iter().filter(|_| !self.running)
         {
             let (step, steps) = (Count(*step), Count(*steps));
             say(

@@ -43,6 +43,7 @@ use crate::ledger::journal::RunJournal;
 use crate::plan::cells;
 use crate::plan::estimate::Estimate;
 use crate::plan::forecast;
+use crate::readable;
 use crate::report;
 use crate::report::summary::Summary;
 use crate::run_folder::{RunFolder, RunFolderError};
@@ -263,7 +264,9 @@ fn announce(bench: &BenchFile, dataset: &Dataset, estimate: &Estimate, options: 
     lines.extend(forecast::work(estimate));
     for (label, text) in lines {
         if screen::is_terminal() {
-            screen::say(&format!("{label:<12} {text}"));
+            for line in readable::labelled(label, &text, Some(screen::columns())) {
+                screen::say(&line);
+            }
         } else {
             tracing::info!("{label}: {text}");
         }

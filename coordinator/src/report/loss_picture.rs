@@ -21,7 +21,7 @@ const BOTTOM: f64 = 428.0;
 const TICKS: f64 = 6.0;
 
 /// The smoothed line is a mean over this share of the points on either side.
-const SMOOTH: f64 = 0.02;
+const SMOOTH: f64 = 0.04;
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito), strongest first.
 const COLOURS: [&str; 6] = [
@@ -122,11 +122,7 @@ fn draw(
                 svg,
                 r#"<g fill="none" stroke="{colour}" stroke-linejoin="round"><polyline opacity="0.35" points="{raw}"/><polyline stroke-width="2" points="{mean}"/></g>"#
             )?;
-            legend.push((
-                format!("{name}, training batches, and smoothed"),
-                colour,
-                "",
-            ));
+            legend.push((format!("{name}, training (smoothed)"), colour, ""));
         }
         if !validation.is_empty() {
             let line = scale.line(validation);

@@ -440,7 +440,7 @@ anofpdm-ddim       30   72.1 ± 0.2 [60.2, 80.1]   72.1 ± 0.2 [60.2, 80.1]   72
 gradient-weighted  30    0.0 ± 0.0 [ 0.0,  0.5]    0.0 ± 0.0 [ 0.0,  0.5]    0.0 ± 0.0 [ 0.0,  0.5]
 all-empty               63.0                      63.0                      63.0
 raw-threshold †        100.0                     100.0                     100.0"
-                .replace(&"─".repeat(100), &"─".repeat(98))
+                .replace(&"─".repeat(100), &"─".repeat(99))
         );
     }
 
