@@ -61,7 +61,8 @@ pub fn table(header: &[String], rows: &[Vec<String>], right: &[usize]) -> Vec<St
         .add_rows(rows);
     let last = header.len().saturating_sub(1);
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, if index == last { 0 } else { 2 }));
+        // The library leaves a column free between two.
+        column.set_padding((0, u16::from(index != last)));
         if right.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
