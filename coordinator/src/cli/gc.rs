@@ -169,7 +169,7 @@ fn print_text(holdings: &[Holding], args: &GcArgs) {
     let bytes: u64 = free.map(|holding| holding.removable_bytes).sum();
     println!();
     match (args.delete, bytes) {
-        (_, 0) => println!("nothing that nobody refers to is there"),
+        (_, 0) => println!("nothing can go"),
         (true, _) => println!("{} were freed", Bytes(bytes)),
         (false, _) => println!("nothing is deleted yet: --delete frees {}", Bytes(bytes)),
     }
