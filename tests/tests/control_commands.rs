@@ -410,3 +410,17 @@ fn a_run_is_seen_while_it_works_and_watched_to_its_end() {
     );
     assert_eq!(&scene.outcome("watched").0, scene.answer());
 }
+
+#[test]
+fn what_only_prints_ends_quietly_when_nobody_reads() {
+    let scene = scene();
+    for arguments in [&["runs"][..], &["gc", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = scene.command("anofpdm", arguments);
+        command.stdout(writer).stderr(Stdio::piped());
+        let ended = command.spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(141), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments:?}");
+    }
+}

@@ -22,9 +22,12 @@ mod standing;
 pub mod status;
 pub mod watch;
 
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::drive::signals::end_when_nobody_reads;
 
 /// Benchmarks weakly-supervised anomaly segmentation on brain MRI with diffusion models.
 #[derive(Debug, Parser)]
@@ -71,12 +74,26 @@ enum Command {
     Gc(gc::GcArgs),
 }
 
+impl Command {
+    /// True for what takes time and must get done, whether or not anybody reads what it prints.
+    const fn works(&self) -> bool {
+        matches!(
+            self,
+            Self::Demo(_) | Self::Phantom(_) | Self::Preprocess(_) | Self::Run(_)
+        )
+    }
+}
+
 /// Parses the command line and does what it says.
 ///
 /// # Errors
 /// Whatever the command could not do; [`failure::exit_code`] turns it into an exit code.
 pub fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !command.works() {
+        end_when_nobody_reads()?;
+    }
+    match command {
         Command::Demo(args) => demo::run(&args),
         Command::Phantom(args) => phantom::run(&args),
         Command::Preprocess(args) => preprocess::run(&args),
@@ -97,8 +114,12 @@ pub fn main() -> anyhow::Result<ExitCode> {
 
 /// Prints a value as one pretty JSON document.
 fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+    let text = serde_json::to_string_pretty(value)?;
+    match writeln!(io::stdout(), "{text}") {
+        // Nobody reads any more.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 #[cfg(test)]

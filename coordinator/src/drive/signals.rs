@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 /// Exit code of an interrupted program.
@@ -76,6 +76,19 @@ impl Interrupt {
             Ok(())
         }
     }
+}
+
+/// Exit code of a program whose reader has gone: that of a shell for SIGPIPE.
+const NOBODY_READS: i32 = 141;
+
+/// Ends the process, without a word, when what it prints is read no more (`anofpdm status demo | head -1`). For commands
+/// that have nothing to do but to print; a run goes on without readers. Sockets raise no such signal.
+///
+/// # Errors
+/// When the system grants no handler.
+pub fn end_when_nobody_reads() -> io::Result<()> {
+    flag::register_conditional_shutdown(SIGPIPE, NOBODY_READS, Arc::new(AtomicBool::new(true)))?;
+    Ok(())
 }
 
 /// Makes a write past the file-size limit fail; unhandled, the signal would kill the process in the middle of it.
