@@ -139,6 +139,26 @@ impl Baseline {
         passes
     }
 
+    /// Steps that a worker counts while it restores a batch at all of `settings`: both predictions of a step, and both
+    /// chains, are one.
+    pub fn steps(self, form: BaselineForm, settings: &[Setting]) -> u64 {
+        let there = match self.shares_encode(form) {
+            true => settings.iter().map(|setting| setting.noise_scale).max(),
+            false => None,
+        };
+        let back = settings.iter().map(|setting| {
+            let network = self.decode_passes(setting.noise_scale).network;
+            match self {
+                Self::DdimClfFree | Self::CgCdm => network / 2,
+                Self::AnoddpmGaussian
+                | Self::AnoddpmSimplex
+                | Self::DdimClassifier
+                | Self::Andi => network,
+            }
+        });
+        u64::from(there.unwrap_or(0)) + back.sum::<u64>()
+    }
+
     /// What the way back from S takes for one setting.
     fn decode_passes(self, noise_scale: u32) -> Passes {
         let steps = u64::from(noise_scale);
@@ -292,6 +312,17 @@ mod tests {
         // The published form encodes first.
         let published = BaselineForm::Published;
         assert_eq!(cost(Baseline::DdimClassifier, published), (400, 200));
+
+        // What a worker counts meanwhile: a step is one, whatever is predicted at it.
+        let steps = |baseline: Baseline, form| {
+            let setting = baseline.published(PublishedFor::Brats).setting;
+            baseline.steps(form, &[setting])
+        };
+        assert_eq!(steps(Baseline::DdimClfFree, port), 450 + 450);
+        assert_eq!(steps(Baseline::DdimClassifier, port), 200);
+        assert_eq!(steps(Baseline::DdimClassifier, published), 200 + 200);
+        assert_eq!(steps(Baseline::CgCdm, port), 10);
+        assert_eq!(steps(Baseline::Andi, port), 125);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::NetworkConfig;
 use anofpdm_common::spec::{Augment, ModelSpec, RunSpec, SpecError};
+use anofpdm_common::store::slices::Split;
 use anofpdm_common::work::Stage;
 
 use crate::dataset::{Dataset, DatasetError};
@@ -14,7 +15,8 @@ use crate::ledger::Ledger;
 use crate::ledger::journal::read_ledger;
 use crate::plan::cells::baselines;
 use crate::plan::estimate::{Estimate, Slices, estimate};
-use crate::run_folder::{Difference, RunFolder, Standing};
+use crate::run_folder::{Difference, RUNS, RunFolder, Standing};
+use crate::store_check::GoOn;
 use crate::tune;
 
 /// What a process holds once libtorch is loaded on a CPU (measured: 116 to 119 MB of a program that does nothing).
@@ -118,7 +120,7 @@ impl BenchFile {
     /// # Errors
     /// [`BenchError::Dataset`].
     pub fn dataset(&self) -> Result<Dataset, BenchError> {
-        self.open_dataset(&|| false)
+        self.open_dataset(&|| Ok(()))
     }
 
     /// The same, unless it is interrupted.
@@ -126,12 +128,12 @@ impl BenchFile {
     /// # Errors
     /// [`BenchError::Dataset`].
     pub fn dataset_unless(&self, interrupt: &Interrupt) -> Result<Dataset, BenchError> {
-        self.open_dataset(&|| interrupt.asked())
+        self.open_dataset(&|| interrupt.check())
     }
 
-    fn open_dataset(&self, asked: &(dyn Fn() -> bool + Sync)) -> Result<Dataset, BenchError> {
+    fn open_dataset(&self, go_on: &GoOn<'_>) -> Result<Dataset, BenchError> {
         let base = self.path.parent().unwrap_or(Path::new(""));
-        Ok(Dataset::open(&self.spec.data, base, asked)?)
+        Ok(Dataset::open(&self.spec.data, base, go_on)?)
     }
 
     /// The architecture of network `name` for the slices of `dataset`.
@@ -267,7 +269,7 @@ impl BenchFile {
         if trained(Augment::Flip).is_some() {
             dataset.check_left_right()?;
         }
-        let patients = dataset.training_patients();
+        let patients = dataset.patients_of(Split::Train);
         let plain = trained(Augment::None).filter(|_| patients < FEW_PATIENTS);
         Ok(plain.map(|(name, _)| {
             format!(
@@ -303,7 +305,7 @@ impl BenchFile {
 
     /// `runs/NAME`.
     pub fn default_dir(&self) -> PathBuf {
-        Path::new("runs").join(&self.spec.name)
+        Path::new(RUNS).join(&self.spec.name)
     }
 }
 

@@ -9,11 +9,11 @@ use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
 use anofpdm_common::work::{DataPlan, SliceRef};
 
+use crate::drive::signals::Interrupted;
 use crate::ingest::patient::patient_of;
 use crate::ingest::split::{Member, SplitError, SplitSource};
-use crate::drive::signals::Interrupted;
 use crate::plan::selection::{Selection, choose};
-use crate::store_check;
+use crate::store_check::{self, GoOn};
 
 /// Separates the permutation of the validation slices from that of the test slices.
 const VALIDATION: u64 = 0;
@@ -68,14 +68,12 @@ impl Dataset {
     ///
     /// # Errors
     /// [`DatasetError`].
-    pub fn open(
-        spec: &DataSpec,
-        base: &Path,
-        asked: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Self, DatasetError> {
+    pub fn open(spec: &DataSpec, base: &Path, go_on: &GoOn<'_>) -> Result<Self, DatasetError> {
         let store = SliceStore::open(base.join(&spec.store))?;
-        store_check::verify(&store, asked).map_err(|error| match error {
-            StoreError::Stopped => DatasetError::Interrupted(Interrupted),
+        store_check::verify(&store, go_on).map_err(|error| match error {
+            StoreError::Stopped => {
+                DatasetError::Interrupted(go_on().err().unwrap_or(Interrupted::Signal))
+            }
             error => error.into(),
         })?;
         let manifest = store.manifest();
@@ -180,11 +178,6 @@ impl Dataset {
         })
     }
 
-    /// Patients of the training split.
-    pub fn training_patients(&self) -> usize {
-        self.of_split(Split::Train).len()
-    }
-
     /// Refuses to exchange left and right where a training subject's file does not say where they are.
     ///
     /// # Errors
@@ -265,6 +258,16 @@ impl Dataset {
             }
         }
         Ok(true)
+    }
+
+    /// Patients of a split; several subjects may be scans of one.
+    pub fn patients_of(&self, split: Split) -> usize {
+        let members = self.patients.iter().zip(&self.subjects);
+        let of_split = members.filter(|(_, (_, of, _))| *of == split);
+        of_split
+            .map(|(patient, _)| *patient)
+            .collect::<BTreeSet<u32>>()
+            .len()
     }
 
     /// The subject of a slice.

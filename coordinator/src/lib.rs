@@ -11,6 +11,7 @@
 //! | [`precision`] | the number format of a run |
 //! | [`preflight`] | what is refused before anything is computed |
 //! | [`run_folder`] | the folder of a run and its lock |
+//! | [`known_runs`] | the runs there are, by name |
 //! | [`cache`] | records of other runs |
 //! | [`ledger`] | what the journal says of a run |
 //! | [`drive`] | submit, watch, retry, resume |
@@ -20,6 +21,8 @@
 //! | [`report`] | tables |
 //! | [`stored_record`] | a record by its digest |
 //! | [`arrays`] | anyone's array files |
+//! | [`screen`] | bars and log lines on one terminal |
+//! | [`readable`] | times, sizes and counts for people |
 
 pub mod aggregate;
 pub mod arrays;
@@ -30,12 +33,15 @@ pub mod cli;
 pub mod dataset;
 pub mod drive;
 pub mod ingest;
+pub mod known_runs;
 pub mod ledger;
 pub mod plan;
 pub mod precision;
 pub mod preflight;
+pub mod readable;
 pub mod report;
 pub mod run_folder;
+pub mod screen;
 pub mod store_check;
 pub mod stored_record;
 pub mod tune;

@@ -3,17 +3,18 @@
 use std::process::ExitCode;
 
 use anofpdm_common::error_text::error_text;
-use anofpdm_coordinator::cli;
+use anofpdm_coordinator::{cli, screen};
 
 fn main() -> ExitCode {
-    if let Err(error) = anofpdm_common::telemetry::init() {
+    if let Err(error) = anofpdm_common::telemetry::init_to(|| screen::LogWriter) {
         eprintln!("error: {error}");
         return ExitCode::from(cli::failure::USAGE);
     }
     match cli::main() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", error_text(error.as_ref()));
+            let label = cli::failure::label(&error);
+            screen::say(&format!("{label}: {}", error_text(error.as_ref())));
             cli::failure::exit_code(&error)
         }
     }

@@ -8,6 +8,7 @@
 //!   live.json      what it does right now, or did last
 //!   journal        the truth about the run
 //!   checkpoints/   training, one folder a network
+//!   training/      loss curves of finished trainings, one file a network
 //!   calibration/   thresholds, one file an encoding
 //!   records/       the artifact store: plans, weights, manifests, records, by digest
 //!   report/        tables
@@ -27,6 +28,11 @@ use anofpdm_common::store::journal::JournalError;
 use crate::ledger::Ledger;
 use crate::ledger::journal::read_ledger;
 use crate::report::training::newest_checkpoint;
+
+use crate::known_runs;
+
+/// Where runs are made unless another folder is named, and looked for by name.
+pub const RUNS: &str = "runs";
 
 /// How often, and with which pause, a lock that is held is tried again: who only looks whether a coordinator is at
 /// work holds it for a moment.
@@ -64,10 +70,13 @@ pub enum RunFolderError {
     #[error("{0}")]
     Journal(#[from] JournalError),
     /// There is no run here.
-    #[error(
-        "{0} holds no run: no spec.toml; name a folder that `anofpdm run` made, or a run under runs/"
-    )]
-    NoRun(PathBuf),
+    #[error("{path} holds no run: no spec.toml; {hint}")]
+    NoRun {
+        /// What was named.
+        path: PathBuf,
+        /// The runs there are.
+        hint: String,
+    },
     /// The stored spec is broken.
     #[error("{path}: {source}")]
     Spec {
@@ -252,12 +261,16 @@ impl RunFolder {
     /// # Errors
     /// [`RunFolderError::NoRun`].
     pub fn open(name: &Path) -> Result<Self, RunFolderError> {
-        let candidates = [name.to_path_buf(), Path::new("runs").join(name)];
+        let runs = Path::new(RUNS);
+        let candidates = [name.to_path_buf(), runs.join(name)];
         candidates
             .into_iter()
             .map(|root| Self { root })
             .find(|folder| folder.spec_path().is_file())
-            .ok_or_else(|| RunFolderError::NoRun(name.to_path_buf()))
+            .ok_or_else(|| RunFolderError::NoRun {
+                path: name.to_path_buf(),
+                hint: known_runs::hint(runs, name),
+            })
     }
 
     /// The spec of the run.
@@ -333,6 +346,10 @@ impl RunFolder {
     /// Training checkpoints, one folder a network.
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
+    }
+    /// What is kept of each training: its loss curves.
+    pub fn training(&self) -> PathBuf {
+        self.root.join("training")
     }
     /// Calibration results.
     pub fn calibration(&self) -> PathBuf {

@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 
 use anofpdm_common::store::slices::{SliceStore, StoreError};
 
+use crate::drive::signals::Interrupted;
+
 /// Pause between two words: a store that takes less says nothing.
 const SAY_EVERY: Duration = Duration::from_secs(15);
 
-/// Verifies every subject of `store`; stops once `asked` says so.
+/// Asked now and then; an error says why to stop.
+pub type GoOn<'a> = dyn Fn() -> Result<(), Interrupted> + Sync + 'a;
+
+/// Verifies every subject of `store`; stops once `go_on` says so.
 ///
 /// # Errors
 /// The first subject that is not as the manifest says; [`StoreError::Stopped`].
-pub fn verify(store: &SliceStore, asked: &(dyn Fn() -> bool + Sync)) -> Result<(), StoreError> {
+pub fn verify(store: &SliceStore, go_on: &GoOn<'_>) -> Result<(), StoreError> {
     let subjects: Vec<&str> = store
         .manifest()
         .subjects
@@ -38,7 +43,7 @@ pub fn verify(store: &SliceStore, asked: &(dyn Fn() -> bool + Sync)) -> Result<(
                 indicatif::DecimalBytes(total)
             );
         }
-        if asked() {
+        if go_on().is_err() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())

@@ -205,7 +205,7 @@ fn a_cancelled_run_ends_in_good_order_and_a_later_one_goes_on() {
     assert_eq!(running.end().code(), Some(130));
     let said = std::fs::read_to_string(log(&scene, "cancelled")).unwrap();
     assert!(
-        said.contains("error: cancelled by `anofpdm cancel`"),
+        said.contains("stopped: cancelled by `anofpdm cancel`"),
         "{said}"
     );
     let left = status(&scene, "cancelled").unwrap();
@@ -358,7 +358,13 @@ fn a_run_is_seen_while_it_works_and_watched_to_its_end() {
         Some("unix")
     );
     let text = succeeds(&scene, &["status", "watched"]);
-    for part in ["is running", "score", "shards ", "workers    2", "version"] {
+    for part in [
+        "is running",
+        "score",
+        "shards ",
+        "workers      2",
+        "version",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     // Ctrl-C ends the view and not the run.
@@ -396,5 +402,25 @@ fn a_run_is_seen_while_it_works_and_watched_to_its_end() {
         .collect();
     assert!(documents.len() > 2);
     assert_eq!(documents.last().unwrap()["ended"]["outcome"], "finished");
+    // What has finished is told of, and is no error.
+    let said = succeeds(&scene, &["watch", "watched"]);
+    assert!(
+        said.contains("watched has finished: its report is in watched/report"),
+        "{said}"
+    );
     assert_eq!(&scene.outcome("watched").0, scene.answer());
+}
+
+#[test]
+fn what_only_prints_ends_quietly_when_nobody_reads() {
+    let scene = scene();
+    for arguments in [&["runs"][..], &["gc", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = scene.command("anofpdm", arguments);
+        command.stdout(writer).stderr(Stdio::piped());
+        let ended = command.spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(141), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments:?}");
+    }
 }

@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "anofpdm-worker",
     version,
+    propagate_version = true,
     about = "Runs anofpdm's networks on one device"
 )]
 struct Cli {
@@ -85,5 +86,34 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         3
     } else {
         1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Examples that help would break are not what they show once they are pasted.
+    #[test]
+    fn examples_in_help_fit_eighty_columns_and_every_command_tells_its_version() {
+        let mut command = Cli::command();
+        command.build();
+        let mut seen = 0;
+        for command in command
+            .get_subcommands()
+            .filter(|one| one.get_name() != "help")
+        {
+            assert!(command.get_version().is_some(), "{}", command.get_name());
+            let help = command.get_after_help().map(ToString::to_string);
+            for line in help.iter().flat_map(|help| help.lines()) {
+                if line.starts_with("  ") {
+                    seen += 1;
+                    assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+                }
+            }
+        }
+        assert!(seen > 20, "{seen} lines");
     }
 }

@@ -6,6 +6,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Environment variable with the log filter; `info` where unset.
 pub const LOG_FILTER: &str = "ANOFPDM_LOG";
@@ -27,18 +28,29 @@ pub enum TelemetryError {
     Twice(String),
 }
 
-/// Installs the subscriber; call once, first thing in `main`.
+/// Installs the subscriber, which writes to stderr; call once, first thing in `main`.
 ///
 /// # Errors
 /// When a setting in the environment does not parse.
 pub fn init() -> Result<(), TelemetryError> {
+    init_to(std::io::stderr)
+}
+
+/// The same through `writer`, for a program that also draws on the terminal: what it writes ends up on stderr.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_to<W>(writer: W) -> Result<(), TelemetryError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = match std::env::var(LOG_FILTER) {
         Ok(text) => EnvFilter::try_new(&text).map_err(|e| TelemetryError::Filter(e.to_string()))?,
         Err(_) => EnvFilter::new("info"),
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(writer);
     let installed = match std::env::var(LOG_FORMAT).as_deref() {
         Ok("json") => builder.json().try_init(),
         Ok(other) if !other.is_empty() => return Err(TelemetryError::Format(other.to_owned())),

@@ -15,4 +15,4 @@ pub mod metrics;
 #[cfg(feature = "metrics")]
 pub mod training;
 
-pub use logs::{TelemetryError, init};
+pub use logs::{TelemetryError, init, init_to};

@@ -44,6 +44,30 @@ impl ForwardPlan {
     /// # Errors
     /// When there is no cell, an index is out of range, or the cells are of several trajectories.
     pub fn passes(&self, cells: &[u16]) -> Result<Passes, PlanError> {
+        let (trajectory, cells) = self.shared(cells)?;
+        Ok(trajectory.passes(self.semantics, self.steps, cells))
+    }
+
+    /// Ticks that a worker counts on a lease for each batch of a shard of these cells: the steps of their trajectory,
+    /// and a record a cell.
+    ///
+    /// # Errors
+    /// As [`passes`](Self::passes).
+    pub fn ticks(&self, cells: &[u16]) -> Result<u64, PlanError> {
+        let (trajectory, cells) = self.shared(cells)?;
+        let records = cells.len() as u64;
+        let steps = match trajectory {
+            Trajectory::Forward(_) => u64::from(self.steps),
+            Trajectory::Restoration(walk) => {
+                let form = self.semantics.switches().baselines;
+                walk.baseline.steps(form, &distinct_settings(cells))
+            }
+        };
+        Ok(steps + records)
+    }
+
+    /// The trajectory of these cells, and the cells.
+    fn shared(&self, cells: &[u16]) -> Result<(&Trajectory, Vec<&Cell>), PlanError> {
         let cells = cells
             .iter()
             .map(|cell| self.cell(usize::from(*cell)))
@@ -56,7 +80,6 @@ impl ForwardPlan {
                 "a shard of two trajectories".to_owned(),
             ));
         }
-        let trajectory = self.trajectory(first)?;
-        Ok(trajectory.passes(self.semantics, self.steps, cells))
+        Ok((self.trajectory(first)?, cells))
     }
 }

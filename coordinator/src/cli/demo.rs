@@ -8,15 +8,15 @@ use anofpdm_common::spec::RunSpec;
 use anyhow::Context;
 use clap::Args;
 
+use super::outcome::OutcomeArgs;
 use super::run::HowArgs;
-use super::{print_checks, print_json};
 use crate::bench_file::BenchFile;
 use crate::drive::drive;
 use crate::drive::signals::Interrupt;
 use crate::ingest::layouts::LayoutName;
 use crate::ingest::phantom::{self, Kind, generate};
-use crate::ingest::preprocess::{self, Outcome, Progress, preprocess};
-use crate::report::markdown;
+use crate::ingest::preprocess::{self, Outcome, PreprocessError, Progress, preprocess};
+use crate::readable;
 
 /// The spec of the demo, also there to be read and changed.
 const SPEC: &str = include_str!("../../../examples/demo.toml");
@@ -40,9 +40,8 @@ pub struct DemoArgs {
     dir: PathBuf,
     #[command(flatten)]
     how: HowArgs,
-    /// Print summary.json instead of the table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    outcome: OutcomeArgs,
 }
 
 /// Generates, preprocesses, trains, calibrates, scores, reports.
@@ -75,16 +74,10 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let Some(summary) = drive(&bench, &options, &interrupt)? else {
         return Ok(ExitCode::SUCCESS);
     };
-    if args.json {
-        print_json(&summary)?;
-        return Ok(ExitCode::SUCCESS);
+    if args.outcome.print(&summary, &args.dir)? {
+        let took = started.elapsed().as_secs_f64();
+        println!("time         {}", readable::time(took));
     }
-    println!("{}", markdown::table(&summary));
-    print_checks(&summary);
-    println!();
-    println!("report       {}", args.dir.join("report").display());
-    println!("fingerprint  {}", summary.fingerprint);
-    println!("time         {:.0} s", started.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,7 +98,13 @@ fn preprocess_phantom(
         preview: true,
         threads: None,
     };
-    let report = preprocess(&request, &Silent(interrupt)).context("preprocess")?;
+    let report = match preprocess(&request, &Silent(interrupt)) {
+        Err(PreprocessError::Stopped) => {
+            interrupt.check()?;
+            return Err(PreprocessError::Stopped).context("preprocess");
+        }
+        done => done.context("preprocess")?,
+    };
     let manifest = report.store.manifest();
     let slices: usize = manifest.subjects.iter().map(|s| s.slices).sum();
     let lesions: usize = manifest.subjects.iter().map(|s| s.lesion_slices).sum();

@@ -21,12 +21,26 @@ pub const USAGE: u8 = 2;
 #[error("{0}")]
 pub struct UsageError(pub String);
 
+/// True when an error is no failure: the user ended it, here or from elsewhere.
+fn is_wanted(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<Interrupted>() || cause.is::<Cancelled>()
+}
+
+/// What stands before an error: a run that was stopped did not go wrong.
+pub fn label(error: &anyhow::Error) -> &'static str {
+    if error.chain().any(is_wanted) {
+        "stopped"
+    } else {
+        "error"
+    }
+}
+
 /// The exit code for an error, by the first cause in its chain that decides it.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let code = error
         .chain()
         .find_map(|cause| {
-            if cause.is::<Interrupted>() || cause.is::<Cancelled>() {
+            if is_wanted(cause) {
                 Some(INTERRUPTED)
             } else if cause.is::<UsageError>()
                 || cause.is::<SpecError>()
@@ -34,7 +48,11 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 || matches!(cause.downcast_ref(), Some(DriveError::Precision(_)))
                 || matches!(
                     cause.downcast_ref(),
-                    Some(RunFolderError::OtherSpec { .. } | RunFolderError::Spec { .. })
+                    Some(
+                        RunFolderError::OtherSpec { .. }
+                            | RunFolderError::Spec { .. }
+                            | RunFolderError::NoRun { .. }
+                    )
                 )
             {
                 Some(USAGE)

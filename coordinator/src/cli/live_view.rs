@@ -1,16 +1,19 @@
 //! What a coordinator says of itself, in lines for people. Texts that workers wrote are made harmless first.
 
-use std::time::Duration;
-
-use indicatif::HumanDuration;
-
 use crate::drive::live::{Dead, Held, LiveWorker, Snapshot, Verdicts};
+use crate::readable::{self, Count, time};
 
 /// Older than this, a file of a coordinator at work is said to be old, seconds.
 const OLD: f64 = 5.0;
 
 /// Characters of an error shown in a list.
 const ERROR_SHOWN: usize = 160;
+
+/// A lease this close to its end has not been renewed for a while, seconds.
+const SILENT: f64 = 15.0;
+
+/// Cells of a bar.
+const BAR: usize = 24;
 
 /// Dead shards shown beside everything else; `anofpdm dead ls` shows more.
 const DEAD_SHOWN: usize = 5;
@@ -31,22 +34,37 @@ pub(super) fn printable_text(text: &str) -> String {
     lines.join("\n")
 }
 
+/// A line with its name in front.
+pub(super) fn labelled(label: &str, text: &str) -> String {
+    readable::labelled(label, text, None).concat()
+}
+
 /// What the coordinator at work does.
 pub(super) fn lines(live: &Snapshot) -> Vec<String> {
-    let mut lines = vec![format!("now        {}", now(live))];
-    let shards = &live.shards;
-    lines.push(format!(
-        "shards     {} queued, {} leased, {} retrying, {} done, {} dead",
-        shards.queued, shards.leased, shards.retrying, shards.done, shards.dead
-    ));
-    lines.push(format!("verdicts   {}", verdicts(&live.verdicts)));
-    if let Some(queue) = &live.queue {
-        lines.push(format!("queue      {}", printable(queue)));
+    let mut lines = Vec::new();
+    if let Some(work) = &live.work {
+        lines.push(labelled("", &readable::bar(work.share(), BAR)));
     }
-    lines.push(format!(
-        "workers    {}, {} at work",
-        live.workers_total(),
-        at_work(live)
+    lines.push(labelled("now", &now(live)));
+    let shards = &live.shards;
+    lines.push(labelled(
+        "shards",
+        &format!(
+            "{} wait, {} are at work, {} wait to be tried again, {} are done, {} given up",
+            Count(shards.queued),
+            Count(shards.leased),
+            Count(shards.retrying),
+            Count(shards.done),
+            Count(shards.dead)
+        ),
+    ));
+    lines.push(labelled("checks", &verdicts(&live.verdicts)));
+    if let Some(queue) = &live.queue {
+        lines.push(labelled("queue", &printable(queue)));
+    }
+    lines.push(labelled(
+        "workers",
+        &format!("{}, {} at work", live.workers_total(), at_work(live)),
     ));
     for worker in &live.workers {
         lines.push(format!("  {}", worker_line(worker)));
@@ -73,7 +91,10 @@ pub(super) fn dead_lines(live: &Snapshot) -> Vec<String> {
     if total == 0 {
         return Vec::new();
     }
-    let mut lines = vec![format!("dead       {total}; `anofpdm dead ls` lists them")];
+    let mut lines = vec![labelled(
+        "dead",
+        &format!("{total} shards were given up; `anofpdm dead ls` lists them"),
+    )];
     let shown = live.dead.iter().take(DEAD_SHOWN);
     lines.extend(shown.map(|letter| format!("  {}", dead_line(letter))));
     lines
@@ -88,14 +109,13 @@ pub(super) fn now(live: &Snapshot) -> String {
         }
         if let Some(eta) = work.eta_seconds
             && work.done < work.total
-            && let Ok(eta) = Duration::try_from_secs_f64(eta)
         {
-            text.push_str(&format!(", eta {}", HumanDuration(eta)));
+            text.push_str(&format!(", eta {}", time(eta)));
         }
     }
     let age = live.age_seconds();
     if live.ended.is_none() && age > OLD {
-        text.push_str(&format!(" ({age:.0} s ago)"));
+        text.push_str(&format!(" ({} ago)", time(age)));
     }
     text
 }
@@ -104,11 +124,10 @@ pub(super) fn now(live: &Snapshot) -> String {
 pub(super) fn progress(live: &Snapshot) -> String {
     let mut text = match (live.stage, &live.work) {
         (Some(stage), Some(work)) => format!(
-            "{}: {} of {} {}",
+            "{}: {} of {}",
             stage.name(),
-            work.done,
-            work.total,
-            work.unit.name()
+            Count(work.done),
+            readable::count(work.total, work.unit.singular())
         ),
         (Some(stage), None) => stage.name().to_owned(),
         (None, _) => "between stages".to_owned(),
@@ -125,13 +144,26 @@ pub(super) fn at_work(live: &Snapshot) -> usize {
     live.workers.iter().filter(busy).count()
 }
 
+/// What became of results that came twice: of audits, copies for stragglers, deliveries after a lost lease.
+pub(super) fn repeats(equal: u64, different: u64) -> String {
+    format!(
+        "{} came twice with the same bits, {} with others",
+        readable::count(equal, "result"),
+        Count(different)
+    )
+}
+
 fn verdicts(verdicts: &Verdicts) -> String {
     let mut text = format!(
-        "{} audits, {} duplicates, {} conflicts",
-        verdicts.audits, verdicts.duplicates, verdicts.conflicts
+        "{}; {}",
+        readable::count(verdicts.audits, "audit"),
+        repeats(verdicts.duplicates, verdicts.conflicts)
     );
     if verdicts.contested > 0 {
-        text.push_str(&format!(", {} keys contested", verdicts.contested));
+        text.push_str(&format!(
+            ", {} wait for another opinion",
+            verdicts.contested
+        ));
     }
     if verdicts.distrusted > 0 {
         text.push_str(&format!(", {} workers distrusted", verdicts.distrusted));
@@ -166,9 +198,16 @@ fn held_line(held: &Held) -> String {
         text.push_str(&format!(", {job}"));
     }
     text.push_str(&format!(
-        ": {:.0} s, {} ticks, lost in {:.0} s unless renewed",
-        held.seconds, held.ticks, held.deadline_seconds
+        ": for {}, {}",
+        time(held.seconds),
+        readable::count(held.ticks, "step")
     ));
+    if held.deadline_seconds < SILENT {
+        text.push_str(&format!(
+            ", silent: another gets it in {}",
+            time(held.deadline_seconds.max(0.0))
+        ));
+    }
     if !held.note.is_empty() {
         text.push_str(&format!(", {}", held.note));
     }
@@ -232,7 +271,16 @@ mod tests {
         };
         assert_eq!(
             held_line(&held),
-            "shard 12, score batches 3 to 5, 9 cells: 45 s, 120 ticks, lost in 38 s unless renewed, batch 4"
+            "shard 12, score batches 3 to 5, 9 cells: for 45 s, 120 steps, batch 4"
+        );
+        let silent = Held {
+            deadline_seconds: 4.2,
+            note: String::new(),
+            ..held
+        };
+        assert_eq!(
+            held_line(&silent),
+            "shard 12, score batches 3 to 5, 9 cells: for 45 s, 120 steps, silent: another gets it in 4 s"
         );
         let worker = LiveWorker {
             name: "node-1-ab".to_owned(),

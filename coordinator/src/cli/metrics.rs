@@ -19,7 +19,8 @@ use crate::arrays::{Images, MaskPixel, Score, read_images};
 #[command(after_help = "\
 Examples:
   anofpdm metrics --masks masks.npy --labels truth.npy
-  anofpdm metrics --masks out.npz:mask --labels out.npz:truth --scores out.npz:map --components 40
+  anofpdm metrics --masks out.npz:mask --labels out.npz:truth \\
+      --scores out.npz:map --components 40
 
 Arrays are .npy, .npz or .safetensors of shape [N, H, W] or [N, 1, H, W] and of any number type; one of several \
 arrays in a file is named as FILE:NAME. A mask's pixel is set where it is 1 or more, and a slice is unhealthy if any \

@@ -1,5 +1,6 @@
 //! The command line (DESIGN 3): one file a command.
 
+pub mod bench_args;
 pub mod cancel;
 pub mod dead;
 pub mod demo;
@@ -8,6 +9,7 @@ pub mod gc;
 mod live_view;
 pub mod metrics;
 mod operator;
+pub mod outcome;
 pub mod pause;
 pub mod phantom;
 pub mod plan;
@@ -15,18 +17,23 @@ pub mod preprocess;
 pub mod report;
 pub mod resume;
 pub mod run;
+pub mod runs;
+mod standing;
 pub mod status;
 pub mod watch;
 
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::drive::signals::end_when_nobody_reads;
 
 /// Benchmarks weakly-supervised anomaly segmentation on brain MRI with diffusion models.
 #[derive(Debug, Parser)]
 #[command(name = "anofpdm", version, propagate_version = true)]
 #[command(
-    after_help = "Start here:\n  anofpdm demo                      the whole pipeline on a phantom, in minutes\n  anofpdm preprocess DATA STORE --layout brats\n  anofpdm run examples/brats13-small.toml\n\nLogs: ANOFPDM_LOG=debug. Exit codes: 0 success, 1 failure, 2 bad usage or bad spec, 130 interrupted."
+    after_help = "Start here:\n  anofpdm demo                      the whole pipeline on a phantom, in minutes\n  anofpdm preprocess DATA STORE --layout brats\n  anofpdm run examples/brats13-small.toml\n\nLogs: ANOFPDM_LOG=debug. Exit codes: 0 success, 1 failure, 2 bad usage or bad spec,\n130 interrupted."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -45,6 +52,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// The whole benchmark; run again to resume
     Run(run::RunArgs),
+    /// The runs there are, and how each ended
+    Runs(runs::RunsArgs),
     /// Where a run stands, and what its coordinator and workers do
     Status(status::StatusArgs),
     /// The same, live, until the run ends
@@ -65,17 +74,32 @@ enum Command {
     Gc(gc::GcArgs),
 }
 
+impl Command {
+    /// True for what takes time and must get done, whether or not anybody reads what it prints.
+    const fn works(&self) -> bool {
+        matches!(
+            self,
+            Self::Demo(_) | Self::Phantom(_) | Self::Preprocess(_) | Self::Run(_)
+        )
+    }
+}
+
 /// Parses the command line and does what it says.
 ///
 /// # Errors
 /// Whatever the command could not do; [`failure::exit_code`] turns it into an exit code.
 pub fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !command.works() {
+        end_when_nobody_reads()?;
+    }
+    match command {
         Command::Demo(args) => demo::run(&args),
         Command::Phantom(args) => phantom::run(&args),
         Command::Preprocess(args) => preprocess::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Runs(args) => runs::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Pause(args) => pause::run(&args),
@@ -90,20 +114,39 @@ pub fn main() -> anyhow::Result<ExitCode> {
 
 /// Prints a value as one pretty JSON document.
 fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+    let text = serde_json::to_string_pretty(value)?;
+    match writeln!(io::stdout(), "{text}") {
+        // Nobody reads any more.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
 }
 
-/// Columns of a line where nobody says how many there are.
-const LINE: usize = 120;
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
 
-/// Prints what keeps the numbers of a table from being quoted as they stand.
-fn print_checks(summary: &crate::report::summary::Summary) {
-    let width = console::Term::stdout()
-        .size_checked()
-        .map_or(LINE, |(_, columns)| usize::from(columns).min(LINE));
-    println!();
-    for line in crate::report::checks::lines(summary, width) {
-        println!("{line}");
+    use super::*;
+
+    /// Examples that help would break are not what they show once they are pasted.
+    #[test]
+    fn examples_in_help_fit_eighty_columns() {
+        fn look(command: &clap::Command, seen: &mut usize) {
+            let help = command.get_after_help().map(ToString::to_string);
+            for line in help.iter().flat_map(|help| help.lines()) {
+                if line.starts_with("  ") {
+                    *seen += 1;
+                    let width = console::measure_text_width(line);
+                    assert!(width <= 80, "{}: {line}", command.get_name());
+                }
+            }
+            for command in command.get_subcommands() {
+                look(command, seen);
+            }
+        }
+        let mut seen = 0;
+        look(&Cli::command(), &mut seen);
+        assert!(seen > 20, "{seen} examples");
+        Cli::command().debug_assert();
     }
 }

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anofpdm_common::work::Stage;
 use serde::Serialize;
 
+use super::live_view::printable;
+use super::standing::Standing;
 use crate::drive::control::{self, Pending};
 use crate::drive::live::Snapshot;
 use crate::run_folder::RunFolder;
@@ -78,6 +81,35 @@ pub(super) fn not_yet(run: &Path) -> String {
     )
 }
 
+/// What to type so that a run that has ended goes on. Devices and caches are for whoever types it to add.
+pub(super) fn go_on(standing: &Standing) -> String {
+    let queue = standing
+        .live
+        .as_ref()
+        .and_then(|live| live.queue.as_deref());
+    let queue = queue.filter(|address| address.starts_with("redis"));
+    let queue = queue.map(|address| format!(" --queue {}", shell_word(&printable(address))));
+    format!(
+        "anofpdm run{} {}",
+        queue.unwrap_or_default(),
+        shell_word(&standing.folder.display().to_string())
+    )
+}
+
+/// A word that a shell takes as it stands.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') {
+        return text.to_owned();
+    }
+    let quoted = format!("'{}'", text.replace('\'', r"'\''"));
+    match text.starts_with('-') {
+        // Not an option.
+        true => format!("-- {quoted}"),
+        false => quoted,
+    }
+}
+
 /// For a command that only a coordinator at work can obey; `cure` says what to do without one.
 ///
 /// # Errors
@@ -98,6 +130,8 @@ pub(super) struct Told {
     pub(super) paused: bool,
     /// False when it was so already.
     pub(super) changed: bool,
+    /// A training is under way: one shard, which goes on.
+    pub(super) training: bool,
     pub(super) coordinator: Heard,
 }
 
@@ -115,10 +149,27 @@ pub(super) fn set_paused(run: &Path, paused: bool) -> anyhow::Result<Told> {
             live.is_some_and(|live| live.ended.is_none() && live.paused == paused),
         )
     })?;
+    let live = Snapshot::read(&folder).ok().flatten();
+    let training =
+        live.is_some_and(|live| live.stage == Some(Stage::Train) && live.shards.leased > 0);
     Ok(Told {
         run: folder.root().to_path_buf(),
         paused,
         changed,
+        training: training && coordinator == Heard::TakenNote,
         coordinator,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_typed_can_be_pasted() {
+        assert_eq!(shell_word("runs/brats13-small"), "runs/brats13-small");
+        assert_eq!(shell_word("my runs/a"), "'my runs/a'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word("-x"), "-- '-x'");
+    }
 }

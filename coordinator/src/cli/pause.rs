@@ -11,7 +11,7 @@ use super::print_json;
 /// Arguments of `anofpdm pause`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  anofpdm pause demo\n\nWorkers finish the shards they hold and are given no more. A pause outlives the coordinator: a run that is started\npaused waits for `anofpdm resume`."
+    after_help = "Example:\n  anofpdm pause demo\n\nWorkers finish the shards they hold and are given no more. A training is one shard: it goes on to its end, and only\n`anofpdm cancel` stops it before, with a checkpoint. A pause outlives the coordinator: a run that is started\npaused waits for `anofpdm resume`."
 )]
 pub struct PauseArgs {
     /// A run: a folder, or a name under runs/
@@ -36,6 +36,9 @@ pub fn run(args: &PauseArgs) -> anyhow::Result<ExitCode> {
         println!("{run} is paused already");
     }
     match told.coordinator {
+        Heard::TakenNote if told.training => println!(
+            "paused, but a training is one shard and goes on: `anofpdm cancel {run}` stops it with a checkpoint; nothing else is begun until `anofpdm resume {run}`"
+        ),
         Heard::TakenNote => println!(
             "paused: workers finish the shards they hold and are given no more until `anofpdm resume {run}`"
         ),

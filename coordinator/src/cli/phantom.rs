@@ -8,11 +8,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::drive::signals::file_size_limit_as_error;
 use crate::ingest::phantom::{Kind, Request, generate};
+use crate::screen;
 
 /// Write a synthetic data set as NIfTI in the real folder layout
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  anofpdm phantom phantoms/brats --kind brats --subjects 20 --seed 0 --grid 96\n  anofpdm preprocess phantoms/brats stores/phantom --layout brats"
+    after_help = "Example:\n  anofpdm phantom phantoms/brats --kind brats --subjects 20 --grid 96\n  anofpdm preprocess phantoms/brats stores/phantom --layout brats"
 )]
 pub struct PhantomArgs {
     /// Folder to write into: new, empty, or of an interrupted call with the same options
@@ -46,10 +47,10 @@ pub fn run(args: &PhantomArgs) -> anyhow::Result<ExitCode> {
         seed: args.seed,
         grid: usize::from(args.grid),
     };
-    let bar = ProgressBar::new(u64::from(args.subjects)).with_style(
-        ProgressStyle::with_template("{bar:30} {pos}/{len} subjects, {eta} left")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    let bar = screen::show(ProgressBar::new(u64::from(args.subjects)));
+    let style =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} subjects, {eta} left {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let summary = generate(&request, &args.out, &|id| {
         bar.inc(1);
         if bar.is_hidden() {

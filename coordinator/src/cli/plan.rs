@@ -1,26 +1,25 @@
 //! `anofpdm plan SPEC`: what a run will do and cost.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anofpdm_common::spec::RunSpec;
 use anyhow::Context;
 use clap::Args;
 
+use super::bench_args::BenchArgs;
+use super::outcome::columns;
 use super::print_json;
 use super::run::gpus;
-use crate::bench_file::BenchFile;
+use crate::plan::forecast;
 use crate::preflight;
+use crate::readable::{Bytes, Count, labelled};
 
 /// Arguments of `anofpdm plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm plan examples/brats13-small.toml --json")]
 pub struct PlanArgs {
-    /// The run spec (TOML)
-    spec: PathBuf,
-    /// Run folder, to count what is there already [default: runs/NAME]
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    bench: BenchArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -31,11 +30,11 @@ pub struct PlanArgs {
 /// # Errors
 /// A bad spec, a damaged store, an empty split, weights that do not fit.
 pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
-    let bench = BenchFile::read(&args.spec)?;
+    let (bench, dir) = args.bench.open()?;
     let dataset = bench.dataset()?;
-    let begun = bench.begun(args.dir.as_deref(), &dataset);
+    let begun = bench.begun(Some(&dir), &dataset);
     let mut estimate = bench
-        .estimate(&dataset, args.dir.as_deref())
+        .estimate(&dataset, Some(&dir))
         .context("cannot estimate the run")?;
     estimate
         .warnings
@@ -46,58 +45,57 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(warning) = &begun.warning {
-        println!("warning      {warning}");
+        for line in labelled("warning", warning, columns()) {
+            println!("{line}");
+        }
     }
     let evaluations = &estimate.network_evaluations;
-    println!("run          {}", estimate.run);
-    println!(
-        "slices       {} train, {} validation, {} test",
-        estimate.slices.train, estimate.slices.validation, estimate.slices.test
-    );
-    println!("cells        {} (method x guidance x seed)", estimate.cells);
+    let mut lines = forecast::benchmark(&bench, &dataset, &estimate, &dir);
     let median = bench.spec.score.median;
-    println!(
-        "masks        median of {median} x {median} pixels, components of at most {} pixels dropped",
-        estimate.component_area
-    );
-    println!(
-        "evaluations  {} = {} train + {} calibrate + {} score; {} more of padding",
-        evaluations.total,
-        evaluations.by_stage.train,
-        evaluations.by_stage.calibrate,
-        evaluations.by_stage.score,
-        evaluations.padding
-    );
-    println!(
-        "             {} without sharing trajectories ({:.1} x)",
-        evaluations.without_sharing,
-        ratio(evaluations.without_sharing, evaluations.total)
-    );
+    lines.push((
+        "masks",
+        format!(
+            "median of {median} x {median} pixels, components of at most {} pixels dropped",
+            estimate.component_area
+        ),
+    ));
+    lines.extend(forecast::work(&estimate));
+    let time = lines.pop();
+    lines.push((
+        "",
+        format!(
+            "{} more of padding; {} without sharing trajectories ({:.1} x)",
+            Count(evaluations.padding),
+            Count(evaluations.without_sharing),
+            ratio(evaluations.without_sharing, evaluations.total)
+        ),
+    ));
     if estimate.precision_trial > 0 {
-        println!(
-            "             {} more at most, on a GPU alone, to choose the number format (precision = \"auto\")",
-            estimate.precision_trial
-        );
+        lines.push((
+            "",
+            format!(
+                "{} more at most, on a GPU alone, to choose the number format (precision = \"auto\")",
+                Count(estimate.precision_trial)
+            ),
+        ));
     }
-    println!(
-        "shards       {}; {} records are there already",
-        estimate.shards, estimate.cached
-    );
-    println!(
-        "disk         {:.1} MB at most",
-        ratio(estimate.disk_bytes, 1_000_000)
-    );
-    println!(
-        "memory       about {:.0} MB a worker, scoring",
-        ratio(estimate.memory_bytes, 1_000_000)
-    );
-    match estimate.predicted_device_seconds {
-        Some(seconds) => println!("time         about {seconds:.0} device seconds to go"),
-        None => println!("time         known once a first shard of each kind is done"),
+    lines.extend(time);
+    lines.push(("shards", Count(estimate.shards).to_string()));
+    lines.push(("disk", format!("{} at most", Bytes(estimate.disk_bytes))));
+    lines.push((
+        "memory",
+        format!("about {} a worker, scoring", Bytes(estimate.memory_bytes)),
+    ));
+    for (label, text) in lines {
+        for line in labelled(label, &text, columns()) {
+            println!("{line}");
+        }
     }
     let said = |warning: &&String| begun.warning.as_ref() != Some(*warning);
     for warning in estimate.warnings.iter().filter(said) {
-        println!("warning      {warning}");
+        for line in labelled("warning", warning, columns()) {
+            println!("{line}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

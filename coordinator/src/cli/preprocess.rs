@@ -14,6 +14,7 @@ use crate::drive::signals::Interrupt;
 use crate::drive::signals::Interrupted;
 use crate::ingest::layouts::{LayoutName, modality_name};
 use crate::ingest::preprocess::{Outcome, PreprocessError, Progress, Report, Request, preprocess};
+use crate::screen;
 
 /// Skipped subjects that are listed.
 const SKIPPED_SHOWN: usize = 20;
@@ -24,7 +25,7 @@ const NOTES_SHOWN: usize = 20;
 /// NIfTI volumes to a slice store; run again to resume
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  anofpdm preprocess data/BraTS2021 stores/brats21 --layout brats --modalities flair,t1,t1ce,t2 --preview\n\nExit code 1 when subjects were skipped (the store is written all the same), unless --allow-skipped."
+    after_help = "Example:\n  anofpdm preprocess data/BraTS2021 stores/brats21 --layout brats --preview \\\n      --modalities flair,t1,t1ce,t2\n\nExit code 1 when subjects were skipped (the store is written all the same), unless --allow-skipped."
 )]
 pub struct PreprocessArgs {
     /// Folder of the data set
@@ -110,7 +111,7 @@ fn classify(error: PreprocessError) -> anyhow::Error {
         PreprocessError::Split(_) | PreprocessError::Labels(_) => {
             UsageError(error.to_string()).into()
         }
-        PreprocessError::Stopped => Interrupted.into(),
+        PreprocessError::Stopped => Interrupted::Signal.into(),
         error => error.into(),
     }
 }
@@ -214,7 +215,9 @@ struct Console {
 
 impl Progress for Console {
     fn begin(&self, subjects: usize) {
-        let bar = self.bar.get_or_init(|| ProgressBar::new(subjects as u64));
+        let bar = self
+            .bar
+            .get_or_init(|| screen::show(ProgressBar::new(subjects as u64)));
         if let Ok(style) =
             ProgressStyle::with_template("{bar:30} {pos}/{len} subjects, {eta} left {wide_msg}")
         {

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{print_checks, print_json};
+use super::outcome::OutcomeArgs;
 use crate::ledger::journal::read_ledger;
-use crate::report::{self, markdown};
+use crate::report;
 use crate::run_folder::RunFolder;
 use crate::{aggregate, bench_file::BenchFile};
 
@@ -17,9 +17,8 @@ use crate::{aggregate, bench_file::BenchFile};
 pub struct ReportArgs {
     /// A run: a folder, or a name under runs/
     run: PathBuf,
-    /// Print summary.json instead of the table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    outcome: OutcomeArgs,
 }
 
 /// Adds the records up and writes the report.
@@ -32,11 +31,6 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let ledger = read_ledger(&folder)?;
     let summary = aggregate::summarise(&bench, &folder, &ledger)?;
     report::write(&folder, &summary)?;
-    if args.json {
-        print_json(&summary)?;
-    } else {
-        println!("{}", markdown::table(&summary));
-        print_checks(&summary);
-    }
+    args.outcome.print(&summary, folder.root())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,32 +10,27 @@ use anofpdm_common::spec::RunSpec;
 use anofpdm_common::work::Stage;
 use clap::{Args, ValueEnum};
 
+use super::bench_args::BenchArgs;
 use super::failure::UsageError;
-use super::{print_checks, print_json};
-use crate::bench_file::BenchFile;
+use super::outcome::OutcomeArgs;
 use crate::drive::signals::Interrupt;
 use crate::drive::{DriveOptions, QueueChoice, drive};
-use crate::report::markdown;
 
 /// Arguments of `anofpdm run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  anofpdm run examples/brats13-small.toml\n  anofpdm run examples/brats21.toml --queue redis://queue.example\n\nRun it again to go on after an interruption: finished work is never repeated."
+    after_help = "Examples:\n  anofpdm run examples/brats13-small.toml\n  anofpdm run examples/brats21.toml --queue redis://queue.example\n  anofpdm run brats13-small\n\nRun it again to go on after an interruption, by its spec or by its name: finished work is never repeated."
 )]
 pub struct RunArgs {
-    /// The run spec (TOML)
-    spec: PathBuf,
+    #[command(flatten)]
+    bench: BenchArgs,
     #[command(flatten)]
     how: HowArgs,
-    /// Run folder [default: runs/NAME]
-    #[arg(long)]
-    dir: Option<PathBuf>,
     /// Stop after this stage
     #[arg(long, value_enum, default_value_t = Until::Report)]
     until: Until,
-    /// Print summary.json instead of the table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    outcome: OutcomeArgs,
 }
 
 /// How a run is driven; none of it changes a result.
@@ -205,8 +200,7 @@ pub(super) fn gpus() -> Vec<String> {
 /// # Errors
 /// [`crate::drive::DriveError`].
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let bench = BenchFile::read(&args.spec)?;
-    let dir = args.dir.clone().unwrap_or_else(|| bench.default_dir());
+    let (bench, dir) = args.bench.open()?;
     let mut options = args.how.options(&dir, &bench.spec)?;
     options.until = match args.until {
         Until::Train => Some(Stage::Train),
@@ -218,15 +212,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some(summary) = drive(&bench, &options, &interrupt)? else {
         return Ok(ExitCode::SUCCESS);
     };
-    if args.json {
-        print_json(&summary)?;
-    } else {
-        println!("{}", markdown::table(&summary));
-        print_checks(&summary);
-        println!();
-        println!("report       {}", dir.join("report").display());
-        println!("fingerprint  {}", summary.fingerprint);
-    }
+    args.outcome.print(&summary, &dir)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,7 +18,7 @@ use super::fleet::{self, Fleet, FleetOptions};
 use super::flight::{Flight, FlightError, FlightRules, Places};
 use super::gang::GivenUp;
 use super::judge::{Ending, RunJudge};
-use super::live::{Live, Unit};
+use super::live::{Done, Live, Unit, Work};
 use super::operators::Operators;
 use super::signals::{Interrupt, Interrupted};
 use super::supervisor::SupervisorError;
@@ -184,12 +184,11 @@ impl Engine {
         }
     }
 
-    /// Brings every record that is wanted into the journal. `watch` is called at every beat with the number of records
-    /// that count.
+    /// Brings every record that is wanted into the journal. `watch` is called at every beat with how far it is.
     pub(super) fn forward(
         &mut self,
         wanted: &Wanted<'_>,
-        mut watch: impl FnMut(u64),
+        mut watch: impl FnMut(&Work),
     ) -> Result<(), EngineError> {
         let missing = |judge: &RunJudge, batch: usize, cell: usize| {
             let key = wanted.keys.get(batch).and_then(|cells| cells.get(cell));
@@ -202,7 +201,6 @@ impl Engine {
         };
         let all = wanted.keys.iter().map(Vec::len).sum::<usize>() as u64;
         let mut done = there(&self.judge);
-        watch(done);
         if done == all {
             return Ok(());
         }
@@ -246,10 +244,15 @@ impl Engine {
 
         let slices = wanted.plan.batches.iter().map(Vec::len).sum::<usize>() as u64;
         let stage = wanted.plan.stage;
+        #[allow(clippy::cast_precision_loss)]
+        let at = |done: u64, under_way: f64| Done {
+            unit: Unit::Slices,
+            done: done * slices / all,
+            total: slices,
+            under_way: under_way * slices as f64 / all as f64,
+        };
         let mut parts = self.parts()?;
-        parts
-            .operators
-            .at(stage, Unit::Slices, done * slices / all, slices);
+        parts.operators.at(stage, at(done, 0.0));
         parts.attend()?;
         loop {
             parts.fill(&mut feed, wanted.plan)?;
@@ -264,16 +267,14 @@ impl Engine {
             }
             if parts.beat(&places)? {
                 done = there(parts.judge);
-                parts
-                    .operators
-                    .at(stage, Unit::Slices, done * slices / all, slices);
             }
-            watch(done);
+            let under_way = parts.under_way(wanted.plan)?;
+            parts.operators.at(stage, at(done, under_way));
+            parts.operators.work().into_iter().for_each(&mut watch);
         }
         if !parts.dead.is_empty() {
             return Err(parts.dead_error()?);
         }
-        watch(there(&self.judge));
         Ok(())
     }
 

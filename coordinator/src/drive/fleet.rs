@@ -186,10 +186,11 @@ impl Fleet {
         }
     }
 
-    /// Ticks of the lease that is furthest: of a training job, its step.
-    pub(super) fn furthest(&self) -> u64 {
+    /// Ticks of the lease that is furthest, of a training job its step, and what its worker says of it.
+    pub(super) fn furthest(&self) -> (u64, &str) {
         let leases = self.workers.iter().flat_map(|worker| &worker.leases);
-        leases.map(|lease| lease.progress.ticks).max().unwrap_or(0)
+        let said = leases.map(|lease| (lease.progress.ticks, lease.progress.note.as_str()));
+        said.max().unwrap_or_default()
     }
 
     /// Workers this coordinator starts itself.

@@ -71,7 +71,7 @@ impl std::fmt::Debug for Moment<'_> {
 }
 
 /// How far a stage is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Done {
     /// What is counted.
     pub unit: Unit,
@@ -79,6 +79,8 @@ pub struct Done {
     pub done: u64,
     /// Wanted.
     pub total: u64,
+    /// Computed and not yet delivered, as workers say.
+    pub under_way: f64,
 }
 
 /// Writes `live.json` of one run. Only the coordinator that holds the run's lock may.
@@ -135,10 +137,12 @@ impl Live {
     /// # Errors
     /// When the queue fails; a disk that fails is only warned of.
     pub fn update(&mut self, queue: &dyn Dispatch, moment: &Moment<'_>) -> Result<(), QueueError> {
+        let counts = queue.counts()?;
         let due = self.written.elapsed() >= EVERY
             || self.last.stage != moment.stage
             || self.last.paused != moment.paused
-            || self.last.shards.dead != queue.counts()?.dead;
+            || self.last.shards.dead != counts.dead;
+        self.last.work = self.work(moment, counts);
         if due {
             self.update_now(queue, moment)?;
         }
@@ -157,8 +161,9 @@ impl Live {
         self.last.stage = moment.stage;
         self.last.paused = moment.paused;
         self.last.queue = Some(moment.queue.to_owned());
-        self.last.work = self.work(moment);
-        self.last.shards = queue.counts()?;
+        let counts = queue.counts()?;
+        self.last.work = self.work(moment, counts);
+        self.last.shards = counts;
         // Without the queue's time a lease says nothing.
         let (workers, now) = match queue.now()? {
             Some(now) => (queue.workers()?, now),
@@ -179,25 +184,41 @@ impl Live {
         Ok(())
     }
 
-    fn work(&mut self, moment: &Moment<'_>) -> Option<Work> {
-        let (Some(stage), Some(Done { unit, done, total })) = (moment.stage, moment.work) else {
+    /// How far the stage at work is, as of the last update, whether or not that was written.
+    pub fn at_work(&self) -> Option<&Work> {
+        self.last.work.as_ref()
+    }
+
+    fn work(&mut self, moment: &Moment<'_>, counts: Counts) -> Option<Work> {
+        let (Some(stage), Some(at)) = (moment.stage, moment.work) else {
             self.rate = None;
             return None;
         };
+        let Done {
+            unit,
+            done,
+            total,
+            under_way,
+        } = at;
+        #[allow(clippy::cast_precision_loss)]
+        let (reached, end) = (done as f64 + under_way, total as f64);
+        // A training that is under way goes on in a pause: it is one shard.
+        let halted = moment.paused && !(stage == Stage::Train && counts.leased > 0);
         let now = Instant::now();
         let rate = match &mut self.rate {
             Some((watched, rate)) if *watched == stage => {
-                rate.look(done, moment.paused, now);
+                rate.look(reached, halted, now);
                 rate
             }
-            watched => &mut watched.insert((stage, Rate::new(done, now))).1,
+            watched => &mut watched.insert((stage, Rate::new(reached, now))).1,
         };
         Some(Work {
             unit,
             done,
             total,
+            under_way,
             per_second: rate.per_second(),
-            eta_seconds: rate.eta(total).filter(|_| !moment.paused || done >= total),
+            eta_seconds: rate.eta(end).filter(|_| !halted || done >= total),
         })
     }
 

@@ -22,6 +22,7 @@ mod stages;
 pub mod supervisor;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -39,10 +40,14 @@ use crate::calibrate::CalibrateError;
 use crate::dataset::{Dataset, DatasetError};
 use crate::ledger::Entry;
 use crate::ledger::journal::RunJournal;
+use crate::plan::estimate::Estimate;
+use crate::plan::forecast;
 use crate::preflight::{self, PreflightError};
+use crate::readable;
 use crate::report;
 use crate::report::summary::Summary;
 use crate::run_folder::{Difference, RunFolder, RunFolderError, Standing};
+use crate::screen;
 use control::Control;
 use engine::{Engine, EngineError};
 use fleet::FleetOptions;
@@ -183,6 +188,7 @@ pub fn drive(
     for warning in estimate.warnings.iter().chain(&said) {
         tracing::warn!("{warning}");
     }
+    announce(bench, &dataset, &estimate, options);
 
     let given_up = RunFolder::make_way(&options.dir, &bench.spec, dataset.digest())?;
     if let Some(run) = given_up {
@@ -257,6 +263,41 @@ pub fn drive(
         (Err(error), _) => Ended::with_error(error),
     });
     concluded
+}
+
+/// Says what is about to be done, before anything is.
+fn announce(bench: &BenchFile, dataset: &Dataset, estimate: &Estimate, options: &DriveOptions) {
+    let mut lines = forecast::benchmark(bench, dataset, estimate, &options.dir);
+    lines.push(("workers", workers(options)));
+    lines.extend(forecast::work(estimate));
+    for (label, text) in lines {
+        if screen::is_terminal() {
+            for line in readable::labelled(label, &text, Some(screen::columns())) {
+                screen::say(&line);
+            }
+        } else {
+            tracing::info!("{label}: {text}");
+        }
+    }
+}
+
+/// Whom the run will work with, in words.
+fn workers(options: &DriveOptions) -> String {
+    let mut devices: BTreeMap<&str, u64> = BTreeMap::new();
+    for device in &options.devices {
+        *devices.entry(device).or_default() += 1;
+    }
+    let own = devices
+        .iter()
+        .map(|(device, count)| format!("{count} on {device}"));
+    let own = own.collect::<Vec<_>>().join(", ");
+    match &options.queue {
+        QueueChoice::Local => own,
+        QueueChoice::Redis(_) if own.is_empty() => {
+            "those that come to the queue; none is started here".to_owned()
+        }
+        QueueChoice::Redis(_) => format!("{own}, and those that come to the queue"),
+    }
 }
 
 /// The local queue has the workers this coordinator starts and no others.

@@ -9,7 +9,7 @@ use super::control::{Cancelled, Control, DeadShards, Order};
 use super::engine::EngineError;
 use super::fleet::{Fleet, is_away};
 use super::flight::Flight;
-use super::live::{Done, Live, Moment, Unit};
+use super::live::{Done, Live, Moment, Work};
 use crate::ledger::Ledger;
 
 /// Both ends towards operators.
@@ -30,8 +30,13 @@ impl Operators {
     }
 
     /// How far a stage is.
-    pub(super) const fn at(&mut self, stage: Stage, unit: Unit, done: u64, total: u64) {
-        self.at = Some((stage, Done { unit, done, total }));
+    pub(super) const fn at(&mut self, stage: Stage, done: Done) {
+        self.at = Some((stage, done));
+    }
+
+    /// The same as operators last saw it, with rate and time left.
+    pub(super) fn work(&self) -> Option<&Work> {
+        self.live.at_work()
     }
 
     /// Obeys what was asked, and shows what is.

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::Dispatch;
 use anofpdm_common::spec::{Precision, TrainSpec};
 use anofpdm_common::work::{
     ForwardPlan, MAX_TRIAL_REPORT_BYTES, NetworkPlan, Plan, PlanError, SliceRef, Stage, TrainPlan,
@@ -13,6 +12,7 @@ use anofpdm_common::work::{
 use super::engine::{Engine, Wanted};
 use super::gang::Gang;
 use super::judge::Current;
+use super::live::Unit;
 use super::progress::StageProgress;
 use super::{DriveError, checkpoint_folder};
 use crate::bench_file::BenchFile;
@@ -22,7 +22,7 @@ use crate::ledger::{ChosenPrecision, Entry, Ledger};
 use crate::plan::cells::{self, Columns, Decided};
 use crate::plan::forward::{Setting, forward_plan};
 use crate::precision;
-use crate::report::training::newest_checkpoint;
+use crate::report::training::{self, newest_checkpoint, saved_step};
 use crate::run_folder::RunFolder;
 use crate::tune;
 
@@ -127,7 +127,8 @@ impl Stages<'_> {
         let digest = self.publish(&Plan::Train(plan.clone()), Stage::Train, networks)?;
         if self.ledger().record(key).is_none() {
             let checkpoints = checkpoint_folder(self.folder, network);
-            let mut progress = StageProgress::new("train", "steps", 0, train.steps);
+            let saved = saved_step(&checkpoints).unwrap_or(0).min(train.steps);
+            let mut progress = StageProgress::new("train", Unit::Steps, saved, train.steps);
             self.engine.judge.current = Current::Train(digest, Box::new(plan));
             let newest = || {
                 let folder = newest_checkpoint(&checkpoints)?;
@@ -137,15 +138,14 @@ impl Stages<'_> {
             self.engine.train(
                 gang,
                 key,
-                train.steps,
-                |queue| {
-                    let (step, note) = training_progress(queue);
-                    progress.update(step, &note);
-                },
+                (saved, train.steps),
+                |work, note| progress.update(work, note),
                 newest,
             )?;
-            progress.update(train.steps, "");
+            progress.finish();
         }
+        // Not only at the end of this training: a coordinator may have died between the two.
+        training::keep(self.folder, network)?;
         let weights = self.ledger().record(key).ok_or(DriveError::Conflicts(1))?;
         self.engine.judge.journal.append(&Entry::Weights {
             network: network.to_owned(),
@@ -341,13 +341,15 @@ impl Stages<'_> {
         let there = keys.iter().flatten();
         let there = there.filter(|key| ledger.record(**key).is_some()).count();
         let before = in_slices(there as u64);
-        let mut progress = StageProgress::new(plan.stage.name(), "slices", before, slices as u64);
+        let mut progress =
+            StageProgress::new(plan.stage.name(), Unit::Slices, before, slices as u64);
         self.engine
-            .forward(&wanted, |done| progress.update(in_slices(done), ""))?;
+            .forward(&wanted, |work| progress.update(work, ""))?;
         let missing = self.missing(&keys);
         if missing > 0 {
             return Err(DriveError::Conflicts(missing));
         }
+        progress.finish();
         Ok(())
     }
 
@@ -380,16 +382,4 @@ fn names(networks: &[NetworkPlan]) -> Vec<&str> {
         .iter()
         .map(|network| network.name.as_str())
         .collect()
-}
-
-/// The step training is at and what the worker says of it.
-fn training_progress(queue: &dyn Dispatch) -> (u64, String) {
-    queue
-        .workers()
-        .unwrap_or_default()
-        .into_iter()
-        .flat_map(|worker| worker.leases)
-        .map(|lease| (lease.progress.ticks, lease.progress.note))
-        .max()
-        .unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 pub mod cells;
 pub mod estimate;
+pub mod forecast;
 pub mod forward;
 pub mod selection;
 pub mod shards;

@@ -1,6 +1,7 @@
 //! Whether the numbers can be quoted, for people: a section of `table.md`, and lines under the table on the terminal.
 
 use super::summary::{Check, Classification, State, Summary};
+use crate::readable::wrapped;
 
 /// Columns below which text is not wrapped any narrower.
 const NARROWEST: usize = 40;
@@ -22,38 +23,24 @@ pub fn lines(summary: &Summary, width: usize) -> Vec<String> {
         "Can I quote this? {} of {all} checks are not ok:",
         bad.len()
     );
-    let mut lines = wrapped("", &heading, width);
+    let mut lines = behind("", &heading, width);
     for check in bad {
         let label = format!("{:<4}  ", check.state.name());
         let text = format!("{}: {}", check.id, check.text);
-        lines.extend(wrapped(&label, &text, width));
+        lines.extend(behind(&label, &text, width));
     }
     lines
 }
 
 /// `text` behind `label`, further lines indented as far.
-fn wrapped(label: &str, text: &str, width: usize) -> Vec<String> {
-    let width = width.max(NARROWEST);
+fn behind(label: &str, text: &str, width: usize) -> Vec<String> {
     let indent = label.chars().count();
-    let mut lines = Vec::new();
-    let mut line = label.to_owned();
-    let mut used = indent;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if used > indent {
-            if used + 1 + length > width {
-                lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
-                used = indent;
-            } else {
-                line.push(' ');
-                used += 1;
-            }
-        }
-        line.push_str(word);
-        used += length;
-    }
-    lines.push(line);
+    let lines = wrapped(text, width.max(NARROWEST).saturating_sub(indent));
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    let lines = labels.zip(lines);
     lines
+        .map(|(label, line)| format!("{label:<indent$}{line}"))
+        .collect()
 }
 
 /// The section "Can I quote this?" of `table.md`: a line a check.

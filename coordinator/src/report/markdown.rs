@@ -127,7 +127,7 @@ fn audits(summary: &Summary) -> String {
     text
 }
 
-/// The table alone, also what `run` and `demo` print.
+/// The table alone, also what `run`, `demo` and `report` print where there is no terminal.
 pub fn table(summary: &Summary) -> String {
     let mut lines = vec![
         "| method | w | mixed DICE | IoU | AUPRC | AUPRC/100 | unhealthy DICE | IoU | AUPRC | AUPRC/100 | evaluations | s/slice |"
@@ -160,22 +160,22 @@ pub fn table(summary: &Summary) -> String {
             mixed.guidance.map(|w| w.to_string()).unwrap_or_default(),
             values(Some(mixed)).join(" | "),
             values(unhealthy).join(" | "),
-            cost(summary, &mixed.method)
+            cost(summary, &mixed.method).join(" | ")
         ));
     }
     lines.join("\n")
 }
 
 /// The two cost columns of a row; empty for trivial rows, which cost nothing.
-fn cost(summary: &Summary, row: &str) -> String {
+pub(super) fn cost(summary: &Summary, row: &str) -> [String; 2] {
     let method = row.strip_suffix("-native").unwrap_or(row);
     let costs = &summary.cost.methods;
     let Some(cost) = costs.iter().find(|cost| cost.method == method) else {
-        return " | ".to_owned();
+        return Default::default();
     };
     let seconds = cost.seconds_per_slice;
     let seconds = seconds.map_or_else(|| "-".to_owned(), |s| format!("{s:.3}"));
-    format!("{} | {seconds}", cost.evaluations_per_slice)
+    [cost.evaluations_per_slice.to_string(), seconds]
 }
 
 fn cell(value: &Value) -> String {

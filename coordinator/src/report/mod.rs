@@ -2,8 +2,10 @@
 
 pub mod checks;
 pub mod csv;
+mod loss_picture;
 pub mod markdown;
 pub mod summary;
+pub mod terminal;
 pub mod training;
 
 use anofpdm_common::store::durable::{self, DiskError};
@@ -27,7 +29,7 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
         durable::write(&folder.report().join(name), text.as_bytes())?;
     }
     let curves = training::curves(folder);
-    if let Some(svg) = training::picture(&curves) {
+    if let Some(svg) = loss_picture::picture(&summary.run, &curves) {
         for (name, text) in [("loss.csv", training::table(&curves)), ("loss.svg", svg)] {
             durable::write(&folder.report().join(name), text.as_bytes())?;
         }

@@ -1,25 +1,24 @@
-//! How the networks learned: their loss curves as a table and as a picture.
+//! How the networks learned: their loss curves, and that they outlive the checkpoints.
 //!
-//! The curves lie in the newest checkpoint of each network (`meta.json`), so a run whose weights were all given has none.
+//! A checkpoint holds the curves so far (`meta.json`). What a finished training learned is kept beside the run as
+//! `training/NETWORK.json`, so that the report can draw it when the checkpoints are gone. A run whose weights were all
+//! given has neither.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use plotters::prelude::*;
-use serde::Deserialize;
+use anofpdm_common::store::durable::{self, DiskError};
+use serde::{Deserialize, Serialize};
 
 use crate::run_folder::RunFolder;
 
 /// Largest `meta.json` read, bytes.
 const META_LIMIT: u64 = 1 << 20;
 
-/// Size of the picture, pixels.
-const SIZE: (u32, u32) = (900, 480);
-
 /// One point of a curve.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LossPoint {
     /// Last step of the stretch it stands for.
     pub step: u64,
@@ -27,13 +26,13 @@ pub struct LossPoint {
     pub loss: f64,
 }
 
-/// What the report needs of a checkpoint.
-#[derive(Debug, Deserialize)]
+/// What the report needs of a checkpoint, and all that is kept of it.
+#[derive(Debug, Serialize, Deserialize)]
 struct Meta {
     loss: History,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct History {
     points: Vec<LossPoint>,
     #[serde(default)]
@@ -49,41 +48,86 @@ pub struct Curves {
     pub validation: Vec<LossPoint>,
 }
 
-/// The curves of every network that was trained in this run, by its name. A checkpoint that cannot be read is left out
-/// with a warning: the table does not depend on it.
+/// The curves of every network that was trained in this run, by its name: from its newest checkpoint, else what was kept
+/// of it. What cannot be read is left out with a warning: the table does not depend on it.
 pub fn curves(folder: &RunFolder) -> BTreeMap<String, Curves> {
-    let networks = std::fs::read_dir(folder.checkpoints());
+    let mut networks = BTreeSet::new();
+    for (entries, end) in [(folder.checkpoints(), ""), (folder.training(), ".json")] {
+        let names = std::fs::read_dir(entries).into_iter().flatten().flatten();
+        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        networks.extend(names.filter_map(|name| Some(name.strip_suffix(end)?.to_owned())));
+    }
     let mut all = BTreeMap::new();
-    for network in networks.into_iter().flatten().flatten() {
-        let Some(newest) = newest_checkpoint(&network.path()) else {
+    for network in networks {
+        let kept = kept(folder, &network);
+        let newest = newest_checkpoint(&folder.checkpoints().join(&network));
+        let Some(source) = newest
+            .map(|newest| newest.join("meta.json"))
+            .or_else(|| kept.is_file().then_some(kept))
+        else {
             continue;
         };
-        match read(&newest.join("meta.json")) {
+        match read(&source) {
             Ok(meta) => {
                 let curves = Curves {
                     train: meta.loss.points,
                     validation: meta.loss.validation,
                 };
-                all.insert(network.file_name().to_string_lossy().into_owned(), curves);
+                all.insert(network, curves);
             }
             Err(error) => {
-                tracing::warn!(checkpoint = %newest.display(), %error, "no loss curve of this network");
+                tracing::warn!(file = %source.display(), %error, "no loss curve of this network");
             }
         }
     }
     all
 }
 
+/// Keeps the curves of the newest checkpoint of `network` beside the run; false where no checkpoint has any that can be
+/// read.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn keep(folder: &RunFolder, network: &str) -> Result<bool, DiskError> {
+    let Some(newest) = newest_checkpoint(&folder.checkpoints().join(network)) else {
+        return Ok(false);
+    };
+    let path = kept(folder, network);
+    let meta = match read(&newest.join("meta.json")) {
+        Ok(meta) => meta,
+        Err(error) => {
+            tracing::warn!(checkpoint = %newest.display(), %error, "no loss curve can be kept of it");
+            return Ok(false);
+        }
+    };
+    let bytes =
+        serde_json::to_vec(&meta).map_err(|error| DiskError::new("write", &path, error.into()))?;
+    durable::create_dir(&folder.training())?;
+    durable::write(&path, &bytes)?;
+    Ok(true)
+}
+
+fn kept(folder: &RunFolder, network: &str) -> PathBuf {
+    folder.training().join(format!("{network}.json"))
+}
+
 /// The newest checkpoint folder of a network: names sort by step.
-pub fn newest_checkpoint(network: &Path) -> Option<std::path::PathBuf> {
+pub fn newest_checkpoint(network: &Path) -> Option<PathBuf> {
     std::fs::read_dir(network)
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("step-"))
-        })
+        .filter(|path| step_of(path).is_some())
         .max()
+}
+
+/// The step that training would go on from.
+pub fn saved_step(network: &Path) -> Option<u64> {
+    step_of(&newest_checkpoint(network)?)
+}
+
+fn step_of(checkpoint: &Path) -> Option<u64> {
+    let name = checkpoint.file_name()?.to_str()?;
+    name.strip_prefix("step-")?.parse().ok()
 }
 
 fn read(path: &Path) -> std::io::Result<Meta> {
@@ -107,121 +151,54 @@ pub fn table(curves: &BTreeMap<String, Curves>) -> String {
     text
 }
 
-/// The curves as an SVG picture, loss on a logarithmic scale; `None` where there is nothing to draw.
-pub fn picture(curves: &BTreeMap<String, Curves>) -> Option<String> {
-    let points = || {
-        curves
-            .values()
-            .flat_map(|curves| curves.train.iter().chain(&curves.validation))
-            .filter(|point| point.loss.is_finite() && point.loss > 0.0)
-    };
-    let last = points().map(|point| point.step).max()?;
-    let low = points().map(|point| point.loss).fold(f64::MAX, f64::min);
-    let high = points().map(|point| point.loss).fold(0.0, f64::max);
-    let mut svg = String::new();
-    match draw(&mut svg, curves, last, low * 0.9..high * 1.1) {
-        Ok(()) => Some(svg),
-        Err(error) => {
-            tracing::warn!(error, "the loss curves cannot be drawn");
-            None
-        }
-    }
-}
-
-fn draw(
-    svg: &mut String,
-    curves: &BTreeMap<String, Curves>,
-    last: u64,
-    losses: std::ops::Range<f64>,
-) -> Result<(), String> {
-    let told = |error: &dyn std::error::Error| error.to_string();
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    area.fill(&WHITE).map_err(|error| told(&error))?;
-    let mut chart = ChartBuilder::on(&area)
-        .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(64)
-        .build_cartesian_2d(0..last.max(1), losses.log_scale())
-        .map_err(|error| told(&error))?;
-    chart
-        .configure_mesh()
-        .x_desc("step")
-        .y_desc("loss")
-        .draw()
-        .map_err(|error| told(&error))?;
-    for (index, (network, curves)) in curves.iter().enumerate() {
-        let colour = Palette99::pick(index);
-        for (points, width, name) in [
-            (&curves.train, 1, network.clone()),
-            (
-                &curves.validation,
-                3,
-                format!("{network}, validation (EMA)"),
-            ),
-        ] {
-            if points.is_empty() {
-                continue;
-            }
-            let style = ShapeStyle::from(&colour).stroke_width(width);
-            let line = points
-                .iter()
-                .filter(|point| point.loss.is_finite() && point.loss > 0.0)
-                .map(|point| (point.step, point.loss));
-            chart
-                .draw_series(LineSeries::new(line, style))
-                .map_err(|error| told(&error))?
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        }
-    }
-    chart
-        .configure_series_labels()
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK)
-        .draw()
-        .map_err(|error| told(&error))?;
-    area.present().map_err(|error| told(&error))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    fn curve(losses: &[f64]) -> Vec<LossPoint> {
-        let points = (1..).zip(losses);
-        points
-            .map(|(step, &loss)| LossPoint { step, loss })
-            .collect()
-    }
-
     #[test]
-    fn curves_become_a_table_and_a_picture() {
+    fn curves_become_a_table() {
+        let point = |step, loss| LossPoint { step, loss };
         let guided = Curves {
-            train: curve(&[1.0, 0.5, 0.25]),
-            validation: curve(&[0.75]),
+            train: vec![point(1, 1.0), point(2, 0.5), point(3, 0.25)],
+            validation: vec![point(1, 0.75)],
         };
-        let curves = BTreeMap::from([("guided".to_owned(), guided)]);
         assert_eq!(
-            table(&curves),
+            table(&BTreeMap::from([("guided".to_owned(), guided)])),
             "network,curve,step,loss\nguided,train,1,1\nguided,train,2,0.5\nguided,train,3,0.25\nguided,validation,1,0.75\n"
         );
-        let svg = picture(&curves).unwrap();
-        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        for text in ["guided", "validation (EMA)", "step", "loss"] {
-            assert!(svg.contains(text), "{text}");
-        }
     }
 
     #[test]
-    fn nothing_trained_is_nothing_drawn() {
-        assert_eq!(picture(&BTreeMap::new()), None);
-        let broken = Curves {
-            train: curve(&[f64::NAN, 0.0]),
-            validation: Vec::new(),
+    fn what_was_learned_outlives_the_checkpoints() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("spec.toml"), "").unwrap();
+        let folder = RunFolder::open(dir.path()).unwrap();
+        assert!(curves(&folder).is_empty());
+        assert!(!keep(&folder, "guided").unwrap(), "nothing is there");
+        let save = |step: u64, loss: &str| {
+            let name = format!("guided/step-{step:08}");
+            let checkpoint = folder.checkpoints().join(name);
+            fs::create_dir_all(&checkpoint).unwrap();
+            let meta = format!(
+                r#"{{"step":{step},"loss":{{"points":[{{"step":{step},"loss":{loss}}}],"stretch":1}}}}"#
+            );
+            fs::write(checkpoint.join("meta.json"), meta).unwrap();
         };
-        assert_eq!(
-            picture(&BTreeMap::from([("guided".to_owned(), broken)])),
-            None
-        );
+        save(50, "0.5");
+        save(200, "0.1234567890123456789");
+        fs::create_dir_all(folder.checkpoints().join("guided/samples")).unwrap();
+        let network = folder.checkpoints().join("guided");
+        assert_eq!(saved_step(&network), Some(200));
+        let before = curves(&folder);
+        assert_eq!(before["guided"].train[0].step, 200);
+
+        assert!(keep(&folder, "guided").unwrap());
+        fs::remove_dir_all(folder.checkpoints()).unwrap();
+        assert_eq!(curves(&folder), before, "bit for bit");
+        assert_eq!(saved_step(&network), None);
+        fs::write(folder.training().join("guided.json"), "{").unwrap();
+        assert!(curves(&folder).is_empty(), "a broken file is left out");
     }
 }

@@ -12,14 +12,17 @@ use crate::torch::DeviceSpec;
 
 const EXAMPLE: &str = "Examples:
   the paper's network on this CPU, two steps of two slices:
-    anofpdm-worker bench --config paper.json --batch 2 --steps 2 --semantics paper-clipped --precision fp32 \\
-      --guidance 2 --threads 2 --json
+    anofpdm-worker bench --config paper.json --batch 2 --steps 2 \\
+      --semantics paper-clipped --precision fp32 --guidance 2 --threads 2 --json
   ten strengths and all maps from one pass:
-    anofpdm-worker bench --config paper.json --batch 2 --steps 2 --guidance 0.5,1,2,3,4,5,6,8,10,12 --variants
+    anofpdm-worker bench --config paper.json --batch 2 --steps 2 \\
+      --guidance 0.5,1,2,3,4,5,6,8,10,12 --variants
   what one saving brings:
-    anofpdm-worker bench --config paper.json --batch 2 --steps 2 --savings=-upsample
+    anofpdm-worker bench --config paper.json --batch 2 --steps 2 \\
+      --savings=-upsample
   a GPU, full waves of an H200 (fp32 means fp32 only with the variable):
-    anofpdm-worker bench --config paper.json --batch 33 --steps 20 --precision fp32 --device cuda:0";
+    anofpdm-worker bench --config paper.json --batch 33 --steps 20 \\
+      --precision fp32 --device cuda:0";
 
 /// Measure what a step of scoring takes on this device.
 ///

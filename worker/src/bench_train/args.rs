@@ -9,10 +9,12 @@ use clap::Args;
 use crate::torch::DeviceSpec;
 
 const EXAMPLE: &str = "Example:
-  anofpdm-worker bench-train --config unet_v2.json --batch 16 --steps 20 --precision bf16 --json
+  anofpdm-worker bench-train --config unet_v2.json --batch 16 --steps 20 \\
+    --precision bf16 --json
 
 Two ranks of this machine's CPU, one thread each:
-  anofpdm-worker bench-train --config unet_v2.json --batch 16 --steps 20 --world 2";
+  anofpdm-worker bench-train --config unet_v2.json --batch 16 --steps 20 \\
+    --world 2";
 
 /// Time training steps on synthetic slices: images a second and peak memory
 #[derive(Debug, Clone, Args)]

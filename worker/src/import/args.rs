@@ -7,11 +7,13 @@ use clap::Args;
 
 const EXAMPLE: &str = "\
 Examples:
-  anofpdm-worker import ema_0.9999_210000.pt --arch v2 --heads 4 -o weights/brats21/guided/weights.safetensors
+  anofpdm-worker import ema_0.9999_210000.pt --arch v2 --heads 4 \\
+    -o weights/brats21/guided/weights.safetensors
 
   With a small network that lies in the repository:
   gunzip -c worker/tests/import/fixtures/v2-zip-f32.pt.gz >/tmp/small.pt
-  anofpdm-worker import /tmp/small.pt --arch v2 --heads 4 -o /tmp/small/weights.safetensors";
+  anofpdm-worker import /tmp/small.pt --arch v2 --heads 4 \\
+    -o /tmp/small/weights.safetensors";
 
 /// Turns a checkpoint of the public code (a `.pt` state dict) into safetensors and a configuration.
 ///

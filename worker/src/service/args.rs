@@ -27,10 +27,11 @@ const AFTER_HELP: &str = "Examples:
     anofpdm-worker run --queue unix:/tmp/q/queue.sock --device cpu \\
       --data stores/brats21 --artifacts runs/brats21/records
   serving every run below a shared folder:
-    anofpdm-worker run --queue redis://queue.example --device cuda:0 --data /shared --artifacts /shared
+    anofpdm-worker run --queue redis://queue.example --device cuda:0 \\
+      --data /shared --artifacts /shared
   the same, with numbers for Prometheus at http://HOST:9464/metrics:
-    anofpdm-worker run --queue redis://queue.example --device cuda:0 --data /shared --artifacts /shared \
-      --metrics 0.0.0.0:9464
+    anofpdm-worker run --queue redis://queue.example --device cuda:0 \\
+      --data /shared --artifacts /shared --metrics 0.0.0.0:9464
 
 Ending: SIGTERM or Ctrl-C begins nothing new and lets the shard at work finish (--drain-seconds); a training writes a
 checkpoint and is handed back. A second signal hands back at once.

@@ -15,21 +15,28 @@ use crate::usage::UsageError;
 
 const EXAMPLE: &str = "Examples:
   AnoFPDM, two strengths from one pass:
-  anofpdm-worker trace --model unet.safetensors --config config.json --input slices.safetensors \\
-    --out trace.safetensors --semantics paper-clipped --encoding ddim --guidance 2,4 --steps 600 \\
-    --modalities 0,3 --cos-threshold 0.995 --m-max '0.05,0.04;0.2,0.16' --keep 0,100 --variants
+  anofpdm-worker trace --model unet.safetensors --config config.json \\
+    --input slices.safetensors --out trace.safetensors \\
+    --semantics paper-clipped --encoding ddim --guidance 2,4 --steps 600 \\
+    --modalities 0,3 --cos-threshold 0.995 --m-max '0.05,0.04;0.2,0.16' \\
+    --keep 0,100 --variants
 
   Baselines, with the settings of the paper (BraTS); config.json holds the networks by name:
-  anofpdm-worker trace --method anoddpm-gaussian --semantics reference --steps 300 \\
-    --model healthy-gaussian.safetensors --network unet_v1 --config config.json \\
-    --input slices.safetensors --out trace.safetensors --modalities 0,3 --threshold 0.1
-  … --method anoddpm-gaussian --encoding ddim --steps 100      (DDIM steps back; its ATLAS form)
+  anofpdm-worker trace --method anoddpm-gaussian --semantics reference \\
+    --model healthy-gaussian.safetensors --network unet_v1 \\
+    --config config.json --input slices.safetensors --out trace.safetensors \\
+    --modalities 0,3 --steps 300 --threshold 0.1
+  … --method anoddpm-gaussian --encoding ddim --steps 100
+    (DDIM steps back; its ATLAS form)
   … --method anoddpm-simplex --steps 200 --threshold 0.08
-  … --method ddim-clf-free --network unet_v2 --steps 450 --guidance 1.1 --threshold 0.22
-  … --method ddim-classifier --network unet_v1_learn_sigma --classifier classifier.safetensors \\
-    --gradient-scale 1000 --steps 200 --threshold 0.24
-  … --method cg-cdm --network unet_v1_learn_sigma --classifier classifier.safetensors \\
-    --gradient-scale 10 --steps 100                    (or --diffusion-steps 4000 --steps 400)
+  … --method ddim-clf-free --network unet_v2 --steps 450 --guidance 1.1 \\
+    --threshold 0.22
+  … --method ddim-classifier --network unet_v1_learn_sigma \\
+    --classifier classifier.safetensors --gradient-scale 1000 --steps 200 \\
+    --threshold 0.24
+  … --method cg-cdm --network unet_v1_learn_sigma \\
+    --classifier classifier.safetensors --gradient-scale 10 --steps 100
+    (or --diffusion-steps 4000 --steps 400)
   … --method andi --network unet_v1 --steps 200";
 
 /// Runs a method on one batch and writes everything it yields to a safetensors file.

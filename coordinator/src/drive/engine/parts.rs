@@ -1,6 +1,6 @@
 //! An engine at work: serves workers, gives out shards, buries what failed for good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anofpdm_common::queue::lease::Failure;
@@ -13,7 +13,7 @@ use crate::drive::fleet::{Fleet, is_away};
 use crate::drive::flight::{Flight, Places, Purpose};
 use crate::drive::judge::{Ending, Happened, RunJudge};
 use crate::drive::operators::Operators;
-use crate::drive::signals::{Interrupt, Interrupted};
+use crate::drive::signals::Interrupt;
 use crate::drive::verify::forward_cost;
 
 /// Longest time between two looks at workers, signals and progress.
@@ -82,9 +82,7 @@ impl Parts<'_> {
         self.flight
             .ask_newcomers(self.judge, queue, &workers, places)?;
         self.retire()?;
-        if self.interrupt.asked() {
-            return Err(Interrupted.into());
-        }
+        self.interrupt.check()?;
         Ok(any)
     }
 
@@ -149,6 +147,33 @@ impl Parts<'_> {
             self.fleet.queue.submit(submissions)?;
         }
         Ok(())
+    }
+
+    /// Records that are computed and not delivered, by the word of the workers that hold their shards. Nothing is
+    /// decided by it.
+    pub(super) fn under_way(&self, plan: &ForwardPlan) -> Result<f64, PlanError> {
+        let mut shards: BTreeMap<u64, f64> = BTreeMap::new();
+        for lease in self
+            .fleet
+            .workers()
+            .iter()
+            .flat_map(|worker| &worker.leases)
+        {
+            let number = lease.lease.shard;
+            let original = match self.flight.purpose(number) {
+                Some(Purpose::Work) => number,
+                // Of two that do the same, the one that is further counts.
+                Some(Purpose::Copy(original)) => original,
+                // Of these the records are there, or are contested.
+                Some(Purpose::Audit | Purpose::Opinion) | None => continue,
+            };
+            if let Some(job) = self.flight.job(number) {
+                let computed = computed(plan, job, lease.progress.ticks)?;
+                let furthest = shards.entry(original).or_default();
+                *furthest = furthest.max(computed);
+            }
+        }
+        Ok(shards.values().sum())
     }
 
     pub(super) fn look_for_stragglers(&mut self) -> Result<(), EngineError> {
@@ -243,4 +268,20 @@ pub(super) fn cost(plan: &ForwardPlan, job: &Job) -> Result<u32, PlanError> {
         } => Ok(forward_cost(plan, *first, *count, cells)?.all()),
         Task::Train(_) | Task::Trial => Ok(0),
     }
+}
+
+/// Records of a job that are computed once a worker has counted so many ticks on it; not all of them before they are
+/// delivered.
+#[allow(clippy::cast_precision_loss)]
+fn computed(plan: &ForwardPlan, job: &Job, ticks: u64) -> Result<f64, PlanError> {
+    /// What storing and delivering takes of the rest.
+    const MOST: f64 = 0.99;
+    let Task::Batches { count, cells, .. } = &job.task else {
+        return Ok(0.0);
+    };
+    let batches = u64::from(*count);
+    let expected = plan.ticks(cells)?.saturating_mul(batches);
+    let records = batches.saturating_mul(cells.len() as u64);
+    let share = ticks as f64 / expected.max(1) as f64;
+    Ok(share.min(MOST) * records as f64)
 }

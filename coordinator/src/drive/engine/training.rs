@@ -3,26 +3,27 @@
 use std::time::Instant;
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::queue::Submission;
 use anofpdm_common::queue::lease::Failure;
-use anofpdm_common::queue::{Dispatch, Submission};
 use anofpdm_common::work::Stage;
 
 use super::super::fleet::is_away;
 use super::super::flight::{Places, Purpose};
 use super::super::gang::Gang;
-use super::super::live::Unit;
+use super::super::live::{Done, Unit, Work};
 use super::super::silence::Silence;
 use super::{Engine, EngineError, OnDeath, Parts};
 
 impl Engine {
-    /// Trains until the journal has weights under `key`. `watch` is called at every beat with what the workers do, and
-    /// `newest` says which checkpoint is the newest.
+    /// Trains until the journal has weights under `key`. `saved` steps are in a checkpoint already; `watch` is called at
+    /// every beat with how far it is and the words of the worker that is furthest, and `newest` says which checkpoint is
+    /// the newest.
     pub(in crate::drive) fn train(
         &mut self,
         mut gang: Gang,
         key: Digest,
-        steps: u64,
-        mut watch: impl FnMut(&dyn Dispatch),
+        (saved, steps): (u64, u64),
+        mut watch: impl FnMut(&Work, &str),
         newest: impl Fn() -> Option<String>,
     ) -> Result<(), EngineError> {
         self.ready()?;
@@ -32,17 +33,23 @@ impl Engine {
             self.flight.adopt(number, job, 0);
         }
         let mut parts = self.parts()?;
-        parts.operators.at(Stage::Train, Unit::Steps, 0, steps);
+        let at = |done: u64| Done {
+            unit: Unit::Steps,
+            done: done.clamp(saved, steps),
+            total: steps,
+            under_way: 0.0,
+        };
+        parts.operators.at(Stage::Train, at(0));
         parts.attend()?;
         let mut reached = newest();
         let mut silence = Silence::default();
         let places = Places::new();
         loop {
-            watch(parts.fleet.queue.as_ref());
-            let furthest = parts.fleet.furthest();
-            parts
-                .operators
-                .at(Stage::Train, Unit::Steps, furthest, steps);
+            let (furthest, note) = parts.fleet.furthest();
+            parts.operators.at(Stage::Train, at(furthest));
+            if let Some(work) = parts.operators.work() {
+                watch(work, note);
+            }
             for (shard, how) in std::mem::take(parts.endings) {
                 gang.note(shard, how);
             }

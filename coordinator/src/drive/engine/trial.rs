@@ -5,7 +5,7 @@ use anofpdm_common::queue::Submission;
 use anofpdm_common::work::{Job, Stage, Task};
 
 use super::super::flight::{Places, Purpose};
-use super::super::live::Unit;
+use super::super::live::{Done, Unit};
 use super::{Engine, EngineError, OnDeath};
 
 impl Engine {
@@ -37,9 +37,13 @@ impl Engine {
                 parts.flight.adopt(number, job, 0);
             }
         }
-        parts
-            .operators
-            .at(Stage::Calibrate, Unit::Slices, 0, slices);
+        let begun = Done {
+            unit: Unit::Slices,
+            done: 0,
+            total: slices,
+            under_way: 0.0,
+        };
+        parts.operators.at(Stage::Calibrate, begun);
         let places = Places::new();
         while parts.judge.journal.ledger().precision.is_none() {
             parts.bury(&mut |_| OnDeath::GiveUp)?;

@@ -97,10 +97,26 @@ pub struct Work {
     pub done: u64,
     /// Wanted.
     pub total: u64,
-    /// The rate of late; none before the first step forward.
+    /// Computed and not yet delivered, in the same unit: what workers say of the shards they hold.
+    #[serde(default)]
+    pub under_way: f64,
+    /// The rate of late, what is under way included; none before the first step forward.
     pub per_second: Option<f64>,
     /// Time left at this rate, seconds.
     pub eta_seconds: Option<f64>,
+}
+
+impl Work {
+    /// Done and under way as a share of the total, in [0, 1].
+    #[allow(clippy::cast_precision_loss)]
+    pub fn share(&self) -> f64 {
+        let share = (self.done as f64 + self.under_way) / self.total.max(1) as f64;
+        if share.is_finite() {
+            share.clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
+    }
 }
 
 /// What the work of a stage is counted in.
@@ -119,6 +135,14 @@ impl Unit {
         match self {
             Self::Slices => "slices",
             Self::Steps => "steps",
+        }
+    }
+
+    /// The same of one.
+    pub const fn singular(self) -> &'static str {
+        match self {
+            Self::Slices => "slice",
+            Self::Steps => "step",
         }
     }
 }

@@ -99,6 +99,7 @@ fn moment<'a>(ledger: &'a Ledger, done: u64) -> Moment<'a> {
             unit: Unit::Slices,
             done,
             total: 100,
+            under_way: 0.0,
         }),
         paused: false,
         queue: "unix:/run/queue.sock",
@@ -228,6 +229,36 @@ fn a_rate_and_an_end_are_seen() {
 }
 
 #[test]
+fn what_is_under_way_moves_and_a_training_goes_on_in_a_pause() {
+    let (_dir, folder) = run();
+    let ledger = Ledger::default();
+    let (mut queue, _clock) = queue();
+    submit(&mut queue, 0..1);
+    queue.register(&worker("a"), &mut Yes).unwrap();
+    take(&mut queue, "a");
+    let mut live = Live::start(&folder, "demo");
+    let at = |stage, under_way| Moment {
+        stage: Some(stage),
+        work: Some(Done {
+            unit: Unit::Steps,
+            done: 40,
+            total: 100,
+            under_way,
+        }),
+        paused: true,
+        ..moment(&ledger, 0)
+    };
+    for (stage, known) in [(Stage::Train, true), (Stage::Score, false)] {
+        live.update_now(&queue, &at(stage, 0.0)).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+        live.update(&queue, &at(stage, 10.0)).unwrap();
+        let work = live.at_work().unwrap();
+        assert_eq!((work.done, work.under_way, work.share()), (40, 10.0, 0.5));
+        assert_eq!(work.eta_seconds.is_some(), known, "{stage:?}");
+    }
+}
+
+#[test]
 fn the_file_is_replaced_each_second_and_when_something_happens() {
     let (_dir, folder) = run();
     let ledger = Ledger::default();
@@ -294,7 +325,7 @@ fn dead_letters_and_the_cause_outlive_the_coordinator() {
 
 #[test]
 fn an_end_is_named_after_its_cause() {
-    let interrupted = EngineError::from(Interrupted);
+    let interrupted = EngineError::from(Interrupted::TimeIsUp);
     assert_eq!(
         Ended::with_error(&interrupted).outcome,
         Outcome::Interrupted
