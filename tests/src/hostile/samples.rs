@@ -283,7 +283,7 @@ fn trace() -> SliceTrace {
     }
 }
 
-fn records() -> [Record; 5] {
+fn records() -> [Record; 6] {
     let decision = ModalityDecision {
         end_step: 7,
         divergence: 0.25,
