@@ -1,5 +1,6 @@
 //! The slices of a run: the store of its spec, split by patient, with the scored modalities resolved.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anofpdm_common::ids::Digest;
@@ -8,8 +9,11 @@ use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
 use anofpdm_common::work::{DataPlan, SliceRef};
 
-use crate::ingest::split::{self, SplitError};
+use crate::drive::signals::Interrupted;
+use crate::ingest::patient::patient_of;
+use crate::ingest::split::{Member, SplitError, SplitSource};
 use crate::plan::selection::{Selection, choose};
+use crate::store_check;
 
 /// Separates the permutation of the validation slices from that of the test slices.
 const VALIDATION: u64 = 0;
@@ -21,6 +25,9 @@ pub enum DatasetError {
     /// The store cannot be read.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// A person stopped it while the store was read.
+    #[error("{0}")]
+    Interrupted(#[from] Interrupted),
     /// The split of the spec cannot be applied.
     #[error("data.split: {0}")]
     Split(#[from] SplitError),
@@ -49,23 +56,51 @@ pub struct Dataset {
     store: SliceStore,
     /// Subject ids in the store's order, with split and slice count.
     subjects: Vec<(String, Split, u32)>,
+    /// For each subject the first one of the same patient.
+    patients: Vec<u32>,
     scored: Vec<u32>,
     spec: DataSpec,
 }
 
 impl Dataset {
-    /// Opens the store of `spec`; relative paths count from `base`, the folder of the spec file.
+    /// Opens the store of `spec` and verifies all of it, unless `asked` to stop; relative paths count from `base`, the
+    /// folder of the spec file.
     ///
     /// # Errors
     /// [`DatasetError`].
-    pub fn open(spec: &DataSpec, base: &Path) -> Result<Self, DatasetError> {
+    pub fn open(
+        spec: &DataSpec,
+        base: &Path,
+        asked: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Self, DatasetError> {
         let store = SliceStore::open(base.join(&spec.store))?;
+        store_check::verify(&store, asked).map_err(|error| match error {
+            StoreError::Stopped => DatasetError::Interrupted(Interrupted::Signal),
+            error => error.into(),
+        })?;
         let manifest = store.manifest();
-        let ids: Vec<&str> = manifest.subjects.iter().map(|s| s.id.as_str()).collect();
+        let members: Vec<Member<'_>> = manifest
+            .subjects
+            .iter()
+            .map(|subject| Member {
+                id: &subject.id,
+                patient: subject.patient(),
+            })
+            .collect();
+        warn_of_old_store(&store);
         let splits: Vec<Split> = match &spec.split {
             None => manifest.subjects.iter().map(|s| s.split).collect(),
-            Some(source) => split::assign(source, base, &ids, spec.seed)?,
+            Some(source) => {
+                let source = SplitSource::read(source, base)?;
+                let mut known = members.clone();
+                known.extend(manifest.skipped.iter().map(|s| Member::alone(&s.id)));
+                if let Some(strangers) = source.strangers(&known) {
+                    tracing::warn!("data.split: {strangers}");
+                }
+                source.assign(&members, spec.seed)?
+            }
         };
+        let patients = patients(&members);
         let subjects = manifest
             .subjects
             .iter()
@@ -79,6 +114,7 @@ impl Dataset {
         Ok(Self {
             store,
             subjects,
+            patients,
             scored,
             spec: spec.clone(),
         })
@@ -142,6 +178,29 @@ impl Dataset {
             subjects,
             ..self.plan()
         })
+    }
+
+    /// Patients of the training split.
+    pub fn training_patients(&self) -> usize {
+        self.of_split(Split::Train).len()
+    }
+
+    /// Refuses to exchange left and right where a training subject's file does not say where they are.
+    ///
+    /// # Errors
+    /// [`DatasetError::Spec`] naming the first such subject; a subject file that cannot be read.
+    pub fn check_left_right(&self) -> Result<(), DatasetError> {
+        let images = self.store.images();
+        for (index, _) in self.of_split(Split::Train) {
+            let (id, _, _) = &self.subjects[index as usize];
+            let found = images.subject(id)?.source().left_right();
+            found.map_err(|reason| {
+                SpecError::new(format!(
+                    "augment is \"flip\", but where left and right are in the slices of '{id}' is not known: {reason}. Preprocess volumes whose headers say how they lie, or set augment = \"none\""
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     /// The subjects that networks are neither trained nor scored on; none where the split has none.
@@ -219,6 +278,11 @@ impl Dataset {
         &self.subjects[slice.subject as usize].0
     }
 
+    /// The patient of a slice, as a number: several subjects may be scans of one. Intervals are over patients.
+    pub fn patient(&self, slice: SliceRef) -> u32 {
+        self.patients[slice.subject as usize]
+    }
+
     /// Slices of the training split.
     pub fn training_slices(&self) -> u64 {
         self.of_split(Split::Train)
@@ -244,6 +308,33 @@ impl Dataset {
             subjects: self.subjects.len(),
             store: self.store.root().to_path_buf(),
         }
+    }
+}
+
+/// For each member the index of the first one of the same patient.
+fn patients(members: &[Member<'_>]) -> Vec<u32> {
+    let mut first: BTreeMap<&str, u32> = BTreeMap::new();
+    (0..)
+        .zip(members)
+        .map(|(index, member)| *first.entry(member.patient).or_insert(index))
+        .collect()
+}
+
+/// Stores of earlier versions do not say which subjects are scans of one patient; their names may.
+fn warn_of_old_store(store: &SliceStore) {
+    let subjects = &store.manifest().subjects;
+    let mut known = BTreeSet::new();
+    let scan = subjects
+        .iter()
+        .filter(|subject| subject.patient.is_none())
+        .find(|subject| !known.insert(patient_of(&subject.id)));
+    if let Some(scan) = scan {
+        tracing::warn!(
+            store = %store.root().display(),
+            "the store is of an earlier version, which took scans of one patient ('{}', '{}') for patients; preprocess it again",
+            patient_of(&scan.id),
+            scan.id,
+        );
     }
 }
 

@@ -5,9 +5,11 @@
 //! | [`cli`] | the command line, one file a command |
 //! | [`bench_file`] | a spec file with what surrounds it |
 //! | [`dataset`] | the slices of a run, split by patient |
+//! | [`store_check`] | a store against its manifest, before it is believed |
 //! | [`ingest`] | NIfTI to slice store; the phantom |
 //! | [`plan`] | from spec to batches, cells, shards, estimates |
 //! | [`precision`] | the number format of a run |
+//! | [`preflight`] | what is refused before anything is computed |
 //! | [`run_folder`] | the folder of a run and its lock |
 //! | [`known_runs`] | the runs there are, by name |
 //! | [`cache`] | records of other runs |
@@ -35,9 +37,11 @@ pub mod known_runs;
 pub mod ledger;
 pub mod plan;
 pub mod precision;
+pub mod preflight;
 pub mod readable;
 pub mod report;
 pub mod run_folder;
 pub mod screen;
+pub mod store_check;
 pub mod stored_record;
 pub mod tune;

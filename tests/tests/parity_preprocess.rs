@@ -11,7 +11,7 @@ use anofpdm_coordinator::ingest::layouts::LayoutName;
 use anofpdm_coordinator::ingest::percentile::positive_percentile;
 use anofpdm_coordinator::ingest::preprocess::{Outcome, Progress, Report, Request, preprocess};
 use anofpdm_coordinator::ingest::resize::Resize;
-use anofpdm_coordinator::ingest::split;
+use anofpdm_coordinator::ingest::split::{self, Member};
 use anofpdm_coordinator::ingest::volume::Volume;
 use anofpdm_tests::{assert_close, read_tensors, shared_dir};
 use ndarray::{ArrayD, Ix3};
@@ -188,8 +188,8 @@ fn reference_split_matches() {
         let entry = &oracle[n.to_string()];
         let size = |key: &str| usize::try_from(entry[key].as_u64().unwrap()).unwrap();
         let names: Vec<String> = (0..n).map(|index| format!("{index:06}")).collect();
-        let ids: Vec<&str> = names.iter().map(String::as_str).collect();
-        let splits = split::assign("reference", Path::new(""), &ids, 0).unwrap();
+        let members: Vec<Member<'_>> = names.iter().map(|name| Member::alone(name)).collect();
+        let splits = split::assign("reference", Path::new(""), &members, 0).unwrap();
         let mut expected = vec![Split::Test; n];
         let order = entry["permutation"].as_array().unwrap();
         assert_eq!(

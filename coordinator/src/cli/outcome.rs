@@ -7,8 +7,12 @@ use clap::Args;
 use console::Term;
 
 use super::print_json;
+use crate::report::checks;
 use crate::report::summary::Summary;
 use crate::report::terminal;
+
+/// Longest line of a text.
+const LINE: usize = 120;
 
 /// How a result is printed.
 #[derive(Debug, Clone, Args)]
@@ -34,7 +38,8 @@ impl OutcomeArgs {
         let width = self.width.map(usize::from).or_else(columns);
         let table = terminal::table(summary, width);
         let origin = terminal::origin(summary, &dir.join("report"));
-        match writeln!(io::stdout(), "{table}\n\n{origin}") {
+        let checks = checks::lines(summary, width.unwrap_or(LINE).min(LINE)).join("\n");
+        match writeln!(io::stdout(), "{table}\n\n{checks}\n\n{origin}") {
             // A pipe into `head`, say.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
             done => Ok(done.map(|()| true)?),

@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
+use anofpdm_common::spec::RunSpec;
 use anyhow::Context;
 use clap::Args;
 
 use super::bench_args::BenchArgs;
 use super::outcome::columns;
 use super::print_json;
+use super::run::gpus;
 use crate::plan::forecast;
+use crate::preflight;
 use crate::readable::{Bytes, Count, labelled};
 
 /// Arguments of `anofpdm plan`.
@@ -22,19 +25,29 @@ pub struct PlanArgs {
     json: bool,
 }
 
-/// Prints the estimate; starts nothing.
+/// Prints the estimate; starts nothing. What a run would refuse is refused.
 ///
 /// # Errors
-/// A bad spec, an unreadable store, an empty split.
+/// A bad spec, a damaged store, an empty split, weights that do not fit.
 pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let (bench, dir) = args.bench.open()?;
     let dataset = bench.dataset()?;
-    let estimate = bench
+    let begun = bench.begun(Some(&dir), &dataset);
+    let mut estimate = bench
         .estimate(&dataset, Some(&dir))
         .context("cannot estimate the run")?;
+    estimate
+        .warnings
+        .extend(preflight::check(&bench, &dataset, &begun.weights())?);
+    estimate.warnings.extend(no_gpu(&bench.spec));
     if args.json {
         print_json(&estimate)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    for warning in &begun.warning {
+        for line in labelled("warning", warning, columns()) {
+            println!("{line}");
+        }
     }
     let evaluations = &estimate.network_evaluations;
     let mut lines = forecast::benchmark(&bench, &dataset, &estimate, &dir);
@@ -53,7 +66,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         lines.push((
             "",
             format!(
-                "{} more at most to choose the number format (precision = \"auto\")",
+                "{} more at most, on a GPU alone, to choose the number format (precision = \"auto\")",
                 Count(estimate.precision_trial)
             ),
         ));
@@ -70,12 +83,24 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
             println!("{line}");
         }
     }
-    for warning in &estimate.warnings {
+    let said = |warning: &&String| begun.warning.as_ref() != Some(*warning);
+    for warning in estimate.warnings.iter().filter(said) {
         for line in labelled("warning", warning, columns()) {
             println!("{line}");
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A number format that no worker here could compute in; others may have what it takes.
+fn no_gpu(spec: &RunSpec) -> Option<String> {
+    let asked = spec.compute.precision;
+    (asked.needs_gpu() && gpus().is_empty()).then(|| {
+        format!(
+            "[compute] precision: {} needs a GPU, and this machine has none: it takes workers elsewhere (run --queue redis://…)",
+            asked.name()
+        )
+    })
 }
 
 #[allow(clippy::cast_precision_loss)]

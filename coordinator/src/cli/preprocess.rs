@@ -1,5 +1,6 @@
 //! `anofpdm preprocess`: NIfTI volumes to a slice store.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -11,9 +12,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::failure::UsageError;
 use crate::drive::signals::Interrupt;
 use crate::drive::signals::Interrupted;
-use crate::ingest::layouts::LayoutName;
+use crate::ingest::layouts::{LayoutName, modality_name};
 use crate::ingest::preprocess::{Outcome, PreprocessError, Progress, Report, Request, preprocess};
 use crate::screen;
+
+/// Skipped subjects that are listed.
+const SKIPPED_SHOWN: usize = 20;
+
+/// Notes that are listed.
+const NOTES_SHOWN: usize = 20;
 
 /// NIfTI volumes to a slice store; run again to resume
 #[derive(Debug, Args)]
@@ -28,7 +35,7 @@ pub struct PreprocessArgs {
     /// How the data set keeps its files
     #[arg(long, value_enum)]
     layout: LayoutName,
-    /// Modalities in channel order [default: those that most subjects have]
+    /// Modalities in channel order; t2f, t1n, t1c and t2w are flair, t1, t1ce and t2 [default: those that most subjects have]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     modalities: Option<Vec<String>>,
     /// Side of the stored slices in pixels
@@ -37,7 +44,7 @@ pub struct PreprocessArgs {
     /// CSV subject,slice,label with image-level labels for subjects without a mask
     #[arg(long, value_name = "CSV")]
     labels: Option<PathBuf>,
-    /// Patients for training, validation and test: percentages, a JSON or CSV file, or 'reference'
+    /// Patients for training, validation and test: percentages, a JSON or CSV file of subjects or patients, or 'reference'
     #[arg(long, default_value = "75/5/20", value_name = "A/B/C|FILE|reference")]
     split: String,
     /// Seed of a split by percentages
@@ -111,7 +118,7 @@ fn classify(error: PreprocessError) -> anyhow::Error {
 
 fn parse_modalities(names: &[String]) -> Result<Vec<String>, UsageError> {
     let mut modalities: Vec<String> = Vec::new();
-    for name in names.iter().map(|name| name.trim().to_lowercase()) {
+    for name in names.iter().map(|name| modality_name(name.trim())) {
         if name.is_empty() {
             return Err(UsageError("--modalities: an empty name".to_owned()));
         }
@@ -139,6 +146,7 @@ fn as_json(report: &Report) -> serde_json::Value {
         "skipped": manifest.skipped,
         "converted": report.converted,
         "kept": report.kept,
+        "notes": report.notes,
         "preview": report.preview,
     })
 }
@@ -157,8 +165,14 @@ fn print_text(report: &Report, manifest: &Manifest) {
             .iter()
             .filter(|subject| subject.split == split)
             .collect();
+        let patients: BTreeSet<&str> = subjects.iter().map(|subject| subject.patient()).collect();
+        let of_patients = if patients.len() < subjects.len() {
+            format!(" of {} patients", patients.len())
+        } else {
+            String::new()
+        };
         println!(
-            "  {:<10} {:>5} subjects {:>7} slices {:>7} with lesion",
+            "  {:<10} {:>5} subjects{of_patients} {:>7} slices {:>7} with lesion",
             split.to_string(),
             subjects.len(),
             subjects.iter().map(|subject| subject.slices).sum::<usize>(),
@@ -174,8 +188,19 @@ fn print_text(report: &Report, manifest: &Manifest) {
         report.kept,
         manifest.skipped.len()
     );
-    for subject in &manifest.skipped {
+    for subject in manifest.skipped.iter().take(SKIPPED_SHOWN) {
         println!("  skipped {}: {}", subject.id, subject.reason);
+    }
+    let more = manifest.skipped.len().saturating_sub(SKIPPED_SHOWN);
+    if more > 0 {
+        println!("  and {more} more skipped; manifest.json of the store names them all");
+    }
+    for note in report.notes.iter().take(NOTES_SHOWN) {
+        println!("  note: {note}");
+    }
+    let more = report.notes.len().saturating_sub(NOTES_SHOWN);
+    if more > 0 {
+        println!("  and {more} more notes; --json gives them all");
     }
     if let Some(path) = &report.preview {
         println!("  contact sheet: {}", path.display());

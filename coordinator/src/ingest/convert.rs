@@ -1,38 +1,29 @@
-//! One subject: from its NIfTI files to the arrays of a slice store (SCIENCE 8).
+//! One subject: from its NIfTI files to the arrays of a slice store.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anofpdm_common::store::slices::{SourceGrid, SubjectData};
 
+use super::intensities::{Intensities, IntensityError};
+use super::labels::{LabelRange, check_range};
 use super::layouts::SubjectFiles;
-use super::percentile::positive_percentile;
+use super::masks::{self, LESION, MaskError};
 use super::resize::Resize;
 use super::slices::kept_range;
-use super::volume::{Orientation, Oriented, Volume, VolumeError};
-
-/// Volumes are divided by this percentile of their values above 0.
-const PERCENT: f64 = 99.0;
-
-/// Label values above this are lesion, before and after resizing.
-const LESION: f32 = 0.5;
-
-/// Affines of one subject may differ by this much, in millimetres: what rounding in different programs leaves.
-const AFFINE_TOLERANCE: f64 = 1e-2;
+use super::volume::{Affine, Numbers, Orientation, Oriented, Volume, VolumeError};
 
 /// Why a subject is skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum SkipReason {
-    /// A name that cannot be a file's on every system.
-    #[error(
-        "the subject's name has a character that file names cannot have everywhere (/ \\ : or a control character)"
-    )]
-    Name,
     /// A modality that was asked for is absent.
     #[error("missing modality '{0}'")]
     MissingModality(String),
     /// Two files claim to be the same thing.
-    #[error("{count} files for '{what}': {first} and {second}; keep one")]
+    #[error(
+        "{count} files for '{what}': {first} and {second}; keep one, or give a folder that holds only one"
+    )]
     Ambiguous {
         /// Modality or mask.
         what: String,
@@ -49,6 +40,9 @@ pub enum SkipReason {
     /// A kept slice without a label.
     #[error("the labels file has no row for slice {0}")]
     NoLabel(usize),
+    /// Labels that are not of this volume.
+    #[error("{0}")]
+    Labels(#[from] LabelRange),
     /// A file cannot be used.
     #[error("{file}: {source}")]
     Volume {
@@ -70,19 +64,58 @@ pub enum SkipReason {
         first: String,
     },
     /// Volumes on different grids.
-    #[error("{file}: its affine differs from that of {first}")]
+    #[error(
+        "{file}: its affine differs from that of {first}: {} and {}; save it with that image's affine if its voxels are the \
+         same places (nibabel.Nifti1Image(data, image.affine, image.header)), resample it if they are not",
+        Numbers(.found),
+        Numbers(.expected)
+    )]
     Affine {
         /// Name of the file.
         file: String,
+        /// Where its voxels lie.
+        found: Affine,
+        /// Where those of the first modality lie.
+        expected: Affine,
         /// File of the first modality.
         first: String,
     },
-    /// Nothing above 0.
-    #[error("{0}: no voxel is above 0")]
-    NoPositive(String),
+    /// Which way the axes run is unknown, and known of others in the set.
+    #[error(
+        "{file}: {what}, and {others} other subjects state theirs (e.g. {example}): it may face another way than they do; \
+         save it with the affine of the scan that it came from"
+    )]
+    Unplaced {
+        /// Name of the file.
+        file: String,
+        /// What its header says.
+        what: &'static str,
+        /// How many state it.
+        others: usize,
+        /// File of one of them.
+        example: String,
+    },
+    /// An image is no raw magnitude.
+    #[error("{file}: {source}")]
+    Intensities {
+        /// Name of the file.
+        file: String,
+        /// Why.
+        source: IntensityError,
+    },
+    /// A mask is none.
+    #[error("{file}: {source}")]
+    Mask {
+        /// Name of the file.
+        file: String,
+        /// Why.
+        source: MaskError,
+    },
     /// No slice holds a head.
-    #[error("every slice is empty")]
-    NoSlice,
+    #[error(
+        "every slice is empty: the sum over its pixels is at most half the 99th percentile ({0})"
+    )]
+    NoSlice(String),
 }
 
 /// How subjects are converted.
@@ -135,13 +168,26 @@ fn single(what: &str, paths: &[PathBuf]) -> Result<Option<PathBuf>, SkipReason> 
         [first, second, ..] => Err(SkipReason::Ambiguous {
             what: what.to_owned(),
             count: paths.len(),
-            first: file_name(first),
-            second: file_name(second),
+            first: apart(first, second),
+            second: apart(second, first),
         }),
     }
 }
 
+/// A path from where it begins to differ from another one.
+fn apart(path: &Path, other: &Path) -> String {
+    let common = path
+        .components()
+        .zip(other.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let rest: PathBuf = path.components().skip(common).collect();
+    rest.to_string_lossy().into_owned()
+}
+
 /// Converts a subject. `labels` are used where there is no mask.
+///
+/// What the user should know of a subject that is converted all the same stands in its `notices`.
 ///
 /// # Errors
 /// [`SkipReason`].
@@ -154,19 +200,24 @@ pub fn convert(
         return Err(SkipReason::NoTruth);
     }
     let volumes = read_images(&files.images)?;
+    let names: Vec<String> = files.images.iter().map(|path| file_name(path)).collect();
+    let mut notices = Vec::new();
+    let mut divisors = Vec::with_capacity(volumes.len());
+    for (volume, file) in volumes.iter().zip(&names) {
+        let found = Intensities::of(&volume.values, volume.shape).map_err(|source| {
+            SkipReason::Intensities {
+                file: file.clone(),
+                source,
+            }
+        })?;
+        divisors.push(found.divisor);
+        notices.extend(found.notice.map(|notice| format!("{file}: {notice}")));
+    }
     let mask = files
         .mask
         .as_deref()
-        .map(|path| read_beside(path, &volumes, &files.images))
+        .map(|path| read_mask(path, &volumes, &divisors, &files.images))
         .transpose()?;
-    let divisors = volumes
-        .iter()
-        .zip(&files.images)
-        .map(|(volume, path)| {
-            positive_percentile(&volume.values, PERCENT)
-                .ok_or_else(|| SkipReason::NoPositive(file_name(path)))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
     let views: Vec<Oriented<'_>> = volumes
         .iter()
         .map(|volume| volume.oriented(conversion.orientation))
@@ -175,10 +226,13 @@ pub fn convert(
         return Err(SkipReason::MissingModality("any".to_owned()));
     };
 
+    if let Some(labels) = labels {
+        check_range(labels, first.shape[2])?;
+    }
     let sums: Vec<f64> = (0..first.shape[2])
         .map(|z| modality_mean_sum(&views, &divisors, z))
         .collect();
-    let kept = kept_range(&sums).ok_or(SkipReason::NoSlice)?;
+    let kept = kept_range(&sums).ok_or_else(|| SkipReason::NoSlice(names.join(", ")))?;
     let canvas = Canvas::new([first.shape[0], first.shape[1]], conversion);
 
     let mut image = Vec::new();
@@ -197,10 +251,16 @@ pub fn convert(
         Some(mask) => {
             let view = mask.oriented(conversion.orientation);
             let slices: Vec<Vec<u8>> = kept.clone().map(|z| canvas.mask(view.slice(z))).collect();
-            let label = slices
+            let label: Vec<u8> = slices
                 .iter()
                 .map(|slice| u8::from(slice.contains(&1)))
                 .collect();
+            let file = files.mask.as_deref().map(file_name).unwrap_or_default();
+            notices.extend(
+                lost_lesions(&view, &kept, &label, conversion.size)
+                    .into_iter()
+                    .map(|notice| format!("{file}: {notice}")),
+            );
             (label, Some(slices.concat()))
         }
         None => {
@@ -218,6 +278,7 @@ pub fn convert(
         label,
         mask,
         // A NIfTI-1 axis has fewer than 2^16 voxels.
+        notices,
         slice_index: kept.map(|z| i32::try_from(z).unwrap_or(i32::MAX)).collect(),
         source: SourceGrid {
             shape: source.shape,
@@ -227,6 +288,42 @@ pub fn convert(
             padding: canvas.padding,
         },
     })
+}
+
+/// Lesions of the mask that no stored slice shows: on slices that are empty in the images, or too small.
+fn lost_lesions(
+    mask: &Oriented<'_>,
+    kept: &RangeInclusive<usize>,
+    label: &[u8],
+    size: usize,
+) -> Vec<String> {
+    let drawn: Vec<(usize, usize)> = (0..mask.shape[2])
+        .map(|z| (z, mask.slice(z).filter(|x| *x > LESION).count()))
+        .filter(|(_, voxels)| *voxels > 0)
+        .collect();
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        drawn.into_iter().partition(|(z, _)| kept.contains(z));
+    let voxels = |slices: &[(usize, usize)]| slices.iter().map(|(_, n)| n).sum::<usize>();
+    let mut notices = Vec::new();
+    if let (Some((first, _)), Some((last, _))) = (outside.first(), outside.last()) {
+        notices.push(format!(
+            "lesion slices left out, since the images are empty there: {} ({} voxels, in slices {first} to {last} from 0); \
+             slices {} to {} are kept; is the mask at its place?",
+            outside.len(),
+            voxels(&outside),
+            kept.start(),
+            kept.end(),
+        ));
+    }
+    if !inside.is_empty() && !label.contains(&1) {
+        notices.push(format!(
+            "its lesion (slices: {}, voxels: {}) is too small for {size} x {size} pixels and vanishes: the subject counts as \
+             healthy; preprocess with a larger --size",
+            inside.len(),
+            voxels(&inside),
+        ));
+    }
+    notices
 }
 
 /// Sum over the pixels of slice `z` of the mean over modalities.
@@ -272,9 +369,12 @@ impl Canvas {
     }
 
     fn mask(&self, slice: impl Iterator<Item = f64>) -> Vec<u8> {
-        let binary = slice.map(|x| if x > f64::from(LESION) { 1.0 } else { 0.0 });
+        let binary = slice.map(|x| if x > LESION { 1.0 } else { 0.0 });
         let resized = self.mask.apply(&self.padded(binary, 0.0));
-        resized.into_iter().map(|x| u8::from(x > LESION)).collect()
+        resized
+            .into_iter()
+            .map(|x| u8::from(f64::from(x) > LESION))
+            .collect()
     }
 
     fn padded<T: Copy>(&self, slice: impl Iterator<Item = T>, empty: T) -> Vec<T> {
@@ -305,34 +405,60 @@ fn read_beside(path: &Path, others: &[Volume], paths: &[PathBuf]) -> Result<Volu
     let (Some(expected), Some(first)) = (others.first(), paths.first()) else {
         return Ok(volume);
     };
-    if volume.shape != expected.shape {
-        return Err(SkipReason::Shape {
-            file: file_name(path),
+    if let Some(axes) = expected.grid().found_in(&volume.grid()) {
+        return Ok(volume.reordered(axes, expected.affine));
+    }
+    let sorted = |mut shape: [usize; 3]| {
+        shape.sort_unstable();
+        shape
+    };
+    let (file, first) = (file_name(path), file_name(first));
+    Err(if sorted(volume.shape) == sorted(expected.shape) {
+        SkipReason::Affine {
+            file,
+            found: volume.affine,
+            expected: expected.affine,
+            first,
+        }
+    } else {
+        SkipReason::Shape {
+            file,
             found: volume.shape,
             expected: expected.shape,
-            first: file_name(first),
-        });
-    }
-    let pairs = volume
-        .affine
-        .iter()
-        .flatten()
-        .zip(expected.affine.iter().flatten());
-    if pairs
-        .into_iter()
-        .any(|(a, b)| (a - b).abs() > AFFINE_TOLERANCE)
-    {
-        return Err(SkipReason::Affine {
-            file: file_name(path),
-            first: file_name(first),
-        });
-    }
-    Ok(volume)
+            first,
+        }
+    })
 }
 
-fn file_name(path: &Path) -> String {
+/// Reads the mask that lies on the grid of `images`.
+fn read_mask(
+    path: &Path,
+    images: &[Volume],
+    divisors: &[f64],
+    paths: &[PathBuf],
+) -> Result<Volume, SkipReason> {
+    let mask = read_beside(path, images, paths)?;
+    let names: Vec<String> = paths.iter().map(|path| file_name(path)).collect();
+    let images: Vec<(&str, &Volume, f64)> = names
+        .iter()
+        .zip(images)
+        .zip(divisors)
+        .map(|((name, image), divisor)| (name.as_str(), image, *divisor))
+        .collect();
+    masks::check(&mask, &images).map_err(|source| SkipReason::Mask {
+        file: file_name(path),
+        source,
+    })?;
+    Ok(mask)
+}
+
+/// The last part of a path, for messages.
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name()
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned()
 }
+
+#[cfg(test)]
+mod tests;

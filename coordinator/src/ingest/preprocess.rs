@@ -1,25 +1,29 @@
 //! A whole data set: from a folder of NIfTI to a slice store. Subjects in parallel, at most one a thread in memory.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+mod notes;
 
-use anofpdm_common::ids::Digest;
+use std::path::{Path, PathBuf};
+
 use anofpdm_common::store::slices::{
-    ConvertedSubject, SkippedSubject, SliceStore, StoreError, StoreWriter, SubjectRecord,
+    ConvertedSubject, SkippedSubject, SliceStore, Stale, StoreError, StoreWriter, SubjectRecord,
     is_plain_name,
 };
 use rayon::prelude::*;
 
 use super::convert::{ChosenFiles, Conversion, SkipReason, convert};
-use super::labels::{Labels, LabelsError};
-use super::layouts::{LayoutName, SubjectFiles, common_modalities, discover};
+use super::head_share;
+use super::labels::{LabelRange, Labels, LabelsError};
+use super::layouts::{
+    Found, LayoutName, SubjectFiles, advice, common_modalities, discover, printable,
+};
+use super::patient::patient_of;
 use super::preview::{self, PreviewError};
-use super::split::{self, SplitError};
+use super::source_key::source_key;
+use super::split::{Member, SplitError, SplitSource, name_strangers};
+use super::unplaced::Unplaced;
 
-/// Changes whenever the same inputs would give other bits, so that subjects converted before are done again.
-const CONVERSION_VERSION: &str = "anofpdm-conversion-1";
+/// Bytes of the longest name that is a file's on every system, with an ending behind it.
+const LONGEST_NAME: usize = 200;
 
 /// What to preprocess, and how.
 #[derive(Debug, Clone)]
@@ -58,24 +62,43 @@ pub enum PreprocessError {
         source: std::io::Error,
     },
     /// Nothing that looks like a subject.
-    #[error("{path}: no subject found; this layout expects {expects}")]
+    #[error("{path}: no subject found; this layout expects {expects}{advice}")]
     NoSubject {
         /// The folder.
         path: PathBuf,
         /// What was looked for.
         expects: &'static str,
+        /// Where to look instead, and what is there.
+        advice: String,
     },
     /// Every subject was skipped.
-    #[error("{path}: no subject could be converted:{}", list(skipped))]
+    #[error(
+        "{path}: no subject could be converted{advice}:{}",
+        notes::skipped(skipped)
+    )]
     AllSkipped {
         /// The folder.
         path: PathBuf,
+        /// Where to look instead, and what is there.
+        advice: String,
         /// Why each was not.
         skipped: Vec<SkippedSubject>,
     },
     /// No modality in common.
-    #[error("{0}: no modality is there for most subjects; name those to convert with --modalities")]
-    NoModality(PathBuf),
+    #[error(
+        "{path}: no modality is there for most of what was taken for subjects ({subjects}); this layout expects \
+         {expects}{advice}. If the folder is right, name what to convert with --modalities"
+    )]
+    NoModality {
+        /// The folder.
+        path: PathBuf,
+        /// Some names of subjects.
+        subjects: String,
+        /// What was looked for.
+        expects: &'static str,
+        /// Where to look instead, and what is there.
+        advice: String,
+    },
     /// The labels file.
     #[error("{0}")]
     Labels(#[from] LabelsError),
@@ -94,13 +117,6 @@ pub enum PreprocessError {
     /// The system gives no threads.
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
-}
-
-fn list(skipped: &[SkippedSubject]) -> String {
-    skipped
-        .iter()
-        .map(|subject| format!("\n  {}: {}", subject.id, subject.reason))
-        .collect()
 }
 
 /// What is told while subjects are converted; called from several threads.
@@ -133,6 +149,8 @@ pub struct Report {
     pub converted: usize,
     /// Subjects kept from an earlier call.
     pub kept: usize,
+    /// What a reader should know beside it, a sentence each.
+    pub notes: Vec<String>,
     /// The contact sheet, if asked for.
     pub preview: Option<PathBuf>,
 }
@@ -143,133 +161,296 @@ pub struct Report {
 /// [`PreprocessError`]; there is then no finished store in the folder, or the one that was there before.
 pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, PreprocessError> {
     let layout = request.layout.layout();
-    let subjects = discover(layout, &request.input).map_err(|source| PreprocessError::Input {
+    let found = discover(layout, &request.input).map_err(|source| PreprocessError::Input {
         path: request.input.clone(),
         source,
     })?;
-    if subjects.is_empty() {
-        return Err(PreprocessError::NoSubject {
-            path: request.input.clone(),
-            expects: layout.expects(),
-        });
-    }
-    let modalities = request
-        .modalities
-        .clone()
-        .unwrap_or_else(|| common_modalities(layout, &subjects));
-    if modalities.is_empty() {
-        return Err(PreprocessError::NoModality(request.input.clone()));
-    }
-    let labels = request.labels.as_deref().map(Labels::read).transpose()?;
-    // A wrong split is told before the work, not after.
-    let ids: Vec<&str> = subjects.keys().map(String::as_str).collect();
-    check_split(request, &ids)?;
     let conversion = Conversion {
-        modalities,
+        modalities: modalities(request, &found)?,
         size: request.size,
         orientation: layout.orientation(),
         pad: layout.pads_to_square(),
     };
+    let labels = request.labels.as_deref().map(Labels::read).transpose()?;
+    // A wrong split is told before the work, not after.
+    let split = SplitSource::read(&request.split, Path::new(""))?;
+    check_split(&split, &found, request.seed)?;
 
     let writer = StoreWriter::create(&request.store, &conversion.modalities, request.size)?;
-    progress.begin(subjects.len());
+    progress.begin(found.subjects.len());
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(request.threads.unwrap_or(0))
         .build()?;
-    let outcomes: Vec<(&str, Outcome)> = pool.install(|| {
-        subjects
+    let unplaced = pool
+        .install(|| Unplaced::among(&first_images(&found, &conversion), conversion.orientation));
+    let job = Job {
+        writer: &writer,
+        conversion: &conversion,
+        labels: labels.as_ref(),
+        found: &found,
+        unplaced: &unplaced,
+    };
+    let outcomes: Vec<(&str, Done)> = pool.install(|| {
+        found
+            .subjects
             .par_iter()
             .map(|(id, files)| {
                 if progress.stopped() {
                     return Err(PreprocessError::Stopped);
                 }
-                let outcome = one_subject(&writer, &conversion, labels.as_ref(), id, files)?;
-                progress.done(id, &outcome);
-                Ok((id.as_str(), outcome))
+                let done = job.subject(id, files)?;
+                progress.done(id, &done.outcome);
+                Ok((id.as_str(), done))
             })
             .collect::<Result<_, PreprocessError>>()
     })?;
-    finish(request, writer, outcomes)
+    let mut notes = general_notes(request, &found, &conversion, labels.as_ref(), &split);
+    notes.extend(unplaced.notice);
+    let stale: Vec<Stale> = outcomes.iter().filter_map(|(_, done)| done.stale).collect();
+    notes.extend(notes::stale(&stale));
+    finish(
+        request,
+        &found,
+        &conversion,
+        &split,
+        writer,
+        outcomes,
+        notes,
+    )
 }
 
-/// Ratios and `reference` are parsed by applying them; a file that lacks a subject is an error only if that subject
-/// is converted, so here it may.
-fn check_split(request: &Request, ids: &[&str]) -> Result<(), SplitError> {
-    match split::assign(&request.split, Path::new(""), ids, request.seed) {
-        Err(SplitError::Missing { .. }) | Ok(_) => Ok(()),
-        Err(e) => Err(e),
+/// The image that decides each subject's orientation, where its files are all there.
+fn first_images<'a>(found: &'a Found, conversion: &Conversion) -> Vec<(&'a str, PathBuf)> {
+    let subjects = found.subjects.iter();
+    subjects
+        .filter_map(|(id, files)| {
+            let chosen = ChosenFiles::new(files, &conversion.modalities).ok()?;
+            Some((id.as_str(), chosen.images.into_iter().next()?))
+        })
+        .collect()
+}
+
+/// Channel order: what was asked for, else what most subjects have.
+fn modalities(request: &Request, found: &Found) -> Result<Vec<String>, PreprocessError> {
+    let layout = request.layout.layout();
+    let path = request.input.clone();
+    if found.subjects.is_empty() {
+        let advice = advice(request.layout, &path, found);
+        return Err(if found.refused.is_empty() {
+            PreprocessError::NoSubject {
+                path,
+                expects: layout.expects(),
+                advice,
+            }
+        } else {
+            PreprocessError::AllSkipped {
+                path,
+                advice,
+                skipped: refused(found),
+            }
+        });
+    }
+    let modalities = request
+        .modalities
+        .clone()
+        .unwrap_or_else(|| common_modalities(layout, &found.subjects));
+    if modalities.is_empty() {
+        let subjects: Vec<&String> = found.subjects.keys().collect();
+        return Err(PreprocessError::NoModality {
+            advice: advice(request.layout, &path, found),
+            path,
+            subjects: printable(&notes::bounded(&subjects)),
+            expects: layout.expects(),
+        });
+    }
+    Ok(modalities)
+}
+
+fn refused(found: &Found) -> Vec<SkippedSubject> {
+    let refused = found.refused.iter();
+    refused
+        .map(|(id, reason)| SkippedSubject {
+            id: printable(id),
+            reason: reason.clone(),
+        })
+        .collect()
+}
+
+fn members(found: &Found) -> Vec<Member<'_>> {
+    let ids = found.subjects.keys();
+    ids.map(|id| Member {
+        id,
+        patient: patient_of(id),
+    })
+    .collect()
+}
+
+/// A file that lacks a subject is an error only if that subject is converted, so here it may; but not if it lacks all.
+fn check_split(split: &SplitSource, found: &Found, seed: u64) -> Result<(), SplitError> {
+    let members = members(found);
+    match split.assign(&members, seed) {
+        Err(SplitError::Missing { .. }) if split.names_any(&members) => Ok(()),
+        checked => checked.map(|_| ()),
     }
 }
 
-fn one_subject(
-    writer: &StoreWriter,
+/// What can be said before any subject is converted.
+fn general_notes(
+    request: &Request,
+    found: &Found,
     conversion: &Conversion,
     labels: Option<&Labels>,
-    id: &str,
-    files: &SubjectFiles,
-) -> Result<Outcome, StoreError> {
-    let skipped = |reason: SkipReason| Ok(Outcome::Skipped(reason.to_string()));
-    if !is_plain_name(id) {
-        return skipped(SkipReason::Name);
+    split: &SplitSource,
+) -> Vec<String> {
+    let mut notes = notes::unused(found, &request.input);
+    if request.modalities.is_none() {
+        notes.extend(notes::rare_modalities(found, &conversion.modalities));
     }
-    let chosen = match ChosenFiles::new(files, &conversion.modalities) {
-        Ok(chosen) => chosen,
-        Err(reason) => return skipped(reason),
-    };
-    let labels = labels
-        .and_then(|labels| labels.subject(id))
-        .filter(|_| chosen.mask.is_none());
-    let key = conversion_key(conversion, &chosen, labels);
-    if let Some(kept) = writer.kept(id, key) {
-        return Ok(Outcome::Kept(kept));
+    if let Some(labels) = labels {
+        let known = |id: &str| found.subjects.contains_key(id) || found.refused.contains_key(id);
+        let strangers = labels.strangers(known);
+        if !strangers.is_empty() {
+            let ids = || found.subjects.keys().map(String::as_str);
+            notes.push(format!(
+                "{}: has rows for {}",
+                labels.path().display(),
+                name_strangers(&strangers, ids)
+            ));
+        }
     }
-    match convert(conversion, &chosen, labels) {
-        Ok(data) => writer.write_subject(id, key, &data).map(Outcome::Converted),
-        Err(reason) => skipped(reason),
+    let mut members = members(found);
+    members.extend(found.refused.keys().map(|id| Member::alone(id)));
+    notes.extend(split.strangers(&members));
+    notes
+}
+
+/// What converts the subjects of one call.
+struct Job<'a> {
+    writer: &'a StoreWriter,
+    conversion: &'a Conversion,
+    labels: Option<&'a Labels>,
+    found: &'a Found,
+    unplaced: &'a Unplaced,
+}
+
+/// A subject that was dealt with.
+struct Done {
+    outcome: Outcome,
+    /// Why what an earlier call made of it was not kept.
+    stale: Option<Stale>,
+}
+
+impl Job<'_> {
+    fn subject(&self, id: &str, files: &SubjectFiles) -> Result<Done, PreprocessError> {
+        let skipped = |reason: String| {
+            Ok(Done {
+                outcome: Outcome::Skipped(reason),
+                stale: None,
+            })
+        };
+        if let Some(fault) = name_fault(id) {
+            return skipped(fault);
+        }
+        if let Some(reason) = self.unplaced.skipped.get(id) {
+            return skipped(reason.to_string());
+        }
+        let chosen = match ChosenFiles::new(files, &self.conversion.modalities) {
+            Ok(chosen) => chosen,
+            Err(reason) => return skipped(self.explained(id, &reason)),
+        };
+        let labels = self
+            .labels
+            .and_then(|labels| labels.subject(id))
+            .filter(|_| chosen.mask.is_none());
+        let key = source_key(self.conversion, &chosen, labels).ok();
+        let stale = match key {
+            Some(key) => match self.writer.kept(id, key) {
+                Some(kept) => {
+                    return Ok(Done {
+                        outcome: Outcome::Kept(kept),
+                        stale: None,
+                    });
+                }
+                None => self.writer.stale(id, key),
+            },
+            None => None,
+        };
+        match (convert(self.conversion, &chosen, labels), key) {
+            (Ok(mut data), Some(key)) => {
+                let channels = self.conversion.modalities.len();
+                data.notices.extend(head_share::notice(&data, channels));
+                Ok(Done {
+                    outcome: Outcome::Converted(self.writer.write_subject(id, key, &data)?),
+                    stale,
+                })
+            }
+            (Ok(_), None) => {
+                skipped("its files changed while they were read; run again".to_owned())
+            }
+            (Err(SkipReason::Labels(LabelRange::FromOne { slices })), _) => match self.labels {
+                Some(labels) => Err(labels.from_one(id, slices).into()),
+                None => skipped(SkipReason::NoTruth.to_string()),
+            },
+            (Err(reason), _) => skipped(self.explained(id, &reason)),
+        }
+    }
+
+    /// The reason, with what is there and may have been meant.
+    fn explained(&self, id: &str, reason: &SkipReason) -> String {
+        let mut text = reason.to_string();
+        if matches!(reason, SkipReason::MissingModality(_) | SkipReason::NoTruth) {
+            text += &notes::unused_of(self.found, id);
+        }
+        if matches!(reason, SkipReason::NoTruth) {
+            let known = |id: &str| self.found.subjects.contains_key(id);
+            let near = self
+                .labels
+                .and_then(|labels| labels.nearest_stranger(id, known));
+            if let Some(near) = near {
+                text += &format!("; the labels file has rows for '{near}', which is no subject");
+            }
+        }
+        text
     }
 }
 
-/// Digest of everything that decides a subject's bits; input files count by name, length and time of change.
-fn conversion_key(
-    conversion: &Conversion,
-    files: &ChosenFiles,
-    labels: Option<&BTreeMap<usize, u8>>,
-) -> Digest {
-    let stamp = |path: &PathBuf| {
-        let metadata = fs::metadata(path).ok();
-        let changed = metadata
-            .as_ref()
-            .and_then(|m| m.modified().ok())
-            .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        (
-            path.file_name().map(ToOwned::to_owned),
-            metadata.map(|m| m.len()),
-            changed,
-        )
-    };
-    let images: Vec<_> = files.images.iter().map(stamp).collect();
-    let mask = files.mask.as_ref().map(stamp);
-    Digest::of(
-        format!("{CONVERSION_VERSION} {conversion:?} {images:?} {mask:?} {labels:?}").as_bytes(),
-    )
+/// What is wrong with a subject's name, if anything.
+fn name_fault(id: &str) -> Option<String> {
+    if id.len() > LONGEST_NAME {
+        return Some(format!(
+            "the subject's name is too long: {} bytes, and {LONGEST_NAME} are allowed",
+            id.len()
+        ));
+    }
+    (!is_plain_name(id)).then(|| {
+        "the subject's name has a character that file names cannot have everywhere (/ \\ : or a control character)"
+            .to_owned()
+    })
 }
 
 fn finish(
     request: &Request,
+    found: &Found,
+    conversion: &Conversion,
+    split: &SplitSource,
     writer: StoreWriter,
-    outcomes: Vec<(&str, Outcome)>,
+    outcomes: Vec<(&str, Done)>,
+    mut notes: Vec<String>,
 ) -> Result<Report, PreprocessError> {
     let kept = outcomes
         .iter()
-        .filter(|(_, outcome)| matches!(outcome, Outcome::Kept(_)))
+        .filter(|(_, done)| matches!(done.outcome, Outcome::Kept(_)))
         .count();
     let mut subjects = Vec::new();
-    let mut skipped = Vec::new();
-    for (id, outcome) in outcomes {
-        match outcome {
-            Outcome::Converted(subject) | Outcome::Kept(subject) => subjects.push((id, subject)),
+    let mut skipped = refused(found);
+    for (id, done) in outcomes {
+        match done.outcome {
+            Outcome::Converted(subject) | Outcome::Kept(subject) => {
+                notes.extend(subject.notices.iter().map(|text| format!("{id}: {text}")));
+                subjects.push((id, subject));
+            }
             Outcome::Skipped(reason) => skipped.push(SkippedSubject {
-                id: id.to_owned(),
+                id: printable(id),
                 reason,
             }),
         }
@@ -277,17 +458,26 @@ fn finish(
     if subjects.is_empty() {
         return Err(PreprocessError::AllSkipped {
             path: request.input.clone(),
+            advice: advice(request.layout, &request.input, found)
+                + &notes::modalities_there(found, &conversion.modalities),
             skipped,
         });
     }
-    let ids: Vec<&str> = subjects.iter().map(|(id, _)| *id).collect();
-    let splits = split::assign(&request.split, Path::new(""), &ids, request.seed)?;
+    let members: Vec<Member<'_>> = subjects
+        .iter()
+        .map(|&(id, _)| Member {
+            id,
+            patient: patient_of(id),
+        })
+        .collect();
+    let splits = split.assign(&members, request.seed)?;
     let converted = subjects.len() - kept;
     let records = subjects
         .into_iter()
         .zip(splits)
         .map(|((id, subject), split)| SubjectRecord {
             id: id.to_owned(),
+            patient: Some(patient_of(id).to_owned()),
             split,
             slices: subject.slices,
             lesion_slices: subject.lesion_slices,
@@ -303,6 +493,7 @@ fn finish(
         store,
         converted,
         kept,
+        notes,
         preview,
     })
 }

@@ -1,4 +1,4 @@
-//! Bilinear resize with half-pixel centres and no antialiasing (SCIENCE 8).
+//! Bilinear resize with half-pixel centres and no antialiasing.
 
 use std::ops::{Add, Mul, Sub};
 

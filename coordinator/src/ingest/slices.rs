@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-/// A slice whose pixel sum of the modality mean is not above this is empty (SCIENCE 8).
+/// A slice whose pixel sum of the modality mean is not above this is empty (as the public implementation has it).
 const EMPTY: f64 = 0.5;
 
 /// From the first to the last slice that is not empty; empty slices between are kept. `sums` holds, for each slice,

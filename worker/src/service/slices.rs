@@ -24,6 +24,16 @@ pub(super) enum SliceError {
         /// Position in its file.
         position: u32,
     },
+    /// Nothing can be computed from it.
+    #[error(
+        "subject {subject}, slice {slice_index} of its volume, holds NaN or infinity: mend its volumes and preprocess them again"
+    )]
+    NotFinite {
+        /// Subject.
+        subject: String,
+        /// Place along the head axis.
+        slice_index: i32,
+    },
     /// A test subject has no mask.
     #[error("subject {0} has no mask: it cannot be scored")]
     NoMask(String),
@@ -136,6 +146,12 @@ impl BatchReader {
             let subject = self.images.subject(id)?;
             let slice_index = *subject.slice_index.get(position).ok_or_else(missing)?;
             subject.read_slice(position, &mut image)?;
+            if image.iter().any(|x| !x.is_finite()) {
+                return Err(SliceError::NotFinite {
+                    subject: id.to_owned(),
+                    slice_index,
+                });
+            }
             plan.data.scaling.apply(&mut image, self.channels, pixels);
             identities.push(identity(id, slice_index));
             if with_truth {

@@ -1,5 +1,6 @@
 //! `manifest.json`: what a slice store holds, and the digest of its data.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,9 @@ impl fmt::Display for Split {
 pub struct SubjectRecord {
     /// Name; its file is `subjects/ID.safetensors`.
     pub id: String,
+    /// The patient, where several subjects are sessions of one; absent in stores of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<String>,
     /// What it is for by default; a run spec may say otherwise.
     pub split: Split,
     /// Number of slices N.
@@ -50,6 +54,13 @@ pub struct SubjectRecord {
     pub lesion_slices: usize,
     /// blake3 of the subject's file.
     pub digest: Digest,
+}
+
+impl SubjectRecord {
+    /// The patient: subjects with the same one are sessions of one person, and always of one split.
+    pub fn patient(&self) -> &str {
+        self.patient.as_deref().unwrap_or(&self.id)
+    }
 }
 
 /// A subject that was not converted.
@@ -70,7 +81,7 @@ pub struct Manifest {
     pub modalities: Vec<String>,
     /// Side of a slice in pixels; slices are square.
     pub size: usize,
-    /// Digest of the data: modalities, size, subjects and their digests, not the split.
+    /// Digest of the data: modalities, size, subjects and their digests, not the split and not the patients.
     pub digest: Digest,
     /// Subjects, sorted by name.
     pub subjects: Vec<SubjectRecord>,
@@ -134,6 +145,9 @@ impl Manifest {
         if !self.subjects.is_sorted_by(|a, b| a.id < b.id) {
             return Some("subjects are not sorted, or one is named twice".to_owned());
         }
+        if let Some(fault) = patient_fault(&self.subjects) {
+            return Some(fault);
+        }
         if data_digest(&self.modalities, self.size, &self.subjects) != self.digest {
             return Some("digest does not belong to its subjects".to_owned());
         }
@@ -152,6 +166,25 @@ pub fn is_plain_name(name: &str) -> bool {
         && !name
             .chars()
             .any(|c| c.is_control() || matches!(c, '/' | '\\' | ':'))
+}
+
+/// What is wrong with the patients of these subjects, if anything.
+fn patient_fault(subjects: &[SubjectRecord]) -> Option<String> {
+    let mut splits: BTreeMap<&str, &SubjectRecord> = BTreeMap::new();
+    for subject in subjects {
+        let patient = subject.patient();
+        if !is_plain_name(patient) {
+            return Some(format!("'{patient}' is not a patient name"));
+        }
+        let first = *splits.entry(patient).or_insert(subject);
+        if first.split != subject.split {
+            return Some(format!(
+                "'{}' is for {} and '{}' for {}, and both are of patient '{patient}'",
+                first.id, first.split, subject.id, subject.split
+            ));
+        }
+    }
+    None
 }
 
 fn data_digest(modalities: &[String], size: usize, subjects: &[SubjectRecord]) -> Digest {
@@ -181,6 +214,7 @@ mod tests {
     fn record(id: &str, split: Split) -> SubjectRecord {
         SubjectRecord {
             id: id.to_owned(),
+            patient: None,
             split,
             slices: 3,
             lesion_slices: 1,
@@ -209,6 +243,44 @@ mod tests {
             a.digest,
             Manifest::new(vec!["flair".to_owned()], 64, a.subjects.clone(), vec![]).digest
         );
+    }
+
+    #[test]
+    fn patients_are_optional_and_outside_the_digest() {
+        let plain = manifest(vec![
+            record("a", Split::Train),
+            record("a_ses-2", Split::Train),
+        ]);
+        let mut sessions = plain.subjects.clone();
+        for subject in &mut sessions {
+            subject.patient = Some("a".to_owned());
+        }
+        let sessions = manifest(sessions);
+        assert_eq!(sessions.digest, plain.digest);
+        assert_eq!((plain.fault(), sessions.fault()), (None, None));
+        // As earlier versions wrote it: no patient, so the subject itself.
+        let text = serde_json::to_string(&plain).unwrap();
+        assert!(!text.contains("patient"));
+        let read: Manifest = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.subjects[1].patient(), "a_ses-2");
+        let text = serde_json::to_string(&sessions).unwrap();
+        let read: Manifest = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.subjects[1].patient(), "a");
+    }
+
+    #[test]
+    fn a_patient_in_two_splits_is_a_fault() {
+        let mut subjects = vec![record("a", Split::Train), record("a_ses-2", Split::Test)];
+        for subject in &mut subjects {
+            subject.patient = Some("a".to_owned());
+        }
+        assert_eq!(
+            manifest(subjects).fault().unwrap(),
+            "'a' is for train and 'a_ses-2' for test, and both are of patient 'a'"
+        );
+        let mut subject = record("a", Split::Train);
+        subject.patient = Some("../a".to_owned());
+        assert!(manifest(vec![subject]).fault().is_some());
     }
 
     #[test]

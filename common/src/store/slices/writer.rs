@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::manifest::{Manifest, SkippedSubject, SubjectRecord, is_plain_name};
 use super::reader::{MANIFEST_FILE, SUBJECTS_FOLDER, SliceStore};
-use super::subject_file::{SOURCE_KEY, SourceGrid};
+use super::subject_file::{Expected, SOURCE_KEY, SourceGrid, SubjectFile};
 use crate::ids::Digest;
 use crate::store::durable::{self, DiskError};
 
@@ -24,6 +26,9 @@ const PROGRESS_FOLDER: &str = "progress";
 const LOCK_FILE: &str = ".anofpdm-store";
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const PREVIEW_FILE: &str = "preview.png";
+
+/// Since 2 the key of a progress file covers the bytes of the source files; before, their names, lengths and times.
+const PROGRESS_FORMAT: u32 = 2;
 
 /// One subject, ready to be written.
 #[derive(Debug, Clone)]
@@ -38,6 +43,8 @@ pub struct SubjectData {
     pub slice_index: Vec<i32>,
     /// Where it came from.
     pub source: SourceGrid,
+    /// What a user should know of it, in words: kept beside the file, not in it.
+    pub notices: Vec<String>,
 }
 
 /// What a subject's file is known by once written.
@@ -49,10 +56,27 @@ pub struct ConvertedSubject {
     pub lesion_slices: usize,
     /// blake3 of the file.
     pub digest: Digest,
+    /// [`SubjectData::notices`], so that a later call that keeps the subject tells them again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+}
+
+/// Why an earlier conversion of a subject is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stale {
+    /// An earlier version wrote it, which did not look at the bytes of the source files.
+    OlderVersion,
+    /// It was made from other files, labels or settings, or by other rules.
+    OtherInputs,
+    /// Its file is not the one that was written.
+    Damaged,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
+    /// [`PROGRESS_FORMAT`].
+    #[serde(default)]
+    format: u32,
     /// Digest over parameters and input files.
     key: Digest,
     /// Length of the subject's file in bytes.
@@ -67,6 +91,8 @@ pub struct StoreWriter {
     root: PathBuf,
     modalities: Vec<String>,
     size: usize,
+    /// The folder was not there before, so it goes when nothing comes of the call.
+    made_root: bool,
     /// Held, and so locked, as long as the writer lives.
     _lock: File,
 }
@@ -78,9 +104,16 @@ impl StoreWriter {
     /// When the folder holds something else or a finished store of another kind, or another process writes it.
     pub fn create(root: &Path, modalities: &[String], size: usize) -> Result<Self, StoreError> {
         refuse_foreign(root)?;
-        durable::create_dir(root)?;
+        let made_root = !root.exists();
         // The sign first: a folder without it would be foreign to the next call.
         let lock = lock(root)?;
+        let writer = Self {
+            root: root.to_path_buf(),
+            modalities: modalities.to_vec(),
+            size,
+            made_root,
+            _lock: lock,
+        };
         for folder in [SUBJECTS_FOLDER, PROGRESS_FOLDER] {
             durable::create_dir(&root.join(folder))?;
         }
@@ -99,20 +132,45 @@ impl StoreWriter {
             Err(StoreError::NoManifest(_) | StoreError::Damaged { .. }) => {}
             Err(e) => return Err(e),
         }
-        Ok(Self {
-            root: root.to_path_buf(),
-            modalities: modalities.to_vec(),
-            size,
-            _lock: lock,
-        })
+        Ok(writer)
     }
 
-    /// The subject as written by an earlier call, if it was made from the same things (`key`) and is still whole.
+    /// The subject as written by an earlier call, if it was made from the same things (`key`) and its file has the very
+    /// bytes and counts that it had then.
     pub fn kept(&self, id: &str, key: Digest) -> Option<ConvertedSubject> {
         let text = fs::read(self.progress_path(id)).ok()?;
         let progress: Progress = serde_json::from_slice(&text).ok()?;
         let length = fs::metadata(self.subject_path(id)).ok()?.len();
-        (progress.key == key && progress.bytes == length).then_some(progress.converted)
+        if progress.key != key || progress.bytes != length {
+            return None;
+        }
+        let converted = progress.converted;
+        let expected = Expected {
+            slices: converted.slices,
+            lesion_slices: converted.lesion_slices,
+            digest: converted.digest,
+            channels: self.modalities.len(),
+            size: self.size,
+        };
+        match SubjectFile::open(self.subject_path(id), &expected, &|_| {
+            ControlFlow::Continue(())
+        }) {
+            Ok(_) => Some(converted),
+            Err(error) => {
+                tracing::warn!(subject = id, "converted again: {error}");
+                None
+            }
+        }
+    }
+
+    /// Why [`Self::kept`] gives nothing for a subject that an earlier call did convert; `None` where none did.
+    pub fn stale(&self, id: &str, key: Digest) -> Option<Stale> {
+        let text = fs::read(self.progress_path(id)).ok()?;
+        Some(match serde_json::from_slice::<Progress>(&text) {
+            Ok(progress) if progress.format != PROGRESS_FORMAT => Stale::OlderVersion,
+            Ok(progress) if progress.key != key => Stale::OtherInputs,
+            Ok(_) | Err(_) => Stale::Damaged,
+        })
     }
 
     /// Writes one subject; `key` is a digest of all that decides its bits. Any number of threads may call this, each
@@ -131,6 +189,7 @@ impl StoreWriter {
             slices: data.label.len(),
             lesion_slices: data.label.iter().filter(|label| **label == 1).count(),
             digest: Digest::of(&bytes),
+            notices: data.notices.clone(),
         };
         // A manifest must never stand over files that are being replaced.
         remove(&self.root.join(MANIFEST_FILE))?;
@@ -138,6 +197,7 @@ impl StoreWriter {
         let path = self.subject_path(id);
         durable::write(&path, &bytes)?;
         let progress = Progress {
+            format: PROGRESS_FORMAT,
             key,
             bytes: bytes.len() as u64,
             converted: converted.clone(),
@@ -251,15 +311,40 @@ impl StoreWriter {
     }
 }
 
-/// Locks the folder. A process that was killed holds its lock until the system has cleared it away, so a call right
-/// after it waits a little.
+impl Drop for StoreWriter {
+    /// A call that converted nothing leaves nothing behind. What cannot be removed stays: it does no harm.
+    fn drop(&mut self) {
+        let empty =
+            |folder: &Path| fs::read_dir(folder).is_ok_and(|mut list| list.next().is_none());
+        let folders = [SUBJECTS_FOLDER, PROGRESS_FOLDER].map(|name| self.root.join(name));
+        let nothing = !self.root.join(MANIFEST_FILE).exists()
+            && folders
+                .iter()
+                .all(|folder| !folder.exists() || empty(folder));
+        if nothing {
+            for folder in &folders {
+                fs::remove_dir(folder).ok();
+            }
+            fs::remove_file(self.root.join(LOCK_FILE)).ok();
+            if self.made_root {
+                fs::remove_dir(&self.root).ok();
+            }
+        }
+    }
+}
+
+/// Makes and locks the folder. A process that was killed holds its lock until the system has cleared it away, so a call
+/// right after it waits a little.
 fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join(LOCK_FILE);
-    let lock = File::create(&path).map_err(|e| DiskError::new("write", &path, e))?;
     let patience = Instant::now() + LOCK_PATIENCE;
     loop {
+        durable::create_dir(root)?;
+        let lock = File::create(&path).map_err(|e| DiskError::new("write", &path, e))?;
         match lock.try_lock() {
-            Ok(()) => return Ok(lock),
+            // A call that came to nothing may have removed the file while this one waited for it.
+            Ok(()) if is_at(&lock, &path) => return Ok(lock),
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) if Instant::now() < patience => {
                 std::thread::sleep(LOCK_PATIENCE / 20);
             }
@@ -269,6 +354,15 @@ fn lock(root: &Path) -> Result<File, StoreError> {
             }
         }
     }
+}
+
+/// Whether `file` is the one that `path` names now.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let (Ok(held), Ok(named)) = (file.metadata(), fs::metadata(path)) else {
+        return false;
+    };
+    identity(held) == identity(named)
 }
 
 /// A folder may be taken when it is absent, empty, a store, or one of our unfinished ones.

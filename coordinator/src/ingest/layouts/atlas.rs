@@ -1,8 +1,11 @@
-//! ATLAS: a T1 and a mask for each subject, in a folder of its own or nested as ATLAS v2.0 (BIDS) publishes it.
+//! ATLAS: a T1 and a lesion mask for each subject, in a folder of its own or nested as ATLAS v2.0 (BIDS) publishes it.
 
 use std::path::Path;
 
-use super::{Found, Layout, Orientation, entries, folder_name, nifti_stem};
+use super::found::Found;
+use super::listing::Listing;
+use super::words::{Meaning, meaning};
+use super::{Layout, Orientation};
 
 pub(super) struct Atlas;
 
@@ -23,46 +26,63 @@ impl Layout for Atlas {
     }
 
     fn expects(&self) -> &'static str {
-        "SUBJECT/…_T1w.nii.gz and SUBJECT/…_mask.nii.gz, or the nested folders of ATLAS v2.0"
+        "SUBJECT/…_T1w.nii.gz and SUBJECT/…_mask.nii.gz (or …_label-lesion_roi, …_label-L_desc-…_mask), at any depth as \
+         in ATLAS v2.0"
     }
 
     fn collect(&self, root: &Path, found: &mut Found) -> std::io::Result<()> {
-        descend(root, MAX_DEPTH, found)
+        descend(root, Listing::of(root)?, MAX_DEPTH, found);
+        Ok(())
+    }
+
+    fn collect_subject(&self, _id: &str, folder: &Path, found: &mut Found) {
+        if let Some(listing) = found.list(folder) {
+            descend(folder, listing, 0, found);
+        }
     }
 }
 
-fn descend(folder: &Path, depth: usize, found: &mut Found) -> std::io::Result<()> {
-    for path in entries(folder)? {
-        if folder_name(&path).is_some() {
-            if depth > 0 {
-                descend(&path, depth - 1, found)?;
+fn descend(folder: &Path, listing: Listing, depth: usize, found: &mut Found) {
+    let own = folder.file_name().and_then(|name| name.to_str());
+    found.set_aside(None, &listing);
+    for (stem, path) in listing.volumes {
+        let Some((id, name)) = subject_id(own, &stem) else {
+            found.unused(None, path, "no subject in its name");
+            continue;
+        };
+        let is_t1 = stem.len() > 3 && stem.to_lowercase().ends_with("_t1w");
+        match meaning(name) {
+            Meaning::Lesion { named } => found.mask(&id, named, path),
+            Meaning::Other(reason) => found.unused(Some(&id), path, reason),
+            Meaning::Image(_) if is_t1 => found.image(&id, "t1", path),
+            Meaning::Image(_) => {
+                found.unused(Some(&id), path, "neither …_T1w nor a mask of lesions")
             }
-            continue;
-        }
-        let Some(stem) = nifti_stem(&path) else {
-            continue;
-        };
-        let Some(id) = subject_id(folder, stem) else {
-            continue;
-        };
-        if stem.ends_with("_T1w") {
-            found.image(&id, "t1", path.clone());
-        } else if stem.ends_with("_mask") {
-            found.mask(&id, path.clone());
         }
     }
-    Ok(())
+    for (_, inner) in listing.folders {
+        if depth == 0 {
+            continue;
+        }
+        if let Some(listing) = found.list(&inner) {
+            descend(&inner, listing, depth - 1, found);
+        }
+    }
 }
 
-/// `sub-…` of the file name, with the session unless it is the first; else the name of the folder.
-fn subject_id(folder: &Path, stem: &str) -> Option<String> {
-    let mut entities = stem.split('_');
-    let subject = entities.next().filter(|first| first.starts_with("sub-"));
-    match subject {
-        Some(subject) => Some(match entities.find(|entity| entity.starts_with("ses-")) {
-            Some(session) if session != "ses-1" => format!("{subject}_{session}"),
-            _ => subject.to_owned(),
-        }),
-        None => folder_name(folder).map(str::to_owned),
+/// `sub-…` of the file name, with the session unless it is the first; else the name of the folder. And what is left of
+/// the file name.
+fn subject_id<'a>(folder: Option<&str>, stem: &'a str) -> Option<(String, &'a str)> {
+    let (first, rest) = stem.split_once('_').unwrap_or((stem, ""));
+    if first.starts_with("sub-") {
+        let session = rest.split('_').find(|entity| entity.starts_with("ses-"));
+        let id = match session {
+            Some(session) if session != "ses-1" => format!("{first}_{session}"),
+            _ => first.to_owned(),
+        };
+        return Some((id, rest));
     }
+    let folder = folder?;
+    let name = super::brats::behind(stem, folder).unwrap_or(stem);
+    Some((folder.to_owned(), name))
 }

@@ -1,12 +1,22 @@
-//! BraTS: `SUBJECT/SUBJECT_{flair,t1,t1ce,t2,seg}.nii.gz`.
+//! BraTS: a folder a subject, and in it the files `SUBJECT_flair.nii.gz` and so on; in BraTS 2015 to 2019 the subjects
+//! lie in `HGG` and `LGG`, since 2023 the files are `SUBJECT-t2f.nii.gz` and so on.
 
 use std::path::Path;
 
-use super::{Found, Layout, Orientation, entries, folder_name, nifti_stem};
+use super::found::Found;
+use super::listing::Listing;
+use super::words::{Meaning, is_known_modality, meaning};
+use super::{Layout, Orientation};
 
 pub(super) struct Brats;
 
 const MODALITIES: [&str; 4] = ["flair", "t1", "t1ce", "t2"];
+
+/// Folders of grades, with subjects in them.
+const GRADES: [&str; 2] = ["hgg", "lgg"];
+
+const UNKNOWN_NAME: &str =
+    "not SUBJECT_flair, _t1, _t1ce, _t2 or _seg (since 2023 SUBJECT-t2f, -t1n, -t1c, -t2w, -seg)";
 
 impl Layout for Brats {
     fn orientation(&self) -> Orientation {
@@ -22,28 +32,59 @@ impl Layout for Brats {
     }
 
     fn expects(&self) -> &'static str {
-        "SUBJECT/SUBJECT_flair.nii.gz, _t1, _t1ce, _t2 and SUBJECT/SUBJECT_seg.nii.gz"
+        "SUBJECT/SUBJECT_flair.nii.gz, _t1, _t1ce, _t2 and SUBJECT/SUBJECT_seg.nii.gz (since 2023 SUBJECT-t2f, -t1n, \
+         -t1c, -t2w, -seg; to 2019 in HGG and LGG)"
     }
 
     fn collect(&self, root: &Path, found: &mut Found) -> std::io::Result<()> {
-        for folder in entries(root)? {
-            let Some(id) = folder_name(&folder) else {
-                continue;
-            };
-            found.subject(id);
-            for path in entries(&folder)? {
-                let name = nifti_stem(&path)
-                    .and_then(|stem| stem.strip_prefix(id))
-                    .and_then(|rest| rest.strip_prefix('_'));
-                match name {
-                    Some("seg") => found.mask(id, path.clone()),
-                    Some(modality) if MODALITIES.contains(&modality) => {
-                        found.image(id, modality, path.clone())
-                    }
-                    _ => {}
+        let listing = Listing::of(root)?;
+        for (name, folder) in &listing.folders {
+            if GRADES.contains(&name.to_lowercase().as_str()) {
+                if let Some(listing) = found.list(folder) {
+                    self.subjects(listing, found);
                 }
             }
         }
+        self.subjects(listing, found);
         Ok(())
     }
+
+    fn collect_subject(&self, id: &str, folder: &Path, found: &mut Found) {
+        let Some(listing) = found.list(folder) else {
+            return;
+        };
+        found.subject(id);
+        found.set_aside(Some(id), &listing);
+        for (stem, path) in listing.volumes {
+            match behind(&stem, id).map(meaning) {
+                Some(Meaning::Image(modality)) if is_known_modality(&modality) => {
+                    found.image(id, &modality, path);
+                }
+                Some(Meaning::Lesion { named }) => found.mask(id, named, path),
+                Some(Meaning::Other(reason)) => found.unused(Some(id), path, reason),
+                Some(Meaning::Image(_)) | None => found.unused(Some(id), path, UNKNOWN_NAME),
+            }
+        }
+    }
+}
+
+impl Brats {
+    fn subjects(&self, listing: Listing, found: &mut Found) {
+        found.set_aside(None, &listing);
+        for (_, path) in listing.volumes {
+            found.unused(None, path, "not in a folder of its subject");
+        }
+        for (id, folder) in listing.folders {
+            if !GRADES.contains(&id.to_lowercase().as_str()) {
+                self.collect_subject(&id, &folder, found);
+            }
+        }
+    }
+}
+
+/// What follows the subject's name and a separator, whatever the case.
+pub(super) fn behind<'a>(stem: &'a str, id: &str) -> Option<&'a str> {
+    let (start, rest) = stem.split_at_checked(id.len())?;
+    let rest = rest.strip_prefix(['_', '-'])?;
+    start.eq_ignore_ascii_case(id).then_some(rest)
 }

@@ -1,13 +1,14 @@
-//! Any folder of named NIfTI: `SUBJECT_MODALITY.nii[.gz]` side by side, or a folder for each subject.
+//! Any folder of named NIfTI: `SUBJECT_MODALITY.nii[.gz]` side by side, or a folder for each subject; and nnU-Net's.
 
 use std::path::{Path, PathBuf};
 
-use super::{Found, Layout, Orientation, entries, folder_name, nifti_stem};
+use super::brats::behind;
+use super::found::Found;
+use super::listing::Listing;
+use super::words::{Meaning, cut, meaning};
+use super::{Layout, Orientation, nnunet};
 
 pub(super) struct Generic;
-
-/// What a mask may be called.
-const MASKS: [&str; 4] = ["seg", "mask", "lesion", "label"];
 
 impl Layout for Generic {
     fn orientation(&self) -> Orientation {
@@ -23,36 +24,44 @@ impl Layout for Generic {
     }
 
     fn expects(&self) -> &'static str {
-        "SUBJECT_MODALITY.nii.gz or SUBJECT/SUBJECT_MODALITY.nii.gz, masks as MODALITY seg, mask, lesion or label"
+        "SUBJECT_MODALITY.nii.gz or SUBJECT/SUBJECT_MODALITY.nii.gz, masks as MODALITY seg, mask, lesion or label; or \
+         nnU-Net's imagesTr/SUBJECT_0000.nii.gz and labelsTr/SUBJECT.nii.gz"
     }
 
     fn collect(&self, root: &Path, found: &mut Found) -> std::io::Result<()> {
-        for path in entries(root)? {
-            if let Some(id) = folder_name(&path) {
-                found.subject(id);
-                for file in entries(&path)? {
-                    if let Some(stem) = nifti_stem(&file) {
-                        let prefixed = stem
-                            .strip_prefix(id)
-                            .and_then(|rest| rest.strip_prefix('_'));
-                        add(id, prefixed.unwrap_or(stem), file.clone(), found);
-                    }
-                }
-            } else if let Some((id, name)) =
-                nifti_stem(&path).and_then(|stem| stem.rsplit_once('_'))
-            {
-                add(id, name, path.clone(), found);
+        if nnunet::is_there(root) {
+            return nnunet::collect(root, found);
+        }
+        let listing = Listing::of(root)?;
+        found.set_aside(None, &listing);
+        for (stem, path) in listing.volumes {
+            match cut(&stem) {
+                Some((id, name)) => add(id, name, path, found),
+                None => found.unused(None, path, "not SUBJECT_MODALITY"),
             }
         }
+        for (id, folder) in listing.folders {
+            self.collect_subject(&id, &folder, found);
+        }
         Ok(())
+    }
+
+    fn collect_subject(&self, id: &str, folder: &Path, found: &mut Found) {
+        let Some(listing) = found.list(folder) else {
+            return;
+        };
+        found.subject(id);
+        found.set_aside(Some(id), &listing);
+        for (stem, path) in listing.volumes {
+            add(id, behind(&stem, id).unwrap_or(&stem), path, found);
+        }
     }
 }
 
 fn add(id: &str, name: &str, path: PathBuf, found: &mut Found) {
-    let name = name.to_lowercase();
-    if MASKS.contains(&name.as_str()) {
-        found.mask(id, path);
-    } else {
-        found.image(id, &name, path);
+    match meaning(name) {
+        Meaning::Image(modality) => found.image(id, &modality, path),
+        Meaning::Lesion { named } => found.mask(id, named, path),
+        Meaning::Other(reason) => found.unused(Some(id), path, reason),
     }
 }

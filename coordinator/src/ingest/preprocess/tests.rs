@@ -1,3 +1,5 @@
+mod notes;
+
 use std::fs::File;
 use std::io::Write;
 
@@ -9,6 +11,9 @@ use nifti::writer::WriterOptions;
 
 use super::*;
 use anofpdm_common::store::slices::Split;
+
+mod inputs;
+mod messages;
 
 struct Silent;
 
