@@ -44,7 +44,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         print_json(&estimate)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for warning in &begun.warning {
+    if let Some(warning) = &begun.warning {
         for line in labelled("warning", warning, columns()) {
             println!("{line}");
         }
