@@ -53,6 +53,12 @@ pub fn benchmark(bench: &BenchFile, dataset: &Dataset, estimate: &Estimate, dir:
     let networks = needed.into_iter().map(|(name, model)| network(name, model));
     lines.push(("networks", networks.collect::<Vec<_>>().join("; ")));
     lines.push(("methods", methods(&bench.spec.score, estimate)));
+    let median = bench.spec.score.median;
+    let area = count(estimate.component_area.into(), "pixel");
+    lines.push((
+        "masks",
+        format!("median of {median} x {median} pixels, components of at most {area} dropped"),
+    ));
     lines
 }
 

@@ -21,7 +21,7 @@ const EXAMPLE: &str = "Examples:
     --modalities 0,3 --cos-threshold 0.995 --m-max '0.05,0.04;0.2,0.16' \\
     --keep 0,100 --variants
 
-  Baselines, with the settings of the paper (BraTS); config.json holds the networks by name:
+  Baselines, settings of the paper (BraTS); networks by name in config.json:
   anofpdm-worker trace --method anoddpm-gaussian --semantics reference \\
     --model healthy-gaussian.safetensors --network unet_v1 \\
     --config config.json --input slices.safetensors --out trace.safetensors \\

@@ -24,6 +24,7 @@ fn row(method: &str, setup: Setup, of: &Value, seeds: &[u64]) -> Row {
         auprc_batch: of.clone(),
         pixel_labels: method == "raw-threshold",
         undefined_maps: 0,
+        best_dice: None,
         settings: None,
     }
 }
@@ -60,6 +61,8 @@ fn summary() -> Summary {
         },
         calibration: Vec::new(),
         tuning: Vec::new(),
+        checks: Vec::new(),
+        classification: Vec::new(),
         warnings: Vec::new(),
     }
 }
