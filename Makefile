@@ -30,8 +30,8 @@ test: build ## run all tests (installs redis-server where it is missing)
 	-@scripts/need-redis.sh # tests that need it say so themselves
 	cargo test $(CARGO_FLAGS) --no-fail-fast
 
-bench: setup ## measure post-processing, average precision, noise and each saving of the engine (docs/benchmarks.md)
-	cargo bench --locked --workspace --bench segmentation --bench average_precision --bench simplex --bench engine
+bench: setup ## measure post-processing, average precision, verification, noise and each saving of the engine (docs/benchmarks.md)
+	cargo bench --locked --workspace --bench segmentation --bench average_precision --bench store_verification --bench simplex --bench engine
 
 chaos: build ## N runs through Redis while everything fails: make chaos N=200 [SEED=1] [KINDS=stall,mixed]
 	@scripts/need-redis.sh

@@ -1,6 +1,6 @@
 //! What post-processing takes: `cargo bench --workspace --bench segmentation`.
 //!
-//! The 5 x 5 median, the quantile, the component filter and the whole of Algorithm 1 and 3 over slices of two
+//! The median filter of 5 x 5 pixels and of 3 x 3, the quantile, the component filter and the whole of Algorithm 1 and 3 over slices of two
 //! modalities of 128 x 128, on all threads of this machine. The items are slices: 10,000 of them take 10,000 divided by
 //! what it prints a second.
 
@@ -8,7 +8,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
 use anofpdm_common::random::{Domain, Stream};
-use anofpdm_common::segment::{drop_small, median_5x5, quantile, segment};
+use anofpdm_common::segment::{MaskRule, drop_small, median, quantile, segment};
 use rayon::prelude::*;
 
 const SIDE: usize = 128;
@@ -41,7 +41,18 @@ fn median_of_5_x_5(bencher: Bencher<'_, '_>) {
     on_all_threads(bencher, |slice| {
         for modality in 0..MODALITIES {
             let map = &maps[(slice + modality) % MAPS];
-            black_box(median_5x5(black_box(map), SIDE, SIDE));
+            black_box(median(black_box(map), SIDE, SIDE, 5));
+        }
+    });
+}
+
+#[divan::bench(sample_count = 20)]
+fn median_of_3_x_3(bencher: Bencher<'_, '_>) {
+    let maps = maps();
+    on_all_threads(bencher, |slice| {
+        for modality in 0..MODALITIES {
+            let map = &maps[(slice + modality) % MAPS];
+            black_box(median(black_box(map), SIDE, SIDE, 3));
         }
     });
 }
@@ -79,7 +90,12 @@ fn whole_slice_and_components(bencher: Bencher<'_, '_>) {
     let maps = maps();
     on_all_threads(bencher, |slice| {
         let pair = [0, 1].map(|modality| maps[(slice + modality) % MAPS].as_slice());
-        let mut done = segment(black_box(&pair), &[LEVEL; MODALITIES], SIDE, SIDE);
+        let mut done = segment(
+            black_box(&pair),
+            &[LEVEL; MODALITIES],
+            (SIDE, SIDE),
+            MaskRule::default(),
+        );
         drop_small(&mut done.mask, SIDE, SIDE, AREA);
         black_box(done);
     });

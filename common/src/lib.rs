@@ -4,6 +4,7 @@
 //!
 //! | module | concept |
 //! |---|---|
+//! | [`device`] | what a worker computes on, by its name |
 //! | [`mod@error_text`] | an error with all its causes |
 //! | [`mod@nearest`] | the known name that an unknown one is near to |
 //! | [`ids`] | digests and the names of things |
@@ -24,6 +25,7 @@
 //! | [`telemetry`] | logs, metrics |
 
 pub mod baseline;
+pub mod device;
 pub mod error_text;
 pub mod ids;
 pub mod method;

@@ -2,10 +2,12 @@
 
 mod footprint;
 mod form;
+mod tensors;
 
 use serde::{Deserialize, Serialize};
 
 pub use footprint::Footprint;
+pub use tensors::TensorShapes;
 
 /// The family a network belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -104,6 +106,9 @@ pub struct NetworkConfig {
     /// Residual blocks halve and double the maps, instead of strided and upsampling convolutions:
     /// usual in classifiers, unusual in U-Nets.
     pub resblock_updown: bool,
+    /// Time and label scale and shift what the second norm of a residual block makes, as in all published networks of
+    /// this family but those of diffusion-anomaly; there they are added before it. Spelled out only where false.
+    pub use_scale_shift_norm: bool,
 }
 
 /// An architecture that cannot be built, and why.
@@ -141,6 +146,17 @@ impl NetworkConfig {
     /// Whether the blocks of a level (from 0) have attention.
     pub fn attends(&self, level: usize) -> bool {
         self.attention_downsample_rates.contains(&(1_i64 << level))
+    }
+
+    /// Channels of each attention, by level; the middle, of the last level's width, always attends.
+    pub fn attended_widths(&self) -> Vec<i64> {
+        let widths = self.level_channels();
+        let last = widths.len().saturating_sub(1);
+        let attended = widths.into_iter().enumerate();
+        attended
+            .filter(|(level, _)| *level == last || self.attends(*level))
+            .map(|(_, width)| width)
+            .collect()
     }
 
     /// Refuses what cannot be built: widths off the group count, a size that does not halve,
@@ -208,15 +224,8 @@ impl NetworkConfig {
                 self.channel_mult.len()
             ));
         }
-        let widths = self.level_channels();
-        let last = widths.len() - 1;
-        let attended = widths
-            .iter()
-            .enumerate()
-            // The middle, of the last level's width, always attends.
-            .filter(|(level, _)| *level == last || self.attends(*level));
-        for (_, width) in attended {
-            if self.heads.of(*width).is_none() {
+        for width in self.attended_widths() {
+            if self.heads.of(width).is_none() {
                 return fail(format!("{} does not divide the width {width}", self.heads));
             }
         }

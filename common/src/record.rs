@@ -35,6 +35,8 @@ pub enum Record {
     Overlaps(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<ThresholdOverlaps>),
     /// A baseline's masks, as statistics against the pixel truth.
     Restored(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<RestoredScore>),
+    /// As [`Self::Masks`], for slices that are called unhealthy by the ratio of their MSE sequences.
+    RatedMasks(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<RatedScore>),
 }
 
 /// One slice at every threshold of a grid: what the pixel-label tuning of the baselines reads.
@@ -110,6 +112,15 @@ pub struct SliceScore {
     pub figures: Option<Box<SliceFigures>>,
 }
 
+/// What one cell made of one slice, with the ratio of its MSE sequences.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RatedScore {
+    /// Everything else.
+    pub score: SliceScore,
+    /// Sum of MSE^h over the sum of MSE^null ([`mse_ratio`](crate::metrics::mse_ratio::mse_ratio)).
+    pub mse_ratio: f32,
+}
+
 /// The dynamic hyper-parameters of one modality.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ModalityDecision {
@@ -158,6 +169,7 @@ impl Record {
             Self::Masks(slices) => slices.len(),
             Self::Overlaps(slices) => slices.len(),
             Self::Restored(slices) => slices.len(),
+            Self::RatedMasks(slices) => slices.len(),
         }
     }
 

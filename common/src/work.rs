@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Digest;
 use crate::network::NetworkConfig;
 use crate::role::Role;
+use crate::segment::MaskRule;
 use crate::semantics::Semantics;
 use crate::spec::{Precision, Respacing, TrainSpec};
 use crate::store::scaling::Scaling;
@@ -141,6 +142,9 @@ pub struct ForwardPlan {
     pub respacing: Respacing,
     /// Components up to this many pixels are dropped.
     pub component_area: u32,
+    /// How a map becomes a mask.
+    #[serde(default, skip_serializing_if = "MaskRule::is_published")]
+    pub mask_rule: MaskRule,
     /// Numeric profile every worker must have.
     pub profile: NumericProfile,
     /// What U-Nets are computed in; never `auto`.

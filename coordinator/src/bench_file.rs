@@ -5,19 +5,23 @@ use std::path::{Path, PathBuf};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::NetworkConfig;
-use anofpdm_common::spec::{ModelSpec, RunSpec, SpecError};
+use anofpdm_common::spec::{Augment, ModelSpec, RunSpec, SpecError};
 use anofpdm_common::work::Stage;
 
 use crate::dataset::{Dataset, DatasetError};
+use crate::drive::signals::Interrupt;
 use crate::ledger::Ledger;
 use crate::ledger::journal::read_ledger;
 use crate::plan::cells::baselines;
 use crate::plan::estimate::{Estimate, Slices, estimate};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{Difference, RunFolder, Standing};
 use crate::tune;
 
 /// What a process holds once libtorch is loaded on a CPU (measured: 116 to 119 MB of a program that does nothing).
 const LIBTORCH_BYTES: u64 = 120_000_000;
+
+/// With fewer training patients than this, flipping is recommended.
+const FEW_PATIENTS: usize = 20;
 
 /// What can be wrong with a spec file.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,23 @@ pub enum BenchError {
     /// Its slices cannot be used.
     #[error("{0}")]
     Dataset(#[from] DatasetError),
+}
+
+/// What there is of a run.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its folder and what its journal adds up to, where it has begun.
+    pub run: Option<(RunFolder, Ledger)>,
+    /// Why the folder is not this run's, for people.
+    pub warning: Option<String>,
+}
+
+impl Begun {
+    /// Weights that the run has taken in or trained, by network.
+    pub fn weights(&self) -> BTreeMap<String, Digest> {
+        let weights = self.run.as_ref().map(|(_, ledger)| &ledger.weights);
+        weights.cloned().unwrap_or_default()
+    }
 }
 
 /// A parsed spec and where it lies.
@@ -92,13 +113,25 @@ impl BenchFile {
         Self { spec, path }
     }
 
-    /// Opens the slices.
+    /// Opens the slices, verified.
     ///
     /// # Errors
     /// [`BenchError::Dataset`].
     pub fn dataset(&self) -> Result<Dataset, BenchError> {
+        self.open_dataset(&|| false)
+    }
+
+    /// The same, unless it is interrupted.
+    ///
+    /// # Errors
+    /// [`BenchError::Dataset`].
+    pub fn dataset_unless(&self, interrupt: &Interrupt) -> Result<Dataset, BenchError> {
+        self.open_dataset(&|| interrupt.asked())
+    }
+
+    fn open_dataset(&self, asked: &(dyn Fn() -> bool + Sync)) -> Result<Dataset, BenchError> {
         let base = self.path.parent().unwrap_or(Path::new(""));
-        Ok(Dataset::open(&self.spec.data, base)?)
+        Ok(Dataset::open(&self.spec.data, base, asked)?)
     }
 
     /// The architecture of network `name` for the slices of `dataset`.
@@ -147,10 +180,9 @@ impl BenchFile {
         };
         let size = dataset.store().manifest().size as u64;
         let modalities = dataset.scored().len() as u64;
-        let dir = dir.map_or_else(|| self.default_dir(), Path::to_path_buf);
-        let folder = RunFolder::open(&dir).ok();
+        let begun = self.begun(dir, dataset);
         let mut decided = BTreeMap::new();
-        if let Some(folder) = &folder {
+        if let Some((folder, _)) = &begun.run {
             for (baseline, _) in baselines(&self.spec.score) {
                 let tuning = tune::read(folder, baseline).ok();
                 decided.extend(tuning.and_then(|t| Some((baseline, t.chosen()?))));
@@ -172,13 +204,76 @@ impl BenchFile {
                 ));
             }
         }
+        estimate.warnings.extend(self.augmentation(dataset)?);
         estimate.memory_bytes = LIBTORCH_BYTES + memory.unsigned_abs();
-        if let Some(folder) = &folder {
-            let ledger = read_ledger(folder).unwrap_or_default();
+        if let Some((_, ledger)) = &begun.run {
             estimate.cached = ledger.finished.values().sum();
-            estimate.predicted_device_seconds = remaining_seconds(&estimate, &ledger);
+            estimate.predicted_device_seconds = remaining_seconds(&estimate, ledger);
         }
+        // First: what follows is the cost of another folder.
+        estimate.warnings.splice(..0, begun.warning);
         Ok(estimate)
+    }
+
+    /// What there is already of this run; nothing of another spec's, nor of other slices.
+    pub fn begun(&self, dir: Option<&Path>, dataset: &Dataset) -> Begun {
+        let dir = dir.map_or_else(|| self.default_dir(), Path::to_path_buf);
+        let nothing = |warning: Option<String>| Begun { run: None, warning };
+        let Some(folder) = RunFolder::at(&dir) else {
+            return nothing(None);
+        };
+        let shown = dir.display();
+        let refused = |what: &str| {
+            nothing(Some(format!(
+                "{shown} belongs to {what}: nothing in it is counted here, and `run` refuses it; give this spec another name or --dir"
+            )))
+        };
+        match folder.standing(&self.spec, dataset.digest()) {
+            Ok(Standing::Same) => match read_ledger(&folder) {
+                Ok(ledger) => Begun {
+                    run: Some((folder, ledger)),
+                    warning: None,
+                },
+                // Begun, and ended before its journal was.
+                Err(_) if !folder.journal().exists() => nothing(None),
+                Err(error) => nothing(Some(format!("{shown}: nothing is counted: {error}"))),
+            },
+            Ok(Standing::Free) => nothing(None),
+            Ok(Standing::Taken(Difference::Spec(line))) => {
+                refused(&format!("another spec (first difference: {line})"))
+            }
+            Ok(Standing::Taken(Difference::Slices)) => {
+                refused("other slices than the store holds now")
+            }
+            Err(error) => nothing(Some(format!("{shown}: nothing is counted: {error}"))),
+        }
+    }
+
+    /// Where the spec lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Refuses to flip slices that have no left and right; what to say where a training set is small and not flipped.
+    fn augmentation(&self, dataset: &Dataset) -> Result<Option<String>, BenchError> {
+        let needed = self.needed()?;
+        let trained = |augment: Augment| {
+            let asked = move |model: &ModelSpec| {
+                let train = model.train.as_ref();
+                model.checkpoint.is_none() && train.is_some_and(|train| train.augment == augment)
+            };
+            needed.iter().find(move |(_, model)| asked(model))
+        };
+        if trained(Augment::Flip).is_some() {
+            dataset.check_left_right()?;
+        }
+        let patients = dataset.training_patients();
+        let plain = trained(Augment::None).filter(|_| patients < FEW_PATIENTS);
+        Ok(plain.map(|(name, _)| {
+            format!(
+                "[model.{name}.train]: {patients} training patient(s) are few: augment = \"flip\" shows each also with left and right exchanged (docs/benchmarks.md)"
+            )
+        }))
     }
 
     /// Identifies the benchmark.

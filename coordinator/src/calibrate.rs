@@ -13,7 +13,7 @@ use anofpdm_common::metrics::calibration::{
     self, CalibrationError, CalibrationSlice, ImageLabel, select_guidance,
 };
 use anofpdm_common::record::Record;
-use anofpdm_common::spec::Guidance;
+use anofpdm_common::spec::{Decision, Guidance};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::durable::{self, DiskError};
 use anofpdm_common::store::slices::{ImageReader, StoreError};
@@ -96,6 +96,10 @@ pub struct Strength {
     pub cos_threshold: f32,
     /// Accuracy of that decision.
     pub accuracy: f64,
+    /// Ratio of the MSE sequences: slices at or above it are called unhealthy where the spec's `decision` is `mse-ratio`.
+    pub ratio_threshold: f32,
+    /// Accuracy of that decision.
+    pub ratio_accuracy: f64,
     /// M_max of each scored modality.
     pub max_divergence: Vec<f32>,
     /// Chosen by Algorithm 2.
@@ -146,12 +150,13 @@ pub fn check_labels(dataset: &Dataset) -> Result<(), CalibrateError> {
     Ok(())
 }
 
-/// Calibrates every encoding of `plan` from its records.
+/// Calibrates every encoding of `plan` from its records; Algorithm 2 goes by the accuracy of `decision`.
 ///
 /// # Errors
 /// [`CalibrateError`].
 pub fn calibrate(
     plan: &ForwardPlan,
+    decision: Decision,
     ledger: &Ledger,
     artifacts: &ArtifactStore,
     images: &ImageReader,
@@ -170,10 +175,13 @@ pub fn calibrate(
         };
         let traces = traces(plan, number, &labels, ledger, artifacts)?;
         let found = calibration::calibrate(&traces, modalities, &switches)?;
-        correct
-            .entry(encoding)
-            .or_default()
-            .push((cell.guidance, found.cosine.correct));
+        correct.entry(encoding).or_default().push((
+            cell.guidance,
+            match decision {
+                Decision::Cosine => found.cosine.correct,
+                Decision::MseRatio => found.ratio.correct,
+            },
+        ));
         result
             .entry(encoding)
             .or_insert_with(|| Calibration {
@@ -185,6 +193,8 @@ pub fn calibrate(
                 guidance: cell.guidance,
                 cos_threshold: found.cosine.threshold,
                 accuracy: found.cosine.accuracy(),
+                ratio_threshold: found.ratio.threshold,
+                ratio_accuracy: found.ratio.accuracy(),
                 max_divergence: found.max_divergence,
                 selected: false,
             });
@@ -199,7 +209,10 @@ pub fn calibrate(
 }
 
 /// The sequences of one cell over all validation slices, with their labels.
-fn traces(
+///
+/// # Errors
+/// A record that is missing or cannot be read.
+pub(crate) fn traces(
     plan: &ForwardPlan,
     cell: usize,
     labels: &[ImageLabel],

@@ -11,7 +11,9 @@ use anofpdm_common::work::{DataPlan, SliceRef};
 
 use crate::ingest::patient::patient_of;
 use crate::ingest::split::{Member, SplitError, SplitSource};
+use crate::drive::signals::Interrupted;
 use crate::plan::selection::{Selection, choose};
+use crate::store_check;
 
 /// Separates the permutation of the validation slices from that of the test slices.
 const VALIDATION: u64 = 0;
@@ -23,6 +25,9 @@ pub enum DatasetError {
     /// The store cannot be read.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// A person stopped it while the store was read.
+    #[error("{0}")]
+    Interrupted(#[from] Interrupted),
     /// The split of the spec cannot be applied.
     #[error("data.split: {0}")]
     Split(#[from] SplitError),
@@ -58,12 +63,21 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens the store of `spec`; relative paths count from `base`, the folder of the spec file.
+    /// Opens the store of `spec` and verifies all of it, unless `asked` to stop; relative paths count from `base`, the
+    /// folder of the spec file.
     ///
     /// # Errors
     /// [`DatasetError`].
-    pub fn open(spec: &DataSpec, base: &Path) -> Result<Self, DatasetError> {
+    pub fn open(
+        spec: &DataSpec,
+        base: &Path,
+        asked: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Self, DatasetError> {
         let store = SliceStore::open(base.join(&spec.store))?;
+        store_check::verify(&store, asked).map_err(|error| match error {
+            StoreError::Stopped => DatasetError::Interrupted(Interrupted),
+            error => error.into(),
+        })?;
         let manifest = store.manifest();
         let members: Vec<Member<'_>> = manifest
             .subjects
@@ -164,6 +178,29 @@ impl Dataset {
             subjects,
             ..self.plan()
         })
+    }
+
+    /// Patients of the training split.
+    pub fn training_patients(&self) -> usize {
+        self.of_split(Split::Train).len()
+    }
+
+    /// Refuses to exchange left and right where a training subject's file does not say where they are.
+    ///
+    /// # Errors
+    /// [`DatasetError::Spec`] naming the first such subject; a subject file that cannot be read.
+    pub fn check_left_right(&self) -> Result<(), DatasetError> {
+        let images = self.store.images();
+        for (index, _) in self.of_split(Split::Train) {
+            let (id, _, _) = &self.subjects[index as usize];
+            let found = images.subject(id)?.source().left_right();
+            found.map_err(|reason| {
+                SpecError::new(format!(
+                    "augment is \"flip\", but where left and right are in the slices of '{id}' is not known: {reason}. Preprocess volumes whose headers say how they lie, or set augment = \"none\""
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     /// The subjects that networks are neither trained nor scored on; none where the split has none.

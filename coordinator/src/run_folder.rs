@@ -19,8 +19,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anofpdm_common::ids::Digest;
 use anofpdm_common::spec::{RunSpec, SpecError};
 use anofpdm_common::store::durable::{self, DiskError};
+use anofpdm_common::store::journal::JournalError;
+
+use crate::ledger::Ledger;
+use crate::ledger::journal::read_ledger;
+use crate::report::training::newest_checkpoint;
 
 /// How often, and with which pause, a lock that is held is tried again: who only looks whether a coordinator is at
 /// work holds it for a moment.
@@ -54,6 +60,9 @@ pub enum RunFolderError {
         /// The first line that differs.
         difference: String,
     },
+    /// The journal.
+    #[error("{0}")]
+    Journal(#[from] JournalError),
     /// There is no run here.
     #[error(
         "{0} holds no run: no spec.toml; name a folder that `anofpdm run` made, or a run under runs/"
@@ -67,6 +76,26 @@ pub enum RunFolderError {
         /// What is wrong with it.
         source: SpecError,
     },
+}
+
+/// What a run folder is to a spec and its slices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It was begun for them.
+    Same,
+    /// It was begun for something else, and holds work: this is the first difference.
+    Taken(Difference),
+    /// It was begun for something else, but nothing was delivered: it takes what comes.
+    Free,
+}
+
+/// What a run folder was begun for, where that is not what is asked for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
+    /// Another spec; the first line that differs.
+    Spec(String),
+    /// Other slices than the store holds now.
+    Slices,
 }
 
 /// An existing run folder. Holds no lock.
@@ -118,6 +147,104 @@ impl RunFolder {
             Err(source) => return Err(RunFolderError::Io { path, source }),
         }
         Ok(folder)
+    }
+
+    /// The run folder at `root`, where there is one.
+    pub fn at(root: &Path) -> Option<Self> {
+        let folder = Self {
+            root: root.to_path_buf(),
+        };
+        folder.spec_path().is_file().then_some(folder)
+    }
+
+    /// What this folder is to `spec` on slices of this digest.
+    ///
+    /// # Errors
+    /// When its spec or its journal cannot be read.
+    pub fn standing(&self, spec: &RunSpec, data: Digest) -> Result<Standing, RunFolderError> {
+        let path = self.spec_path();
+        let text = spec.to_toml().map_err(|source| RunFolderError::Spec {
+            path: path.clone(),
+            source,
+        })?;
+        let stored =
+            fs::read_to_string(&path).map_err(|source| RunFolderError::Io { path, source })?;
+        let ledger = self.ledger()?;
+        let difference = if stored != text {
+            Difference::Spec(first_difference(&stored, &text))
+        } else if ledger.created.as_ref().is_some_and(|c| c.data != data) {
+            Difference::Slices
+        } else {
+            return Ok(Standing::Same);
+        };
+        if self.holds_work(&ledger) {
+            Ok(Standing::Taken(difference))
+        } else {
+            Ok(Standing::Free)
+        }
+    }
+
+    /// What the journal says; nothing where there is none yet.
+    fn ledger(&self) -> Result<Ledger, RunFolderError> {
+        if !self.journal().exists() {
+            return Ok(Ledger::default());
+        }
+        Ok(read_ledger(self)?)
+    }
+
+    /// True when something was delivered, or a training has written a checkpoint.
+    fn holds_work(&self, ledger: &Ledger) -> bool {
+        let networks = fs::read_dir(self.checkpoints());
+        let trained = |network: io::Result<fs::DirEntry>| {
+            network.is_ok_and(|network| newest_checkpoint(&network.path()).is_some())
+        };
+        !ledger.deliveries.is_empty() || networks.is_ok_and(|mut all| all.any(trained))
+    }
+
+    /// Clears a folder whose run has nothing to show ([`Standing::Free`]) for `spec`, and returns the name that run has
+    /// in a queue, where it may have got as far as that. Does nothing to any other folder.
+    ///
+    /// # Errors
+    /// [`RunFolderError::Locked`] while a coordinator is at work on it; I/O errors.
+    pub fn make_way(
+        root: &Path,
+        spec: &RunSpec,
+        data: Digest,
+    ) -> Result<Option<String>, RunFolderError> {
+        let Some(folder) = Self::at(root) else {
+            return Ok(None);
+        };
+        if folder.standing(spec, data)? != Standing::Free {
+            return Ok(None);
+        }
+        let _lock = folder.lock()?;
+        // Looked at again: until now another coordinator could have been at work.
+        if folder.standing(spec, data)? != Standing::Free {
+            return Ok(None);
+        }
+        let run = folder.ledger()?.created.map(|created| created.run);
+        for dir in [folder.control(), folder.calibration()] {
+            match fs::remove_dir_all(&dir) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(RunFolderError::Io { path: dir, source });
+                }
+                _ => {}
+            }
+        }
+        // The spec last: without it nobody would look at what is left.
+        for file in [folder.live(), folder.journal(), folder.spec_path()] {
+            match fs::remove_file(&file) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(RunFolderError::Io { path: file, source });
+                }
+                _ => {}
+            }
+        }
+        tracing::info!(
+            "{}: begun for another spec or other slices, and nothing was computed: it takes these",
+            root.display()
+        );
+        Ok(run)
     }
 
     /// Opens an existing run: a folder, or a name under `runs/`.
@@ -273,5 +400,83 @@ mod tests {
         let other = RunSpec::parse(&SPEC.replace("[2]", "[3]")).unwrap();
         let error = RunFolder::create(dir.path(), &other).unwrap_err();
         assert!(error.to_string().contains("3.0"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_without_work_takes_another_spec() {
+        use anofpdm_common::queue::LeaseId;
+        use anofpdm_common::work::Stage;
+
+        use crate::ledger::Entry;
+        use crate::ledger::journal::RunJournal;
+
+        let (dir, data) = (tempfile::tempdir().unwrap(), Digest::of(b"slices"));
+        let root = dir.path();
+        let spec = RunSpec::parse(SPEC).unwrap();
+        let other = RunSpec::parse(&SPEC.replace("[2]", "[3]")).unwrap();
+        assert_eq!(RunFolder::make_way(root, &spec, data).unwrap(), None);
+        let begin = |spec: &RunSpec| {
+            let folder = RunFolder::create(root, spec).unwrap();
+            let mut journal = RunJournal::open(&folder).unwrap();
+            journal
+                .append(&Entry::Created {
+                    spec: spec.digest().unwrap(),
+                    data,
+                    run: "x-1".to_owned(),
+                })
+                .unwrap();
+            (folder, journal)
+        };
+        let (folder, _journal) = begin(&spec);
+        assert_eq!(folder.standing(&spec, data).unwrap(), Standing::Same);
+        assert_eq!(folder.standing(&other, data).unwrap(), Standing::Free);
+        let grown = Digest::of(b"more slices");
+        assert_eq!(folder.standing(&spec, grown).unwrap(), Standing::Free);
+
+        // Not while somebody is at work, although nothing was delivered yet.
+        let lock = folder.lock().unwrap();
+        assert!(matches!(
+            RunFolder::make_way(root, &other, data),
+            Err(RunFolderError::Locked(_))
+        ));
+        drop(lock);
+        let run = RunFolder::make_way(root, &other, data).unwrap();
+        assert_eq!(run.as_deref(), Some("x-1"));
+
+        // A training step is work.
+        let (folder, mut journal) = begin(&other);
+        assert_eq!(folder.spec().unwrap(), other);
+        let step = folder.checkpoints().join("guided/step-00000010");
+        fs::create_dir_all(&step).unwrap();
+        let taken = folder.standing(&spec, data).unwrap();
+        assert!(
+            matches!(&taken, Standing::Taken(Difference::Spec(line)) if line.contains("3.0")),
+            "{taken:?}"
+        );
+        fs::remove_dir_all(&step).unwrap();
+        assert_eq!(folder.standing(&spec, data).unwrap(), Standing::Free);
+
+        // And so is a record.
+        let delivered = Entry::Delivered {
+            stage: Stage::Score,
+            records: vec![(Digest::of(b"key"), Digest::of(b"record"))],
+            evaluations: 1,
+            padding: 0,
+            device_millis: 1,
+            worker: "w".to_owned(),
+            lease: LeaseId { shard: 0, epoch: 1 },
+            audit: false,
+        };
+        journal.append(&delivered).unwrap();
+        assert!(matches!(
+            folder.standing(&spec, data).unwrap(),
+            Standing::Taken(_)
+        ));
+        assert_eq!(
+            folder.standing(&other, grown).unwrap(),
+            Standing::Taken(Difference::Slices)
+        );
+        assert_eq!(RunFolder::make_way(root, &spec, data).unwrap(), None);
+        assert_eq!(folder.spec().unwrap(), other);
     }
 }

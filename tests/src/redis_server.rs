@@ -50,6 +50,8 @@ pub struct RedisOptions {
     pub users: Option<String>,
     /// Encrypted connections only.
     pub tls: bool,
+    /// Further settings: name and values, as on the command line of the server.
+    pub more: Vec<Vec<String>>,
 }
 
 impl Default for RedisOptions {
@@ -59,6 +61,7 @@ impl Default for RedisOptions {
             eviction: "noeviction",
             users: None,
             tls: false,
+            more: Vec::new(),
         }
     }
 }
@@ -285,6 +288,9 @@ impl RedisServer {
             set("tls-auth-clients", "no");
         } else {
             set("port", &port);
+        }
+        for setting in &self.options.more {
+            command.args(setting);
         }
         command
     }

@@ -9,7 +9,7 @@ use anofpdm_common::baseline::{Baseline, Setting};
 use anofpdm_common::method::{Encoding, Method};
 use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
-use anofpdm_common::spec::{RunSpec, published_thresholds};
+use anofpdm_common::spec::{Augment, RunSpec, published_thresholds};
 use anofpdm_common::work::evaluations_per_slice;
 use anofpdm_coordinator::plan::estimate::{Slices, estimate};
 
@@ -59,6 +59,21 @@ fn every_example_is_a_spec_without_warnings() {
                 1,
                 "examples/{name}: one device must do"
             );
+        }
+    }
+}
+
+/// Two training patients are few: `plan` would recommend it.
+#[test]
+fn the_small_real_sets_are_flipped_and_the_published_set_ups_are_not() {
+    for (name, spec) in examples() {
+        let expected = if name.contains("brats13") {
+            Augment::Flip
+        } else {
+            Augment::None
+        };
+        for train in spec.model.values().filter_map(|model| model.train.as_ref()) {
+            assert_eq!(train.augment, expected, "examples/{name}");
         }
     }
 }

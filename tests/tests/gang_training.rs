@@ -93,7 +93,7 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(
-            begin.elapsed() < Duration::from_secs(120),
+            begin.elapsed() < Duration::from_secs(300),
             "{what} does not come"
         );
         std::thread::sleep(Duration::from_millis(20));
@@ -234,21 +234,19 @@ fn a_stalled_rank_does_not_hold_the_others() {
     assert_eq!(samples(&bench, "r").len(), 60);
 }
 
-/// From a rank's stop to the next checkpoint; a lease (60 s) is longer.
-const SECONDS: Duration = Duration::from_secs(45);
+/// A lease, seconds: what comes before its end has not waited for it. Far longer than [`wait_for`] waits.
+const LONG_LEASE: &str = "3600";
 
-/// Stops something once a training has a checkpoint: how long until there is a newer one.
-fn newest_after_a_stop(root: &Path, stop: impl FnOnce()) -> Duration {
+/// Stops something once a training has a checkpoint, and waits for a newer one.
+fn newest_after_a_stop(root: &Path, stop: impl FnOnce()) {
     wait_for("a checkpoint", || newest_checkpoint(root));
     stop();
-    let begin = Instant::now();
     // What was under way when it stopped.
     std::thread::sleep(Duration::from_secs(2));
     let reached = newest_checkpoint(root);
     wait_for("a newer checkpoint", || {
         (newest_checkpoint(root) > reached).then_some(())
     });
-    begin.elapsed()
 }
 
 #[test]
@@ -263,16 +261,16 @@ fn a_stalled_worker_of_this_run_is_replaced_long_before_its_lease_ends() {
         "r",
         "--workers",
         "2",
+        "--lease",
+        LONG_LEASE,
         "--until",
         "train",
     ];
     let mut coordinator = bench.start("anofpdm", &arguments);
     let root = bench.path().join("r");
-    let took = newest_after_a_stop(&root, || {
+    newest_after_a_stop(&root, || {
         signal(pids_of_workers(&coordinator)[0], "-STOP");
     });
-    println!("a newer checkpoint after {took:?}");
-    assert!(took < SECONDS, "{took:?}");
     signal(coordinator.id(), "-INT");
     coordinator.wait().unwrap();
 }
@@ -290,6 +288,8 @@ fn a_fleet_goes_on_without_a_stalled_worker() {
         "fleet.toml",
         "--dir",
         "r",
+        "--lease",
+        LONG_LEASE,
         "--queue",
         &url,
         "--until",
@@ -297,9 +297,7 @@ fn a_fleet_goes_on_without_a_stalled_worker() {
     ];
     let mut coordinator = bench.start("anofpdm", &arguments);
     let root = bench.path().join("r");
-    let took = newest_after_a_stop(&root, || signal(workers[0].id(), "-STOP"));
-    println!("a newer checkpoint after {took:?}");
-    assert!(took < SECONDS, "{took:?}");
+    newest_after_a_stop(&root, || signal(workers[0].id(), "-STOP"));
     // Awake again, it finds itself without its peers and starts anew.
     signal(workers[0].id(), "-CONT");
     std::thread::sleep(Duration::from_secs(5));

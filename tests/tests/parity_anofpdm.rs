@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anofpdm_common::method::{Encoding, MapKind};
 use anofpdm_common::network::NetworkConfig;
-use anofpdm_common::segment::segment;
+use anofpdm_common::segment::{MaskRule, segment};
 use anofpdm_common::semantics::Semantics;
 use anofpdm_tests::{Tensor as Oracle, assert_close, read_tensors, shared_dir, values};
 use anofpdm_worker::diffusion::{NoiseSource, Schedule};
@@ -292,7 +292,8 @@ fn every_third_step_and_extremes_of_divergence() {
                 })
                 .collect();
             let views: Vec<&[f32]> = planes.iter().map(Vec::as_slice).collect();
-            let found = segment(&views, &levels[2 * slice..2 * slice + 2], 32, 32);
+            let of_slice = &levels[2 * slice..2 * slice + 2];
+            let found = segment(&views, of_slice, (32, 32), MaskRule::default());
             maps.extend(found.aam_median.iter().map(|value| f64::from(*value)));
             masks.extend(found.mask.iter().map(|pixel| f64::from(*pixel)));
         }

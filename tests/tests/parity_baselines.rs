@@ -124,7 +124,7 @@ impl Oracle {
 
     /// Map and mask of a restored batch.
     fn maps(&self, name: &str, restored: &Restored) {
-        let map: Vec<f64> = median_batch(&restored.map(&self.x0, &MODALITIES))
+        let map: Vec<f64> = median_batch(&restored.map(&self.x0, &MODALITIES), 5)
             .concat()
             .into_iter()
             .map(f64::from)

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use anofpdm_common::metrics::Overlap;
 use anofpdm_common::segment::{
-    COMPONENT_AREA, QuantileLevels, components, divergence_ratio, drop_small, level_index, mask_at,
-    median_5x5, quantile, segment,
+    COMPONENT_AREA, MaskRule, QuantileLevels, components, divergence_ratio, drop_small,
+    level_index, mask_at, median, quantile, segment,
 };
 use anofpdm_common::semantics::{LevelIndex, Semantics};
 use anofpdm_tests::{Tensor, assert_close, read_tensors, shared_dir};
@@ -81,7 +81,7 @@ fn medians() {
         let (maps, height, width) = images(&oracle[input].f32(), &oracle[input].shape);
         let got: Vec<f32> = maps
             .iter()
-            .flat_map(|map| median_5x5(map, height, width))
+            .flat_map(|map| median(map, height, width, 5))
             .collect();
         assert_close(
             output,
@@ -167,7 +167,7 @@ impl Scenario<'_> {
             .zip(levels.chunks(modalities))
             .map(|(maps, levels)| {
                 let maps: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
-                segment(&maps, levels, height, width)
+                segment(&maps, levels, (height, width), MaskRule::default())
             })
             .collect();
         let gather = |part: fn(&anofpdm_common::segment::Segmentation) -> &[f32]| -> Vec<f32> {
@@ -331,7 +331,10 @@ fn one_modality_alone() {
         let results: Vec<_> = maps
             .chunks(2)
             .zip(levels.chunks(2))
-            .map(|(maps, levels)| segment(&[&maps[1]], &levels[1..], height, width))
+            .map(|(maps, levels)| {
+                let rule = MaskRule::default();
+                segment(&[&maps[1]], &levels[1..], (height, width), rule)
+            })
             .collect();
         let medians: Vec<f32> = results.iter().flat_map(|r| r.aam_median.clone()).collect();
         let masks: Vec<u8> = results.iter().flat_map(|r| r.mask.clone()).collect();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use anofpdm_common::metrics::tuning::{ThresholdCurve, threshold_overlaps};
-use anofpdm_common::segment::{COMPONENT_AREA, median_5x5};
+use anofpdm_common::segment::{COMPONENT_AREA, median};
 use anofpdm_common::spec::published_thresholds;
 use anofpdm_tests::{assert_close, read_tensors, shared_dir};
 
@@ -42,7 +42,7 @@ fn the_threshold_search_is_that_of_the_public_code() {
                 *sum += (a - b) * (a - b) / MODALITIES.len() as f32;
             }
         }
-        let map = median_5x5(&map, height, width);
+        let map = median(&map, height, width, 5);
         let map64: Vec<f64> = map.iter().map(|v| f64::from(*v)).collect();
         let want = &oracle["anoddpm.map"].values[slice * pixels..(slice + 1) * pixels];
         assert_close("anoddpm.map", &map64, want, 0.0, 1e-4);

@@ -97,6 +97,162 @@ fn healthy_subject(bench: &Bench) -> String {
         .to_owned()
 }
 
+/// Changes a number of a subject in the manifest.
+fn change_manifest(bench: &Bench, split: &str, field: &str, value: u64) -> String {
+    let mut manifest = manifest(bench);
+    let subjects = manifest["subjects"].as_array_mut().unwrap();
+    let subject = subjects
+        .iter_mut()
+        .find(|subject| subject["split"] == split)
+        .unwrap();
+    subject[field] = value.into();
+    let id = subject["id"].as_str().unwrap().to_owned();
+    bench.write("store/manifest.json", &manifest.to_string());
+    id
+}
+
+#[test]
+fn a_store_that_is_not_as_it_was_written_is_refused() {
+    let bench = Bench::new();
+    let run = ["run", "tiny.toml", "--dir", "run", "--workers", "1"];
+    let again = [
+        "preprocess",
+        "data",
+        "store",
+        "--layout",
+        "brats",
+        "--size",
+        "16",
+        "--split",
+        "50/25/25",
+    ];
+    let refused = |part: &str| {
+        for arguments in [&["plan", "tiny.toml"][..], &run] {
+            let complaint = bench.fails("anofpdm", arguments, 1);
+            assert!(complaint.contains(part), "{part}: {complaint}");
+            assert!(complaint.contains("preprocess` again"), "{complaint}");
+        }
+        assert!(!bench.path().join("run").exists(), "no run was begun");
+        bench.succeeds("anofpdm", &again);
+        bench.succeeds("anofpdm", &["plan", "tiny.toml"]);
+    };
+
+    // The end of a test subject is lost, its length is kept: no lesion would be left in it.
+    let subjects = manifest(&bench)["subjects"].clone();
+    let test = subjects
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|subject| subject["split"] == "test")
+        .unwrap();
+    let file = format!(
+        "store/subjects/{}.safetensors",
+        test["id"].as_str().unwrap()
+    );
+    let path = bench.path().join(&file);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let from = bytes.len() * 2 / 3;
+    bytes[from..].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    refused(&format!(
+        "{file}: its bytes are not those that the manifest names"
+    ));
+
+    // Counts that nobody signed.
+    for split in ["train", "validation", "test"] {
+        let id = change_manifest(&bench, split, "slices", 1_000_000_000);
+        refused(&format!(
+            "{id}.safetensors: the manifest says 1000000000 slices, and the file has"
+        ));
+    }
+    let id = change_manifest(&bench, "train", "lesion_slices", 1_000);
+    refused(&format!(
+        "{id}.safetensors: the manifest says 1000 slices with lesion, and the file has"
+    ));
+}
+
+#[test]
+fn a_queue_that_a_worker_would_refuse_is_refused_by_the_run() {
+    let bench = Bench::new();
+    for address in [
+        "unix:///run/redis.sock",
+        "redis+unix:///run/redis.sock",
+        "REDIS://127.0.0.1:1",
+        " redis://127.0.0.1:1",
+        "valkey://127.0.0.1:1",
+        "redis://127.0.0.1:1/?protocol=resp3",
+    ] {
+        let run = ["run", "tiny.toml", "--dir", "run", "--queue", address];
+        let complaint = bench.fails("anofpdm", &run, 2);
+        assert!(
+            complaint.contains("is not the address of a queue"),
+            "{complaint}"
+        );
+        let worker = bench.fails("anofpdm-worker", &["run", "--queue", address], 2);
+        assert_eq!(complaint, worker);
+    }
+    assert!(!bench.path().join("run").exists(), "no run was begun");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_told_once_and_locks_nothing() {
+    let bench = Bench::new();
+    let run = |device: &str, code: i32| {
+        let arguments = ["run", "tiny.toml", "--dir", "run", "--device", device];
+        bench.fails("anofpdm", &arguments, code)
+    };
+    let typo = run("gpu", 2);
+    assert!(typo.contains("--device gpu: cpu, cuda, cuda:N"), "{typo}");
+    bench.write(
+        "tiny.toml",
+        &SPEC.replace("[compute]\n", "[compute]\nprecision = \"fp16\"\n"),
+    );
+    let format = run("cpu", 2);
+    assert!(format.contains("fp16 needs a GPU"), "{format}");
+    assert!(!bench.path().join("run").exists(), "no run was begun");
+
+    let absent = run("cuda:63", 1);
+    assert_eq!(absent.matches("asked for, but").count(), 1, "{absent}");
+    assert!(!absent.contains("starting another"), "{absent}");
+    assert!(bench.path().join("run/spec.toml").exists());
+    // Nothing was computed: the folder takes the spec that can be run.
+    bench.write("tiny.toml", SPEC);
+    let estimate = bench.succeeds("anofpdm", &["plan", "tiny.toml", "--dir", "run", "--json"]);
+    assert!(!estimate.contains("belongs to"), "{estimate}");
+    let arguments = ["run", "tiny.toml", "--dir", "run", "--workers", "1"];
+    bench.succeeds("anofpdm", &[&arguments[..], &["--until", "train"]].concat());
+}
+
+#[test]
+fn a_checkpoint_that_is_none_is_refused_before_anything_is_begun() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path().join("folder")).unwrap();
+    std::fs::write(bench.path().join("m.pt"), b"PK\x03\x04 and so on").unwrap();
+    std::fs::write(bench.path().join("cut.safetensors"), b"\x10\0\0\0").unwrap();
+    for (checkpoint, code, part) in [
+        ("", 2, "checkpoint is empty"),
+        ("none.safetensors", 1, "none.safetensors: No such file"),
+        ("folder", 1, "folder: is a folder; name the file of weights"),
+        ("m.pt", 1, "anofpdm-worker import"),
+        ("cut.safetensors", 1, "no whole safetensors file"),
+    ] {
+        let given = format!("[model.guided]\ncheckpoint = \"{checkpoint}\"\n");
+        bench.write("bad.toml", &SPEC.replace("[model.guided]\n", &given));
+        for command in [
+            &["plan", "bad.toml"][..],
+            &["run", "bad.toml", "--dir", "bad"],
+        ] {
+            let complaint = bench.fails("anofpdm", command, code);
+            assert!(complaint.contains(part), "{checkpoint}: {complaint}");
+            assert!(
+                complaint.contains("bad.toml") && complaint.contains("[model.guided]"),
+                "{complaint}"
+            );
+        }
+    }
+    assert!(!bench.path().join("bad").exists(), "no run was begun");
+}
+
 #[test]
 fn a_checkpoint_that_does_not_fit_is_named() {
     let bench = Bench::new();
@@ -130,19 +286,20 @@ fn a_checkpoint_that_does_not_fit_is_named() {
         (
             "width",
             SPEC.replace("channels = 32", "channels = 64"),
-            "shape",
+            "the spec asks for",
         ),
     ] {
         bench.write("bad.toml", &spec.replace("[model.guided]\n", &given));
-        let complaint = bench.fails(
-            "anofpdm",
-            &["run", "bad.toml", "--dir", name, "--workers", "1"],
-            1,
-        );
-        assert!(
-            complaint.contains(part) || complaint.contains("tensor"),
-            "{name}: {complaint}"
-        );
+        let run = ["run", "bad.toml", "--dir", name, "--workers", "1"];
+        for command in [&run[..], &["plan", "bad.toml"]] {
+            let complaint = bench.fails("anofpdm", command, 1);
+            assert!(complaint.contains(part), "{name}: {complaint}");
+            assert!(
+                complaint.contains(&weights.display().to_string()),
+                "{complaint}"
+            );
+        }
+        assert!(!bench.path().join(name).exists(), "no run was begun");
     }
 
     // Slices with another number of channels than the weights.
@@ -192,6 +349,14 @@ fn a_run_folder_is_locked_and_belongs_to_its_spec() {
         "tiny.toml",
         &SPEC.replace("guidance = [1, 3]", "guidance = [1, 4]"),
     );
+    let plan = ["plan", "tiny.toml", "--dir", "run"];
+    let said = bench.succeeds("anofpdm", &plan);
+    let first = said.lines().next().unwrap();
+    assert!(
+        first.starts_with("warning") && first.contains("run belongs to another spec"),
+        "{said}"
+    );
+    assert!(said.contains("0 records are there already"), "{said}");
     let complaint = bench.fails("anofpdm", &arguments, 2);
     assert!(complaint.contains("another spec"), "{complaint}");
 }

@@ -35,6 +35,15 @@ fn a_run_computes_in_what_its_spec_says() {
     );
     let full = bench.summary("fp32");
     assert_eq!(full["precision"], "fp32");
+    // Nothing was tried out for it, whatever this CPU can do.
+    let reason = "a CPU computes in fp32 unless the spec names a format";
+    assert_eq!(full["precision_reason"], reason);
+    assert!(
+        !bench
+            .path()
+            .join("fp32/calibration/precision.json")
+            .exists()
+    );
     assert_ne!(reduced["fingerprint"], full["fingerprint"]);
 
     bench.write("fp16.toml", &with_precision("fp16"));

@@ -7,6 +7,7 @@ mod trace_rig;
 use std::path::Path;
 
 use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::segment::quantile;
 use anofpdm_tests::Tensor as Numbers;
 use anofpdm_worker::nn::{UNet, weights};
 use anofpdm_worker::tensors::{self, NamedTensors};
@@ -136,4 +137,74 @@ fn another_seed_gives_other_noise() {
         &first["x_kept"].values,
         &call.run()["x_kept"].values
     ));
+}
+
+/// `--median` and `--quantile-of` move the mask, and nothing that comes before it.
+#[test]
+fn the_filter_and_what_the_quantile_is_taken_of_are_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |options: &[(&str, &str)]| {
+        let call = call(folder.path(), 2);
+        options
+            .iter()
+            .fold(call, |call, (name, value)| call.option(name, value))
+            .run()
+    };
+    let published = run(&[]);
+    let explicit = run(&[("--median", "5"), ("--quantile-of", "map")]);
+    assert!(
+        published
+            .iter()
+            .all(|(name, tensor)| same_bits(&tensor.values, &explicit[name].values))
+    );
+    let unfiltered = run(&[("--median", "1")]);
+    let filtered = run(&[("--median", "3"), ("--quantile-of", "filtered")]);
+    for name in ["M", "mse_h", "cos", "level", "aam_mod", "aam"] {
+        for other in [&unfiltered, &filtered] {
+            assert!(
+                same_bits(&published[name].values, &other[name].values),
+                "{name}"
+            );
+        }
+    }
+    assert!(same_bits(
+        &published["Q_star"].values,
+        &unfiltered["Q_star"].values
+    ));
+    assert!(same_bits(
+        &unfiltered["aam_median"].values,
+        &unfiltered["aam"].values
+    ));
+
+    // Of each slice the one filtered map, at each modality's level.
+    let single = |values: &[f64]| {
+        values
+            .iter()
+            .map(|value| *value as f32)
+            .collect::<Vec<f32>>()
+    };
+    let maps = single(&filtered["aam_median"].values);
+    let levels = single(&filtered["level"].values);
+    let expected: Vec<f64> = maps
+        .chunks(24 * 24)
+        .zip(levels.chunks(3))
+        .flat_map(|(map, levels)| levels.iter().map(|level| f64::from(quantile(map, *level))))
+        .collect();
+    assert!(same_bits(&filtered["Q_mod"].values, &expected));
+    let masks = filtered["mask_unhealthy"].values.chunks(24 * 24);
+    assert!(
+        masks.into_iter().all(|mask| mask.contains(&1.0)),
+        "never empty"
+    );
+
+    let refused = call(folder.path(), 2)
+        .option("--method", "ddim-clf-free")
+        .option("--quantile-of", "map")
+        .try_run();
+    assert_eq!(refused.status.code(), Some(2));
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        complaint.contains("--quantile-of means nothing for --method ddim-clf-free"),
+        "{complaint}"
+    );
 }

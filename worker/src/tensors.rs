@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anofpdm_common::store::durable::{self, DiskError};
 use safetensors::tensor::Metadata;
-use tch::Tensor;
+use safetensors_of_tch::SafeTensorError;
+use tch::{TchError, Tensor};
 
 /// Longest header of a tensor file, bytes.
 const HEADER_LIMIT: u64 = 16 << 20;
@@ -114,7 +115,8 @@ pub fn write(path: &Path, tensors: &NamedTensors) -> Result<(), TensorFileError>
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    let written = write_and_sync(&temporary, path, tensors);
+    let written = write_synced(&temporary, path, tensors)
+        .and_then(|()| Ok(durable::rename(&temporary, path)?));
     if written.is_err() {
         // The error at hand says more than a failed clean-up would.
         drop(std::fs::remove_file(&temporary));
@@ -122,7 +124,11 @@ pub fn write(path: &Path, tensors: &NamedTensors) -> Result<(), TensorFileError>
     written
 }
 
-fn write_and_sync(
+/// Writes tensors to `temporary` and syncs; `path`, which it is to become, is named in errors.
+///
+/// # Errors
+/// When the file system refuses; what is written of it is left.
+pub(crate) fn write_synced(
     temporary: &Path,
     path: &Path,
     tensors: &NamedTensors,
@@ -131,11 +137,16 @@ fn write_and_sync(
         .iter()
         .map(|(name, tensor)| (name, tensor.to_device(tch::Device::Cpu).contiguous()))
         .collect();
-    Tensor::write_safetensors(&contiguous, temporary).map_err(format(path))?;
+    Tensor::write_safetensors(&contiguous, temporary).map_err(|error| match error {
+        TchError::SafeTensorError {
+            err: SafeTensorError::IoError(source),
+            ..
+        } => DiskError::new("write", path, source).into(),
+        source => format(path)(source),
+    })?;
     File::open(temporary)
         .and_then(|file| file.sync_all())
-        .map_err(io(path))?;
-    Ok(durable::rename(temporary, path)?)
+        .map_err(|source| DiskError::new("write", path, source).into())
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TensorFileError {

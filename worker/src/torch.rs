@@ -8,6 +8,7 @@ use std::error::Error;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use anofpdm_common::device::{DeviceName, UnknownDevice};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 pub mod memory;
@@ -25,8 +26,8 @@ pub enum DeviceSpec {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeviceError {
     /// Not a device name.
-    #[error("unknown device '{0}': one of cpu, cuda, cuda:N")]
-    Unknown(String),
+    #[error(transparent)]
+    Unknown(#[from] UnknownDevice),
     /// The CUDA half of libtorch is not installed or does not load.
     #[error(
         "device {device} asked for, but libtorch_cuda.so does not load: {reason} \
@@ -54,14 +55,11 @@ impl FromStr for DeviceSpec {
     type Err = DeviceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => text
-                .strip_prefix("cuda:")
-                .and_then(|number| number.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| DeviceError::Unknown(text.to_owned())),
+        match text.parse() {
+            Ok(DeviceName::Cpu) => Ok(Self::Cpu),
+            Ok(DeviceName::Cuda(number)) => Ok(Self::Cuda(number)),
+            Ok(DeviceName::Fake) => Err(UnknownDevice(text.to_owned()).into()),
+            Err(unknown) => Err(DeviceError::Unknown(unknown)),
         }
     }
 }

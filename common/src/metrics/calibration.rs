@@ -5,6 +5,8 @@
 use crate::segment::quantile;
 use crate::semantics::{CosineSearch, MaxDivergence, Switches};
 
+use super::mse_ratio::{mse_ratio, search_ratio};
+
 /// Lower bound of the norms in a cosine, as `torch.nn.functional.cosine_similarity` is called by the public code.
 const COSINE_EPSILON: f64 = 1e-6;
 /// Candidates of [`CosineSearch::HealthyQuantiles`].
@@ -70,10 +72,10 @@ pub enum CalibrationError {
     },
 }
 
-/// A threshold on the cosine and how well it separates the validation slices.
+/// A threshold on a number of each slice and how well it separates the validation slices.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CosineThreshold {
-    /// Cos_w: a slice is unhealthy when its cosine is at most this.
+pub struct Threshold {
+    /// Cos_w: a slice is unhealthy when its cosine is at most this; or the ratio at or above which it is.
     pub threshold: f32,
     /// Validation slices on the right side of it.
     pub correct: usize,
@@ -81,7 +83,7 @@ pub struct CosineThreshold {
     pub slices: usize,
 }
 
-impl CosineThreshold {
+impl Threshold {
     /// Share of validation slices classified rightly.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.slices as f64
@@ -92,7 +94,9 @@ impl CosineThreshold {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     /// The cosine threshold.
-    pub cosine: CosineThreshold,
+    pub cosine: Threshold,
+    /// The threshold on the ratio of the MSE sequences, which is not in the paper.
+    pub ratio: Threshold,
     /// M_max of each modality.
     pub max_divergence: Vec<f32>,
 }
@@ -112,8 +116,13 @@ pub fn calibrate(
         .iter()
         .map(|slice| cosine(&slice.mse_h, &slice.mse_null, modalities))
         .collect();
+    let ratios: Vec<f32> = slices
+        .iter()
+        .map(|slice| mse_ratio(&slice.mse_h, &slice.mse_null))
+        .collect();
     Ok(Calibration {
         cosine: search_threshold(&cosines, &labels, switches.cosine)?,
+        ratio: search_ratio(&ratios, &labels)?,
         max_divergence: max_divergence(slices, modalities, switches.max_divergence)?,
     })
 }
@@ -191,15 +200,24 @@ pub fn classify(cosine: f32, threshold: f32) -> ImageLabel {
 pub fn search_threshold(
     cosines: &[f32],
     labels: &[ImageLabel],
-    search: CosineSearch,
-) -> Result<CosineThreshold, CalibrationError> {
+    rule: CosineSearch,
+) -> Result<Threshold, CalibrationError> {
+    search("the cosine", cosines, labels, rule)
+}
+
+/// The search on any number that is low where a slice is unhealthy; `what` names it in errors.
+pub(super) fn search(
+    what: &'static str,
+    cosines: &[f32],
+    labels: &[ImageLabel],
+    rule: CosineSearch,
+) -> Result<Threshold, CalibrationError> {
     assert_eq!(
         cosines.len(),
         labels.len(),
-        "cosines and labels differ in number. This is a bug."
+        "numbers and labels differ in number. This is a bug."
     );
     if let Some(slice) = cosines.iter().position(|cosine| !cosine.is_finite()) {
-        let what = "the cosine";
         return Err(CalibrationError::NotFinite { slice, what });
     }
     let of_kind = |kind: ImageLabel| -> Vec<f32> {
@@ -221,11 +239,11 @@ pub fn search_threshold(
             unhealthy: kinds.unhealthy.len(),
         });
     }
-    let threshold = match search {
+    let threshold = match rule {
         CosineSearch::BestAccuracy => kinds.best_accuracy(),
         CosineSearch::HealthyQuantiles => kinds.healthy_quantiles(),
     };
-    Ok(CosineThreshold {
+    Ok(Threshold {
         threshold,
         correct: kinds.correct(threshold),
         slices: cosines.len(),
@@ -360,17 +378,17 @@ mod tests {
     const H: ImageLabel = ImageLabel::Healthy;
     const U: ImageLabel = ImageLabel::Unhealthy;
 
-    fn search(cosines: &[f32], labels: &[ImageLabel]) -> CosineThreshold {
+    fn best(cosines: &[f32], labels: &[ImageLabel]) -> Threshold {
         search_threshold(cosines, labels, CosineSearch::BestAccuracy).unwrap()
     }
 
     #[test]
     fn best_accuracy_lies_midway_and_lowest_on_ties() {
-        let found = search(&[0.2, 0.4, 0.6, 0.8], &[U, U, H, H]);
+        let found = best(&[0.2, 0.4, 0.6, 0.8], &[U, U, H, H]);
         assert_eq!((found.threshold, found.correct), (0.5, 4));
         assert_eq!(found.accuracy(), 1.0);
         // One error below 0.3 and one above 0.5: the lower is taken.
-        let found = search(&[0.2, 0.4, 0.6, 0.8], &[U, H, U, H]);
+        let found = best(&[0.2, 0.4, 0.6, 0.8], &[U, H, U, H]);
         assert_eq!(found.correct, 3);
         assert!((found.threshold - 0.3).abs() < 1e-6);
     }
@@ -378,10 +396,10 @@ mod tests {
     #[test]
     fn thresholds_outside_all_cosines_are_considered() {
         // Healthy slices have the low cosines, so calling everything one thing is best.
-        let found = search(&[0.1, 0.2, 0.3, 0.9], &[H, H, H, U]);
+        let found = best(&[0.1, 0.2, 0.3, 0.9], &[H, H, H, U]);
         assert_eq!(found.correct, 3);
         assert!(found.threshold < 0.1);
-        let found = search(&[0.1, 0.7, 0.8, 0.9], &[H, U, U, U]);
+        let found = best(&[0.1, 0.7, 0.8, 0.9], &[H, U, U, U]);
         assert_eq!(found.correct, 3);
         assert_eq!(found.threshold, 0.9);
     }
@@ -389,7 +407,7 @@ mod tests {
     #[test]
     fn neighbouring_floats_stay_apart() {
         let (lower, upper) = (0.5_f32, 0.5_f32.next_up());
-        let found = search(&[lower, upper], &[U, H]);
+        let found = best(&[lower, upper], &[U, H]);
         assert_eq!((found.threshold, found.correct), (lower, 2));
     }
 
@@ -426,6 +444,11 @@ mod tests {
         assert_eq!(with(Semantics::Paper).max_divergence, [0.75, 1.5]);
         assert_eq!(with(Semantics::Reference).max_divergence, [0.5, 1.0]);
         assert_eq!(with(Semantics::Paper).cosine.correct, 2);
+        // Sums of 8 and 4 over 4: halfway between 2 and 1, under every reading.
+        for semantics in [Semantics::Paper, Semantics::Reference] {
+            let ratio = with(semantics).ratio;
+            assert_eq!((ratio.threshold, ratio.correct), (1.5, 2));
+        }
     }
 
     #[test]

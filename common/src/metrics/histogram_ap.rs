@@ -25,6 +25,11 @@ impl Resolution {
             Self::Coarse => 16,
         }
     }
+
+    /// The lowest score that falls into bin number `index`.
+    pub const fn lowest_score(self, index: u32) -> f32 {
+        f32::from_bits(index << (self.dropped_bits() - 1))
+    }
 }
 
 /// Pixels whose scores fall into one bin.
@@ -110,6 +115,11 @@ impl ScoreHistogram {
             })
             .collect();
         Self { resolution, bins }
+    }
+
+    /// How fine the bins are.
+    pub const fn resolution(&self) -> Resolution {
+        self.resolution
     }
 
     /// Occupied bins in ascending order.

@@ -119,6 +119,12 @@ impl PooledOverlap {
         self.intersection += other.intersection;
     }
 
+    /// DICE of all pixels together, smoothed as that of a slice.
+    pub fn dice(self) -> f64 {
+        let sum = (self.predicted + self.truth) as f64;
+        (2.0 * self.intersection as f64 + SMOOTHING) / (sum + SMOOTHING)
+    }
+
     /// Share of the predicted pixels that are right; 0 when nothing is predicted. (The public code's log calls
     /// this "recall".)
     pub fn precision(self) -> f64 {

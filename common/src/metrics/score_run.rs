@@ -63,7 +63,12 @@ fn key(value: f32, label: bool, pixel: usize) -> Result<u32, ScoreError> {
         return Err(ScoreError::Negative { value, pixel });
     }
     // Adding zero turns -0 into 0.
-    Ok((value + 0.0).to_bits() << 1 | u32::from(label))
+    Ok(score_key((value + 0.0).to_bits(), label))
+}
+
+/// The key of a pixel from what orders its score, below 2^31.
+pub(super) const fn score_key(order: u32, label: bool) -> u32 {
+    order << 1 | label as u32
 }
 
 /// Whether `run` is in ascending order and made of finite scores; what came from a file is checked first.

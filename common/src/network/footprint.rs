@@ -25,6 +25,7 @@ impl NetworkConfig {
             embedding: self.embedding_width(),
             class_tokens: self.arch == Arch::V2,
             resblock_updown: self.resblock_updown,
+            conditioning: if self.use_scale_shift_norm { 2 } else { 1 },
             heads: self.heads,
             parameters: 0,
             widest: 0,
@@ -84,6 +85,8 @@ struct Counter {
     embedding: i64,
     class_tokens: bool,
     resblock_updown: bool,
+    /// Values that a block is told of time and label, a channel.
+    conditioning: i64,
     heads: Heads,
     parameters: i64,
     /// Values of the widest layer.
@@ -134,7 +137,7 @@ impl Counter {
     fn block(&mut self, from: i64, to: i64, side: i64) {
         self.norm(from);
         self.conv3(from, to, side);
-        self.linear(self.embedding, 2 * to, 1);
+        self.linear(self.embedding, self.conditioning * to, 1);
         self.norm(to);
         self.conv3(to, to, side);
         if from != to {

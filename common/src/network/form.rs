@@ -28,6 +28,9 @@ pub(super) struct Form {
     /// Where absent: true of a classifier, false of a U-Net.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resblock_updown: Option<bool>,
+    /// Where absent: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    use_scale_shift_norm: Option<bool>,
 }
 
 impl TryFrom<Form> for NetworkConfig {
@@ -69,6 +72,7 @@ impl TryFrom<Form> for NetworkConfig {
                 Arch::V1 | Arch::Classifier => form.num_classes,
             },
             resblock_updown: form.resblock_updown.unwrap_or(usual_updown(arch)),
+            use_scale_shift_norm: form.use_scale_shift_norm.unwrap_or(true),
         })
     }
 }
@@ -93,6 +97,7 @@ impl From<NetworkConfig> for Form {
             num_classes: config.num_classes,
             resblock_updown: (config.resblock_updown != usual_updown(config.arch))
                 .then_some(config.resblock_updown),
+            use_scale_shift_norm: (!config.use_scale_shift_norm).then_some(false),
         }
     }
 }

@@ -13,6 +13,7 @@ fn paper(in_channels: i64) -> NetworkConfig {
         heads: Heads::Count(4),
         num_classes: Some(2),
         resblock_updown: false,
+        use_scale_shift_norm: true,
     }
 }
 
@@ -29,6 +30,49 @@ fn the_paper_networks_have_their_published_number_of_weights() {
     assert_eq!(paper(4).footprint().parameters, 103_082_500);
     assert_eq!(paper(1).footprint().parameters, 103_075_585);
     assert_eq!(paper_v1().footprint().parameters, 96_318_468);
+}
+
+#[test]
+fn the_tensors_are_all_the_weights() {
+    let networks = [
+        paper(4),
+        paper_v1(),
+        NetworkConfig {
+            num_classes: Some(2),
+            out_channels: Some(8),
+            attention_downsample_rates: vec![],
+            ..paper_v1()
+        },
+        NetworkConfig {
+            resblock_updown: true,
+            num_res_blocks: 3,
+            attention_downsample_rates: vec![1, 16],
+            ..paper_v1()
+        },
+        NetworkConfig {
+            arch: Arch::Classifier,
+            heads: Heads::Width(64),
+            resblock_updown: true,
+            ..paper_v1()
+        },
+    ];
+    for network in networks {
+        network.validate().unwrap();
+        let tensors = network.tensors();
+        let weights: usize = tensors
+            .values()
+            .map(|shape| shape.iter().product::<usize>())
+            .sum();
+        let counted = usize::try_from(network.footprint().parameters).unwrap();
+        assert_eq!(weights, counted, "{network:?}");
+    }
+    // Names and shapes of the public checkpoint of the guided network.
+    let tensors = paper(4).tensors();
+    assert_eq!(tensors["label_emb.weight"], [2, 128]);
+    assert_eq!(tensors["input_blocks.3.0.op.weight"], [128, 128, 3, 3]);
+    assert_eq!(tensors["input_blocks.7.1.encoder_kv.weight"], [512, 512, 1]);
+    assert_eq!(tensors["output_blocks.2.2.conv.weight"], [512, 512, 3, 3]);
+    assert_eq!(tensors["out.2.weight"], [4, 128, 3, 3]);
 }
 
 /// SCIENCE 11, in millions.
@@ -57,6 +101,46 @@ fn classes_variance_and_resampling_blocks_are_counted() {
         ..paper_v1()
     };
     assert!(blocks.footprint().parameters > plain);
+}
+
+/// The U-Net of diffusion-anomaly (`--image_size 256 --num_channels 128 --class_cond True --num_res_blocks 2 --num_heads 1
+/// --learn_sigma True --use_scale_shift_norm False --attention_resolutions 16`, four modalities): weights as
+/// guided-diffusion's `UNetModel` has them, layer by layer.
+#[test]
+fn networks_that_add_the_conditioning_have_half_its_weights() {
+    let network = |use_scale_shift_norm| NetworkConfig {
+        image_size: 256,
+        out_channels: Some(8),
+        channel_mult: vec![1, 1, 2, 2, 4, 4],
+        attention_downsample_rates: vec![16],
+        heads: Heads::Count(1),
+        num_classes: Some(2),
+        use_scale_shift_norm,
+        ..paper_v1()
+    };
+    let (plain, scaled) = (network(false).footprint(), network(true).footprint());
+    // 12 blocks down, 2 in the middle, 18 up: widths of the levels 128, 128, 256, 256, 512, 512.
+    let widths = 5 * (128 + 128 + 256 + 256 + 512 + 512) + 2 * 512;
+    assert_eq!(scaled.parameters - plain.parameters, widths * (512 + 1));
+    assert_eq!(scaled.multiply_adds - plain.multiply_adds, widths * 512);
+    assert_eq!(plain.activations, scaled.activations);
+    network(false).validate().unwrap();
+}
+
+#[test]
+fn adding_the_conditioning_is_said_and_scaling_is_not() {
+    let text = serde_json::to_string(&paper(4)).unwrap();
+    assert!(!text.contains("scale_shift"), "{text}");
+    let added = NetworkConfig {
+        use_scale_shift_norm: false,
+        ..paper(4)
+    };
+    let text = serde_json::to_string(&added).unwrap();
+    assert!(
+        text.ends_with(r#","use_scale_shift_norm":false}"#),
+        "{text}"
+    );
+    assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), added);
 }
 
 #[test]

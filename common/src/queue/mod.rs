@@ -2,6 +2,7 @@
 //!
 //! | module | concept |
 //! |---|---|
+//! | [`address`] | where a queue is |
 //! | [`lease`] | the state machine: who holds which shard, errors, crashes, retries |
 //! | [`lane`] | priorities without starvation |
 //! | [`backoff`] | the wait before a retry |
@@ -27,6 +28,7 @@
 //! and another attempt is right; three times wrong is dead. It is not `BadInput`, which says that the *job*
 //! is wrong.
 
+pub mod address;
 pub mod backoff;
 pub mod board;
 pub mod broker;
@@ -43,6 +45,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Digest;
 use crate::wire::WireError;
 use crate::work::{Completion, Job, Task, WorkerInfo, is_worker_name_character};
+pub use address::{QueueAddress, RedisAddress};
 pub use lane::Lane;
 pub use lease::{
     Counts, DeadLetter, ErrorClass, LeaseConfig, LeaseId, LiveLease, Progress, Renewal, Setback,
@@ -396,11 +399,14 @@ pub enum QueueError {
     /// The coordinator does not want this worker.
     #[error("the coordinator refused this worker: {0}")]
     Refused(String),
-    /// The URL names no queue.
-    #[error(
-        "'{0}' is not the address of a queue: unix:PATH, redis://[USER@]HOST[:PORT][/DB] or rediss://… is expected"
-    )]
-    Address(String),
+    /// The text names no queue.
+    #[error("'{shown}' is not the address of a queue: {reason}")]
+    Address {
+        /// The text, without secret.
+        shown: String,
+        /// What is wrong with it, and what to write.
+        reason: String,
+    },
     /// Settings that cannot be used.
     #[error("{0}")]
     Settings(String),
@@ -434,36 +440,17 @@ pub enum QueueError {
 ///
 /// # Errors
 /// [`QueueError::Address`], [`QueueError::Settings`], [`QueueError::Unreachable`].
-pub fn connect(address: &str, run: Option<&str>) -> Result<Box<dyn WorkQueue>, QueueError> {
-    match address.split_once(':') {
-        Some(("unix", path)) => Ok(Box::new(local::LocalQueue::connect(path.as_ref())?)),
+pub fn connect(
+    address: &str,
+    #[cfg_attr(not(feature = "redis"), allow(unused_variables))] run: Option<&str>,
+) -> Result<Box<dyn WorkQueue>, QueueError> {
+    match QueueAddress::of_worker(address)? {
+        QueueAddress::Socket(path) => Ok(Box::new(local::LocalQueue::connect(&path)?)),
         #[cfg(feature = "redis")]
-        Some(("redis" | "rediss", _)) => Ok(Box::new(redis::RedisQueue::new(address, run)?)),
-        _ => Err(QueueError::Address(without_secret(address))),
-    }
-}
-
-/// Host and port of the queue at `address`; `None` for one on this machine.
-pub fn host_of(address: &str) -> Option<(String, u16)> {
-    match address.split_once(':') {
-        #[cfg(feature = "redis")]
-        Some(("redis" | "rediss", _)) => redis::place_of(address),
-        _ => None,
-    }
-}
-
-/// The address with whatever stands between user and host taken out.
-pub(crate) fn without_secret(url: &str) -> String {
-    let Some((login, place)) = url.rsplit_once('@') else {
-        return url.to_owned();
-    };
-    let (scheme, login) = match login.split_once("://") {
-        Some((scheme, login)) => (format!("{scheme}://"), login),
-        None => (String::new(), login),
-    };
-    match login.split(':').next().unwrap_or_default() {
-        "" => format!("{scheme}{place}"),
-        user => format!("{scheme}{user}@{place}"),
+        QueueAddress::Redis(server) => Ok(Box::new(redis::RedisQueue::new(&server.text, run)?)),
+        other => Err(QueueError::Settings(format!(
+            "this program was built without a driver for {other:?}"
+        ))),
     }
 }
 

@@ -68,8 +68,13 @@ impl<'a> RecordShape<'a> {
             CellOutput::Traces => 3 * sequence,
             CellOutput::Overlaps { thresholds, .. } => 8 + LENGTH + 8 * thresholds.len() as u64,
             CellOutput::Restored { .. } => OVERLAP + 4 + LENGTH + 4 * self.pixels as u64,
-            CellOutput::Mask { figures, .. } => {
+            CellOutput::Mask {
+                figures, mse_ratio, ..
+            } => {
                 let mut bytes = OVERLAP + 4 + 4;
+                if *mse_ratio {
+                    bytes += 4;
+                }
                 bytes += LENGTH + DECISION * self.modalities as u64;
                 bytes += LENGTH + 4 * self.pixels as u64;
                 bytes += 1;
@@ -104,9 +109,29 @@ impl<'a> RecordShape<'a> {
             (Record::Traces(traces), CellOutput::Traces) => {
                 traces.iter().try_for_each(|trace| self.trace(trace))
             }
-            (Record::Masks(scores), CellOutput::Mask { figures, .. }) => scores
+            (
+                Record::Masks(scores),
+                CellOutput::Mask {
+                    figures,
+                    mse_ratio: false,
+                    ..
+                },
+            ) => scores
                 .iter()
                 .try_for_each(|score| self.score(score, figures)),
+            (
+                Record::RatedMasks(scores),
+                CellOutput::Mask {
+                    figures,
+                    mse_ratio: true,
+                    ..
+                },
+            ) => scores.iter().try_for_each(|rated| {
+                if !is_mean(rated.mse_ratio) {
+                    return Err(format!("a ratio of {}", rated.mse_ratio));
+                }
+                self.score(&rated.score, figures)
+            }),
             (Record::Overlaps(slices), CellOutput::Overlaps { thresholds, .. }) => slices
                 .iter()
                 .try_for_each(|slice| self.overlaps(slice, thresholds.len())),

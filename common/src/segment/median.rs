@@ -1,42 +1,61 @@
-//! The 5x5 median filter of a map (Appendix F).
+//! The median filter of a map (Appendix F): that of 5 x 5 pixels, which was published, on the processor's vectors; other
+//! sides pixel by pixel.
 
 use std::array::from_fn;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Side of the window.
+/// Side of the published window.
 const WINDOW: usize = 5;
-/// Pixels added on every side.
-const PADDING: usize = WINDOW / 2;
-/// Values in a window.
-const AREA: usize = WINDOW * WINDOW;
 /// Most `f32` lanes of a vector on any machine.
 const MAX_LANES: usize = 16;
 
-/// Median of the 5x5 window around each pixel of a `height` x `width` map.
+/// Median of the window of `side` x `side` pixels around each pixel of a `height` x `width` map; 1 filters nothing.
 ///
-/// The border is mirrored without repeating the edge (index -1 is 1, -2 is 2); where a side is shorter than 3,
-/// the mirror image is mirrored again, so every size has an answer. A NaN spreads to all windows it is in.
+/// The border is mirrored without repeating the edge (index -1 is 1, -2 is 2); where the map is smaller than that, the
+/// mirror image is mirrored again, so every size has an answer. A NaN spreads to all windows it is in.
 ///
 /// # Panics
-/// When `map` does not hold `height * width` values.
-pub fn median_5x5(map: &[f32], height: usize, width: usize) -> Vec<f32> {
+/// When `map` does not hold `height * width` values, or `side` is even.
+pub fn median(map: &[f32], height: usize, width: usize, side: u32) -> Vec<f32> {
     assert_eq!(
         map.len(),
         height * width,
         "a map of another size than stated. This is a bug."
     );
+    assert!(side % 2 == 1, "a window without a middle. This is a bug.");
     if map.is_empty() {
         return Vec::new();
     }
+    let side = side as usize;
     let mut filtered = vec![0.0; map.len()];
-    Arch::new().dispatch(Pass {
-        padded: &Padded::new(map, height, width),
-        filtered: &mut filtered,
-        width,
-    });
-    spread_nan(map, &mut filtered, height, width);
+    let padded = Padded::new(map, height, width, side / 2);
+    if side == WINDOW {
+        Arch::new().dispatch(Pass {
+            padded: &padded,
+            filtered: &mut filtered,
+            width,
+        });
+    } else {
+        one_by_one(&padded, &mut filtered, width, side);
+    }
+    spread_nan(map, &mut filtered, (height, width), side);
     filtered
+}
+
+/// The median of every window, each found by itself.
+fn one_by_one(padded: &Padded, filtered: &mut [f32], width: usize, side: usize) {
+    let mut window = Vec::with_capacity(side * side);
+    for (y, row) in filtered.chunks_exact_mut(width).enumerate() {
+        for (x, value) in row.iter_mut().enumerate() {
+            window.clear();
+            for below in 0..side {
+                window.extend_from_slice(&padded.row(y + below)[x..x + side]);
+            }
+            let middle = window.len() / 2;
+            *value = *window.select_nth_unstable_by(middle, f32::total_cmp).1;
+        }
+    }
 }
 
 /// The mirrored map, its rows long enough to read whole vectors everywhere.
@@ -46,16 +65,17 @@ struct Padded {
 }
 
 impl Padded {
-    fn new(map: &[f32], height: usize, width: usize) -> Self {
-        let stride = (width + 2 * PADDING).next_multiple_of(MAX_LANES) + MAX_LANES;
-        let mut values = vec![0.0; stride * (height + 2 * PADDING)];
+    /// With `padding` pixels more on every side.
+    fn new(map: &[f32], height: usize, width: usize, padding: usize) -> Self {
+        let stride = (width + 2 * padding).next_multiple_of(MAX_LANES) + MAX_LANES;
+        let mut values = vec![0.0; stride * (height + 2 * padding)];
         for (y, row) in values.chunks_exact_mut(stride).enumerate() {
-            let source = &map[mirrored(y, height) * width..][..width];
-            for (value, pixel) in row[PADDING..].iter_mut().zip(source) {
+            let source = &map[mirrored(y, height, padding) * width..][..width];
+            for (value, pixel) in row[padding..].iter_mut().zip(source) {
                 *value = ordered(*pixel);
             }
-            for x in (0..PADDING).chain(PADDING + width..2 * PADDING + width) {
-                row[x] = ordered(source[mirrored(x, width)]);
+            for x in (0..padding).chain(padding + width..2 * padding + width) {
+                row[x] = ordered(source[mirrored(x, width, padding)]);
             }
         }
         Self { values, stride }
@@ -72,14 +92,14 @@ fn ordered(pixel: f32) -> f32 {
     if pixel.is_nan() { 0.0 } else { pixel + 0.0 }
 }
 
-/// Index into a side of `length` pixels for padded coordinate `position`.
-const fn mirrored(position: usize, length: usize) -> usize {
+/// Index into a side of `length` pixels for coordinate `position` of one with `padding` pixels before it.
+const fn mirrored(position: usize, length: usize, padding: usize) -> usize {
     if length == 1 {
         return 0;
     }
     let period = 2 * (length - 1);
-    // Two periods are added first so that the coordinate left of the border stays positive.
-    let folded = (position + 2 * period - PADDING) % period;
+    // Periods are added first so that the coordinate left of the border stays positive.
+    let folded = (position + padding * period - padding) % period;
     if folded < length {
         folded
     } else {
@@ -208,15 +228,15 @@ fn exchange<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> (S::f32s, S::f32s) {
 }
 
 /// Overwrites with NaN each filtered pixel whose (mirrored) window holds one.
-fn spread_nan(map: &[f32], filtered: &mut [f32], height: usize, width: usize) {
+fn spread_nan(map: &[f32], filtered: &mut [f32], (height, width): (usize, usize), side: usize) {
     if !map.iter().any(|value| value.is_nan()) {
         return;
     }
     for (y, row) in filtered.chunks_exact_mut(width).enumerate() {
         for (x, value) in row.iter_mut().enumerate() {
-            let holds_nan = (0..AREA).any(|index| {
-                let source_y = mirrored(y + index / WINDOW, height);
-                let source_x = mirrored(x + index % WINDOW, width);
+            let holds_nan = (0..side * side).any(|index| {
+                let source_y = mirrored(y + index / side, height, side / 2);
+                let source_x = mirrored(x + index % side, width, side / 2);
                 map[source_y * width + source_x].is_nan()
             });
             if holds_nan {
@@ -232,7 +252,7 @@ mod tests {
 
     use super::*;
 
-    fn naive(map: &[f32], height: usize, width: usize) -> Vec<f32> {
+    fn naive(map: &[f32], height: usize, width: usize, side: isize) -> Vec<f32> {
         let fold = |position: isize, length: usize| -> usize {
             let mut position = position;
             let last = length.cast_signed() - 1;
@@ -247,11 +267,14 @@ mod tests {
         let mut filtered = Vec::new();
         for y in 0..height.cast_signed() {
             for x in 0..width.cast_signed() {
-                let mut window: Vec<f32> = (0..25)
-                    .map(|i| map[fold(y + i / 5 - 2, height) * width + fold(x + i % 5 - 2, width)])
+                let mut window: Vec<f32> = (0..side * side)
+                    .map(|i| {
+                        let source_y = fold(y + i / side - side / 2, height);
+                        map[source_y * width + fold(x + i % side - side / 2, width)]
+                    })
                     .collect();
                 window.sort_by(f32::total_cmp);
-                filtered.push(window[12]);
+                filtered.push(window[window.len() / 2]);
             }
         }
         filtered
@@ -261,16 +284,75 @@ mod tests {
     fn nan_reaches_its_windows_and_no_further() {
         let mut map = vec![1.0; 9 * 9];
         map[4 * 9 + 4] = f32::NAN;
-        let filtered = median_5x5(&map, 9, 9);
-        for (index, value) in filtered.iter().enumerate() {
-            let near = (index / 9).abs_diff(4) <= 2 && (index % 9).abs_diff(4) <= 2;
-            assert_eq!(value.is_nan(), near, "pixel {index}");
+        for side in [1, 3, 5, 7] {
+            let filtered = median(&map, 9, 9, side);
+            let reach = side as usize / 2;
+            for (index, value) in filtered.iter().enumerate() {
+                let near = (index / 9).abs_diff(4) <= reach && (index % 9).abs_diff(4) <= reach;
+                assert_eq!(value.is_nan(), near, "side {side}, pixel {index}");
+            }
         }
     }
 
     #[test]
     fn an_empty_map_stays_empty() {
-        assert!(median_5x5(&[], 0, 7).is_empty());
+        assert!(median(&[], 0, 7, 5).is_empty());
+    }
+
+    /// scipy 1.17.1, `scipy.ndimage.median_filter(map, size=side, mode="mirror")`.
+    #[test]
+    fn agrees_with_scipy() {
+        let map: Vec<f32> = (0..35)
+            .map(|pixel| (pixel * 37 + 11) % 64)
+            .map(|value| value as f32)
+            .collect();
+        let expected: [(u32, [u8; 35]); 4] = [
+            (
+                3,
+                [
+                    48, 24, 51, 34, 34, 34, 7, //
+                    48, 24, 48, 31, 31, 34, 10, //
+                    51, 27, 30, 30, 13, 37, 13, //
+                    54, 30, 30, 30, 13, 40, 16, //
+                    57, 30, 30, 30, 13, 40, 16, //
+                ],
+            ),
+            (
+                5,
+                [
+                    27, 48, 31, 31, 31, 31, 34, //
+                    27, 48, 31, 31, 31, 31, 34, //
+                    30, 33, 31, 31, 31, 16, 34, //
+                    30, 30, 30, 30, 30, 16, 37, //
+                    30, 30, 30, 30, 30, 13, 37, //
+                ],
+            ),
+            (
+                7,
+                [
+                    27, 30, 30, 30, 30, 30, 34, //
+                    27, 33, 31, 31, 31, 31, 34, //
+                    30, 33, 31, 31, 31, 31, 34, //
+                    27, 31, 30, 30, 30, 30, 31, //
+                    27, 33, 30, 30, 30, 30, 34, //
+                ],
+            ),
+            (
+                9,
+                [
+                    33, 30, 33, 31, 31, 33, 30, //
+                    33, 30, 31, 30, 30, 33, 30, //
+                    33, 27, 31, 30, 30, 33, 27, //
+                    34, 30, 33, 31, 31, 34, 30, //
+                    33, 30, 31, 31, 31, 33, 30, //
+                ],
+            ),
+        ];
+        for (side, expected) in expected {
+            let filtered = median(&map, 5, 7, side);
+            assert_eq!(filtered, expected.map(f32::from), "side {side}");
+        }
+        assert_eq!(median(&map, 5, 7, 1), map);
     }
 
     proptest! {
@@ -281,14 +363,18 @@ mod tests {
             }),
         ) {
             let map: Vec<f32> = map.into_iter().map(|v| f32::from(v) / -3.0).collect();
-            let filtered = median_5x5(&map, height, width);
-            prop_assert_eq!(&filtered, &naive(&map, height, width));
+            let filtered = median(&map, height, width, 5);
+            prop_assert_eq!(&filtered, &naive(&map, height, width, 5));
             // A processor without vectors gives the same bits.
             let mut one_by_one = vec![0.0; map.len()];
-            let padded = Padded::new(&map, height, width);
+            let padded = Padded::new(&map, height, width, WINDOW / 2);
             pulp::Scalar.vectorize(Pass { padded: &padded, filtered: &mut one_by_one, width });
             let bits = |map: &[f32]| map.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
             prop_assert_eq!(bits(&filtered), bits(&one_by_one));
+            for side in [1_u32, 3, 7, 15] {
+                let filtered = median(&map, height, width, side);
+                prop_assert_eq!(&filtered, &naive(&map, height, width, side as isize));
+            }
         }
     }
 }

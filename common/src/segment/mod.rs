@@ -3,7 +3,8 @@
 //! | module | concept |
 //! |---|---|
 //! | [`mod@quantile`] | the level table and the quantile of a map |
-//! | [`median`] | the 5x5 median filter |
+//! | [`rule`] | what of it a spec can set: the filter's side, what the quantile is taken of |
+//! | [`mod@median`] | the median filter |
 //! | [`mod@components`] | connected components and the area filter |
 //! | [`mod@otsu`] | Otsu's threshold |
 //!
@@ -14,21 +15,36 @@ pub mod components;
 pub mod median;
 pub mod otsu;
 pub mod quantile;
+pub mod rule;
 
 pub use components::{Components, components, drop_small};
-pub use median::median_5x5;
+pub use median::median;
 pub use otsu::otsu;
 pub use quantile::{LEVELS, QuantileLevels, divergence_ratio, level_index, quantile};
+pub use rule::{MaskRule, MedianError, PUBLISHED_MEDIAN, QuantileOf};
 
-/// Components of this many pixels or fewer are dropped before DICE and IoU (SCIENCE 5).
+/// Components of this many pixels or fewer are dropped before DICE and IoU: that of the public code, whose slices have
+/// [`PUBLISHED_SIZE`] pixels a side.
 pub const COMPONENT_AREA: u32 = 40;
+
+/// Pixels a side that [`COMPONENT_AREA`] was chosen for.
+const PUBLISHED_SIZE: u64 = 128;
+
+/// The share of a slice that [`COMPONENT_AREA`] is of the published one, in pixels of slices of `size` x `size`, rounded
+/// half up: 3 at 32, 6 at 48, 10 at 64, 40 at 128.
+pub fn component_area_at(size: usize) -> u32 {
+    let published = PUBLISHED_SIZE * PUBLISHED_SIZE;
+    let area = (size as u64).saturating_pow(2);
+    let scaled = u64::from(COMPONENT_AREA).saturating_mul(area);
+    u32::try_from(scaled.saturating_add(published / 2) / published).unwrap_or(u32::MAX)
+}
 
 /// A slice's way from its maps to its mask. Images are row-major, `height * width`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Segmentation {
     /// Mean of the maps over the modalities, before the median filter.
     pub aam: Vec<f32>,
-    /// Quantile of each modality's own map.
+    /// Quantile at each modality's level: of the map that [`QuantileOf`] names.
     pub quantiles: Vec<f32>,
     /// The threshold Q*: mean of `quantiles`.
     pub q_star: f32,
@@ -41,12 +57,17 @@ pub struct Segmentation {
 /// Segments one slice (Algorithm 3).
 ///
 /// `maps` holds one `height * width` map per modality and `levels` the quantile level of each. A quantile is taken
-/// over its whole unfiltered map, background included; the comparison is made on the filtered mean. A map with
-/// NaN gives a NaN threshold and so an empty mask.
+/// over a whole map, background included; the comparison is made on the filtered mean. A map with NaN gives a NaN
+/// threshold and so an empty mask.
 ///
 /// # Panics
 /// When there is no map, when `maps` and `levels` differ in number, or when a map has another size.
-pub fn segment(maps: &[&[f32]], levels: &[f32], height: usize, width: usize) -> Segmentation {
+pub fn segment(
+    maps: &[&[f32]],
+    levels: &[f32],
+    (height, width): (usize, usize),
+    rule: MaskRule,
+) -> Segmentation {
     assert!(
         !maps.is_empty() && maps.len() == levels.len(),
         "{} maps with {} levels. This is a bug.",
@@ -54,13 +75,18 @@ pub fn segment(maps: &[&[f32]], levels: &[f32], height: usize, width: usize) -> 
         levels.len()
     );
     let aam = mean_map(maps);
-    let quantiles: Vec<f32> = maps
-        .iter()
-        .zip(levels)
-        .map(|(map, level)| quantile(map, *level))
-        .collect();
+    let aam_median = median(&aam, height, width, rule.median);
+    let quantiles: Vec<f32> = match rule.quantile_of {
+        QuantileOf::Map => {
+            let pairs = maps.iter().zip(levels);
+            pairs.map(|(map, level)| quantile(map, *level)).collect()
+        }
+        QuantileOf::Filtered => {
+            let levels = levels.iter();
+            levels.map(|level| quantile(&aam_median, *level)).collect()
+        }
+    };
     let q_star = quantiles.iter().sum::<f32>() / quantiles.len() as f32;
-    let aam_median = median_5x5(&aam, height, width);
     let mask = mask_at(&aam_median, q_star);
     Segmentation {
         aam,
@@ -104,18 +130,82 @@ fn mean_map(maps: &[&[f32]]) -> Vec<f32> {
 mod tests {
     use super::*;
 
+    const PUBLISHED: MaskRule = MaskRule {
+        median: 5,
+        quantile_of: QuantileOf::Map,
+    };
+
     #[test]
     fn a_nan_map_has_an_empty_mask() {
         let (good, bad) = (vec![0.5; 36], vec![f32::NAN; 36]);
-        let result = segment(&[&good, &bad], &[0.9, 0.9], 6, 6);
-        assert!(result.q_star.is_nan());
-        assert!(result.mask.iter().all(|pixel| *pixel == 0));
+        for quantile_of in [QuantileOf::Map, QuantileOf::Filtered] {
+            let rule = MaskRule {
+                quantile_of,
+                ..PUBLISHED
+            };
+            let result = segment(&[&good, &bad], &[0.9, 0.9], (6, 6), rule);
+            assert!(result.q_star.is_nan());
+            assert!(result.mask.iter().all(|pixel| *pixel == 0));
+        }
+    }
+
+    /// Single bright pixels, which a median filter takes away: the quantile of the map lies above everything that is
+    /// left, that of the filtered map does not.
+    #[test]
+    fn the_quantile_of_the_filtered_map_never_empties_a_mask() {
+        let speckled: Vec<f32> = (0..144)
+            .map(|pixel| {
+                if pixel % 8 == 3 {
+                    9.0
+                } else {
+                    pixel as f32 / 144.0
+                }
+            })
+            .collect();
+        let smooth: Vec<f32> = (0..144).map(|pixel| pixel as f32 / 288.0).collect();
+        let of = |quantile_of| {
+            let rule = MaskRule {
+                quantile_of,
+                ..PUBLISHED
+            };
+            segment(&[&speckled, &smooth], &[0.92, 0.96], (12, 12), rule)
+        };
+        let (map, filtered) = (of(QuantileOf::Map), of(QuantileOf::Filtered));
+        assert_eq!(map.aam_median, filtered.aam_median);
+        assert_eq!(map.quantiles[0], 9.0);
+        assert!(map.mask.iter().all(|pixel| *pixel == 0));
+        // At each modality's level, of the one map that is compared.
+        let expected = [0.92, 0.96].map(|level| quantile(&filtered.aam_median, level));
+        assert_eq!(filtered.quantiles, expected);
+        assert_eq!(filtered.q_star, (expected[0] + expected[1]) / 2.0);
+        assert!(filtered.mask.contains(&1));
+    }
+
+    #[test]
+    fn without_a_filter_both_readings_of_one_modality_are_one() {
+        let map: Vec<f32> = (0..64).map(|pixel| (pixel * 37 % 64) as f32).collect();
+        let of = |quantile_of| {
+            let rule = MaskRule {
+                median: 1,
+                quantile_of,
+            };
+            segment(&[&map], &[0.9], (8, 8), rule)
+        };
+        assert_eq!(of(QuantileOf::Map), of(QuantileOf::Filtered));
+        assert_eq!(of(QuantileOf::Map).aam_median, map);
+    }
+
+    #[test]
+    fn the_component_area_is_a_share_of_the_slice() {
+        let areas = [0, 16, 32, 48, 64, 128, 240, 256].map(component_area_at);
+        assert_eq!(areas, [0, 1, 3, 6, 10, 40, 141, 160]);
+        assert_eq!(component_area_at(usize::MAX), u32::MAX);
     }
 
     #[test]
     fn a_constant_map_is_all_set() {
         // Everything equals its own quantile, and the comparison is `>=`.
-        let result = segment(&[&[0.25; 36]], &[0.98], 6, 6);
+        let result = segment(&[&[0.25; 36]], &[0.98], (6, 6), PUBLISHED);
         assert!(result.mask.iter().all(|pixel| *pixel == 1));
     }
 

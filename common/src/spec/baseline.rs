@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::score::twice;
+use super::score::{alike, twice};
 use super::{DIFFUSION_STEPS, Respacing, SpecError};
 use crate::baseline::{Baseline, CG_CDM_DIFFUSION_STEPS, Clip, PublishedFor, Sampler, Setting};
 use crate::work::{MAX_SHARD_CELLS, MAX_THRESHOLDS};
@@ -222,7 +222,7 @@ impl GridSpec {
                 return fail(format!("strength: {baseline} has none"));
             }
             not_empty("strength", strengths.len())?;
-            twice("strength", strengths)?;
+            alike("strength", strengths)?;
             if let Some(s) = strengths.iter().find(|s| !(0.0..=1e6).contains(*s)) {
                 return fail(format!("strength holds {s}: numbers from 0 to 1000000"));
             }

@@ -14,7 +14,7 @@ use crate::work::MAX_WORLD;
 pub enum Devices {
     /// Exactly so many ranks.
     Exactly(u32),
-    /// As many as are there when the gang starts, within these bounds.
+    /// As many as are there when the gang starts, within these bounds; a run waits for the workers it starts itself.
     Between(Bounds),
 }
 

@@ -18,10 +18,10 @@ pub use devices::{Bounds, Devices};
 pub use model::{ModelSpec, Preset};
 pub use respacing::{DIFFUSION_STEPS, Respacing};
 pub use score::{
-    ComputeSpec, FigureSpec, Guidance, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS,
-    Precision, ScoreSpec, UnknownPrecision,
+    ComputeSpec, Decision, FigureSpec, Guidance, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS,
+    MAX_FIXED_THRESHOLDS, Precision, ScoreSpec, UnknownPrecision,
 };
-pub use train::{TrainPrecision, TrainSpec};
+pub use train::{Augment, TrainPrecision, TrainSpec};
 
 use std::collections::BTreeMap;
 
@@ -75,7 +75,7 @@ impl RunSpec {
                 text.len()
             )));
         }
-        let spec: Self = toml::from_str(text).map_err(|error| suggest::explain(&error))?;
+        let spec: Self = toml::from_str(text).map_err(|error| suggest::explain(&error, text))?;
         spec.validate()?;
         Ok(spec)
     }
@@ -186,6 +186,7 @@ mod tests {
     use super::*;
     use crate::network::Heads;
     use crate::role::Role;
+    use crate::segment::{MaskRule, QuantileOf};
     use crate::semantics::Semantics;
 
     const SMALL: &str = r#"
@@ -256,7 +257,66 @@ mod tests {
         for (from, to, part) in [
             ("guidance = [2]", "guidance = [-1]", "guidance"),
             ("guidance = [2]", "guidance = []", "guidance"),
-            ("guidance = [2]", "guidance = [2, 2]", "twice"),
+            (
+                "guidance = [2]",
+                "guidance = [2, 2]",
+                "score.guidance names 2 twice",
+            ),
+            (
+                "guidance = [2]",
+                "guidance = { select = [2, 2.0000000001] }",
+                "score.guidance names 2 and 2.0000000001, which are one number to a reader",
+            ),
+            (
+                "methods = [\"anofpdm-ddim\"]",
+                "methods = [\"anofpdm-ddim\", \"anofpdm-ddim\"]",
+                "score.methods names anofpdm-ddim twice",
+            ),
+            (
+                "guidance = [2]",
+                "guidance = { select = [2], seed = 1 }",
+                "write guidance = [2], or guidance = { select = [0.5, 1, 2] }",
+            ),
+            (
+                "guidance = [2]",
+                "guidance = [2]\nmedian = 4",
+                "score.median: a median filter of 4 x 4 pixels: 1 (no filter), 3, 5 .. 15 are supported",
+            ),
+            (
+                "guidance = [2]",
+                "guidance = [2]\nmedian = 0",
+                "score.median: ",
+            ),
+            (
+                "guidance = [2]",
+                "guidance = [2]\nmediam = 3",
+                "did you mean `median`?",
+            ),
+            (
+                "guidance = [2]",
+                "guidance = [2]\nquantile-of = \"map\"",
+                "did you mean `quantile_of`?",
+            ),
+            (
+                "guidance = [2]",
+                "guidance = [2]\nquantile_of = \"filter\"",
+                "did you mean `filtered`?",
+            ),
+            (
+                "guidance = [2]",
+                "guidance = [2]\ndescision = \"cosine\"",
+                "did you mean `decision`?",
+            ),
+            (
+                "guidance = [2]",
+                "guidance = [2]\ndecision = \"mse_ratio\"",
+                "did you mean `mse-ratio`?",
+            ),
+            (
+                "guidance = [2]",
+                "guidance = [2]\ncomponent_area = -1",
+                "component_area",
+            ),
             ("steps = 20", "steps = 51", "50"),
             ("steps = 20", "steps = 0", "steps"),
             ("anofpdm-ddim", "anofpdm-dim", "anofpdm-ddim"),
@@ -276,6 +336,79 @@ mod tests {
             let message = error_of(from, to);
             assert!(message.contains(part), "{to}: {message}");
         }
+    }
+
+    /// The place in the file, as other TOML errors have it, and what to write.
+    #[test]
+    fn a_single_value_for_a_list_is_answered_with_the_list() {
+        let at = |line: &str, column: usize, width: usize| {
+            let caret = " ".repeat(column) + &"^".repeat(width);
+            format!("{line}\n   | {caret}")
+        };
+        let message = error_of("guidance = [2]", "guidance = 2");
+        assert!(
+            message.contains(&at("        guidance = 2", 19, 1)),
+            "{message}"
+        );
+        assert!(
+            message.ends_with(
+                "strengths are a list or a selection: write guidance = [2], or guidance = { select = [0.5, 1, 2] }"
+            ),
+            "{message}"
+        );
+        let message = error_of("guidance = [2]", "guidance = [2]\n        seeds = 3");
+        assert!(
+            message.contains(&at("        seeds = 3", 16, 1)),
+            "{message}"
+        );
+        assert!(
+            message.ends_with(
+                "it is a list: write seeds = [3] for that one seed, or seeds = [0, 1, 2] for three"
+            ),
+            "{message}"
+        );
+        let message = error_of("[\"anofpdm-ddim\"]", "\"anofpdm-ddim\"");
+        let hint = "it is a list: write methods = [\"anofpdm-ddim\"]";
+        assert!(message.ends_with(hint), "{message}");
+        let message = error_of("channel_mult = [1, 2]", "channel_mult = 2");
+        assert!(message.ends_with("write channel_mult = [2]"), "{message}");
+        let message = error_of(
+            "guidance = [2]",
+            "guidance = [2]\nfigures = { traces = true, end_step_ratios = 0.5 }",
+        );
+        assert!(
+            message.ends_with("write end_step_ratios = [0.5]"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn what_is_left_out_of_score_is_what_was_published() {
+        let score = RunSpec::parse(SMALL).unwrap().score;
+        assert_eq!(score.mask_rule(), MaskRule::default());
+        assert_eq!(score.decision, Decision::Cosine);
+        // The area goes with the size of the slices, unless it is given.
+        assert_eq!(
+            [32, 48, 64, 128].map(|size| score.component_area_at(size)),
+            [3, 6, 10, 40]
+        );
+        let text = SMALL.replacen(
+            "guidance = [2]",
+            "guidance = [2]\nmedian = 3\ncomponent_area = 12\nquantile_of = \"filtered\"\ndecision = \"mse-ratio\"",
+            1,
+        );
+        let spec = RunSpec::parse(&text).unwrap();
+        let rule = MaskRule {
+            median: 3,
+            quantile_of: QuantileOf::Filtered,
+        };
+        assert_eq!(spec.score.mask_rule(), rule);
+        assert_eq!(spec.score.decision, Decision::MseRatio);
+        assert_eq!(
+            [32, 128].map(|size| spec.score.component_area_at(size)),
+            [12, 12]
+        );
+        assert_eq!(RunSpec::parse(&spec.to_toml().unwrap()).unwrap(), spec);
     }
 
     #[test]

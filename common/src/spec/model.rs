@@ -48,6 +48,9 @@ pub struct ModelSpec<Train = TrainSpec> {
     /// Channels of an attention head, instead of the number of heads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_channels: Option<i64>,
+    /// Time and label scale and shift after the second norm of a block (the default); false: they are added before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_shift_norm: Option<bool>,
     /// Trained weights (safetensors, public tensor names): training is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
@@ -89,6 +92,7 @@ impl ModelSpec<TrainSection> {
             attention: self.attention,
             heads: self.heads,
             head_channels: self.head_channels,
+            scale_shift_norm: self.scale_shift_norm,
             checkpoint: self.checkpoint,
             train: self.train.map(|train| train.over(&published)),
         }
@@ -154,6 +158,7 @@ impl ModelSpec {
             heads: self.heads_of(role)?,
             num_classes: role.classes(),
             resblock_updown: role == Role::Classifier,
+            use_scale_shift_norm: self.scale_shift_norm.unwrap_or(true),
         };
         config
             .validate()
@@ -194,6 +199,15 @@ impl ModelSpec {
             ))));
         }
         self.heads_of(role).map_err(context)?;
+        if self
+            .checkpoint
+            .as_ref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
+            return Err(context(SpecError::new(
+                "checkpoint is empty: name a file of weights, or leave the key out",
+            )));
+        }
         if self.checkpoint.is_none() && self.train.is_none() {
             return Err(context(SpecError::new(
                 "neither checkpoint nor a train section: say where the weights are or how to train them",

@@ -4,11 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{BaselineSpec, Respacing, SpecError};
 use crate::method::Method;
+use crate::segment::{self, MaskRule, QuantileOf};
 use crate::semantics::Semantics;
 
 /// The guidance strengths w of Eq. 6.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "strengths are a list or a selection: write guidance = [2], or guidance = { select = [0.5, 1, 2] }"
+)]
 pub enum Guidance {
     /// Each of these is a row of the table.
     List(Vec<f64>),
@@ -24,6 +29,28 @@ impl Guidance {
     pub fn candidates(&self) -> &[f64] {
         match self {
             Self::List(list) | Self::Select { select: list } => list,
+        }
+    }
+}
+
+/// What a slice is called healthy or unhealthy by: a number of it against a threshold that is chosen on the validation
+/// slices, from image-level labels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// The paper's: the cosine of the two MSE sequences (Eq. 18), unhealthy at or below the threshold.
+    #[default]
+    Cosine,
+    /// Not in the paper: the sum of MSE^h over the sum of MSE^null, unhealthy at or above the threshold.
+    MseRatio,
+}
+
+impl Decision {
+    /// The name in specs and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::MseRatio => "mse-ratio",
         }
     }
 }
@@ -64,9 +91,19 @@ pub struct ScoreSpec {
     /// Noise seeds; the spread over them is the table's standard deviation.
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
-    /// Components of at most this many pixels are dropped from every mask (SCIENCE 5).
-    #[serde(default = "default_component_area")]
-    pub component_area: u32,
+    /// Side of the median filter, pixels: an odd number, 1 for none (Appendix F).
+    #[serde(default = "default_median")]
+    pub median: u32,
+    /// Components of at most this many pixels are dropped from every mask (Appendix F); where absent, the 40 pixels of
+    /// a slice of 128 x 128 scaled by area.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component_area: Option<u32>,
+    /// What the quantile of Algorithm 1 is taken of.
+    #[serde(default)]
+    pub quantile_of: QuantileOf,
+    /// What calls a slice healthy or unhealthy.
+    #[serde(default)]
+    pub decision: Decision,
     /// Data for Figures 2 and 5.
     #[serde(default, skip_serializing_if = "is_default")]
     pub figures: FigureSpec,
@@ -83,7 +120,8 @@ fn is_default<T: Default + PartialEq>(section: &T) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// The fastest whose results agree with those of `fp32` on validation slices; a run measures that once.
+    /// `fp32` on a CPU; on a GPU the first of a fixed order whose results agree with those of `fp32` on validation
+    /// slices, which a run finds out once.
     Auto,
     /// IEEE float32 throughout.
     Fp32,
@@ -105,6 +143,11 @@ impl Precision {
             Self::Fp16 => "fp16",
             Self::Bf16 => "bf16",
         }
+    }
+
+    /// True for a format that no CPU computes in.
+    pub const fn needs_gpu(self) -> bool {
+        matches!(self, Self::Tf32 | Self::Fp16)
     }
 }
 
@@ -168,8 +211,8 @@ fn default_respacing() -> Respacing {
 fn default_seeds() -> Vec<u64> {
     vec![0, 1, 2]
 }
-fn default_component_area() -> u32 {
-    40
+const fn default_median() -> u32 {
+    segment::PUBLISHED_MEDIAN
 }
 fn default_precision() -> Precision {
     Precision::Auto
@@ -229,7 +272,7 @@ impl ScoreSpec {
             ));
         }
         twice("score.methods", &self.methods)?;
-        twice("score.guidance", strengths)?;
+        alike("score.guidance", strengths)?;
         if self.seeds.is_empty() {
             return fail("score.seeds is empty: name at least one, e.g. [0, 1, 2]".into());
         }
@@ -240,6 +283,9 @@ impl ScoreSpec {
                 "methods x guidance x seeds are {cells} cells; at most {MAX_CELLS} fit one run: split the sweep"
             ));
         }
+        self.mask_rule()
+            .check()
+            .map_err(|error| SpecError::new(format!("score.median: {error}")))?;
         self.baseline.validate(self.respacing)?;
         for ratio in &self.figures.end_step_ratios {
             if !(0.0..=100.0).contains(ratio) || *ratio == 0.0 {
@@ -267,7 +313,41 @@ impl ScoreSpec {
     }
 }
 
-pub(super) fn twice<T: PartialEq + std::fmt::Debug>(
+impl ScoreSpec {
+    /// How a map becomes a mask.
+    pub const fn mask_rule(&self) -> MaskRule {
+        MaskRule {
+            median: self.median,
+            quantile_of: self.quantile_of,
+        }
+    }
+
+    /// Components of at most this many pixels are dropped from masks of `size` x `size` pixels.
+    pub fn component_area_at(&self, size: usize) -> u32 {
+        self.component_area
+            .unwrap_or_else(|| segment::component_area_at(size))
+    }
+}
+
+/// Numbers nearer to each other than this are one and the same row to a reader.
+const ALIKE: f64 = 1e-9;
+
+/// Refuses numbers that no table could tell apart.
+pub(super) fn alike(key: &str, values: &[f64]) -> Result<(), SpecError> {
+    twice(key, values)?;
+    let mut pairs = values
+        .iter()
+        .enumerate()
+        .flat_map(|(index, value)| values[..index].iter().map(move |other| (other, value)));
+    match pairs.find(|(a, b)| (*a - *b).abs() <= ALIKE) {
+        Some((a, b)) => Err(SpecError::new(format!(
+            "{key} names {a} and {b}, which are one number to a reader: leave one of them out"
+        ))),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn twice<T: PartialEq + std::fmt::Display>(
     key: &str,
     values: &[T],
 ) -> Result<(), SpecError> {
@@ -276,7 +356,7 @@ pub(super) fn twice<T: PartialEq + std::fmt::Debug>(
         .enumerate()
         .find(|(index, value)| values[..*index].contains(value))
     {
-        Some((_, value)) => Err(SpecError::new(format!("{key} names {value:?} twice"))),
+        Some((_, value)) => Err(SpecError::new(format!("{key} names {value} twice"))),
         None => Ok(()),
     }
 }

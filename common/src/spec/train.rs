@@ -30,6 +30,9 @@ pub struct TrainSpec {
     pub seed: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// What is done to training slices before they are learnt from; validation slices are never changed.
+    #[serde(default, skip_serializing_if = "Augment::is_default")]
+    pub augment: Augment,
     /// Arithmetic of forward and backward passes; weights are float32 in any case.
     #[serde(default, skip_serializing_if = "TrainPrecision::is_default")]
     pub precision: TrainPrecision,
@@ -50,6 +53,25 @@ pub struct TrainSpec {
     /// Checkpoints kept beside the best: the last ones.
     #[serde(default = "two", skip_serializing_if = "is_two")]
     pub keep: u32,
+}
+
+/// What is done to training slices before they are learnt from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Augment {
+    /// Nothing, as published.
+    #[default]
+    None,
+    /// Left and right exchanged in every other sample, by chance; the label stays. For sets of few patients.
+    Flip,
+}
+
+impl Augment {
+    // What serde asks for takes references.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Arithmetic of training. Statistics of norms, softmax and loss are float32 in any case.
@@ -129,6 +151,7 @@ pub(super) struct TrainSection {
     devices: Option<Devices>,
     seed: Option<u64>,
     checkpoint_every: Option<u64>,
+    augment: Option<Augment>,
     precision: Option<TrainPrecision>,
     micro_batch: Option<u64>,
     checkpoint_activations: Option<bool>,
@@ -150,6 +173,7 @@ impl TrainSection {
             devices: self.devices.unwrap_or(published.devices),
             seed: self.seed.unwrap_or(published.seed),
             checkpoint_every: self.checkpoint_every.unwrap_or(published.checkpoint_every),
+            augment: self.augment.unwrap_or(published.augment),
             precision: self.precision.unwrap_or(published.precision),
             micro_batch: self.micro_batch.or(published.micro_batch),
             checkpoint_activations: self
@@ -192,6 +216,7 @@ impl TrainSpec {
             devices: Devices::exactly(1),
             seed: 0,
             checkpoint_every: 5_000,
+            augment: Augment::None,
             precision: TrainPrecision::Fp32,
             micro_batch: None,
             checkpoint_activations: false,
@@ -268,6 +293,7 @@ mod tests {
         assert_eq!(plain, TrainSpec::published(Role::Guided, Preset::Paper));
         let written = serde_json::to_string(&plain).unwrap();
         for key in [
+            "augment",
             "precision",
             "micro_batch",
             "checkpoint_activations",
@@ -297,6 +323,16 @@ mod tests {
             assert!(train.validate(Role::Guided).is_ok());
         }
         assert!(toml::from_str::<TrainSection>("precision = \"fp8\"").is_err());
+        for (text, augment) in [("none", Augment::None), ("flip", Augment::Flip)] {
+            let train = typed(&format!("augment = \"{text}\""));
+            assert_eq!(train.augment, augment);
+            let written = serde_json::to_string(&train).unwrap();
+            assert_eq!(written.contains("augment"), augment == Augment::Flip);
+            assert_eq!(serde_json::from_str::<TrainSpec>(&written).unwrap(), train);
+        }
+        let unknown = toml::from_str::<TrainSection>("augment = \"rotate\"").unwrap_err();
+        let message = unknown.to_string();
+        assert!(message.contains("`none` or `flip`"), "{message}");
         for (text, key) in [("micro_batch = 0", "micro_batch"), ("keep = 0", "keep")] {
             let message = typed(text).validate(Role::Guided).unwrap_err().to_string();
             assert!(message.contains(key), "{message}");

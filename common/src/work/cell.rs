@@ -56,6 +56,9 @@ pub enum CellOutput {
         max_divergence: Vec<f32>,
         /// Data for Figures 2 and 5.
         figures: FigureSpec,
+        /// Whether the record carries the ratio of the MSE sequences beside the cosine.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        mse_ratio: bool,
     },
     /// A baseline: the overlap of its masks with the pixel truth at every threshold of a grid. The tuning of the
     /// baselines is made of these; calibration from image-level labels cannot read them.

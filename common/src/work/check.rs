@@ -246,6 +246,9 @@ impl ForwardPlan {
             format!("{} of {} steps", self.steps, self.respacing.kept())
         })?;
         self.data.check()?;
+        self.mask_rule
+            .check()
+            .map_err(|error| PlanError::Impossible(error.to_string()))?;
         for network in &self.networks {
             network
                 .config

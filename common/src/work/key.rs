@@ -9,6 +9,7 @@ use crate::baseline::{Baseline, Clip, Sampler};
 use crate::ids::Digest;
 use crate::method::Encoding;
 use crate::network::NetworkConfig;
+use crate::segment::{MaskRule, PUBLISHED_MEDIAN};
 use crate::semantics::Semantics;
 use crate::spec::{Precision, Respacing};
 use crate::store::scaling::Scaling;
@@ -49,6 +50,9 @@ struct ForwardKey<'a> {
     steps: u32,
     respacing: Respacing,
     component_area: u32,
+    /// Of masks, where it is another than the published one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mask_rule: Option<MaskRule>,
     profile: ProfileKey<'a>,
     data: Digest,
     scaling: Scaling,
@@ -71,6 +75,9 @@ struct RestorationKey<'a> {
     semantics: Semantics,
     respacing: Respacing,
     component_area: u32,
+    /// Side of the median filter, where it is another than the published one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    median: Option<u32>,
     profile: ProfileKey<'a>,
     data: Digest,
     scaling: Scaling,
@@ -119,6 +126,8 @@ impl ForwardPlan {
             steps: self.steps,
             respacing: self.respacing,
             component_area: self.component_area,
+            mask_rule: (cell.output != CellOutput::Traces && !self.mask_rule.is_published())
+                .then_some(self.mask_rule),
             profile: ProfileKey::of(&self.profile, self.precision),
             data: self.data.digest,
             scaling: self.data.scaling,
@@ -154,6 +163,7 @@ impl ForwardPlan {
             semantics: self.semantics,
             respacing: self.respacing,
             component_area: self.component_area,
+            median: (self.mask_rule.median != PUBLISHED_MEDIAN).then_some(self.mask_rule.median),
             profile: ProfileKey::of(&self.profile, self.precision),
             data: self.data.digest,
             scaling: self.data.scaling,

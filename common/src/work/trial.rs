@@ -1,7 +1,8 @@
-//! The trial of number formats: what `precision = "auto"` is decided by (DESIGN 10).
+//! The trial of number formats: what `precision = "auto"` is decided by on a GPU.
 //!
-//! A worker pushes some validation slices through the network in float32 and in every candidate, and says how long
-//! each took and how far each strays. The coordinator judges; nothing of a trial enters a record.
+//! A worker pushes some validation slices through the network in float32 and in every candidate, and says how far each
+//! strays. How long anything takes is no part of it: the same plan on the same machine has the same report. The
+//! coordinator judges; nothing of a trial enters a record.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,10 +24,8 @@ pub const MAX_TRIAL_REPORT_BYTES: u64 = 64 << 10;
 pub struct TrialPlan {
     /// What is computed in each format: one walk of AnoFPDM, its cells traces of all strengths, in float32.
     pub forward: ForwardPlan,
-    /// Formats to compare with float32.
+    /// Formats to compare with float32, the one that is preferred first.
     pub candidates: Vec<Precision>,
-    /// A candidate that is not this many times as fast as float32 is not compared any further.
-    pub least_gain: f64,
     /// Whether the slices have pixel labels, to say what a format does to DICE and AUPRC.
     pub with_truth: bool,
 }
@@ -55,7 +54,7 @@ pub struct Agreement {
 pub struct Candidate {
     /// The format.
     pub precision: Precision,
-    /// What was measured, or why nothing can be.
+    /// How far it strays, or why nobody can say.
     pub finding: Finding,
 }
 
@@ -63,18 +62,8 @@ pub struct Candidate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
-    /// It was not faster by the least gain, and was compared no further.
-    Slow {
-        /// Seconds of a network evaluation of one slice.
-        seconds: f64,
-    },
-    /// It was compared.
-    Compared {
-        /// Seconds of a network evaluation of one slice.
-        seconds: f64,
-        /// How far it strays.
-        agreement: Agreement,
-    },
+    /// It was compared: how far it strays.
+    Compared(Agreement),
     /// Its numbers were not finite.
     NotFinite {
         /// Where.
@@ -87,8 +76,6 @@ pub enum Finding {
 pub struct TrialReport {
     /// Slices compared.
     pub slices: u64,
-    /// Seconds of a network evaluation of one slice in float32.
-    pub fp32_seconds: f64,
     /// In the order of the plan.
     pub candidates: Vec<Candidate>,
 }
@@ -140,15 +127,12 @@ impl TrialPlan {
         if !(1..=3).contains(&self.candidates.len()) || !self.candidates.iter().all(candidate) {
             return impossible(format!("candidates {:?}", self.candidates));
         }
-        if !(self.least_gain.is_finite() && self.least_gain > 0.0) {
-            return impossible(format!("a least gain of {}", self.least_gain));
-        }
         Ok(())
     }
 }
 
 impl TrialReport {
-    /// Checks that a report answers `plan` and that its numbers are such as somebody can have measured.
+    /// Checks that a report answers `plan` and that its numbers are such as a comparison can have.
     ///
     /// # Errors
     /// What is wrong.
@@ -161,27 +145,14 @@ impl TrialReport {
         if !formats.eq(plan.candidates.iter().copied()) {
             return Err("other candidates than were asked for".to_owned());
         }
-        check_seconds(self.fp32_seconds)?;
         let end_steps = (slices * plan.forward.data.scored.len() * plan.forward.cells.len()) as u64;
         for candidate in &self.candidates {
             match &candidate.finding {
-                Finding::Slow { seconds } => check_seconds(*seconds)?,
-                Finding::Compared { seconds, agreement } => {
-                    check_seconds(*seconds)?;
-                    agreement.check(end_steps)?;
-                }
+                Finding::Compared(agreement) => agreement.check(end_steps)?,
                 Finding::NotFinite { what } => check_text("a finding", what, WHAT_LIMIT)?,
             }
         }
         Ok(())
-    }
-}
-
-fn check_seconds(seconds: f64) -> Result<(), String> {
-    if seconds.is_finite() && seconds > 0.0 {
-        Ok(())
-    } else {
-        Err(format!("{seconds} seconds an evaluation"))
     }
 }
 

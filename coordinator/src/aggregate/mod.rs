@@ -1,9 +1,13 @@
 //! Adds records up: from verified records to the rows of the table. No device is needed.
 
+mod checks;
+mod classification;
 mod cost;
 mod fingerprint;
+mod position;
 mod records;
 mod rows;
+mod tally;
 mod trivial;
 
 use std::collections::BTreeMap;
@@ -21,10 +25,11 @@ use crate::calibrate::{self, CalibrateError, Calibration};
 use crate::dataset::DatasetError;
 use crate::ledger::Ledger;
 use crate::plan::cells::{baselines, encodings, seeds_served};
-use crate::report::summary::{Audits, CalibrationRow, Coverage, Summary, TuningRow};
+use crate::report::summary::{Audits, CalibrationRow, Coverage, State, Summary, TuningRow};
 use crate::run_folder::RunFolder;
 use crate::stored_record::RecordError;
 use crate::tune::{self, Tuning};
+use checks::Evidence;
 use rows::Decisions;
 
 /// Why a run cannot be added up.
@@ -136,15 +141,39 @@ pub fn summarise(
         calibration: &calibration,
         tunings: &tunings,
         seeds: &score.seeds,
+        decision: score.decision,
     };
-    let mut rows = rows::rows(&scored, &decisions, &dataset, &artifacts)?;
-    let (trivial, mut warnings) = trivial::rows(&bench.spec, &dataset, &scored.plan)?;
-    rows.extend(trivial);
-    for (name, model) in &bench.spec.model {
-        if let Some(warning) = model.train.as_ref().and_then(|train| train.ema_warning()) {
-            warnings.push(format!("[model.{name}.train]: {warning}"));
-        }
-    }
+    let results = rows::results(&scored, &decisions, &dataset, &artifacts)?;
+    let (trivial, mut warnings) = trivial::rows(&dataset, &scored.plan)?;
+    let sources = classification::Sources {
+        dataset: &dataset,
+        calibrated: &calibrated,
+        scored: &scored,
+        calibration: &calibration,
+        decision: score.decision,
+        ledger,
+        artifacts: &artifacts,
+    };
+    let classification = classification::classifications(&sources, &results)?;
+    let coverage = coverage(&scored, score, ledger);
+    let audits = audits(ledger);
+    let checks = checks::checks(&Evidence {
+        spec: &bench.spec,
+        size: dataset.store().manifest().size,
+        component_area: scored.plan.component_area,
+        coverage,
+        audits: &audits,
+        validation_slices: calibrated.plan.batches.iter().map(Vec::len).sum(),
+        test: &results.slices,
+        methods: &results.methods,
+        trivial: &trivial,
+        calibration: &calibration,
+        classification: &classification,
+    });
+    let failed = checks.iter().filter(|check| check.state != State::Ok);
+    warnings.extend(failed.map(|check| check.text.clone()));
+    let of_methods = results.methods.into_iter().flat_map(|method| method.rows);
+    let rows = of_methods.chain(trivial).map(|measured| measured.row);
     Ok(Summary {
         run: bench.spec.name.clone(),
         fingerprint: fingerprint::fingerprint([&calibrated, &scored]),
@@ -156,12 +185,14 @@ pub fn summarise(
             .as_ref()
             .map(|chosen| chosen.reason.clone()),
         device: scored.plan.profile.device.clone(),
-        coverage: coverage(&scored, score, ledger),
-        audits: audits(ledger),
-        rows,
+        coverage,
+        audits,
+        rows: rows.collect(),
         cost: cost::cost(&scored, ledger),
         calibration: calibration_rows(&calibration),
         tuning: tuning_rows(&tunings),
+        checks,
+        classification,
         warnings,
     })
 }

@@ -1,9 +1,10 @@
 //! The records of one cell over all batches, read when asked for.
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::metrics::mse_ratio::mse_ratio as ratio_of;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
-use anofpdm_common::record::Record;
+use anofpdm_common::record::{ModalityDecision, Record, SliceScore};
 use anofpdm_common::store::artifacts::ArtifactStore;
 
 use super::{AggregateError, Finished};
@@ -15,8 +16,13 @@ pub(super) struct Scored {
     pub(super) overlap: Overlap,
     /// Cosine of the MSE sequences; `None` for a baseline, whose mask alone says whether a slice is unhealthy.
     pub(super) cosine: Option<f32>,
-    /// Modality maps without a defined mean.
-    pub(super) undefined: u64,
+    /// Ratio of the MSE sequences, where the record carries it.
+    pub(super) mse_ratio: Option<f32>,
+    /// Threshold Q*; `None` for a baseline.
+    pub(super) q_star: Option<f32>,
+    /// What was decided for each modality; nothing for a baseline.
+    pub(super) modalities: Vec<ModalityDecision>,
+    /// Keys of the foreground pixels.
     pub(super) run: Vec<u32>,
 }
 
@@ -61,24 +67,39 @@ impl<'a> CellRecords<'a> {
         match stored_record::read(self.artifacts, record)? {
             Record::Masks(scores) => Ok(scores
                 .into_iter()
-                .map(|score| Scored {
-                    overlap: score.overlap,
-                    cosine: Some(score.cosine),
-                    undefined: score.modalities.iter().filter(|m| !m.defined).count() as u64,
-                    run: score.run,
-                })
+                .map(|score| masked(score, None))
+                .collect()),
+            Record::RatedMasks(scores) => Ok(scores
+                .into_iter()
+                .map(|rated| masked(rated.score, Some(rated.mse_ratio)))
                 .collect()),
             Record::Restored(scores) => Ok(scores
                 .into_iter()
                 .map(|score| Scored {
                     overlap: score.overlap,
                     cosine: None,
-                    undefined: 0,
+                    mse_ratio: None,
+                    q_star: None,
+                    modalities: Vec::new(),
                     run: score.run,
                 })
                 .collect()),
             Record::Traces(_) | Record::Overlaps(_) => Err(AggregateError::Kind(record)),
         }
+    }
+}
+
+/// A slice of AnoFPDM. The ratio is in the record where the spec decides by it, or follows from the traces in it.
+fn masked(score: SliceScore, mse_ratio: Option<f32>) -> Scored {
+    let traces = score.figures.as_ref().and_then(|f| f.traces.as_ref());
+    let traced = || traces.map(|t| ratio_of(&t.trace.mse_h, &t.trace.mse_null));
+    Scored {
+        overlap: score.overlap,
+        cosine: Some(score.cosine),
+        mse_ratio: mse_ratio.or_else(traced),
+        q_star: Some(score.q_star),
+        modalities: score.modalities,
+        run: score.run,
     }
 }
 

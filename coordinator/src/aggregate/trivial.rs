@@ -8,20 +8,21 @@ use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
 use anofpdm_common::segment::components::drop_small;
-use anofpdm_common::spec::RunSpec;
 use anofpdm_common::store::scaling::foreground;
 use anofpdm_common::store::slices::{ImageReader, TruthReader};
 use anofpdm_common::work::{ForwardPlan, SliceRef};
 use rayon::prelude::*;
 
 use super::AggregateError;
-use super::rows::{Repeat, RowName, both_setups};
+use super::rows::{Measured, Repeat, RowName, both_setups};
 use crate::dataset::Dataset;
-use crate::report::summary::Row;
 
 /// Thresholds tried on the percentile-divided values: 0.02, 0.04 .. 2.
 const THRESHOLDS: usize = 100;
 const THRESHOLD_STEP: f32 = 0.02;
+
+/// Name of the row that calls the whole brain anomalous.
+pub(super) const ALL_BRAIN: &str = "all-brain";
 
 /// One slice as the trivial rows see it.
 struct RawSlice {
@@ -44,7 +45,7 @@ impl Predictor {
     const fn name(self) -> &'static str {
         match self {
             Self::AllEmpty => "all-empty",
-            Self::AllBrain => "all-brain",
+            Self::AllBrain => ALL_BRAIN,
             Self::RawThreshold(_) => "raw-threshold",
         }
     }
@@ -75,12 +76,11 @@ impl Predictor {
 
 /// The trivial rows on the test slices of `plan`, and what could not be computed.
 pub(super) fn rows(
-    spec: &RunSpec,
     dataset: &Dataset,
     plan: &ForwardPlan,
-) -> Result<(Vec<Row>, Vec<String>), AggregateError> {
+) -> Result<(Vec<Measured>, Vec<String>), AggregateError> {
     let size = dataset.store().manifest().size;
-    let area = spec.score.component_area;
+    let area = plan.component_area;
     let reader = Reader {
         dataset,
         images: dataset.store().images(),
@@ -109,7 +109,10 @@ pub(super) fn rows(
                     size,
                     area,
                 )?;
-                rows.extend(both.into_iter().filter(|row| row.setup == setup));
+                rows.extend(
+                    both.into_iter()
+                        .filter(|measured| measured.row.setup == setup),
+                );
             }
         }
     }
@@ -122,7 +125,7 @@ fn evaluate(
     slices: &[SliceRef],
     size: usize,
     area: u32,
-) -> Result<Vec<Row>, AggregateError> {
+) -> Result<Vec<Measured>, AggregateError> {
     let computed = slices
         .par_iter()
         .map(|slice| {

@@ -5,6 +5,8 @@ use std::io::Read;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
+use super::stored::Trouble;
+
 /// Elements read at a time.
 const CHUNK: usize = 1 << 14;
 /// Bytes of the widest type.
@@ -93,39 +95,44 @@ impl NumberType {
         }
     }
 
-    /// Reads `count` elements and hands each to `take` with its index. Integers beyond 2^53 lose their last digits.
+    /// Reads `count` elements and hands each to `take` with its index.
     ///
     /// # Errors
-    /// When the file ends early or `take` refuses.
-    pub(super) fn read<E: From<std::io::Error>>(
+    /// When the file ends early, `take` refuses, or an integer is none of float64, where it would tie with another.
+    pub(super) fn read(
         self,
         reader: &mut impl Read,
         count: usize,
-        mut take: impl FnMut(usize, f64) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut buffer = vec![0; CHUNK * self.width()];
+        mut take: impl FnMut(usize, f64) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let mut buffer = vec![0; CHUNK.min(count) * self.width()];
         let mut index = 0;
         while index < count {
             let elements = CHUNK.min(count - index);
             let bytes = &mut buffer[..elements * self.width()];
             reader.read_exact(bytes)?;
             for element in bytes.chunks_exact(self.width()) {
-                take(index, self.widen(element))?;
+                let value = self.widen(element).map_err(|digits| {
+                    Trouble::Broken(format!(
+                        "element {index} is {digits}, which float64 does not hold exactly: convert or scale the array"
+                    ))
+                })?;
+                take(index, value)?;
                 index += 1;
             }
         }
         Ok(())
     }
 
-    /// The value of one element of [`Self::width`] bytes.
-    fn widen(self, element: &[u8]) -> f64 {
+    /// The value of one element of [`Self::width`] bytes; that of an integer beyond 2^53 which float64 lacks in digits.
+    fn widen(self, element: &[u8]) -> Result<f64, String> {
         let mut little = [0; WIDEST];
         little[..element.len()].copy_from_slice(element);
         if self.big_endian {
             little[..element.len()].reverse();
         }
         let [a, b, c, d, ..] = little;
-        match self.kind {
+        Ok(match self.kind {
             Kind::Bool | Kind::U8 => f64::from(a),
             Kind::I8 => f64::from(i8::from_le_bytes([a])),
             Kind::U16 => f64::from(u16::from_le_bytes([a, b])),
@@ -135,10 +142,27 @@ impl NumberType {
             Kind::U32 => f64::from(u32::from_le_bytes([a, b, c, d])),
             Kind::I32 => f64::from(i32::from_le_bytes([a, b, c, d])),
             Kind::F32 => f64::from(f32::from_le_bytes([a, b, c, d])),
-            Kind::U64 => u64::from_le_bytes(little) as f64,
-            Kind::I64 => i64::from_le_bytes(little) as f64,
+            Kind::U64 => {
+                let whole = u64::from_le_bytes(little);
+                exact(i128::from(whole), whole as f64)?
+            }
+            Kind::I64 => {
+                let whole = i64::from_le_bytes(little);
+                exact(i128::from(whole), whole as f64)?
+            }
             Kind::F64 => f64::from_le_bytes(little),
-        }
+        })
+    }
+}
+
+/// `rounded` if it is `whole`.
+fn exact(whole: i128, rounded: f64) -> Result<f64, String> {
+    // Within the range of i128 by far.
+    #[allow(clippy::cast_possible_truncation)]
+    if rounded as i128 == whole {
+        Ok(rounded)
+    } else {
+        Err(whole.to_string())
     }
 }
 
@@ -149,7 +173,7 @@ mod tests {
     fn numpy(descriptor: &str, bytes: &[u8]) -> f64 {
         let number = NumberType::of_numpy(descriptor).unwrap();
         assert_eq!(number.width(), bytes.len());
-        number.widen(bytes)
+        number.widen(bytes).unwrap()
     }
 
     #[test]
@@ -162,6 +186,18 @@ mod tests {
         assert_eq!(numpy("|i1", &[255]), -1.0);
         assert_eq!(numpy("<f2", &f16::from_f32(0.25).to_le_bytes()), 0.25);
         assert_eq!(numpy("<i8", &(-1_i64).to_le_bytes()), -1.0);
+    }
+
+    #[test]
+    fn whole_numbers_that_float64_lacks_are_told() {
+        let number = NumberType::of_numpy("<i8").unwrap();
+        let largest = 1_i64 << 53;
+        assert_eq!(number.widen(&largest.to_le_bytes()), Ok(largest as f64));
+        let next = (largest + 1).to_le_bytes();
+        assert_eq!(number.widen(&next), Err("9007199254740993".to_owned()));
+        let number = NumberType::of_numpy(">u8").unwrap();
+        let all = number.widen(&u64::MAX.to_be_bytes());
+        assert_eq!(all, Err("18446744073709551615".to_owned()));
     }
 
     #[test]
@@ -178,7 +214,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut take = |_, value| {
             seen.push(value);
-            Ok::<(), std::io::Error>(())
+            Ok(())
         };
         assert!(
             number

@@ -8,8 +8,8 @@ use anofpdm_common::spec::RunSpec;
 use anyhow::Context;
 use clap::Args;
 
-use super::print_json;
 use super::run::HowArgs;
+use super::{print_checks, print_json};
 use crate::bench_file::BenchFile;
 use crate::drive::drive;
 use crate::drive::signals::Interrupt;
@@ -80,6 +80,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     println!("{}", markdown::table(&summary));
+    print_checks(&summary);
     println!();
     println!("report       {}", args.dir.join("report").display());
     println!("fingerprint  {}", summary.fingerprint);

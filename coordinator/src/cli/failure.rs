@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anofpdm_common::spec::SpecError;
 
 use crate::bench_file::BenchError;
+use crate::drive::DriveError;
 use crate::drive::control::Cancelled;
 use crate::drive::signals::{INTERRUPTED, Interrupted};
 use crate::run_folder::RunFolderError;
@@ -30,6 +31,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
             } else if cause.is::<UsageError>()
                 || cause.is::<SpecError>()
                 || matches!(cause.downcast_ref(), Some(BenchError::Read { .. }))
+                || matches!(cause.downcast_ref(), Some(DriveError::Precision(_)))
                 || matches!(
                     cause.downcast_ref(),
                     Some(RunFolderError::OtherSpec { .. } | RunFolderError::Spec { .. })

@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use anofpdm_common::metrics::{Evaluation, Overlap, Section, SliceStatistics, evaluate, score_run};
+use anofpdm_common::metrics::{
+    Evaluation, Overlap, ScoredSlice, Section, SliceStatistics, evaluate, ranked_runs,
+};
 use anofpdm_common::segment::drop_small;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -21,7 +23,7 @@ Examples:
 
 Arrays are .npy, .npz or .safetensors of shape [N, H, W] or [N, 1, H, W] and of any number type; one of several \
 arrays in a file is named as FILE:NAME. A mask's pixel is set where it is 1 or more, and a slice is unhealthy if any \
-pixel of its label is set.
+pixel of its label is set. Scores are ranked as they are stored, float64 as float64.
 
 DICE and IoU are means over slices (two empty masks count 1), precision and recall are of pooled pixels, AUPRC is \
 average precision.")]
@@ -32,7 +34,7 @@ pub struct MetricsArgs {
     /// True masks
     #[arg(long, value_name = "FILE[:NAME]")]
     labels: String,
-    /// Anomaly scores, finite and not negative, for AUPRC
+    /// Anomaly scores, higher where more anomalous, for AUPRC
     #[arg(long, value_name = "FILE[:NAME]")]
     scores: Option<String>,
     /// Masks of the pixels that count for AUPRC [default: all pixels]
@@ -52,7 +54,7 @@ pub struct MetricsArgs {
 /// Evaluates the arrays and prints the numbers.
 ///
 /// # Errors
-/// An array that cannot be read, arrays of different shapes, a score that is NaN, infinite or negative.
+/// An array that cannot be read, arrays of different shapes, no slice, a score that is NaN or infinite.
 pub fn run(args: &MetricsArgs) -> anyhow::Result<ExitCode> {
     let evaluation = evaluate_arrays(args)?;
     if args.json {
@@ -68,8 +70,19 @@ fn evaluate_arrays(args: &MetricsArgs) -> anyhow::Result<Evaluation> {
     let labels = read_images::<MaskPixel>(&args.labels).context("--labels")?;
     same_shape("--labels", labels.shape(), masks.shape())?;
     let [count, height, width] = masks.shape();
-    if u32::try_from(height * width).is_err() || height * width == 0 {
-        bail!("--masks: slices of {height} x {width} pixels cannot be counted");
+    if count == 0 {
+        bail!(
+            "--masks: {}: it holds no slice (shape {:?})",
+            args.masks,
+            masks.shape()
+        );
+    }
+    let pixels = height.checked_mul(width).filter(|pixels| *pixels > 0);
+    if pixels.is_none_or(|pixels| u32::try_from(pixels).is_err()) {
+        bail!(
+            "--masks: {}: slices of {height} x {width} pixels cannot be counted",
+            args.masks
+        );
     }
     let truth = Slices::new(labels);
     let predicted = Slices::new(masks);
@@ -112,14 +125,14 @@ fn score_runs(
         None => None,
     };
     let scores = Slices::new(scores);
-    (0..truth.shape[0])
-        .into_par_iter()
-        .map(|slice| {
-            let foreground = foreground.as_ref().map(|masks| masks.slice(slice));
-            score_run(scores.slice(slice), truth.slice(slice), foreground)
-                .with_context(|| format!("--scores: slice {slice}"))
+    let slices: Vec<ScoredSlice<'_>> = (0..truth.shape[0])
+        .map(|slice| ScoredSlice {
+            scores: scores.slice(slice),
+            labels: truth.slice(slice),
+            foreground: foreground.as_ref().map(|masks| masks.slice(slice)),
         })
-        .collect()
+        .collect();
+    ranked_runs(&slices).context("--scores")
 }
 
 /// The plain values of a stack, slice by slice.
@@ -219,6 +232,8 @@ mod tests {
         evaluate_arrays(&Line::try_parse_from(line)?.args)
     }
 
+    const SATURATED: f64 = 0.4714646464646465;
+
     const MASKS: [&str; 4] = ["--masks", "ARRAYS:mask", "--labels", "ARRAYS:truth"];
 
     fn with(options: &[&'static str]) -> Vec<&'static str> {
@@ -266,6 +281,29 @@ mod tests {
             metrics(&path, &with(&options)).unwrap().mixed.auprc_batch,
             Some(0.5)
         );
+    }
+
+    /// Against scikit-learn 1.9.1: as float32 all scores of the saturated map are 1, and it ranks nothing.
+    #[test]
+    fn saturated_scores_are_told_apart() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("arrays.npz");
+        let mut archive = NpzWriter::new(std::fs::File::create(&path).unwrap());
+        let label = Array3::from_shape_fn((2, 2, 3), |(n, y, x)| u8::from((n + y + x) % 3 == 0));
+        let map = Array3::from_shape_fn((2, 2, 3), |(n, y, x)| {
+            1.0 - 1e-9 * (7 * n + 3 * y + 5 * x) as f64
+        });
+        archive.add_array("truth", &label).unwrap();
+        archive.add_array("mask", &label).unwrap();
+        archive.add_array("map", &map).unwrap();
+        archive.add_array("below", &(&map - 2.0)).unwrap();
+        archive.finish().unwrap();
+        let path = path.to_str().unwrap();
+        for scores in ["ARRAYS:map", "ARRAYS:below"] {
+            let result = metrics(path, &with(&["--scores", scores])).unwrap();
+            let auprc = result.mixed.auprc.unwrap();
+            assert!((auprc - SATURATED).abs() < 1e-12, "{auprc}");
+        }
     }
 
     #[test]

@@ -93,3 +93,17 @@ fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
+
+/// Columns of a line where nobody says how many there are.
+const LINE: usize = 120;
+
+/// Prints what keeps the numbers of a table from being quoted as they stand.
+fn print_checks(summary: &crate::report::summary::Summary) {
+    let width = console::Term::stdout()
+        .size_checked()
+        .map_or(LINE, |(_, columns)| usize::from(columns).min(LINE));
+    println!();
+    for line in crate::report::checks::lines(summary, width) {
+        println!("{line}");
+    }
+}

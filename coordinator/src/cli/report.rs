@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::print_json;
+use super::{print_checks, print_json};
 use crate::ledger::journal::read_ledger;
 use crate::report::{self, markdown};
 use crate::run_folder::RunFolder;
@@ -36,6 +36,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         print_json(&summary)?;
     } else {
         println!("{}", markdown::table(&summary));
+        print_checks(&summary);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anofpdm_common::queue::redis::Endpoint;
-use anofpdm_common::queue::{LONGEST_TTL, QueueError};
+use anofpdm_common::device::DeviceName;
+use anofpdm_common::queue::{LONGEST_TTL, QueueAddress};
 use anofpdm_common::spec::RunSpec;
 use anofpdm_common::work::Stage;
 use clap::{Args, ValueEnum};
 
 use super::failure::UsageError;
-use super::print_json;
+use super::{print_checks, print_json};
 use crate::bench_file::BenchFile;
 use crate::drive::signals::Interrupt;
 use crate::drive::{DriveOptions, QueueChoice, drive};
@@ -73,6 +73,9 @@ enum Until {
     Report,
 }
 
+/// Every GPU there is, else the CPU.
+const AUTO: &str = "auto";
+
 /// Most local workers.
 const MAX_WORKERS: usize = 256;
 
@@ -106,9 +109,12 @@ impl HowArgs {
         let asked = match (&self.device, queue) {
             (Some(devices), _) => devices.clone(),
             (None, QueueChoice::Redis(_)) if self.workers.is_none() => return Ok(Vec::new()),
-            (None, _) => vec!["auto".to_owned()],
+            (None, _) => vec![AUTO.to_owned()],
         };
-        let automatic = asked == ["auto"];
+        let automatic = asked == [AUTO];
+        if !automatic {
+            check_names(&asked)?;
+        }
         if automatic && self.workers.is_none() {
             let gpus = gpus();
             if !gpus.is_empty() {
@@ -149,15 +155,26 @@ fn most_ranks(spec: &RunSpec) -> usize {
 
 /// Not a value parser: clap repeats a value it refuses, and there may be a password in this one.
 fn parse_queue(text: &str) -> Result<QueueChoice, UsageError> {
-    if text == "local" {
-        return Ok(QueueChoice::Local);
-    }
-    match Endpoint::from_url(text) {
-        Ok(_) => Ok(QueueChoice::Redis(text.to_owned())),
-        Err(QueueError::Address(shown)) => Err(UsageError(format!(
-            "--queue {shown}: local, redis://[USER@]HOST[:PORT][/DB] or rediss://… is expected"
-        ))),
+    match QueueAddress::of_run(text) {
+        Ok(QueueAddress::Redis(server)) => Ok(QueueChoice::Redis(server.text)),
+        Ok(_) => Ok(QueueChoice::Local),
         Err(error) => Err(UsageError(format!("--queue: {error}"))),
+    }
+}
+
+/// Refuses what no worker could open.
+fn check_names(devices: &[String]) -> Result<(), UsageError> {
+    let wrong = devices
+        .iter()
+        .find(|device| device.parse::<DeviceName>().is_err());
+    match wrong {
+        None => Ok(()),
+        Some(auto) if auto == AUTO => Err(UsageError(format!(
+            "--device: {AUTO} stands for every device there is, and so alone"
+        ))),
+        Some(wrong) => Err(UsageError(format!(
+            "--device {wrong}: cpu, cuda, cuda:N (e.g. cuda:0,cuda:1) or {AUTO} is expected"
+        ))),
     }
 }
 
@@ -176,7 +193,7 @@ fn parse_hours(text: &str) -> Result<f64, String> {
 }
 
 /// The GPUs whose device files are there. The coordinator does not link libtorch, so it asks the system.
-fn gpus() -> Vec<String> {
+pub(super) fn gpus() -> Vec<String> {
     (0..64)
         .filter(|number| Path::new(&format!("/dev/nvidia{number}")).exists())
         .map(|number| format!("cuda:{number}"))
@@ -205,9 +222,54 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         print_json(&summary)?;
     } else {
         println!("{}", markdown::table(&summary));
+        print_checks(&summary);
         println!();
         println!("report       {}", dir.join("report").display());
         println!("fingerprint  {}", summary.fingerprint);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_names_are_those_of_the_workers() {
+        let names = |text: &str| {
+            let names: Vec<String> = text.split(',').map(str::to_owned).collect();
+            check_names(&names).map_err(|error| error.to_string())
+        };
+        for good in ["cpu", "cuda", "cuda:0,cuda:1", "fake"] {
+            assert_eq!(names(good), Ok(()), "{good}");
+        }
+        assert_eq!(
+            names("gpu").unwrap_err(),
+            "--device gpu: cpu, cuda, cuda:N (e.g. cuda:0,cuda:1) or auto is expected"
+        );
+        for wrong in ["cuda:0,cuda:x", "CPU", "", "cuda:0,", "mps"] {
+            assert!(
+                names(wrong).unwrap_err().starts_with("--device "),
+                "{wrong}"
+            );
+        }
+        assert!(names("auto,cuda:0").unwrap_err().contains("alone"));
+    }
+
+    #[test]
+    fn a_queue_that_a_worker_would_refuse_is_refused() {
+        let refused = |text: &str| parse_queue(text).unwrap_err().to_string();
+        assert_eq!(parse_queue("local").unwrap(), QueueChoice::Local);
+        assert_eq!(
+            parse_queue("redis://h:7000/1").unwrap(),
+            QueueChoice::Redis("redis://h:7000/1".to_owned())
+        );
+        assert_eq!(
+            refused("unix:///run/redis.sock"),
+            "--queue: 'unix:///run/redis.sock' is not the address of a queue: a Redis server is reached over TCP only: write redis://HOST[:PORT][/DB]"
+        );
+        let password = refused("redis://u:s3cret@h");
+        assert!(!password.contains("s3cret"), "{password}");
+        assert!(password.contains("holds a password"), "{password}");
+    }
 }

@@ -313,7 +313,7 @@ impl Engine {
                 }
             }
             None if done => {
-                fleet::clear(&self.fleet_options, &self.run);
+                fleet::clear(&self.fleet_options.queue, &self.run);
                 Ok(())
             }
             None => Ok(()),

@@ -78,7 +78,9 @@ impl SocketFolder {
     fn of(run: &Path) -> Result<Self, EngineError> {
         let run = run.canonicalize().map_err(EngineError::Folder)?;
         let name = Digest::of(run.as_os_str().as_encoded_bytes()).short();
-        Ok(Self(std::env::temp_dir().join(format!("anofpdm-{name}"))))
+        // Put together again: `//tmp` would look like the address of another kind of queue.
+        let folder: PathBuf = std::env::temp_dir().components().collect();
+        Ok(Self(folder.join(format!("anofpdm-{name}"))))
     }
 }
 
@@ -198,6 +200,12 @@ impl Fleet {
         }
     }
 
+    /// Those of them that are there or will be: all but the ones on devices that were given up.
+    pub(super) fn workers_to_come(&self) -> usize {
+        let supervisor = self.supervisor.as_ref();
+        supervisor.map_or(0, Supervisor::usable_devices)
+    }
+
     fn mind_absence(&mut self) {
         if !self.workers.is_empty() || self.supervisor.is_some() {
             self.nobody = None;
@@ -259,16 +267,16 @@ impl Fleet {
     }
 }
 
-/// Takes a finished run out of a Redis that a killed coordinator left it in; nothing to do elsewhere. A server that
+/// Takes a run that is over out of a Redis that a killed coordinator left it in; nothing to do elsewhere. A server that
 /// cannot be reached is no reason to fail a run that needs it no more.
-pub(super) fn clear(options: &FleetOptions, run: &str) {
-    let QueueChoice::Redis(url) = &options.queue else {
+pub(super) fn clear(queue: &QueueChoice, run: &str) {
+    let QueueChoice::Redis(url) = queue else {
         return;
     };
     let cleared =
         RedisDispatcher::open(url, run, LeaseConfig::default()).and_then(|mut queue| queue.close());
     if let Err(error) = cleared {
-        tracing::warn!(%error, "the run is done, but what may be left of it in the queue stays there");
+        tracing::warn!(%error, run, "the run is over, but what may be left of it in the queue stays there");
     }
 }
 

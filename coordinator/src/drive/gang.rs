@@ -125,12 +125,17 @@ impl Gang {
     }
 
     /// With how many ranks a generation is to start now, when so many workers are there; `None` while it waits.
-    pub(super) fn world_for(&mut self, workers: usize, now: Instant) -> Option<u32> {
+    ///
+    /// Of the workers, this coordinator starts `own` itself: it is sure that they come and waits for them, however long
+    /// they take, so that the same run on the same machine has the same number of ranks, and so the same bits.
+    pub(super) fn world_for(&mut self, workers: usize, own: usize, now: Instant) -> Option<u32> {
         if self.is_formed() || self.not_before.is_some_and(|start| now < start) {
             return None;
         }
-        let there = u32::try_from(workers).unwrap_or(u32::MAX);
-        let (min, max) = (self.devices.min(), self.devices.max());
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (there, own) = (number(workers), number(own));
+        let max = self.devices.max();
+        let min = self.devices.min().max(own.min(max));
         // A shard alone waits in the queue for its worker.
         if self.is_solo() {
             return Some(1);
@@ -143,9 +148,14 @@ impl Gang {
             let (since, said) = self.short_since.get_or_insert((now, None));
             if now - *since >= PATIENCE && said.is_none_or(|at| now - at >= SAID_AGAIN) {
                 *said = Some(now);
+                let cure = if own >= min {
+                    "this run starts them and waits until they are there"
+                } else {
+                    "start more, or lower devices"
+                };
                 tracing::warn!(
                     workers = there,
-                    "training waits for {min} workers (devices = {}); start more, or lower devices",
+                    "training waits for {min} workers (devices = {}); {cure}",
                     self.devices
                 );
             }

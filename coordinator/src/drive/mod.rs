@@ -36,13 +36,13 @@ use crate::aggregate::{self, AggregateError};
 use crate::bench_file::{BenchError, BenchFile};
 use crate::cache::RecordCache;
 use crate::calibrate::CalibrateError;
-use crate::dataset::DatasetError;
+use crate::dataset::{Dataset, DatasetError};
 use crate::ledger::Entry;
 use crate::ledger::journal::RunJournal;
-use crate::plan::cells;
+use crate::preflight::{self, PreflightError};
 use crate::report;
 use crate::report::summary::Summary;
-use crate::run_folder::{RunFolder, RunFolderError};
+use crate::run_folder::{Difference, RunFolder, RunFolderError, Standing};
 use control::Control;
 use engine::{Engine, EngineError};
 use fleet::FleetOptions;
@@ -100,6 +100,9 @@ pub enum DriveError {
     /// Queue and workers.
     #[error("{0}")]
     Engine(#[from] EngineError),
+    /// Labels, masks or weights.
+    #[error("{0}")]
+    Preflight(#[from] PreflightError),
     /// A plan.
     #[error("{0}")]
     Plan(#[from] PlanError),
@@ -168,18 +171,23 @@ pub fn drive(
     interrupt: &Interrupt,
 ) -> Result<Option<Summary>, DriveError> {
     let started = Instant::now();
-    let dataset = bench.dataset()?;
-    // Everything that can be wrong with the spec is said before anything is computed.
+    // Everything that can be wrong is said before anything is computed, and what is quick to see before the store is
+    // read.
+    check_devices(bench, options)?;
+    check_precision(bench, options)?;
+    let dataset = bench.dataset_unless(interrupt)?;
+    refuse_other(bench, options, &dataset)?;
     let estimate = bench.estimate(&dataset, Some(&options.dir))?;
-    for warning in &estimate.warnings {
+    let adopted = bench.begun(Some(&options.dir), &dataset).weights();
+    let said = preflight::check(bench, &dataset, &adopted)?;
+    for warning in estimate.warnings.iter().chain(&said) {
         tracing::warn!("{warning}");
     }
-    if !cells::encodings(&bench.spec.score).is_empty() {
-        crate::calibrate::check_labels(&dataset)?;
-    }
-    crate::tune::check_masks(&bench.spec.score, &dataset)?;
-    check_devices(bench, options)?;
 
+    let given_up = RunFolder::make_way(&options.dir, &bench.spec, dataset.digest())?;
+    if let Some(run) = given_up {
+        fleet::clear(&options.queue, &run);
+    }
     let folder = RunFolder::create(&options.dir, &bench.spec)?;
     let lock = folder.lock()?;
     // At once: what operators ask from now on is meant for this coordinator.
@@ -269,6 +277,37 @@ fn check_devices(bench: &BenchFile, options: &DriveOptions) -> Result<(), DriveE
     Ok(())
 }
 
+/// Own workers on the CPU alone do not compute in every number format. Workers from elsewhere say what they are when they
+/// come.
+fn check_precision(bench: &BenchFile, options: &DriveOptions) -> Result<(), DriveError> {
+    let asked = bench.spec.compute.precision;
+    let on_cpu = |device: &String| device == "cpu";
+    if asked.needs_gpu() && !options.devices.is_empty() && options.devices.iter().all(on_cpu) {
+        return Err(DriveError::Precision(asked));
+    }
+    Ok(())
+}
+
+/// Refuses a folder that holds the work of another spec.
+fn refuse_other(
+    bench: &BenchFile,
+    options: &DriveOptions,
+    dataset: &Dataset,
+) -> Result<(), DriveError> {
+    let Some(folder) = RunFolder::at(&options.dir) else {
+        return Ok(());
+    };
+    match folder.standing(&bench.spec, dataset.digest())? {
+        Standing::Taken(Difference::Spec(difference)) => Err(RunFolderError::OtherSpec {
+            path: options.dir.clone(),
+            difference,
+        }
+        .into()),
+        Standing::Taken(Difference::Slices) => Err(DriveError::OtherData(options.dir.clone())),
+        Standing::Same | Standing::Free => Ok(()),
+    }
+}
+
 /// Journals how long this start took, and says which error comes first.
 fn conclude(
     worked: Result<(), DriveError>,
@@ -296,7 +335,7 @@ fn begin(
     journal: &mut RunJournal,
     bench: &BenchFile,
     folder: &RunFolder,
-    dataset: &crate::dataset::Dataset,
+    dataset: &Dataset,
 ) -> Result<(), DriveError> {
     let spec = bench.digest()?;
     match &journal.ledger().created {

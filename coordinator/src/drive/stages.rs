@@ -157,9 +157,7 @@ impl Stages<'_> {
     /// Refuses, before anything is trained, a number format that scoring could not have.
     fn check_precision(&mut self) -> Result<(), DriveError> {
         let asked = self.bench.spec.compute.precision;
-        if matches!(asked, Precision::Tf32 | Precision::Fp16)
-            && self.engine.profile()?.device == "cpu"
-        {
+        if asked.needs_gpu() && self.engine.profile()?.device == "cpu" {
             return Err(DriveError::Precision(asked));
         }
         Ok(())
@@ -226,7 +224,6 @@ impl Stages<'_> {
             with_truth: self.dataset.have_masks(&slices)?,
             forward,
             candidates: candidates.to_vec(),
-            least_gain: precision::LEAST_GAIN,
         }))
     }
 
@@ -269,7 +266,8 @@ impl Stages<'_> {
         self.forward(&plan)?;
         let artifacts = &self.engine.judge.artifacts;
         let images = self.dataset.store().images();
-        let calibration = calibrate::calibrate(&plan, self.ledger(), artifacts, &images)?;
+        let calibration =
+            calibrate::calibrate(&plan, score.decision, self.ledger(), artifacts, &images)?;
         calibrate::write(self.folder, &calibration)?;
         let tunings = tune::tune(score, &plan, self.ledger(), artifacts)?;
         tune::write(self.folder, &tunings)?;
@@ -311,6 +309,7 @@ impl Stages<'_> {
             data: &self.dataset.plan(),
             networks,
             profile: &profile,
+            size: self.dataset.store().manifest().size,
             precision,
         };
         Ok(forward_plan(&setting, stage, columns, slices))

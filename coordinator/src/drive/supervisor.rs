@@ -21,6 +21,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Exit code of a worker whose device must not be used again: lost, or found to give wrong bits.
 const DEVICE_IS_OUT: i32 = 3;
 
+/// Exit code of a worker that cannot do what it was told: its device is not there, an option makes no sense.
+const BAD_USAGE: i32 = 2;
+
 /// How much of a dead worker's log is shown.
 const LOG_TAIL_BYTES: u64 = 4_096;
 
@@ -57,6 +60,16 @@ pub enum SupervisorError {
         program: PathBuf,
         /// The system's reason.
         source: io::Error,
+    },
+    /// It does not start, and would not the next time.
+    #[error("the worker on {device} does not start; its log, {log}:\n{tail}")]
+    Refuses {
+        /// Its device.
+        device: String,
+        /// Its log file.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
     },
     /// It keeps dying.
     #[error(
@@ -114,6 +127,10 @@ struct Slot {
     child: Option<Child>,
     started: Instant,
     early_deaths: u32,
+    /// Where what the worker at work writes begins in its log.
+    log_start: u64,
+    /// A worker on this device has lived for a while.
+    proven: bool,
     /// Not started again before this.
     pause_until: Instant,
     /// Not started again at all.
@@ -136,6 +153,8 @@ impl Supervisor {
                 child: None,
                 started: now,
                 early_deaths: 0,
+                log_start: 0,
+                proven: false,
                 pause_until: now,
                 out: false,
             })
@@ -158,6 +177,7 @@ impl Supervisor {
                 }
             }
             if !slot.out && Instant::now() >= slot.pause_until {
+                slot.log_start = fs::metadata(&slot.log).map_or(0, |log| log.len());
                 slot.child = Some(start(&self.command, &slot.device, &slot.log)?);
                 slot.started = Instant::now();
             }
@@ -167,7 +187,7 @@ impl Supervisor {
         {
             return Err(SupervisorError::NoDevice {
                 log: last.log.clone(),
-                tail: tail(&last.log),
+                tail: tail(&last.log, last.log_start),
             });
         }
         Ok(())
@@ -176,6 +196,11 @@ impl Supervisor {
     /// Devices, and so workers.
     pub const fn devices(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Devices that a worker is on or will be started on again.
+    pub fn usable_devices(&self) -> usize {
+        self.slots.iter().filter(|slot| !slot.out).count()
     }
 
     /// Asks the workers to end in good order (SIGTERM).
@@ -228,7 +253,20 @@ impl Slot {
     /// Notes a death and when to start the next worker.
     fn bury(&mut self, ended: &io::Result<Option<ExitStatus>>) -> Result<(), SupervisorError> {
         self.child = None;
-        if matches!(ended, Ok(Some(status)) if status.code() == Some(DEVICE_IS_OUT)) {
+        self.proven |= self.started.elapsed() >= EARLY_DEATH;
+        let code = match ended {
+            Ok(Some(status)) => status.code(),
+            Ok(None) | Err(_) => None,
+        };
+        if code == Some(BAD_USAGE) && !self.proven {
+            return Err(SupervisorError::Refuses {
+                device: self.device.clone(),
+                log: self.log.clone(),
+                tail: tail(&self.log, self.log_start),
+            });
+        }
+        // A device that was there and is not any more is as good as one that was lost.
+        if matches!(code, Some(DEVICE_IS_OUT | BAD_USAGE)) {
             tracing::error!(device = self.device, log = %self.log.display(), "this device is not used any more");
             self.out = true;
             return Ok(());
@@ -242,7 +280,7 @@ impl Slot {
             return Err(SupervisorError::KeepsDying {
                 device: self.device.clone(),
                 log: self.log.clone(),
-                tail: tail(&self.log),
+                tail: tail(&self.log, self.log_start),
             });
         }
         let status = match ended {
@@ -301,12 +339,13 @@ fn start(command: &WorkerCommand, device: &str, log: &Path) -> Result<Child, Sup
         })
 }
 
-/// The last lines of a log, as far as they can be read.
-fn tail(log: &Path) -> String {
+/// The last lines of a log, as far as they can be read; nothing from before `start`, which another worker said.
+fn tail(log: &Path, start: u64) -> String {
     let read = || -> io::Result<String> {
         let mut file = File::open(log)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES)))?;
+        let from = length.saturating_sub(LOG_TAIL_BYTES).max(start);
+        file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
         file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())

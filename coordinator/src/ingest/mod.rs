@@ -22,3 +22,6 @@ pub mod split;
 mod table_line;
 pub mod unplaced;
 pub mod volume;
+
+#[cfg(test)]
+mod sides;

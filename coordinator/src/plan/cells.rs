@@ -6,7 +6,7 @@ use anofpdm_common::baseline::{Baseline, Setting};
 use anofpdm_common::method::{Encoding, MapKind, Method};
 use anofpdm_common::role::Role;
 use anofpdm_common::semantics::BaselineForm;
-use anofpdm_common::spec::{FigureSpec, Grid, ScoreSpec};
+use anofpdm_common::spec::{Decision, FigureSpec, Grid, ScoreSpec};
 use anofpdm_common::work::{
     Cell, CellOutput, ForwardWalk, Postprocessing, RestorationWalk, Trajectory,
 };
@@ -159,6 +159,7 @@ pub fn scoring(score: &ScoreSpec, networks: &[&str], decided: &Decided) -> Colum
                             map,
                             max_divergence: strength.max_divergence.clone(),
                             figures: figures(score, map),
+                            mse_ratio: score.decision == Decision::MseRatio,
                         },
                     });
                 }

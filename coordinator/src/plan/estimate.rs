@@ -32,6 +32,8 @@ pub struct Estimate {
     pub predicted_device_seconds: Option<f64>,
     /// Slices a stage reads.
     pub slices: Slices,
+    /// Components of at most this many pixels are dropped from every mask.
+    pub component_area: u32,
     /// Cells (method x guidance x seed) of the table.
     pub cells: u64,
     /// What a reader should know before starting.
@@ -141,6 +143,7 @@ pub fn estimate(
         cached: 0,
         memory_bytes: 0,
         predicted_device_seconds: None,
+        component_area: score.component_area_at(pixels.isqrt() as usize),
         disk_bytes: records * slices.test * (4 * pixels + 128)
             + traces
             + 8 * grids as u64 * slices.validation,
@@ -150,7 +153,7 @@ pub fn estimate(
     }
 }
 
-/// What `precision = "auto"` takes where every candidate is compared to the end.
+/// What `precision = "auto"` takes on a GPU with the most candidates.
 fn precision_trial(spec: &RunSpec, slices: Slices) -> u64 {
     let score = &spec.score;
     let encoding = encodings(score).first().copied();

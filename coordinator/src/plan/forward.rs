@@ -17,6 +17,8 @@ pub struct Setting<'a> {
     pub networks: &'a [NetworkPlan],
     /// The run's numeric profile.
     pub profile: &'a NumericProfile,
+    /// Pixels a side of a slice.
+    pub size: usize,
     /// What U-Nets are computed in.
     pub precision: Precision,
 }
@@ -34,7 +36,8 @@ pub fn forward_plan(
         semantics: spec.score.semantics,
         steps: spec.score.steps,
         respacing: spec.score.respacing,
-        component_area: spec.score.component_area,
+        component_area: spec.score.component_area_at(setting.size),
+        mask_rule: spec.score.mask_rule(),
         profile: setting.profile.clone(),
         precision: setting.precision,
         data: setting.data.clone(),

@@ -2,6 +2,7 @@
 
 use anofpdm_common::metrics::setup::Setup;
 
+use super::checks;
 use super::summary::{Row, Summary, Value};
 
 /// The whole document.
@@ -43,11 +44,17 @@ pub fn document(summary: &Summary) -> String {
                 format!("Number format: {}, {reason}.", summary.precision)
             }),
         String::new(),
+    ];
+    lines.extend(checks::section(summary));
+    lines.push(String::new());
+    lines.extend(checks::classification(summary));
+    lines.extend([
+        String::new(),
         "## Calibration (image-level labels of the validation slices)".to_owned(),
         String::new(),
         "| encoding | w | Cos_w | accuracy | M_max | chosen |".to_owned(),
         "|---|---|---|---|---|---|".to_owned(),
-    ];
+    ]);
     for row in &summary.calibration {
         let maxima: Vec<String> = row
             .max_divergence
@@ -67,16 +74,14 @@ pub fn document(summary: &Summary) -> String {
     if !summary.tuning.is_empty() {
         lines.extend(tuning(summary));
     }
-    if !summary.warnings.is_empty() {
+    // What a check says stands above already.
+    let of_check = |warning: &&String| summary.checks.iter().any(|check| check.text == **warning);
+    let mut warnings = summary.warnings.iter().filter(|w| !of_check(w)).peekable();
+    if warnings.peek().is_some() {
         lines.push(String::new());
         lines.push("## Warnings".to_owned());
         lines.push(String::new());
-        lines.extend(
-            summary
-                .warnings
-                .iter()
-                .map(|warning| format!("- {warning}")),
-        );
+        lines.extend(warnings.map(|warning| format!("- {warning}")));
     }
     lines.push(String::new());
     lines.join("\n")

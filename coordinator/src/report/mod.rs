@@ -1,5 +1,6 @@
 //! Writes the report of a run: `summary.json`, a Markdown table, a CSV table, and the loss curves of what was trained.
 
+pub mod checks;
 pub mod csv;
 pub mod markdown;
 pub mod summary;

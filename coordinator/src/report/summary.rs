@@ -1,7 +1,10 @@
 //! `report/summary.json`: what other programs read (DESIGN 4).
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::metrics::best_dice::BestDice;
 use anofpdm_common::metrics::setup::Setup;
+use anofpdm_common::metrics::summary::{mean, sample_std};
+use anofpdm_common::store::slices::Split;
 use serde::{Deserialize, Serialize};
 
 /// A whole result.
@@ -35,8 +38,118 @@ pub struct Summary {
     /// What the pixel labels decided, for each baseline and setting of its grid.
     #[serde(default)]
     pub tuning: Vec<TuningRow>,
-    /// What a reader should know before quoting a number.
+    /// Whether the numbers can be quoted, point by point.
+    pub checks: Vec<Check>,
+    /// How well single numbers of a slice tell unhealthy from healthy ones.
+    pub classification: Vec<Classification>,
+    /// What a reader should know before quoting a number; the texts of the checks that are not ok among them.
     pub warnings: Vec<String>,
+}
+
+/// One reason why a number could mislead, looked at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Name of the check (docs/formats.md lists them).
+    pub id: String,
+    /// What was found.
+    pub state: State,
+    /// The number that decides; null where there is none.
+    pub value: Option<f64>,
+    /// The number, what it means and what to do.
+    pub text: String,
+}
+
+/// Whether a number can be quoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Yes.
+    Ok,
+    /// Only with this said beside it.
+    Look,
+    /// No.
+    No,
+}
+
+impl State {
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Look => "look",
+            Self::No => "no",
+        }
+    }
+}
+
+/// What tells unhealthy slices from healthy ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SliceScore {
+    /// Cosine of the MSE sequences (Eq. 18): unhealthy at or below the threshold.
+    Cosine,
+    /// Sum of MSE^h over the sum of MSE^null: unhealthy at or above the threshold, like the others.
+    MseRatio,
+    /// Foreground pixels of the slice.
+    BrainArea,
+    /// Nearness to the middle of the volume: 1 there, 0 at both ends.
+    MiddleSlice,
+}
+
+impl SliceScore {
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::MseRatio => "mse-ratio",
+            Self::BrainArea => "brain-area",
+            Self::MiddleSlice => "middle-slice",
+        }
+    }
+
+    /// Whether it needs no network.
+    pub const fn is_trivial(self) -> bool {
+        matches!(self, Self::BrainArea | Self::MiddleSlice)
+    }
+}
+
+/// How well one number of a slice tells unhealthy from healthy slices.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Classification {
+    /// Which slices: `validation` or `test`.
+    pub split: Split,
+    /// Which number.
+    pub score: SliceScore,
+    /// `ddim` or `ddpm`; null for a trivial score.
+    pub encoding: Option<String>,
+    /// Guidance strength; null for a trivial score.
+    pub guidance: Option<f64>,
+    /// True for the number that calls slices healthy in the mixed rows.
+    pub decides: bool,
+    /// Noise seeds; empty for a trivial score. Shares are over all of them.
+    pub seeds: Vec<u64>,
+    /// Patients of the slices.
+    pub patients: usize,
+    /// Slices, each counted once.
+    pub slices: usize,
+    /// Of these, unhealthy ones.
+    pub unhealthy: usize,
+    /// The threshold; null where the validation slices give none.
+    pub threshold: Option<f64>,
+    /// `calibration`, or `validation`: the best accuracy on the validation slices.
+    pub threshold_from: Option<String>,
+    /// Share of slices called rightly.
+    pub accuracy: Option<f64>,
+    /// Accuracy of calling every slice the commoner kind.
+    pub base_rate: Option<f64>,
+    /// Mean of sensitivity and specificity.
+    pub balanced_accuracy: Option<f64>,
+    /// Share of the unhealthy slices called unhealthy.
+    pub sensitivity: Option<f64>,
+    /// Share of the healthy slices called healthy.
+    pub specificity: Option<f64>,
+    /// Area under the ROC curve of the number, higher (for the cosine: lower) meaning unhealthy.
+    pub auroc: Value,
 }
 
 /// Slices x cells x seeds.
@@ -84,6 +197,10 @@ pub struct Row {
     pub auprc: Value,
     /// Mean average precision of batches of 100 slices, as the reference does.
     pub auprc_batch: Value,
+    /// The best DICE that one threshold for all slices could reach, chosen with the pixel labels of these very slices;
+    /// mean over seeds.
+    #[serde(default)]
+    pub best_dice: Option<BestDice>,
     /// True where a threshold or a setting was chosen with pixel labels.
     pub pixel_labels: bool,
     /// Modality maps without a defined mean (t_e = 0 under `reference`), summed over seeds.
@@ -119,6 +236,18 @@ pub struct Value {
     pub per_seed: Vec<Option<f64>>,
     /// 95 % interval of a bootstrap over patients; null where it is not defined.
     pub ci95: Option<[f64; 2]>,
+}
+
+impl Value {
+    /// From one value a seed.
+    pub fn over_seeds(per_seed: Vec<Option<f64>>, ci95: Option<[f64; 2]>) -> Self {
+        Self {
+            mean: mean(&per_seed),
+            std: sample_std(&per_seed),
+            per_seed,
+            ci95,
+        }
+    }
 }
 
 /// What the run took, over all its starts.

@@ -8,8 +8,8 @@ use anofpdm_common::queue::local::{Request, Response};
 use anofpdm_common::queue::redis::{DeliveredClaim, Hello};
 use anofpdm_common::queue::{ErrorClass, Lease, LeaseId, Progress, Renewal, Take};
 use anofpdm_common::record::{
-    FigureTraces, ModalityDecision, Record, RestoredScore, SliceFigures, SliceScore, SliceTrace,
-    ThresholdOverlaps,
+    FigureTraces, ModalityDecision, RatedScore, Record, RestoredScore, SliceFigures, SliceScore,
+    SliceTrace, ThresholdOverlaps,
 };
 use anofpdm_common::wire::{self, Kind, Message};
 use anofpdm_common::work::{
@@ -326,6 +326,13 @@ fn records() -> [Record; 5] {
         Record::Restored(vec![restored; 4]),
         Record::Traces(vec![trace(); 3]),
         Record::Masks(vec![plain.clone(); 4]),
+        Record::RatedMasks(vec![
+            RatedScore {
+                score: with_figures.clone(),
+                mse_ratio: 1.5,
+            };
+            3
+        ]),
         Record::Masks(vec![with_figures, plain]),
     ]
 }

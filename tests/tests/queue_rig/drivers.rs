@@ -38,7 +38,7 @@ pub(crate) struct SharedBroker(Arc<Mutex<Broker>>);
 
 impl Driver for InProcess {
     const TTL: Duration = Duration::from_secs(60);
-    const LOSS_SEEN: Duration = Duration::from_secs(5);
+    const LEASE_OF_THE_LOST: Duration = Duration::from_secs(3_600);
     type Queue = SharedBroker;
 
     fn start(config: LeaseConfig, judge: &SharedJudge) -> (Self, SharedBroker) {
@@ -203,8 +203,8 @@ pub(crate) struct UnixSocket {
 }
 
 impl Driver for UnixSocket {
-    const TTL: Duration = Duration::from_secs(1);
-    const LOSS_SEEN: Duration = Self::TTL;
+    const TTL: Duration = Duration::from_secs(3);
+    const LEASE_OF_THE_LOST: Duration = Duration::from_secs(3_600);
     type Queue = LocalDispatcher;
 
     fn start(config: LeaseConfig, _judge: &SharedJudge) -> (Self, LocalDispatcher) {
@@ -242,9 +242,9 @@ pub(crate) struct Redis {
 const RUN: &str = "conformance-00c0ffee";
 
 impl Driver for Redis {
-    const TTL: Duration = Duration::from_secs(1);
+    const TTL: Duration = Duration::from_secs(3);
     // Silence is all there is to see: twice the lease and a second.
-    const LOSS_SEEN: Duration = Duration::from_secs(10);
+    const LEASE_OF_THE_LOST: Duration = Self::TTL;
     type Queue = RedisDispatcher;
 
     fn start(config: LeaseConfig, _judge: &SharedJudge) -> (Self, RedisDispatcher) {

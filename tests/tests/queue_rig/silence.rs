@@ -6,7 +6,7 @@ use anofpdm_common::queue::{Progress, Renewal, Setback, Take, WorkQueue};
 
 use super::{Driver, Rig};
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(60);
 
 fn heard<D: Driver>(rig: &Rig<D>, name: &'static str) -> Duration {
     let workers = rig.ask(|queue, _| queue.workers().unwrap());

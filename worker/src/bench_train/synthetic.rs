@@ -1,5 +1,7 @@
 //! Slices that cost next to nothing to read, so that the network is what is timed.
 
+use anofpdm_common::store::slices::SliceAxis;
+
 use crate::train::{DataError, TrainingData};
 
 /// Batches in an epoch.
@@ -47,5 +49,9 @@ impl TrainingData for Synthetic {
 
     fn name(&self, index: usize) -> String {
         format!("synthetic {index}")
+    }
+
+    fn left_right(&self, _: usize) -> Result<SliceAxis, DataError> {
+        Ok(SliceAxis::Columns)
     }
 }

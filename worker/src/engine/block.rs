@@ -21,6 +21,8 @@ pub(super) struct Block {
     in_conv: Conv,
     split: Option<Split>,
     out_norm: Norm,
+    /// That of the second norm by itself, where time and label come before it.
+    out_modulation: Option<Modulation>,
     out_conv: Conv,
     skip: Option<Skip>,
     index: usize,
@@ -82,6 +84,8 @@ impl Block {
             in_conv: same3(&block.in_conv, &block.in_conv.bias),
             split: shared.and_then(|shared| Split::new(block, format, shared, winograd)),
             out_norm: Norm { silu: true, ..norm },
+            out_modulation: (!block.scale_shift_norm)
+                .then(|| own_modulation(&block.out_norm, format)),
             out_conv: same3(&block.out_conv, &out_bias),
             skip,
             index,
@@ -101,7 +105,14 @@ impl Block {
         modulations: &[Modulation],
     ) -> Tensor {
         let hidden = self.first_half(parts);
-        let hidden = self.out_norm.forward(&[&hidden], rows, modulations);
+        let hidden = match &self.out_modulation {
+            None => self.out_norm.forward(&[&hidden], rows, modulations),
+            Some(own) => {
+                let told = add_offsets(hidden, rows, modulations);
+                let own = std::slice::from_ref(own);
+                self.out_norm.forward(&[&told], rows, own)
+            }
+        };
         let hidden = self.out_conv.forward(&hidden);
         match self.resize {
             None => self.add_input(hidden, parts),
@@ -150,6 +161,27 @@ impl Block {
                 self.in_conv.forward(&normed)
             }
         }
+    }
+}
+
+/// The map plus the offset of each modulation, an equal share of `rows` each. Rows that serve several of them are
+/// repeated.
+fn add_offsets(hidden: Tensor, rows: i64, modulations: &[Modulation]) -> Tensor {
+    let branches = i64::try_from(modulations.len()).unwrap_or(1).max(1);
+    let (given, share) = (hidden.size()[0], rows / branches);
+    let mut results: Vec<Tensor> = modulations
+        .iter()
+        .zip(0_i64..)
+        .map(|(modulation, branch)| {
+            let part = hidden.narrow(0, branch * share % given.max(1), share);
+            let offset = modulation.offset.to_kind(hidden.kind());
+            part + offset.view([1, -1, 1, 1])
+        })
+        .collect();
+    if results.len() == 1 {
+        results.swap_remove(0)
+    } else {
+        Tensor::cat(&results, 0)
     }
 }
 

@@ -45,13 +45,13 @@ impl Label {
     }
 }
 
-/// Scales and shifts of all residual blocks, and the class tokens.
+/// Scales and shifts of all residual blocks, or what is added to them, and the class tokens.
 #[derive(Debug)]
 pub(super) struct Conditioning {
     format: Format,
     conditioner: Conditioner,
-    /// The blocks' projections one above another: scales of all, shifts of all.
-    scale: Affine,
+    /// The blocks' projections one above another: scales of all where there are any, shifts of all.
+    scale: Option<Affine>,
     shift: Affine,
     /// The norms that are scaled and shifted, one after another.
     gain: Tensor,
@@ -67,10 +67,12 @@ pub(super) struct Conditioning {
 }
 
 impl Conditioning {
-    /// `blocks` are the projection and the second norm of every residual block, in the order of their indices.
+    /// `blocks` are the projection and the second norm of every residual block, in the order of their indices; a
+    /// projection has scales and shifts if `scale_shift`.
     pub(super) fn new(
         conditioner: Conditioner,
         blocks: Vec<(Affine, GroupNorm)>,
+        scale_shift: bool,
         format: Format,
         keep: bool,
     ) -> Self {
@@ -99,8 +101,8 @@ impl Conditioning {
         let offsets: Vec<&Tensor> = blocks.iter().map(|(_, norm)| &norm.bias).collect();
         Self {
             format,
-            scale: half(0),
-            shift: half(1),
+            scale: scale_shift.then(|| half(0)),
+            shift: half(i64::from(scale_shift)),
             gain: Tensor::cat(&gains, 0),
             offset: Tensor::cat(&offsets, 0),
             conditioner,
@@ -112,16 +114,23 @@ impl Conditioning {
         }
     }
 
-    /// The modulation of every residual block at a network time.
+    /// The modulation of every residual block at a network time: of what its second norm makes, with the norm's own, where
+    /// there are scales; else of what goes into that norm, with a gain of one.
     pub(super) fn modulations(&mut self, time: i64, label: Label) -> Vec<Modulation> {
         if let (Some(at), Some(table)) = (self.kept.get(&(time, label)), &self.table) {
             return self.split(&table.get(*at));
         }
         let embedding = self.embed(time, label).vector.silu();
-        // One row; as scale and shift follow the norm's own, they make one of each.
-        let factor = self.scale.linear(&embedding).squeeze_dim(0) + 1.0;
+        // One row.
         let shift = self.shift.linear(&embedding).squeeze_dim(0);
-        let made = Tensor::stack(&[&self.gain * &factor, &self.offset * factor + shift], 0);
+        let made = match &self.scale {
+            // As scale and shift follow the norm's own, they make one of each.
+            Some(scale) => {
+                let factor = scale.linear(&embedding).squeeze_dim(0) + 1.0;
+                Tensor::stack(&[&self.gain * &factor, &self.offset * factor + shift], 0)
+            }
+            None => Tensor::stack(&[shift.ones_like(), shift], 0),
+        };
         // A walk visits the times in order: dropping old ones would drop what the next batch begins with.
         let bytes = made.numel() * self.format.wide.elt_size_in_bytes();
         let capacity = (TABLE_BYTES / bytes.max(1)).min(TABLE_ENTRIES);

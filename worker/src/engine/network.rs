@@ -62,6 +62,8 @@ struct Builder {
     savings: Savings,
     conditioned: Vec<(crate::nn::init::Affine, crate::nn::norm::GroupNorm)>,
     attentions: usize,
+    /// Of all blocks alike.
+    scale_shift: bool,
     /// Side of the maps of the next layer.
     side: i64,
 }
@@ -76,6 +78,7 @@ impl Builder {
         let index = self.conditioned.len();
         let even = self.side % 2 == 0;
         let made = Block::new(&block, self.format, self.savings, index, shared, even);
+        self.scale_shift = block.scale_shift_norm;
         self.conditioned.push((block.conditioning, block.out_norm));
         made
     }
@@ -103,6 +106,7 @@ impl Engine {
             savings,
             conditioned: Vec::new(),
             attentions: 0,
+            scale_shift: true,
             side: network.image_size,
         };
         let trunk = network.trunk;
@@ -171,6 +175,7 @@ impl Engine {
             conditioning: Conditioning::new(
                 network.conditioner,
                 builder.conditioned,
+                builder.scale_shift,
                 format,
                 savings.tables,
             ),

@@ -24,6 +24,7 @@ fn config() -> NetworkConfig {
         heads: Heads::Count(2),
         num_classes: Some(2),
         resblock_updown: false,
+        use_scale_shift_norm: true,
     }
 }
 
@@ -143,6 +144,23 @@ fn residual_blocks_that_resize() {
         ..config()
     };
     check(&config, Kind::Double, 1e-7);
+}
+
+#[test]
+fn conditioning_that_is_added_before_the_norm() {
+    let config = NetworkConfig {
+        use_scale_shift_norm: false,
+        ..config()
+    };
+    check(&config, Kind::Double, 1e-7);
+    let blocks = NetworkConfig {
+        arch: Arch::V1,
+        resblock_updown: true,
+        out_channels: Some(6),
+        ..config
+    };
+    check(&blocks, Kind::Double, 1e-7);
+    check(&blocks, Kind::Float, 2e-5);
 }
 
 /// The decoder's last input has 32 + 32 channels: its groups end where the parts do, and it is convolved in two.

@@ -214,6 +214,9 @@ impl BatchFaults {
         tracing::warn!("bit flip injected by {ENVIRONMENT}");
         match record {
             Record::Masks(slices) => flip_first(slices, |slice| flip_count(&mut slice.overlap)),
+            Record::RatedMasks(slices) => {
+                flip_first(slices, |slice| flip_count(&mut slice.score.overlap));
+            }
             Record::Restored(slices) => flip_first(slices, |slice| flip_count(&mut slice.overlap)),
             Record::Traces(slices) => flip_first(slices, flip_sequence),
             Record::Overlaps(slices) => flip_first(slices, flip_curve),

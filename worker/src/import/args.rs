@@ -5,8 +5,13 @@ use std::path::PathBuf;
 use anofpdm_common::network::Arch;
 use clap::Args;
 
-const EXAMPLE: &str = "Example:
-  anofpdm-worker import ema_0.9999_210000.pt --arch v2 --heads 4 -o weights/brats21/guided.safetensors";
+const EXAMPLE: &str = "\
+Examples:
+  anofpdm-worker import ema_0.9999_210000.pt --arch v2 --heads 4 -o weights/brats21/guided/weights.safetensors
+
+  With a small network that lies in the repository:
+  gunzip -c worker/tests/import/fixtures/v2-zip-f32.pt.gz >/tmp/small.pt
+  anofpdm-worker import /tmp/small.pt --arch v2 --heads 4 -o /tmp/small/weights.safetensors";
 
 /// Turns a checkpoint of the public code (a `.pt` state dict) into safetensors and a configuration.
 ///
@@ -37,9 +42,12 @@ pub struct ImportArgs {
     /// Where in the file the weights are, e.g. state_dict
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// The weights; config.json is written beside them
+    /// The weights; config.json is written beside them, so each network needs a folder of its own
     #[arg(short, long, value_name = "M.safetensors")]
     pub output: PathBuf,
+    /// Replace other weights and another network's config.json that lie there
+    #[arg(long)]
+    pub force: bool,
 }
 
 fn arch(text: &str) -> Result<Arch, String> {

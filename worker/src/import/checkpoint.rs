@@ -17,14 +17,19 @@ const FIRST: &str = "input_blocks.0.0.weight";
 
 /// Where weights stand in a file that holds more than them; of several the first here is taken, as
 /// evaluation uses averaged weights.
-const USUAL_KEYS: [&str; 6] = [
+const USUAL_KEYS: [&str; 8] = [
     "ema",
     "ema_state_dict",
+    "state_dict_ema",
     "model_ema",
+    "ema_model",
     "state_dict",
     "model_state_dict",
     "model",
 ];
+
+/// What stands between such a key and the weights and says nothing of them: wrappers of modules, and dictionaries.
+const WRAPPERS: [&str; 4] = ["module", "_orig_mod", "state_dict", "model_state_dict"];
 
 /// The weights of one network in a file, not read yet.
 #[derive(Debug)]
@@ -119,19 +124,30 @@ impl Checkpoint {
         bytes.fold(0, u64::saturating_add)
     }
 
-    /// Reads all tensors, as they are stored.
+    /// Reads all tensors, as they are stored but for float64, which becomes float32.
     ///
     /// # Errors
     /// When the file is cut short, or a tensor is not stored as a float.
-    pub(super) fn read(&self) -> Result<NamedTensors, ImportError> {
-        self.tensors
-            .iter()
-            .map(|(name, tensor)| Ok((name.clone(), self.read_one(name, tensor)?)))
-            .collect()
+    pub(super) fn read(&self) -> Result<Weights, ImportError> {
+        let mut weights = Weights::default();
+        for (name, stored) in &self.tensors {
+            let mut tensor = self.read_one(name, stored)?;
+            if tensor.kind() == Kind::Double {
+                let narrow = tensor.to_kind(Kind::Float);
+                let changed = narrow.to_kind(Kind::Double).not_equal_tensor(&tensor);
+                let count = changed.sum(Kind::Int64).int64_value(&[]);
+                weights.rounded += u64::try_from(count).unwrap_or(0);
+                weights.float64 += stored.num_elements() as u64;
+                tensor = narrow;
+            }
+            weights.tensors.insert(name.clone(), tensor);
+        }
+        Ok(weights)
     }
 
     fn read_one(&self, name: &str, stored: &pytorch_reader::Tensor) -> Result<Tensor, ImportError> {
         let kind = match stored.dtype() {
+            DType::F64 => Kind::Double,
             DType::F32 => Kind::Float,
             DType::F16 => Kind::Half,
             DType::BF16 => Kind::BFloat16,
@@ -160,6 +176,16 @@ impl Checkpoint {
     }
 }
 
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Weights {
+    pub(super) tensors: NamedTensors,
+    /// Numbers that were stored as float64.
+    pub(super) float64: u64,
+    /// Those of them that no float32 equals.
+    pub(super) rounded: u64,
+}
+
 /// The place to take the weights from.
 fn choose(places: &BTreeSet<String>, key: Option<&str>) -> Option<String> {
     if let Some(key) = key {
@@ -168,8 +194,20 @@ fn choose(places: &BTreeSet<String>, key: Option<&str>) -> Option<String> {
     if places.contains("") || places.len() <= 1 {
         return places.first().cloned();
     }
-    let usual = USUAL_KEYS.iter().find(|key| places.contains(**key))?;
-    Some((*usual).to_owned())
+    USUAL_KEYS.iter().find_map(|key| {
+        let mut there = places.iter().filter(|place| usual_key(place) == Some(*key));
+        // One of several under the same key is for the user to name.
+        there.next().filter(|_| there.next().is_none()).cloned()
+    })
+}
+
+/// The usual key that a place such as `ema_model.module` stands under: the last of its parts that says anything.
+fn usual_key(place: &str) -> Option<&str> {
+    let mut parts = place.rsplit('.');
+    let telling = parts.find(|part| !WRAPPERS.contains(part));
+    // Nothing but wrappers: they are the key.
+    let key = telling.or(place.split('.').next())?;
+    USUAL_KEYS.contains(&key).then_some(key)
 }
 
 #[cfg(test)]
@@ -186,6 +224,35 @@ mod tests {
             (&["", "ema"], None, Some("")),
             (&["net.module"], None, Some("net.module")),
             (&["a", "b"], None, None),
+            (&["state_dict", "ema_model"], None, Some("ema_model")),
+            (
+                &["state_dict", "state_dict_ema"],
+                None,
+                Some("state_dict_ema"),
+            ),
+            (&["model_ema", "model"], None, Some("model_ema")),
+            (
+                &["ema_model.module", "model.module"],
+                None,
+                Some("ema_model.module"),
+            ),
+            (
+                &["ema.ema_model", "ema.online_model", "model"],
+                None,
+                Some("ema.ema_model"),
+            ),
+            (
+                &["ema.state_dict", "state_dict"],
+                None,
+                Some("ema.state_dict"),
+            ),
+            (&["ema.a", "ema.b"], None, None),
+            (&["module", "optimizer"], None, None),
+            (
+                &["state_dict.module", "other"],
+                None,
+                Some("state_dict.module"),
+            ),
             (&[], None, None),
         ] {
             let chosen = choose(&places(found), key);

@@ -142,10 +142,12 @@ fn check_archive(path: &Path) -> Result<(), Refusal> {
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index)?;
         // torch.save stores; what is compressed could grow without end.
+        let name = entry.name()?;
         if entry.compression() != CompressionMethod::Stored {
-            return Err(Refusal::Contents(format!("{} is compressed", entry.name())));
+            let name = name.escape_default();
+            return Err(Refusal::Contents(format!("{name} is compressed")));
         }
-        if entry.name().rsplit('/').next() == Some(DESCRIPTION) {
+        if name.rsplit('/').next() == Some(DESCRIPTION) {
             if description.replace(index).is_some() {
                 return Err(Refusal::Contents(format!("several {DESCRIPTION}")));
             }

@@ -70,6 +70,7 @@ struct Layout {
     levels: Vec<Level>,
     blocks: usize,
     resblock_updown: bool,
+    scale_shift_norm: bool,
 }
 
 /// The configuration that has these tensors. Whether they fit it in every shape is for the network
@@ -139,6 +140,7 @@ pub(super) fn infer(shapes: &Shapes, said: Said) -> Result<NetworkConfig, String
         },
         num_classes,
         resblock_updown: layout.resblock_updown,
+        use_scale_shift_norm: layout.scale_shift_norm,
     })
 }
 
@@ -190,8 +192,11 @@ fn size(shapes: &Shapes, name: &str, axis: usize) -> Result<i64, String> {
         .ok_or_else(|| format!("tensor {name} has the shape {shape:?}"))
 }
 
-fn entries(shapes: &Shapes) -> Result<Vec<Entry>, String> {
+/// The entries, and whether their blocks are scaled and shifted: a scale and a shift for each channel, or one value that
+/// is added.
+fn entries(shapes: &Shapes) -> Result<(Vec<Entry>, bool), String> {
     let mut entries = Vec::new();
+    let mut scale_shift = None;
     loop {
         let entry = format!("input_blocks.{}", entries.len() + 1);
         let has = |part: &str| shapes.contains_key(&format!("{entry}.{part}"));
@@ -203,10 +208,17 @@ fn entries(shapes: &Shapes) -> Result<Vec<Entry>, String> {
         } else if has("0.in_layers.2.weight") {
             let width = size(shapes, &format!("{entry}.0.in_layers.2.weight"), 0)?;
             let conditioning = size(shapes, &format!("{entry}.0.emb_layers.1.weight"), 0)?;
-            if conditioning != 2 * width {
+            let scales = conditioning == 2 * width;
+            if !scales && conditioning != width {
                 return Err(format!(
-                    "{entry} is conditioned by {conditioning} values for {width} channels: only \
-                     networks with use_scale_shift_norm are supported"
+                    "{entry} is conditioned by {conditioning} values for {width} channels: networks have one a \
+                     channel, or two with use_scale_shift_norm"
+                ));
+            }
+            if *scale_shift.get_or_insert(scales) != scales {
+                return Err(format!(
+                    "{entry} is conditioned by {conditioning} values for {width} channels, the blocks before it \
+                     otherwise: no network is made so"
                 ));
             }
             entries.push(Entry {
@@ -217,14 +229,14 @@ fn entries(shapes: &Shapes) -> Result<Vec<Entry>, String> {
                 },
             });
         } else {
-            return Ok(entries);
+            return Ok((entries, scale_shift.unwrap_or(true)));
         }
     }
 }
 
 /// Divides the entries into levels of equally many blocks.
 fn layout(shapes: &Shapes, base: i64) -> Result<Layout, String> {
-    let entries = entries(shapes)?;
+    let (entries, scale_shift_norm) = entries(shapes)?;
     let strided = entries
         .iter()
         .filter(|entry| entry.kind == EntryKind::Downsample)
@@ -234,6 +246,10 @@ fn layout(shapes: &Shapes, base: i64) -> Result<Layout, String> {
     let mut possible: Vec<Layout> = (1..=MOST_LEVELS)
         .filter(|levels| whole.is_multiple_of(*levels) && (strided == 0 || strided + 1 == *levels))
         .filter_map(|levels| divide(&entries, whole / levels, strided > 0))
+        .map(|layout| Layout {
+            scale_shift_norm,
+            ..layout
+        })
         .filter(|layout| decoder_fits(shapes, layout))
         .collect();
     match (possible.pop(), possible.is_empty()) {
@@ -271,6 +287,7 @@ fn divide(entries: &[Entry], period: usize, strided: bool) -> Option<Layout> {
         levels,
         blocks,
         resblock_updown: !strided,
+        scale_shift_norm: true,
     })
 }
 
@@ -358,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn every_architecture_is_found_again() {
+    fn every_architecture_has_its_tensors_and_is_found_again() {
         for config in [
             network(
                 "v2",
@@ -381,6 +398,17 @@ mod tests {
                 "attention_downsample_rates": [1], "resblock_updown": true"#,
             ),
             network(
+                "v1",
+                r#""image_size": 16, "num_res_blocks": 2, "channel_mult": [1, 1, 2],
+                "attention_downsample_rates": [4], "out_channels": 6, "num_classes": 2,
+                "use_scale_shift_norm": false"#,
+            ),
+            network(
+                "classifier",
+                r#""image_size": 32, "num_res_blocks": 1, "channel_mult": [1, 2],
+                "attention_downsample_rates": [2], "use_scale_shift_norm": false"#,
+            ),
+            network(
                 "classifier",
                 r#""image_size": 64, "num_res_blocks": 2,
                 "channel_mult": [1, 2, 4, 6], "attention_downsample_rates": [2, 4],
@@ -393,6 +421,7 @@ mod tests {
                 "resblock_updown": false"#,
             ),
         ] {
+            assert_eq!(shapes_of(&config), config.tensors());
             let found = infer(&shapes_of(&config), said(&config)).unwrap();
             let expected = NetworkConfig {
                 out_channels: Some(config.output_channels()),
@@ -461,12 +490,12 @@ mod tests {
         let message = infer(&shapes, said(&v1)).unwrap_err();
         assert!(message.contains("class_emb"), "{message}");
 
-        let mut shapes = shapes_of(&v1);
-        shapes.insert(
-            "input_blocks.1.0.emb_layers.1.weight".to_owned(),
-            vec![32, 128],
-        );
-        let message = infer(&shapes, said(&v1)).unwrap_err();
-        assert!(message.contains("use_scale_shift_norm"), "{message}");
+        for (block, width, part) in [(1, 96, "use_scale_shift_norm"), (3, 64, "otherwise")] {
+            let mut shapes = shapes_of(&v1);
+            let name = format!("input_blocks.{block}.0.emb_layers.1.weight");
+            assert!(shapes.insert(name, vec![width, 128]).is_some());
+            let message = infer(&shapes, said(&v1)).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        }
     }
 }

@@ -6,29 +6,31 @@
 //! | [`gate`] | what may stand in the file before anything of it is read |
 //! | `checkpoint` | the tensors of the file |
 //! | `infer` | the architecture from names and shapes |
+//! | `output` | where weights and configuration go |
 
 pub mod args;
 mod checkpoint;
 pub mod gate;
 mod infer;
+mod output;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anofpdm_common::network::{Arch, Heads, NetworkConfig, NetworkConfigError};
-use anofpdm_common::store::durable::{self, DiskError};
+use anofpdm_common::store::durable::DiskError;
 use tch::Device;
 use tch::nn::VarStore;
 
 use crate::nn::config::{self, ConfigFileError};
 use crate::nn::weights::{self, WeightsError};
 use crate::nn::{Classifier, UNet};
-use crate::tensors::{self, TensorFileError};
+use crate::tensors::TensorFileError;
 use args::ImportArgs;
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, Weights};
 use infer::Said;
-
-/// The configuration beside the weights.
-const CONFIG_FILE: &str = "config.json";
+use output::Destination;
 
 /// Why a checkpoint is not imported.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +96,9 @@ pub enum ImportError {
         bytes: u64,
     },
     /// A tensor is not stored as a float.
-    #[error("{path}: tensor {name} is stored as {kind}: only f32, f16 and bf16 weights are read")]
+    #[error(
+        "{path}: tensor {name} is stored as {kind}: only f64, f32, f16 and bf16 weights are read"
+    )]
     StoredKind {
         /// The checkpoint.
         path: PathBuf,
@@ -141,9 +145,22 @@ pub enum ImportError {
     /// The configuration cannot be written.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// No name of a file of weights.
+    #[error("{0}: the weights are written as safetensors: name a file that ends in .safetensors")]
+    OutputName(PathBuf),
+    /// A folder where a file is asked for.
+    #[error("{} is a folder: name a file in it, such as {}", .0.display(), .0.join("weights.safetensors").display())]
+    OutputFolder(PathBuf),
+    /// An input would be replaced.
+    #[error("{0} is read here and cannot be written: give -o another file")]
+    OverInput(PathBuf),
+    /// Other weights lie there.
+    #[error("{0} holds other weights: give -o another file, or --force to replace them")]
+    Exists(PathBuf),
     /// Another network's configuration lies there.
     #[error(
-        "{0} describes another network: weights and their config.json need a folder of their own"
+        "{} describes another network: weights and their config.json need a folder of their own, such as \
+         -o {}; --force replaces it", .0.display(), .0.with_file_name("NETWORK/weights.safetensors").display()
     )]
     Occupied(PathBuf),
 }
@@ -166,6 +183,11 @@ pub struct Imported {
 /// # Errors
 /// [`ImportError`].
 pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
+    // Unhandled, a file-size limit would kill the process instead of failing the write.
+    signal_hook::flag::register(
+        signal_hook::consts::SIGXFSZ,
+        Arc::new(AtomicBool::new(false)),
+    )?;
     let imported = import(args)?;
     for warning in &imported.warnings {
         eprintln!("warning: {warning}");
@@ -185,12 +207,13 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
 }
 
 /// Turns the checkpoint into `args.output` and a `config.json` beside it; neither is written unless
-/// the weights fit the network in every shape.
+/// the weights fit the network in every shape and both can be.
 ///
 /// # Errors
 /// [`ImportError`].
 pub fn import(args: &ImportArgs) -> Result<Imported, ImportError> {
     let path = &args.checkpoint;
+    let destination = Destination::new(args)?;
     let checkpoint = Checkpoint::open(path, args.key.as_deref())?;
     let config = architecture(args, &checkpoint)?;
     config.validate().map_err(|source| ImportError::Network {
@@ -213,14 +236,13 @@ pub fn import(args: &ImportArgs) -> Result<Imported, ImportError> {
         Arch::V2 | Arch::V1 => drop(UNet::new(&vs.root(), &config)),
         Arch::Classifier => drop(Classifier::new(&vs.root(), &config)),
     }
-    let tensors = checkpoint.read()?;
-    weights::check(path, &weights::variables(&vs), &tensors, &config)?;
-    let config_file = write_config(&args.output, &config)?;
-    tensors::write(&args.output, &tensors)?;
+    let stored = checkpoint.read()?;
+    weights::check(path, &weights::variables(&vs), &stored.tensors, &config)?;
+    destination.write(&stored.tensors, &config)?;
     Ok(Imported {
-        warnings: warnings(args, &checkpoint, &config),
+        warnings: warnings(args, &checkpoint, &stored, &config),
         config,
-        config_file,
+        config_file: destination.config,
         numbers: checkpoint.numbers(),
     })
 }
@@ -252,26 +274,12 @@ fn architecture(args: &ImportArgs, checkpoint: &Checkpoint) -> Result<NetworkCon
     Ok(config)
 }
 
-/// Writes the configuration beside the weights, unless it is there already.
-fn write_config(output: &Path, config: &NetworkConfig) -> Result<PathBuf, ImportError> {
-    let path = output.with_file_name(CONFIG_FILE);
-    let present = path.try_exists().map_err(|source| ImportError::Io {
-        path: path.clone(),
-        source,
-    })?;
-    if present && config::read(&path, None, None).ok().as_ref() != Some(config) {
-        return Err(ImportError::Occupied(path));
-    }
-    let mut text = serde_json::to_vec_pretty(config).map_err(|error| ImportError::Io {
-        path: path.clone(),
-        source: error.into(),
-    })?;
-    text.push(b'\n');
-    durable::write(&path, &text)?;
-    Ok(path)
-}
-
-fn warnings(args: &ImportArgs, checkpoint: &Checkpoint, config: &NetworkConfig) -> Vec<String> {
+fn warnings(
+    args: &ImportArgs,
+    checkpoint: &Checkpoint,
+    stored: &Weights,
+    config: &NetworkConfig,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     if args.config.is_none() && args.heads.is_none() {
         warnings.push(match (config.arch, config.heads) {
@@ -306,6 +314,16 @@ fn warnings(args: &ImportArgs, checkpoint: &Checkpoint, config: &NetworkConfig) 
             "the file holds several sets of weights: those under '{}' were taken, not {} (choose with --key)",
             checkpoint.key,
             checkpoint.others.join(", ")
+        ));
+    }
+    if stored.float64 > 0 {
+        let rounded = match stored.rounded {
+            0 => "which holds every one of them exactly".to_owned(),
+            rounded => format!("{rounded} of them rounded, as the network computes in float32"),
+        };
+        warnings.push(format!(
+            "{} weights are stored as float64: written as float32, {rounded}",
+            stored.float64
         ));
     }
     warnings

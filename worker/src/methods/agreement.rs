@@ -3,7 +3,7 @@
 use anofpdm_common::method::MapKind;
 use anofpdm_common::metrics::calibration::cosine;
 use anofpdm_common::metrics::{Overlap, ScoreError, average_precision, score_run};
-use anofpdm_common::segment::{Segmentation, drop_small};
+use anofpdm_common::segment::{MaskRule, Segmentation, drop_small};
 use anofpdm_common::semantics::LevelIndex;
 use anofpdm_common::work::Agreement;
 use tch::Tensor;
@@ -49,6 +49,8 @@ pub struct Truth<'a> {
 pub struct Rules<'a> {
     /// Level of a quotient M_te / M_max.
     pub level_index: LevelIndex,
+    /// From map to mask.
+    pub mask_rule: MaskRule,
     /// Components up to this many pixels are dropped.
     pub component_area: u32,
     /// Of every slice, or of none.
@@ -168,7 +170,7 @@ impl OfStrength {
         for (peak, maps) in self.peaks.iter().zip(&self.maps) {
             let levels = batch_levels(peak, m_max, rules.level_index);
             let side = |axis: usize| usize::try_from(maps.size()[axis]).unwrap_or(0);
-            for mut slice in segment_batch(maps, &levels.level) {
+            for mut slice in segment_batch(maps, &levels.level, rules.mask_rule) {
                 let first = all.len() * m_max.len();
                 let undefined = self.undefined.get(first..first + m_max.len());
                 if undefined.is_some_and(|flags| flags.contains(&true)) {

@@ -1,7 +1,7 @@
 //! From the maps of a batch to its masks: the plain-Rust segmentation, slice by slice.
 
 use anofpdm_common::segment::{
-    QuantileLevels, Segmentation, divergence_ratio, level_index, median_5x5, segment,
+    MaskRule, QuantileLevels, Segmentation, divergence_ratio, level_index, median, segment,
 };
 use anofpdm_common::semantics::LevelIndex;
 use rayon::prelude::*;
@@ -41,7 +41,7 @@ pub fn batch_levels(peak: &Tensor, max_divergence: &[f32], rule: LevelIndex) -> 
 }
 
 /// Segments every slice of `maps` (f32 `[N, m, H, W]`) at its `levels` (row-major `[N, m]`).
-pub fn segment_batch(maps: &Tensor, levels: &[f32]) -> Vec<Segmentation> {
+pub fn segment_batch(maps: &Tensor, levels: &[f32], rule: MaskRule) -> Vec<Segmentation> {
     let size: Vec<usize> = maps
         .size()
         .iter()
@@ -54,13 +54,13 @@ pub fn segment_batch(maps: &Tensor, levels: &[f32]) -> Vec<Segmentation> {
         .zip(levels.par_chunks(modalities))
         .map(|(slice, levels)| {
             let maps: Vec<&[f32]> = slice.chunks(pixels).collect();
-            segment(&maps, levels, height, width)
+            segment(&maps, levels, (height, width), rule)
         })
         .collect()
 }
 
-/// 5x5 median of every map of a batch (f32 `[N, 1, H, W]`), slice by slice.
-pub fn median_batch(maps: &Tensor) -> Vec<Vec<f32>> {
+/// Median of `window` x `window` pixels of every map of a batch (f32 `[N, 1, H, W]`), slice by slice.
+pub fn median_batch(maps: &Tensor, window: u32) -> Vec<Vec<f32>> {
     let side = |axis: usize| {
         maps.size()
             .get(axis)
@@ -69,7 +69,7 @@ pub fn median_batch(maps: &Tensor) -> Vec<Vec<f32>> {
     let (height, width) = (side(2), side(3));
     numbers(maps)
         .par_chunks((height * width).max(1))
-        .map(|map| median_5x5(map, height, width))
+        .map(|map| median(map, height, width, window))
         .collect()
 }
 

@@ -20,14 +20,18 @@ pub struct ResBlockConfig {
     /// SiLU between the first norm and the first convolution. The public v2 weights were trained
     /// without it (its norm silently ignored a built-in swish); the v1 networks have it.
     pub leading_silu: bool,
+    /// Time and label scale and shift after the second norm; otherwise they are added before it.
+    pub scale_shift_norm: bool,
     /// Change of the map's size before the first convolution and in the skip.
     pub resize: Option<Resize>,
 }
 
-/// GroupNorm - (SiLU) - (resize) - conv - GroupNorm, scale, shift - SiLU - dropout - conv, plus the input.
+/// GroupNorm - (SiLU) - (resize) - conv - GroupNorm, scale, shift - SiLU - dropout - conv, plus the input. Without
+/// scale-shift: conv - plus conditioning - GroupNorm - SiLU.
 #[derive(Debug)]
 pub struct ResBlock {
     pub(crate) leading_silu: bool,
+    pub(crate) scale_shift_norm: bool,
     pub(crate) resize: Option<Resize>,
     pub(crate) in_norm: GroupNorm,
     pub(crate) in_conv: Affine,
@@ -46,19 +50,23 @@ impl ResBlock {
             out_channels,
             embedding_width,
             leading_silu,
+            scale_shift_norm,
             resize,
         } = config;
+        let told = if scale_shift_norm {
+            2 * out_channels
+        } else {
+            out_channels
+        };
         let in_layers = vs / "in_layers";
         let out_layers = vs / "out_layers";
         Self {
             leading_silu,
+            scale_shift_norm,
             resize,
             in_norm: GroupNorm::new(&(&in_layers / "0"), in_channels),
             in_conv: Affine::uniform(&(in_layers / "2"), &[out_channels, in_channels, 3, 3]),
-            conditioning: Affine::uniform(
-                &(vs / "emb_layers" / "1"),
-                &[2 * out_channels, embedding_width],
-            ),
+            conditioning: Affine::uniform(&(vs / "emb_layers" / "1"), &[told, embedding_width]),
             out_norm: GroupNorm::new(&(&out_layers / "0"), out_channels),
             out_conv: Affine::zero(&(out_layers / "3"), &[out_channels, out_channels, 3, 3]),
             skip: (in_channels != out_channels).then(|| {
@@ -74,6 +82,7 @@ impl ResBlock {
     pub(super) fn shared(&self) -> Self {
         Self {
             leading_silu: self.leading_silu,
+            scale_shift_norm: self.scale_shift_norm,
             resize: self.resize,
             in_norm: self.in_norm.shared(),
             in_conv: self.in_conv.shared(),
@@ -111,9 +120,14 @@ impl ResBlock {
         };
         let hidden = self.in_conv.conv(&activated, 1);
         let conditioning = self.conditioning.linear(&embedding.silu());
-        let scale_shift = conditioning.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
-        let (scale, shift) = (&scale_shift[0], &scale_shift[1]);
-        let hidden = (self.out_norm.forward(&hidden) * (scale + 1.0) + shift).silu();
+        let conditioning = conditioning.unsqueeze(-1).unsqueeze(-1);
+        let hidden = if self.scale_shift_norm {
+            let scale_shift = conditioning.chunk(2, 1);
+            let (scale, shift) = (&scale_shift[0], &scale_shift[1]);
+            (self.out_norm.forward(&hidden) * (scale + 1.0) + shift).silu()
+        } else {
+            self.out_norm.forward(&(hidden + conditioning)).silu()
+        };
         let hidden = match dropout {
             Some(dropout) => dropout.apply(hidden),
             None => hidden,

@@ -20,6 +20,7 @@ pub(super) struct Layers {
     pub(super) silus: bool,
     class_tokens: bool,
     resblock_updown: bool,
+    scale_shift_norm: bool,
 }
 
 impl Layers {
@@ -31,6 +32,7 @@ impl Layers {
             silus: !v2,
             class_tokens: v2,
             resblock_updown: config.resblock_updown,
+            scale_shift_norm: config.use_scale_shift_norm,
         }
     }
 
@@ -50,6 +52,7 @@ impl Layers {
             out_channels,
             embedding_width: self.embedding_width,
             leading_silu: self.silus,
+            scale_shift_norm: self.scale_shift_norm,
             resize,
         };
         ResBlock::new(vs, config)

@@ -232,30 +232,6 @@ pub fn check(
 
 /// The likely reason for a shape that does not fit.
 fn cause(name: &str, found: &[i64], config: &NetworkConfig) -> String {
-    let dimension = |index: usize| found.get(index).copied().unwrap_or(0);
-    match name {
-        "input_blocks.0.0.weight" if dimension(0) == config.num_channels => format!(
-            "this checkpoint has {} input channels, the configuration says {}",
-            dimension(1),
-            config.in_channels
-        ),
-        "out.2.weight" | "out.2.bias" => format!(
-            "this checkpoint has {} output channels, the configuration says {}",
-            dimension(0),
-            config.output_channels()
-        ),
-        "out.2.positional_embedding" => format!(
-            "a classifier is bound to its image size, and the configuration says {}",
-            config.image_size
-        ),
-        "label_emb.weight" if dimension(0) != config.num_classes.unwrap_or(0) => format!(
-            "this checkpoint has {} classes, the configuration says {}",
-            dimension(0),
-            config.num_classes.unwrap_or(0)
-        ),
-        _ => {
-            "another architecture (num_channels, channel_mult, num_res_blocks or attention differ)"
-                .to_owned()
-        }
-    }
+    let found = found.iter().map(|side| usize::try_from(*side).unwrap_or(0));
+    config.why_other_shape(name, &found.collect::<Vec<_>>())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anofpdm_common::queue::{self, WorkQueue};
+use anofpdm_common::queue::{self, QueueAddress, WorkQueue};
 use anofpdm_common::telemetry::endpoint::Endpoint;
 use anofpdm_common::telemetry::metrics::Metrics;
 use anofpdm_common::work::{NumericProfile, WorkerInfo};
@@ -112,6 +112,8 @@ impl FromStr for WorkDevice {
 /// When the device is absent, a root is no folder, the queue refuses this worker, or it is retired.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let faults = fault_spec(args.device)?;
+    let address = QueueAddress::of_worker(&args.queue)
+        .map_err(|error| UsageError::new(format!("--queue: {error}")))?;
     if args.exit_with_parent {
         exit_with_parent()?;
     }
@@ -124,7 +126,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let (device, class) = match args.device {
         WorkDevice::Fake => (tch::Device::Cpu, fake::DEVICE.to_owned()),
         WorkDevice::Real(spec) => {
-            let device = spec.open()?;
+            // What is not there now will not be there for the next worker: started again it would say the same.
+            let device = spec
+                .open()
+                .map_err(|error| UsageError::new(format!("--device: {error}")))?;
             (device, torch::device_class(device))
         }
     };
@@ -161,7 +166,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         address: args
             .address
             .clone()
-            .unwrap_or_else(|| own_address(&args.queue)),
+            .unwrap_or_else(|| own_address(&address)),
         data: args.data.clone(),
         artifacts: args.artifacts.clone(),
         checkpoints: args.checkpoints.clone(),
@@ -176,12 +181,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
 
 /// The address that this machine reaches the queue from, and so the one where others are likely to reach it. A local
 /// queue has its workers on this machine.
-fn own_address(queue: &str) -> String {
-    let host = queue::host_of(queue);
-    let found = host.and_then(|(host, port)| {
+fn own_address(queue: &QueueAddress) -> String {
+    let server = match queue {
+        QueueAddress::Redis(server) => Some(server),
+        QueueAddress::Local | QueueAddress::Socket(_) => None,
+    };
+    let found = server.and_then(|server| {
         // Connecting a datagram socket sends nothing: it only looks up the way.
         let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
-        socket.connect((host.as_str(), port)).ok()?;
+        socket.connect((server.host.as_str(), server.port)).ok()?;
         Some(socket.local_addr().ok()?.ip().to_string())
     });
     found.unwrap_or_else(|| gloo::LOOPBACK.to_owned())

@@ -160,6 +160,7 @@ impl ForwardWork<'_> {
         let scoring = Scoring {
             switches: self.shard.plan.semantics.switches(),
             component_area: self.shard.plan.component_area,
+            mask_rule: self.shard.plan.mask_rule,
             size: batch.size,
             truth: &batch.truth,
             slices: batch.slices,

@@ -115,6 +115,7 @@ impl RestoreWork<'_> {
             x0,
             modalities: &self.modalities,
             component_area: self.shard.plan.component_area,
+            median: self.shard.plan.mask_rule.median,
             size: batch.size,
             truth: &batch.truth,
         };

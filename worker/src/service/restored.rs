@@ -25,6 +25,8 @@ pub(super) struct RestoredScoring<'a> {
     pub(super) modalities: &'a [i64],
     /// Components up to this many pixels are dropped.
     pub(super) component_area: u32,
+    /// Side of the median filter, pixels.
+    pub(super) median: u32,
     /// Side of a slice, pixels.
     pub(super) size: usize,
     /// The real slices of the batch, padding left out.
@@ -80,7 +82,7 @@ impl RestoredScoring<'_> {
 
     /// The map that all baselines share, median-filtered.
     fn common(&self, restored: &Restored) -> Maps {
-        let mut filtered = median_batch(&restored.map(self.x0, self.modalities));
+        let mut filtered = median_batch(&restored.map(self.x0, self.modalities), self.median);
         filtered.truncate(self.truth.len());
         Maps {
             values: filtered,

@@ -1,13 +1,14 @@
 //! From one pass over a batch to the records of its cells: Algorithm 1, masks, statistics.
 
 use anofpdm_common::metrics::calibration::cosine;
+use anofpdm_common::metrics::mse_ratio::mse_ratio;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::{ScoreError, score_run};
 use anofpdm_common::record::{
-    FigureTraces, ModalityDecision, Record, SliceFigures, SliceScore, SliceTrace,
+    FigureTraces, ModalityDecision, RatedScore, Record, SliceFigures, SliceScore, SliceTrace,
 };
-use anofpdm_common::segment::{QuantileLevels, divergence_ratio, level_index};
-use anofpdm_common::segment::{components, mask_at, segment};
+use anofpdm_common::segment::{MaskRule, QuantileLevels, Segmentation};
+use anofpdm_common::segment::{components, divergence_ratio, level_index, mask_at, segment};
 use anofpdm_common::semantics::Switches;
 use anofpdm_common::work::{Cell, CellOutput};
 use rayon::prelude::*;
@@ -41,6 +42,8 @@ pub(super) struct Scoring<'a> {
     pub(super) switches: Switches,
     /// Components up to this many pixels are dropped.
     pub(super) component_area: u32,
+    /// From map to mask.
+    pub(super) mask_rule: MaskRule,
     /// Side of a slice, pixels.
     pub(super) size: usize,
     /// The real slices of the batch (padding left out); empty for cells that keep traces only.
@@ -68,13 +71,17 @@ impl Scoring<'_> {
             CellOutput::Overlaps { .. } | CellOutput::Restored { .. } => {
                 Err(ScoringError::Missing("restored slice"))
             }
-            CellOutput::Mask { .. } => {
+            CellOutput::Mask { mse_ratio, .. } => {
                 let maps = Maps::new(strength, cell, self.size)?;
-                (0..self.slices)
+                let scores = (0..self.slices)
                     .into_par_iter()
                     .map(|slice| self.score(slice, &traces, &maps, &cell.output))
-                    .collect::<Result<Vec<_>, _>>()
-                    .map(Record::Masks)
+                    .collect::<Result<Vec<_>, _>>()?;
+                Ok(if *mse_ratio {
+                    Record::RatedMasks(traces.rated(scores))
+                } else {
+                    Record::Masks(scores)
+                })
             }
         }
     }
@@ -106,7 +113,7 @@ impl Scoring<'_> {
             .map(|decision| levels.table()[usize::from(decision.level_index)])
             .collect();
         let planes = maps.map.of(slice);
-        let mut segmentation = segment(&planes, &levels, self.size, self.size);
+        let mut segmentation = self.segment(&planes, &levels);
         if modalities.iter().any(|decision| !decision.defined) {
             segmentation.mask.fill(0);
             segmentation.q_star = f32::NAN;
@@ -124,7 +131,7 @@ impl Scoring<'_> {
             || !figures.fixed_thresholds.is_empty();
         let figures = wants_figures.then(|| {
             let ratios = maps.ratios.iter().map(|ratio| {
-                let mut mask = segment(&ratio.of(slice), &levels, self.size, self.size).mask;
+                let mut mask = self.segment(&ratio.of(slice), &levels).mask;
                 self.overlap(&mut mask, truth)
             });
             #[allow(clippy::cast_possible_truncation)] // maps are float32
@@ -148,6 +155,10 @@ impl Scoring<'_> {
             run,
             figures,
         })
+    }
+
+    fn segment(&self, maps: &[&[f32]], levels: &[f32]) -> Segmentation {
+        segment(maps, levels, (self.size, self.size), self.mask_rule)
     }
 
     /// Algorithm 1 up to the level, for each modality.
@@ -231,6 +242,20 @@ impl Traces {
     fn part<'a, T>(&self, values: &'a [T], slice: usize) -> &'a [T] {
         let length = self.steps * self.modalities;
         &values[slice * length..(slice + 1) * length]
+    }
+
+    /// Scores of the first slices, each with the ratio of its sequences.
+    fn rated(&self, scores: Vec<SliceScore>) -> Vec<RatedScore> {
+        let slices = scores.into_iter().enumerate();
+        slices
+            .map(|(slice, score)| RatedScore {
+                score,
+                mse_ratio: mse_ratio(
+                    self.part(&self.mse_h, slice),
+                    self.part(&self.mse_null, slice),
+                ),
+            })
+            .collect()
     }
 
     fn divergence_at(&self, slice: usize, step: u32, modality: usize) -> f32 {
@@ -359,4 +384,33 @@ fn copy<T: tch::kind::Element + Copy>(tensor: &Tensor, zero: T) -> Vec<T> {
     let mut values = vec![zero; count];
     tensor.copy_data(&mut values, count);
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_slice_has_the_ratio_of_its_own_sequences() {
+        // Two slices of two steps and two modalities.
+        let traces = Traces {
+            steps: 2,
+            modalities: 2,
+            divergence: vec![0.0; 8],
+            mse_h: vec![1.0, 2.0, 3.0, 4.0, 1.0, 1.0, 1.0, 1.0],
+            mse_null: vec![1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0],
+            lesion: None,
+        };
+        let score = SliceScore {
+            overlap: Overlap::count(&[0], &[0]),
+            cosine: 1.0,
+            q_star: 0.0,
+            modalities: Vec::new(),
+            run: Vec::new(),
+            figures: None,
+        };
+        let rated = traces.rated(vec![score; 2]);
+        let ratios: Vec<f32> = rated.iter().map(|slice| slice.mse_ratio).collect();
+        assert_eq!(ratios, [2.5, 0.5]);
+    }
 }

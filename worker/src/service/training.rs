@@ -1,5 +1,6 @@
 //! Training jobs: the trainer, fed from the store, its weights put into the artifact store.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::store::slices::SliceStore;
+use anofpdm_common::store::slices::{SliceStore, StoreError};
 use anofpdm_common::telemetry::training::{TrainMetrics, TrainStep};
 use anofpdm_common::work::{GangRank, PlanError, TrainPlan};
 use tch::{Device, Kind};
@@ -117,9 +118,19 @@ impl Training<'_> {
         let bad =
             |error: &(dyn std::error::Error + 'static)| JobError::new(ErrorClass::BadInput, error);
         let key = plan.key().map_err(|error| bad(&error))?;
+        // A large store is longer on its way through the digest than a lease lives.
+        let watch = |_| {
+            self.progress.live();
+            if self.progress.stop_or_drain_asked() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
         let slices_of = |subjects: &[String]| -> Result<Arc<dyn TrainingData>, JobError> {
-            let slices = StoreSlices::open(self.slices.images(), subjects, plan.data.scaling)
-                .map_err(|error| bad(&error))?;
+            let images = self.slices.images();
+            let slices = StoreSlices::open(images, subjects, plan.data.scaling, &watch)
+                .map_err(|error| unread(&error))?;
             Ok(Arc::new(Cached::new(slices, CACHE_BYTES)))
         };
         let validates = plan.train.validate_every > 0 && !plan.validation.is_empty();
@@ -272,6 +283,15 @@ fn unmet(error: MeetingError) -> JobError {
     match error {
         MeetingError::CalledOff => JobError::called_off(),
         error @ MeetingError::Queue(_) => JobError::new(ErrorClass::Transient, &error),
+    }
+}
+
+/// Another worker may have a store that is whole.
+fn unread(error: &StoreError) -> JobError {
+    match error {
+        StoreError::Stopped => JobError::called_off(),
+        StoreError::Disk(_) => JobError::new(ErrorClass::Transient, error).own(),
+        _ => JobError::new(ErrorClass::Transient, error),
     }
 }
 

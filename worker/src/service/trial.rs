@@ -1,7 +1,5 @@
 //! Number formats compared: the job behind `precision = "auto"`.
 
-use std::time::Instant;
-
 use anofpdm_common::method::MapKind;
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::spec::{DIFFUSION_STEPS, Precision};
@@ -11,7 +9,6 @@ use anofpdm_common::work::{
     Agreement, Candidate, Finding, ForwardWalk, Trajectory, TrialPlan, TrialReport,
 };
 
-use crate::clock::wait_for;
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::schedule::Schedule;
 use crate::methods::agreement::{self, Rules, Truth};
@@ -23,10 +20,6 @@ use super::models::Models;
 use super::renewal::Progress;
 use super::slices::{Batch, BatchReader};
 use super::{JobResult, Outcome};
-
-/// Steps that are timed, and steps before them that are not.
-const TIMED_STEPS: usize = 6;
-const WARM_UP_STEPS: usize = 1;
 
 /// A trial and what it is done with.
 pub(super) struct Trial<'a> {
@@ -71,7 +64,7 @@ fn not_finite(broken: Broken) -> Result<Finding, Broken> {
 }
 
 impl Trial<'_> {
-    /// Times every format, and compares with float32 those that are faster.
+    /// Compares every format with float32.
     pub(super) fn run(&self, models: &mut Models) -> Result<Outcome, JobError> {
         match self.report(models) {
             Ok(report) => self.done(&report),
@@ -82,32 +75,15 @@ impl Trial<'_> {
 
     fn report(&self, models: &mut Models) -> Result<TrialReport, Broken> {
         let walk = self.walk()?;
-        let fp32_seconds = walk.seconds(models, Precision::Fp32)?;
+        let exact = walk.outcome(models, Precision::Fp32)?;
         let mut report = TrialReport {
             slices: walk.batches.iter().map(|batch| batch.slices as u64).sum(),
-            fp32_seconds,
             candidates: Vec::new(),
         };
-        let mut exact = None;
         for precision in self.plan.candidates.iter().copied() {
-            // In float32 a number that is not finite is an error, here it is a finding.
-            let finding = match walk.seconds(models, precision) {
-                Ok(seconds) if fp32_seconds < self.plan.least_gain * seconds => {
-                    Finding::Slow { seconds }
-                }
-                Ok(seconds) => {
-                    let exact = match &mut exact {
-                        Some(exact) => exact,
-                        exact @ None => exact.insert(walk.outcome(models, Precision::Fp32)?),
-                    };
-                    match walk.outcome(models, precision) {
-                        Ok(ours) => Finding::Compared {
-                            seconds,
-                            agreement: walk.compare(&ours, exact)?,
-                        },
-                        Err(broken) => not_finite(broken)?,
-                    }
-                }
+            let finding = match walk.outcome(models, precision) {
+                Ok(ours) => Finding::Compared(walk.compare(&ours, &exact)?),
+                // In float32 a number that is not finite is an error, here it is a finding.
                 Err(broken) => not_finite(broken)?,
             };
             report.candidates.push(Candidate { precision, finding });
@@ -154,7 +130,7 @@ impl Trial<'_> {
         let key = self.plan.key().map_err(bad_plan)?;
         Ok(Outcome::Done(JobResult {
             entries: vec![(key, self.artifacts.put(&bytes)?)],
-            // What is measured is no part of what a run computes.
+            // What is compared is no part of what a run computes.
             evaluations: 0,
             padding: 0,
         }))
@@ -162,30 +138,15 @@ impl Trial<'_> {
 }
 
 impl Walk<'_> {
-    /// Seconds of a network evaluation of one slice.
-    fn seconds(&self, models: &mut Models, precision: Precision) -> Result<f64, Broken> {
-        let plan = &self.trial.plan.forward;
-        let steps = |wanted: usize| wanted.min(plan.steps as usize);
-        self.pass(models, precision, 0, steps(WARM_UP_STEPS))?;
-        let start = Instant::now();
-        let done = self.pass(models, precision, 0, steps(TIMED_STEPS))?;
-        wait_for(models.device());
-        #[allow(clippy::cast_precision_loss)] // far below 2^52
-        let evaluations = done.evaluations.max(1) as f64;
-        // A clock that did not move still has to give a number.
-        Ok((start.elapsed().as_secs_f64() / evaluations).max(1e-9))
-    }
-
     /// What every slice comes to in a format.
     fn outcome(
         &self,
         models: &mut Models,
         precision: Precision,
     ) -> Result<agreement::Outcome, Broken> {
-        let steps = self.trial.plan.forward.steps as usize;
         let mut outcome = agreement::Outcome::default();
         for (index, batch) in self.batches.iter().enumerate() {
-            let done = self.pass(models, precision, index, steps)?;
+            let done = self.pass(models, precision, index)?;
             outcome.add(&done, i64::try_from(batch.slices).unwrap_or(i64::MAX));
         }
         Ok(outcome)
@@ -196,7 +157,6 @@ impl Walk<'_> {
         models: &mut Models,
         precision: Precision,
         index: usize,
-        steps: usize,
     ) -> Result<ForwardResult, Broken> {
         let Trial {
             plan, artifacts, ..
@@ -216,7 +176,7 @@ impl Walk<'_> {
             schedule: &self.schedule,
             switches: plan.semantics.switches(),
             encoding: self.walk.encoding,
-            steps,
+            steps: plan.steps as usize,
             guidance: &self.guidance,
             modalities: &self.modalities,
             maps: &[MapKind::Aam],
@@ -259,6 +219,7 @@ impl Walk<'_> {
         let rules = Rules {
             level_index: plan.semantics.switches().level_index,
             component_area: plan.component_area,
+            mask_rule: plan.mask_rule,
             truth: &truth,
         };
         ours.compare(exact, &rules)

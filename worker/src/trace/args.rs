@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anofpdm_common::baseline::Baseline;
 use anofpdm_common::method::Encoding;
+use anofpdm_common::segment::{MaskRule, PUBLISHED_MEDIAN, QuantileOf};
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{DIFFUSION_STEPS, Precision};
 use clap::Args;
@@ -94,6 +95,13 @@ pub struct TraceArgs {
     /// absent
     #[arg(long, value_name = "a,b[;a,b]", value_parser = groups)]
     pub m_max: Option<Groups>,
+    /// Side of the median filter on maps, pixels: odd, 1 for none
+    #[arg(long, default_value_t = PUBLISHED_MEDIAN, value_name = "N", value_parser = median)]
+    pub median: u32,
+    /// What Q_star is a quantile of: map (each modality's, unfiltered; the default and the public code's)
+    /// or filtered (the filtered map that is compared with it)
+    #[arg(long, value_name = "map|filtered", value_parser = quantile_of)]
+    pub quantile_of: Option<QuantileOf>,
     /// Number format: fp32, bf16; on a GPU also tf32, fp16
     #[arg(long, default_value = "fp32")]
     pub precision: Precision,
@@ -173,6 +181,7 @@ impl TraceArgs {
             ("--variants", self.variants),
             ("--end-step-ratios", !self.end_step_ratios.is_empty()),
             ("--fixed-threshold", self.fixed_threshold.is_some()),
+            ("--quantile-of", self.quantile_of.is_some()),
         ];
         let of_classifier = [
             ("--classifier", self.classifier.is_some()),
@@ -205,6 +214,14 @@ impl TraceArgs {
                 "{option} means nothing for --method {}",
                 self.method.name()
             ))),
+        }
+    }
+
+    /// From map to mask.
+    pub(super) fn mask_rule(&self) -> MaskRule {
+        MaskRule {
+            median: self.median,
+            quantile_of: self.quantile_of.unwrap_or_default(),
         }
     }
 
@@ -245,6 +262,26 @@ fn method(text: &str) -> Result<TraceMethod, String> {
         })
 }
 
+fn median(text: &str) -> Result<u32, String> {
+    let median = text
+        .parse()
+        .map_err(|_| "it must be an odd number".to_owned())?;
+    let rule = MaskRule {
+        median,
+        ..MaskRule::default()
+    };
+    rule.check().map_err(|error| error.to_string())?;
+    Ok(median)
+}
+
+fn quantile_of(text: &str) -> Result<QuantileOf, String> {
+    match text {
+        "map" => Ok(QuantileOf::Map),
+        "filtered" => Ok(QuantileOf::Filtered),
+        _ => Err("map or filtered".to_owned()),
+    }
+}
+
 fn non_negative(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if (0.0..f64::INFINITY).contains(&number) => Ok(number),
@@ -276,6 +313,16 @@ mod tests {
         assert_eq!(got, Groups(vec![vec![0.5, 1.0], vec![2.0, 3.0]]));
         for wrong in ["", "1,;2", "-1", "nan", "1;x"] {
             assert!(groups(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_median_filter_has_a_middle() {
+        assert_eq!([median("1"), median("15")], [Ok(1), Ok(15)]);
+        let even = "a median filter of 4 x 4 pixels: 1 (no filter), 3, 5 .. 15 are supported";
+        assert_eq!(median("4"), Err(even.to_owned()));
+        for wrong in ["0", "17", "-3", "3.0", "x"] {
+            assert!(median(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -124,7 +124,7 @@ fn classifier(bench: &Bench<'_>, baseline: Baseline) -> Result<Option<Classifier
 fn collect(bench: &Bench<'_>, restored: &Restored) -> NamedTensors {
     let map = restored.map(&bench.inputs.x0, &bench.modalities);
     let shape = map.size();
-    let filtered = median_batch(&map);
+    let filtered = median_batch(&map, bench.args.median);
     let mut out = NamedTensors::from([
         ("latent".to_owned(), restored.latent.shallow_clone()),
         ("target".to_owned(), restored.target.shallow_clone()),

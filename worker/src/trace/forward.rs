@@ -49,6 +49,7 @@ pub(super) fn trace(bench: &Bench<'_>, net: &mut dyn NoisePredictor) -> Result<N
 
     let setup = Setup {
         level_rule: pass.switches.level_index,
+        mask_rule: args.mask_rule(),
         m_max,
         cos_threshold: args.cos_threshold,
         fixed_threshold: args.fixed_threshold,

@@ -2,7 +2,7 @@
 
 use anofpdm_common::method::MapKind;
 use anofpdm_common::metrics::calibration::{ImageLabel, classify, cosine};
-use anofpdm_common::segment::{COMPONENT_AREA, Segmentation, drop_small, mask_at};
+use anofpdm_common::segment::{COMPONENT_AREA, MaskRule, Segmentation, drop_small, mask_at};
 use anofpdm_common::semantics::LevelIndex;
 use tch::{Kind, Tensor};
 
@@ -14,6 +14,7 @@ use crate::tensors::NamedTensors;
 /// What the output depends on beside the pass itself.
 pub(super) struct Setup<'a> {
     pub(super) level_rule: LevelIndex,
+    pub(super) mask_rule: MaskRule,
     /// M_max of every strength; the largest M of the batch where absent.
     pub(super) m_max: Option<Vec<Vec<f32>>>,
     pub(super) cos_threshold: Option<f32>,
@@ -94,7 +95,7 @@ fn of_strength(setup: &Setup<'_>, result: &ForwardResult, strength: usize) -> Na
 
     if let Some(aam) = done.maps.get(&MapKind::Aam) {
         put("aam_mod", aam.map.shallow_clone());
-        let batch = Batch::segment(&aam.map, &levels);
+        let batch = Batch::segment(&aam.map, &levels, setup.mask_rule);
         put("aam", batch.images(|slice| &slice.aam));
         put("aam_median", batch.images(|slice| &slice.aam_median));
         put("Q_star", batch.q_star());
@@ -127,7 +128,7 @@ fn of_strength(setup: &Setup<'_>, result: &ForwardResult, strength: usize) -> Na
         let Some(map) = done.maps.get(kind) else {
             continue;
         };
-        let batch = Batch::segment(&map.map, &levels);
+        let batch = Batch::segment(&map.map, &levels, setup.mask_rule);
         put(
             &format!("variant.{name}.aam_median"),
             batch.images(|slice| &slice.aam_median),
@@ -137,7 +138,7 @@ fn of_strength(setup: &Setup<'_>, result: &ForwardResult, strength: usize) -> Na
     }
     for ratio in &done.ratio_maps {
         let name = format!("ablation.ratio{}", ratio.ratio);
-        let batch = Batch::segment(&ratio.map, &levels);
+        let batch = Batch::segment(&ratio.map, &levels, setup.mask_rule);
         put(
             &format!("{name}.aam_median"),
             batch.images(|slice| &slice.aam_median),
@@ -190,10 +191,10 @@ struct Batch {
 }
 
 impl Batch {
-    fn segment(maps: &Tensor, levels: &BatchLevels) -> Self {
+    fn segment(maps: &Tensor, levels: &BatchLevels, rule: MaskRule) -> Self {
         let size = maps.size();
         Self {
-            slices: segment_batch(maps, &levels.level),
+            slices: segment_batch(maps, &levels.level, rule),
             height: size[2].unsigned_abs() as usize,
             width: size[3].unsigned_abs() as usize,
         }

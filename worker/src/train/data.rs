@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use anofpdm_common::store::slices::SliceAxis;
+
 /// A training slice that cannot be read.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("training slice {name}: {reason}")]
@@ -37,6 +39,12 @@ pub trait TrainingData: std::fmt::Debug + Send + Sync {
 
     /// Slice `index` in words, for messages.
     fn name(&self, index: usize) -> String;
+
+    /// The axis of slice `index` along which the patient's left and right lie.
+    ///
+    /// # Errors
+    /// When nothing says which it is.
+    fn left_right(&self, index: usize) -> Result<SliceAxis, DataError>;
 }
 
 /// Usual budget of a [`Cached`]: small sets fit whole, the paper's (tens of GB) are read as they come.
@@ -113,6 +121,10 @@ impl<D: TrainingData> TrainingData for Cached<D> {
     fn name(&self, index: usize) -> String {
         self.data.name(index)
     }
+
+    fn left_right(&self, index: usize) -> Result<SliceAxis, DataError> {
+        self.data.left_right(index)
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +154,9 @@ mod tests {
         }
         fn name(&self, index: usize) -> String {
             index.to_string()
+        }
+        fn left_right(&self, _: usize) -> Result<SliceAxis, DataError> {
+            Ok(SliceAxis::Columns)
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use anofpdm_common::store::slices::SliceAxis;
+
 use super::data::{DataError, TrainingData};
 
 /// The label of a slice without lesion.
@@ -27,6 +29,13 @@ impl HealthyOnly {
     fn inner(&self, index: usize) -> Option<usize> {
         self.slices.get(index).copied()
     }
+
+    fn absent(&self, index: usize) -> DataError {
+        DataError {
+            name: self.name(index),
+            reason: "no such slice".to_owned(),
+        }
+    }
 }
 
 impl TrainingData for HealthyOnly {
@@ -41,10 +50,7 @@ impl TrainingData for HealthyOnly {
     fn fill(&self, index: usize, image: &mut [f32]) -> Result<(), DataError> {
         match self.inner(index) {
             Some(slice) => self.data.fill(slice, image),
-            None => Err(DataError {
-                name: self.name(index),
-                reason: "no such slice".to_owned(),
-            }),
+            None => Err(self.absent(index)),
         }
     }
 
@@ -55,5 +61,12 @@ impl TrainingData for HealthyOnly {
     fn name(&self, index: usize) -> String {
         self.inner(index)
             .map_or_else(|| format!("number {index}"), |slice| self.data.name(slice))
+    }
+
+    fn left_right(&self, index: usize) -> Result<SliceAxis, DataError> {
+        match self.inner(index) {
+            Some(slice) => self.data.left_right(slice),
+            None => Err(self.absent(index)),
+        }
     }
 }

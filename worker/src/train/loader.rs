@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use tch::Tensor;
 
 use super::data::{DataError, TrainingData};
+use super::mirror::mirror;
 use super::noise::{self, Place};
 use super::sampler::{Draw, Sampler};
 use crate::nn::ClassLabel;
@@ -162,7 +163,11 @@ pub(super) fn assemble(
                 time: draw.time,
             };
             noise::fill(recipe.noise, place, shape, noise);
-            data.fill(draw.slice, image)
+            data.fill(draw.slice, image)?;
+            if draw.mirrored {
+                mirror(image, shape, data.left_right(draw.slice)?);
+            }
+            Ok(())
         })?;
     let times: Vec<i64> = draws.iter().map(|draw| draw.time).collect();
     let labels: Vec<i64> = draws.iter().map(|draw| class_number(data, draw)).collect();
@@ -188,10 +193,13 @@ fn class_number(data: &dyn TrainingData, draw: &Draw) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use anofpdm_common::spec::Augment;
+    use anofpdm_common::store::slices::SliceAxis;
+
     use super::*;
     use crate::train::sampler::Tail;
 
-    /// Slice `i` holds the value i; slice `broken` cannot be read.
+    /// Slice `i` holds the value i, but for a first column one higher; slice `broken` cannot be read.
     #[derive(Debug)]
     struct Plain {
         broken: Option<usize>,
@@ -212,6 +220,7 @@ mod tests {
                 });
             }
             image.fill(index as f32);
+            image.iter_mut().step_by(3).for_each(|first| *first += 1.0);
             Ok(())
         }
         fn label(&self, index: usize) -> u8 {
@@ -219,6 +228,9 @@ mod tests {
         }
         fn name(&self, index: usize) -> String {
             format!("plain/{index}")
+        }
+        fn left_right(&self, _: usize) -> Result<SliceAxis, DataError> {
+            Ok(SliceAxis::Columns)
         }
     }
 
@@ -233,8 +245,14 @@ mod tests {
     }
 
     fn load_all(steps: Range<u64>, positions: Range<usize>) -> Vec<Batch> {
+        load_augmented(Augment::None, steps, positions)
+    }
+
+    fn load_augmented(augment: Augment, steps: Range<u64>, positions: Range<usize>) -> Vec<Batch> {
         let data = Arc::new(Plain { broken: None });
-        let mut loader = Loader::start(data, plan(steps.clone(), positions)).unwrap();
+        let mut plan = plan(steps.clone(), positions);
+        plan.sampler = plan.sampler.augmented(augment);
+        let mut loader = Loader::start(data, plan).unwrap();
         steps.map(|_| loader.next_batch().unwrap()).collect()
     }
 
@@ -266,6 +284,42 @@ mod tests {
             assert_eq!(part.step, whole.step);
             assert_eq!(part.noise, whole.noise.narrow(0, 2, 2));
             assert_eq!(part.x0, whole.x0.narrow(0, 2, 2));
+        }
+    }
+
+    #[test]
+    fn a_flipped_sample_is_the_plain_one_mirrored_and_shares_are_parts_of_the_whole() {
+        let steps = 0..9;
+        let plain = load_all(steps.clone(), 0..4);
+        let flipped = load_augmented(Augment::Flip, steps.clone(), 0..4);
+        let mut sampler = plan(0..0, 0..0).sampler.augmented(Augment::Flip);
+        let mut mirrored = 0;
+        for (plain, flipped) in plain.iter().zip(&flipped) {
+            for (row, draw) in (0..).zip(sampler.draw(plain.step, 0..4)) {
+                let expected = plain.x0.get(row);
+                let expected = if draw.mirrored {
+                    mirrored += 1;
+                    expected.flip([2])
+                } else {
+                    expected
+                };
+                assert_eq!(flipped.x0.get(row), expected);
+                assert!(!draw.mirrored || expected != plain.x0.get(row));
+            }
+            assert_eq!(flipped.slices, plain.slices);
+            assert_eq!(flipped.labels, plain.labels);
+            assert_eq!(flipped.times, plain.times);
+            assert_eq!(flipped.noise, plain.noise);
+        }
+        assert!((1..36).contains(&mirrored), "{mirrored} of 36");
+        // Two ranks, and a range that is gone on with.
+        for share in [0..2, 2..4, 1..4] {
+            let part = load_augmented(Augment::Flip, 3..9, share.clone());
+            for (part, whole) in part.iter().zip(&flipped[3..]) {
+                let length = i64::try_from(share.len()).unwrap();
+                let first = i64::try_from(share.start).unwrap();
+                assert_eq!(part.x0, whole.x0.narrow(0, first, length));
+            }
         }
     }
 

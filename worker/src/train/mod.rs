@@ -8,6 +8,7 @@
 //! | module | concept |
 //! |---|---|
 //! | [`sampler`] | which slice, t and label stand where in a global batch |
+//! | `mirror` | left and right of a slice exchanged |
 //! | [`noise`] | the noise of a sample, Gaussian or simplex |
 //! | [`data`] | what the trainer asks of training slices, and a cache |
 //! | [`store_slices`] | training slices out of a slice store |
@@ -40,6 +41,7 @@ pub mod healthy;
 mod learner;
 pub mod loader;
 pub mod loss;
+mod mirror;
 pub mod noise;
 mod noising;
 mod objective;

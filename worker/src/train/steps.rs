@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anofpdm_common::network::CLASSES;
 use anofpdm_common::role::Role;
+use anofpdm_common::spec::Augment;
 use tch::Device;
 
 use super::checkpoint::State;
@@ -12,7 +13,7 @@ use super::data::TrainingData;
 use super::error::TrainError;
 use super::healthy::HealthyOnly;
 use super::learner::{Backward, Learner};
-use super::loader::{LoadPlan, Loader};
+use super::loader::{LoadPlan, Loader, LoaderError};
 use super::ranks::{Heard, Ranks, Told, exchange};
 use super::sampler::{Sampler, Tail};
 use super::trainer::TrainRequest;
@@ -138,6 +139,11 @@ pub(super) fn check_fit(request: &TrainRequest<'_>) -> Result<(), TrainError> {
             "slices are {shape:?} (modalities, height, width), the network takes {expected:?}"
         ));
     }
+    if request.train.augment == Augment::Flip {
+        for index in 0..request.data.len() {
+            request.data.left_right(index).map_err(LoaderError::from)?;
+        }
+    }
     match (0..request.data.len()).find(|i| i64::from(request.data.label(*i)) >= CLASSES) {
         Some(index) => fail(format!(
             "slice {} has label {}, there are {CLASSES}",
@@ -170,11 +176,13 @@ fn sampler(
         _ => Tail::Drop,
     };
     let train = &request.train;
-    Sampler::new(train.seed, slices, batch, times, train.null_label, tail).map_err(|source| {
-        if role.healthy_only() {
-            TrainError::TooFewHealthy { role, source }
-        } else {
-            source.into()
-        }
-    })
+    Sampler::new(train.seed, slices, batch, times, train.null_label, tail)
+        .map(|sampler| sampler.augmented(train.augment))
+        .map_err(|source| {
+            if role.healthy_only() {
+                TrainError::TooFewHealthy { role, source }
+            } else {
+                source.into()
+            }
+        })
 }

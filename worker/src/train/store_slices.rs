@@ -1,7 +1,7 @@
 //! Training slices out of a slice store: images and image-level labels, never masks.
 
 use anofpdm_common::store::scaling::Scaling;
-use anofpdm_common::store::slices::{ImageReader, StoreError};
+use anofpdm_common::store::slices::{ImageReader, NoLeftRight, SliceAxis, StoreError, Watch};
 
 use super::data::{DataError, TrainingData};
 
@@ -20,6 +20,7 @@ struct Subject {
     id: String,
     /// Place of each slice in its volume.
     slice_index: Vec<i32>,
+    left_right: Result<SliceAxis, NoLeftRight>,
 }
 
 /// Where a training slice lies.
@@ -31,15 +32,18 @@ struct Place {
 }
 
 impl StoreSlices {
-    /// The slices of `subjects`, in their order. Reads labels now, images later.
+    /// The slices of `subjects`, in their order. Verifies their files, which `watch` is told of, and reads labels now,
+    /// images later.
     ///
     /// # Errors
-    /// When a subject is unknown or its file is damaged.
-    pub fn open<S: AsRef<str>>(
+    /// When a subject is unknown, or its file is damaged or not as the manifest says.
+    pub fn open<S: AsRef<str> + Sync>(
         images: ImageReader,
         subjects: &[S],
         scaling: Scaling,
+        watch: &Watch<'_>,
     ) -> Result<Self, StoreError> {
+        images.verify(subjects, watch)?;
         let mut places = Vec::new();
         let mut opened = Vec::with_capacity(subjects.len());
         for (id, subject) in subjects.iter().zip(0..) {
@@ -51,6 +55,7 @@ impl StoreSlices {
                 label: *label,
             }));
             opened.push(Subject {
+                left_right: found.source().left_right(),
                 id: found.id,
                 slice_index: found.slice_index,
             });
@@ -114,11 +119,28 @@ impl TrainingData for StoreSlices {
         });
         named.unwrap_or_else(|| format!("number {index}"))
     }
+
+    fn left_right(&self, index: usize) -> Result<SliceAxis, DataError> {
+        let fail = |reason: String| DataError {
+            name: self.name(index),
+            reason,
+        };
+        let (_, subject) = self
+            .place(index)
+            .ok_or_else(|| fail("no such slice".to_owned()))?;
+        subject.left_right.map_err(|reason| {
+            fail(format!(
+                "augment = \"flip\" must know where left and right are, and {reason}"
+            ))
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
     use std::path::Path;
+    use std::sync::Arc;
 
     use anofpdm_common::ids::Digest;
     use anofpdm_common::store::slices::{
@@ -126,10 +148,25 @@ mod tests {
     };
 
     use super::*;
+    use crate::train::{Cached, HealthyOnly};
 
     const SIZE: usize = 4;
 
-    /// Two subjects of two modalities; subject `b` starts at volume slice 40.
+    /// The array runs to the left, the back and the head.
+    const LPS: [[f64; 4]; 3] = [
+        [-1.0, 0.0, 0.0, 0.0],
+        [0.0, -1.0, 0.0, 3.0],
+        [0.0, 0.0, 1.0, 0.0],
+    ];
+
+    /// As software writes it that knows no orientation.
+    const IDENTITY: [[f64; 4]; 3] = [
+        [1.0, 0.0, 0.0, 0.0],
+        [0.0, 1.0, 0.0, 0.0],
+        [0.0, 0.0, 1.0, 0.0],
+    ];
+
+    /// Two subjects of two modalities; subject `b` starts at volume slice 40 and has no orientation.
     fn store(root: &Path) -> SliceStore {
         let modalities = ["flair".to_owned(), "t1".to_owned()];
         let writer = StoreWriter::create(root, &modalities, SIZE).unwrap();
@@ -149,7 +186,7 @@ mod tests {
                 slice_index: (first..).take(slices).collect(),
                 source: SourceGrid {
                     shape: [SIZE, SIZE, 50],
-                    affine: [[0.0; 4]; 3],
+                    affine: if id == "a" { LPS } else { IDENTITY },
                     axes: [axis(0), axis(1), axis(2)],
                     canvas: [SIZE, SIZE],
                     padding: [0, 0],
@@ -168,12 +205,22 @@ mod tests {
         writer.commit(records.to_vec(), Vec::new()).unwrap()
     }
 
+    fn open(
+        images: &ImageReader,
+        subjects: &[&str],
+        scaling: Scaling,
+    ) -> Result<StoreSlices, StoreError> {
+        StoreSlices::open(images.clone(), subjects, scaling, &|_| {
+            ControlFlow::Continue(())
+        })
+    }
+
     #[test]
     fn all_slices_of_the_subjects_scaled_with_labels_and_names() {
         let folder = tempfile::tempdir().unwrap();
         let images = store(folder.path()).images();
         for scaling in [Scaling::SliceMinmax, Scaling::Percentile] {
-            let slices = StoreSlices::open(images.clone(), &["b", "a"], scaling).unwrap();
+            let slices = open(&images, &["b", "a"], scaling).unwrap();
             assert_eq!(slices.shape(), [2, SIZE, SIZE]);
             let labels: Vec<u8> = (0..slices.len()).map(|i| slices.label(i)).collect();
             assert_eq!(labels, [0, 1, 0, 1, 0]);
@@ -190,15 +237,47 @@ mod tests {
     }
 
     #[test]
+    fn left_and_right_are_where_the_source_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = store(folder.path()).images();
+        let slices = StoreSlices::open(images, &["a", "b"], Scaling::Percentile).unwrap();
+        let slices = HealthyOnly::of(Arc::new(Cached::new(slices, 0)));
+        assert_eq!(slices.name(1), "a slice 2");
+        assert_eq!(slices.left_right(1).unwrap(), SliceAxis::Rows);
+        assert_eq!(
+            slices.left_right(2).unwrap_err().to_string(),
+            "training slice b slice 40: augment = \"flip\" must know where left and right are, and its volumes have no \
+             orientation (their affine is the identity)"
+        );
+        assert!(slices.left_right(3).is_err());
+    }
+
+    #[test]
     fn what_is_not_there_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let images = store(folder.path()).images();
-        let unknown = StoreSlices::open(images.clone(), &["c"], Scaling::Percentile);
+        let unknown = open(&images, &["c"], Scaling::Percentile);
         assert!(unknown.unwrap_err().to_string().contains("'c'"));
-        let slices = StoreSlices::open(images, &["b"], Scaling::Percentile).unwrap();
+        let slices = open(&images, &["b"], Scaling::Percentile).unwrap();
         std::fs::remove_file(folder.path().join("subjects/b.safetensors")).unwrap();
         let mut image = [0.0; 2 * SIZE * SIZE];
         let message = slices.fill(0, &mut image).unwrap_err().to_string();
         assert!(message.contains("b slice 40"), "{message}");
+    }
+
+    #[test]
+    fn a_damaged_subject_is_not_trained_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = store(folder.path()).images();
+        let path = folder.path().join("subjects/b.safetensors");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        open(&images, &["a"], Scaling::Percentile).unwrap();
+        let message = open(&images, &["a", "b"], Scaling::Percentile)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("b.safetensors: its bytes"), "{message}");
     }
 }

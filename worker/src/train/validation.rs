@@ -117,6 +117,7 @@ fn draws(seed: u64, slices: usize, times: usize) -> Vec<Draw> {
             slice: index * slices / count,
             time: ((2 * place as usize + 1) * times / (2 * count)).cast_signed() as i64,
             null_label: false,
+            mirrored: false,
         })
         .collect()
 }

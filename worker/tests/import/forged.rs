@@ -1,29 +1,21 @@
 //! Archives that look like PyTorch's and mean harm.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use anofpdm_common::network::Arch;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
+use super::archive::{archive, rebuilt, text};
 use super::{args, refusal};
 
 /// An archive with this description of its tensors, and four bytes as storage 0.
 fn forge(path: &Path, pickle: &[u8]) {
-    let mut archive = ZipWriter::new(File::create(path).unwrap());
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    for (name, bytes) in [
-        ("m/data.pkl", pickle),
-        ("m/byteorder", b"little"),
-        ("m/data/0", &[0; 4]),
-        ("m/version", b"3\n"),
-    ] {
-        archive.start_file(name, options).unwrap();
-        archive.write_all(bytes).unwrap();
-    }
-    archive.finish().unwrap();
+    let files: [(&str, &[u8]); 4] = [
+        ("data.pkl", pickle),
+        ("byteorder", b"little"),
+        ("data/0", &[0; 4]),
+        ("version", b"3\n"),
+    ];
+    std::fs::write(path, archive("m", &files)).unwrap();
 }
 
 fn refused(pickle: &[u8]) -> String {
@@ -35,44 +27,17 @@ fn refused(pickle: &[u8]) -> String {
     message
 }
 
-fn text(word: &str) -> Vec<u8> {
-    let mut bytes = vec![b'X'];
-    bytes.extend(u32::try_from(word.len()).unwrap().to_le_bytes());
-    bytes.extend(word.as_bytes());
-    bytes
-}
-
-fn number(value: u64) -> Vec<u8> {
-    let mut bytes = vec![0x8a, 9];
-    bytes.extend(value.to_le_bytes());
-    bytes.push(0);
-    bytes
-}
-
 /// A state dict of one tensor: `shape`, `stride` and elements of its storage as claimed.
 fn one_tensor(shape: &[u64], stride: &[u64], storage: u64) -> Vec<u8> {
     one_tensor_of("FloatStorage", shape, stride, storage)
 }
 
 fn one_tensor_of(class: &str, shape: &[u64], stride: &[u64], storage: u64) -> Vec<u8> {
-    let tuple = |values: &[u64]| {
-        let numbers = values.iter().flat_map(|value| number(*value));
-        [vec![b'('], numbers.collect(), vec![b't']].concat()
-    };
     [
         b"\x80\x02}".to_vec(),
         text("input_blocks.0.0.weight"),
-        b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
-        text("storage"),
-        format!("ctorch\n{class}\n").into_bytes(),
-        text("0"),
-        text("cpu"),
-        number(storage),
-        b"tQ".to_vec(),
-        number(0),
-        tuple(shape),
-        tuple(stride),
-        b"\x89ccollections\nOrderedDict\n)RtRs.".to_vec(),
+        rebuilt(class, "0", shape, stride, storage),
+        b"s.".to_vec(),
     ]
     .concat()
 }

@@ -4,6 +4,7 @@
 //! The tests of this process take turns: each of them keeps the processor busy.
 #![allow(clippy::unwrap_used)]
 
+mod flipped;
 mod recompute;
 mod roles;
 mod together;
@@ -17,7 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::role::Role;
-use anofpdm_common::spec::{Devices, TrainPrecision, TrainSpec};
+use anofpdm_common::spec::{Augment, Devices, TrainPrecision, TrainSpec};
+use anofpdm_common::store::slices::SliceAxis;
 use anofpdm_worker::tensors::{self, NamedTensors};
 use anofpdm_worker::train::loss::LossPoint;
 use anofpdm_worker::train::{
@@ -46,6 +48,10 @@ struct Discs {
     lesion: f32,
     /// Label of the slices with a lesion.
     odd_label: u8,
+    /// How far to the right of the middle the lesion lies, pixels.
+    shifted: f32,
+    /// Along which axis left and right lie.
+    sides: Option<SliceAxis>,
     /// How often each slice was read.
     reads: Vec<AtomicUsize>,
 }
@@ -58,6 +64,8 @@ impl Discs {
             poisoned: None,
             lesion: 1.5,
             odd_label: 1,
+            shifted: 0.0,
+            sides: None,
             reads: (0..slices).map(|_| AtomicUsize::new(0)).collect(),
         }
     }
@@ -88,7 +96,8 @@ impl TrainingData for Discs {
         let radius = 3.0 + (index % 3) as f32;
         for (pixel, value) in image.iter_mut().enumerate() {
             let (y, x) = ((pixel / SIZE) as f32 - 7.5, (pixel % SIZE) as f32 - 7.5);
-            let lesion = index % 2 == 1 && x.abs() < self.lesion && y.abs() < self.lesion;
+            let across = x - self.shifted;
+            let lesion = index % 2 == 1 && across.abs() < self.lesion && y.abs() < self.lesion;
             *value = if lesion {
                 1.0
             } else if x.hypot(y) < radius {
@@ -110,6 +119,13 @@ impl TrainingData for Discs {
     fn name(&self, index: usize) -> String {
         format!("disc-{index}")
     }
+
+    fn left_right(&self, index: usize) -> Result<SliceAxis, DataError> {
+        self.sides.ok_or_else(|| DataError {
+            name: self.name(index),
+            reason: "who knows".to_owned(),
+        })
+    }
 }
 
 fn network() -> NetworkConfig {
@@ -125,6 +141,7 @@ fn network() -> NetworkConfig {
         heads: Heads::Count(2),
         num_classes: Some(2),
         resblock_updown: false,
+        use_scale_shift_norm: true,
     }
 }
 
@@ -139,6 +156,7 @@ fn spec(steps: u64) -> TrainSpec {
         devices: Devices::exactly(1),
         seed: 5,
         checkpoint_every: 4,
+        augment: Augment::None,
         precision: TrainPrecision::Fp32,
         micro_batch: None,
         checkpoint_activations: false,

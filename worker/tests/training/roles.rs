@@ -23,6 +23,7 @@ pub(super) fn network_of(role: Role) -> NetworkConfig {
         num_classes: role.classes(),
         heads,
         resblock_updown: role.arch() == Arch::Classifier,
+        use_scale_shift_norm: true,
         ..network()
     };
     assert_eq!(role.check(&network), Ok(()));

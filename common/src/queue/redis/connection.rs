@@ -5,11 +5,19 @@ use std::time::{Duration, Instant};
 use redis::{Connection, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
 
 use super::endpoint::{CA_VARIABLE, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
-use super::keys::Keys;
+use super::keys::{Keys, RUNS};
+use super::probe;
 use crate::queue::QueueError;
 
 /// Longest wait for a connection or an answer; blocking reads add what they ask for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest wait for the first encrypted connection, before the port is asked whether it takes such connections at all:
+/// a server that takes none waits for more, and would be waited for in vain.
+const FIRST_GREETING: Duration = Duration::from_secs(2);
+
+/// Longest text of a server in a message.
+const MOST_TEXT: usize = 200;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -18,11 +26,28 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum CallError {
     /// The server is away: later may be better.
-    Away(String),
+    Away(Absence),
     /// The server does not know the script: a coordinator has to load it.
     NoScript,
     /// Trying again cannot help.
     Fatal(QueueError),
+}
+
+/// Why a server cannot be used for now.
+#[derive(Debug)]
+pub(super) enum Absence {
+    /// It does not answer.
+    Unreachable(String),
+    /// It answers that it cannot.
+    Unable(String),
+}
+
+impl std::fmt::Display for Absence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(text) | Self::Unable(text) => f.write_str(text),
+        }
+    }
 }
 
 /// A connection that is opened when needed and dropped after any error, since question and answer might not
@@ -74,6 +99,16 @@ impl Link {
         extra: Duration,
         command: impl FnOnce(&mut Connection) -> RedisResult<T>,
     ) -> Result<T, CallError> {
+        self.call_about(None, extra, command)
+    }
+
+    /// The same, about a run: should one of its keys hold something else, that key is named.
+    pub(super) fn call_about<T>(
+        &mut self,
+        keys: Option<&Keys>,
+        extra: Duration,
+        command: impl FnOnce(&mut Connection) -> RedisResult<T>,
+    ) -> Result<T, CallError> {
         let mut opened = match self.open.take() {
             Some(opened) => opened,
             None => self.connect()?,
@@ -88,6 +123,14 @@ impl Link {
                 self.pause = FIRST_PAUSE;
                 self.not_before = None;
                 Ok(answer)
+            }
+            Err(error) if error.to_string().contains(WRONG_TYPE) => {
+                let text = wrong_type(&mut opened.0, keys);
+                self.open = Some(opened);
+                let place = &self.endpoint;
+                Err(CallError::Fatal(QueueError::Settings(format!(
+                    "{place}: {text}"
+                ))))
             }
             Err(error) => {
                 let failure = self.classify(&error);
@@ -108,7 +151,7 @@ impl Link {
         keys: &Keys,
         arguments: &[&[u8]],
     ) -> Result<T, CallError> {
-        self.call(Duration::ZERO, |connection| {
+        self.call_about(Some(keys), Duration::ZERO, |connection| {
             redis::cmd("EVALSHA")
                 .arg(script.get_hash())
                 .arg(keys.all().len())
@@ -119,23 +162,54 @@ impl Link {
     }
 
     fn connect(&mut self) -> Result<Opened, CallError> {
-        let connected = self
-            .endpoint
-            .client()
-            .get_connection_with_timeout(ANSWER_TIMEOUT)
-            .and_then(|connection| {
-                connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-                Ok(connection)
-            });
+        let first = self.generation == 0;
+        let connected = match self.endpoint.address().tls && first {
+            true => self.open_within(FIRST_GREETING),
+            false => self.open_within(ANSWER_TIMEOUT),
+        };
+        let connected = match connected {
+            Err(error) if first && is_silence(&error) => match self.other_encryption() {
+                Some(text) => Err(CallError::Fatal(QueueError::Settings(text))),
+                None if error.is_timeout() && self.endpoint.address().tls => {
+                    let again = self.open_within(ANSWER_TIMEOUT);
+                    again.map_err(|error| self.classify(&error))
+                }
+                None => Err(self.classify(&error)),
+            },
+            connected => connected.map_err(|error| self.classify(&error)),
+        };
         match connected {
             Ok(connection) => {
                 self.generation += 1;
                 Ok(Opened(connection))
             }
-            Err(error) => {
+            Err(failure) => {
                 self.back_off();
-                Err(self.classify(&error))
+                Err(failure)
             }
+        }
+    }
+
+    fn open_within(&self, patience: Duration) -> RedisResult<Connection> {
+        let connection = self
+            .endpoint
+            .client()
+            .get_connection_with_timeout(patience)?;
+        connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(connection)
+    }
+
+    /// Says so when the port speaks what this address does not.
+    fn other_encryption(&self) -> Option<String> {
+        let place = &self.endpoint;
+        let address = place.address();
+        match address.tls {
+            true => probe::speaks_plainly(&address.host, address.port).then(|| {
+                format!("{place}: the server takes connections without encryption at this port: write redis://, or name its port for encrypted ones")
+            }),
+            false => probe::speaks_tls(&address.host, address.port).then(|| {
+                format!("{place}: the server takes encrypted connections only at this port: write rediss://")
+            }),
         }
     }
 
@@ -146,7 +220,7 @@ impl Link {
 
     fn classify(&self, error: &RedisError) -> CallError {
         let place = &self.endpoint;
-        let text = error.to_string();
+        let text = shown(&error.to_string());
         let denied = |what: String| CallError::Fatal(QueueError::Denied(what));
         if text.contains("certificate") {
             return denied(format!(
@@ -167,22 +241,73 @@ impl Link {
                 "{place}: user '{user}' may not do this ({text}); coordinator commands need the coordinator's user, workers the worker's, as deploy/redis/users.acl sets them up"
             )),
             ErrorKind::Server(ServerErrorKind::NoScript) => CallError::NoScript,
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => CallError::Away(Absence::Unable(
+                "it is a replica, which takes no writes: unless another server is just taking over, name the one that it follows".to_owned(),
+            )),
             ErrorKind::Server(
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::TryAgain
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ReadOnly,
-            )
-            | ErrorKind::Io => CallError::Away(text),
-            _ if error.is_io_error()
-                || error.is_timeout()
-                || error.is_connection_dropped()
-                || error.is_connection_refusal() =>
-            {
-                CallError::Away(text)
+                | ServerErrorKind::MasterDown,
+            ) => CallError::Away(Absence::Unable(text)),
+            ErrorKind::Io => CallError::Away(Absence::Unreachable(text)),
+            _ if is_silence(error) => CallError::Away(Absence::Unreachable(text)),
+            _ if let Some(command) = unknown_command(&text) => {
+                CallError::Fatal(QueueError::Settings(format!(
+                    "{place}: the server does not know the command {command}: it was renamed or switched off (rename-command in its redis.conf, or a hosted server that does not offer it); the queue needs EVALSHA and SCRIPT LOAD"
+                )))
             }
             _ => CallError::Fatal(QueueError::Redis(format!("{place}: {text}"))),
         }
+    }
+}
+
+/// Where an answer ends that is about a key of another kind.
+const WRONG_TYPE: &str = "WRONGTYPE";
+
+/// Names the key that does not hold what it should, as far as this user may look.
+fn wrong_type(connection: &mut Connection, keys: Option<&Keys>) -> String {
+    let own = keys.into_iter().flat_map(Keys::counted);
+    let wrong = std::iter::once((RUNS, "SMEMBERS"))
+        .chain(own)
+        .find(|(key, look)| {
+            let looked: RedisResult<redis::Value> = redis::cmd(look).arg(*key).query(connection);
+            looked.is_err_and(|error| error.to_string().contains(WRONG_TYPE))
+        });
+    match wrong {
+        Some((key, _)) => format!(
+            "the key {key} holds another kind of value than this program keeps there, so something else writes to this server: remove it (redis-cli DEL '{key}'), or use another database (the number behind the slash of the address)"
+        ),
+        None => "a key that begins with anofpdm: holds another kind of value than this program keeps there, so something else writes to this server: look for it (redis-cli --scan --pattern 'anofpdm:*'), or use another database (the number behind the slash of the address)".to_owned(),
+    }
+}
+
+/// True for an error of the connection, not of the server.
+fn is_silence(error: &RedisError) -> bool {
+    error.is_io_error()
+        || error.is_timeout()
+        || error.is_connection_dropped()
+        || error.is_connection_refusal()
+}
+
+/// The command that a server says it does not know.
+fn unknown_command(text: &str) -> Option<String> {
+    const UNKNOWN: &str = "unknown command ";
+    let at = text.to_ascii_lowercase().find(UNKNOWN)? + UNKNOWN.len();
+    let name = text.get(at..)?.trim_start_matches(['\'', '`', '"']);
+    let name: String = name
+        .chars()
+        .take_while(char::is_ascii_alphanumeric)
+        .collect();
+    (!name.is_empty()).then(|| name.to_ascii_uppercase())
+}
+
+/// What a server said, as far as it belongs into a message: an error may repeat a whole script.
+fn shown(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let plain: String = line.chars().filter(|c| !c.is_control()).collect();
+    match plain.char_indices().nth(MOST_TEXT) {
+        None => plain,
+        Some((end, _)) => format!("{} …", &plain[..end]),
     }
 }
 
@@ -196,7 +321,8 @@ impl CallError {
     /// As an error of the queue, at a moment when waiting is no answer.
     pub(super) fn into_queue_error(self, place: &Endpoint) -> QueueError {
         match self {
-            Self::Away(text) => QueueError::Redis(format!(
+            Self::Away(Absence::Unable(text)) => QueueError::Redis(format!("{place}: {text}")),
+            Self::Away(Absence::Unreachable(text)) => QueueError::Redis(format!(
                 "{place} cannot be reached ({text}); is the server running, and is the address right? It begins with rediss:// where the server takes encrypted connections only, and with redis:// where it takes none"
             )),
             Self::NoScript => QueueError::Redis(format!(
@@ -204,5 +330,40 @@ impl CallError {
             )),
             Self::Fatal(error) => error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_not_known_is_named_without_its_arguments() {
+        for (text, command) in [
+            (
+                "ERR unknown command 'script', with args beginning with: 'LOAD' '-- What every",
+                Some("SCRIPT"),
+            ),
+            (
+                "ERR unknown command `EVALSHA`, with args beginning with: `00`, ",
+                Some("EVALSHA"),
+            ),
+            (
+                "An error was signalled by the server - ResponseError: unknown command 'evalsha'",
+                Some("EVALSHA"),
+            ),
+            ("ERR unknown subcommand 'x'", None),
+            ("ERR unknown command ", None),
+        ] {
+            assert_eq!(unknown_command(text).as_deref(), command, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_servers_text_is_one_short_line() {
+        assert_eq!(shown("ERR no\u{7}\nlocal META = KEYS[1]"), "ERR no");
+        let long = shown(&"é".repeat(1_000));
+        assert_eq!(long.chars().count(), MOST_TEXT + 2);
+        assert!(long.ends_with("é …"));
     }
 }

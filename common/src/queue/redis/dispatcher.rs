@@ -142,7 +142,8 @@ impl RedisDispatcher {
         &self,
         command: impl FnOnce(&mut Connection) -> RedisResult<T>,
     ) -> Result<T, CallError> {
-        self.link.borrow_mut().call(Duration::ZERO, command)
+        let mut link = self.link.borrow_mut();
+        link.call_about(Some(&self.keys), Duration::ZERO, command)
     }
 
     fn run<T: redis::FromRedisValue>(
@@ -260,7 +261,7 @@ impl RedisDispatcher {
         };
         if self.away.is_none() {
             self.away = Some(Instant::now());
-            tracing::warn!(queue = %self.endpoint, why, "the queue is away; the run goes on when it is back");
+            tracing::warn!(queue = %self.endpoint, %why, "the queue is away; the run goes on when it is back");
         }
         std::thread::sleep(wait.min(self.link.borrow().pause()));
         Ok(())
@@ -289,7 +290,7 @@ fn millis(time: Duration) -> String {
     time.as_millis().to_string()
 }
 
-/// Refuses a server that is too old, or that would drop keys when it is full.
+/// Refuses a server that is too old, takes no writes, or that would drop keys when it is full.
 fn check_server(place: &Endpoint, info: &str) -> Result<(), QueueError> {
     let field = |name: &str| {
         info.lines()
@@ -304,6 +305,13 @@ fn check_server(place: &Endpoint, info: &str) -> Result<(), QueueError> {
     if major.is_none_or(|major: u32| major < OLDEST_MAJOR) {
         return Err(QueueError::Redis(format!(
             "{place} runs version {version}; {OLDEST_MAJOR}.0 or newer is needed"
+        )));
+    }
+    if field("role") == "slave" {
+        return Err(QueueError::Settings(format!(
+            "{place}: it is a replica of {}:{}, which takes no writes: write the address of that server",
+            field("master_host"),
+            field("master_port")
         )));
     }
     let policy = field("maxmemory_policy");

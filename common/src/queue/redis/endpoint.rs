@@ -1,14 +1,16 @@
 //! Where a Redis server is and how to get in: address, user, secret, certificate authority.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates};
 
-use crate::queue::{QueueError, without_secret};
+use crate::queue::address::without_secret;
+use crate::queue::{QueueError, RedisAddress};
 
 /// Environment variable with the password.
 pub const PASSWORD_VARIABLE: &str = "ANOFPDM_REDIS_PASSWORD";
@@ -52,25 +54,28 @@ impl Credentials {
         self
     }
 
-    /// What [`PASSWORD_VARIABLE`], [`PASSWORD_FILE_VARIABLE`] and [`CA_VARIABLE`] say.
+    /// What [`PASSWORD_VARIABLE`], [`PASSWORD_FILE_VARIABLE`] and [`CA_VARIABLE`] say; an empty one says nothing.
     ///
     /// # Errors
-    /// [`QueueError::Settings`] for a password file that cannot be read.
+    /// [`QueueError::Settings`] for a password that is no text, or a file with it that cannot be read or is empty.
     pub fn from_environment() -> Result<Self, QueueError> {
-        Ok(Self {
-            password: password()?,
-            authority: std::env::var_os(CA_VARIABLE).map(PathBuf::from),
-        })
+        Self::from_variables(|name| std::env::var_os(name))
     }
-}
 
-/// Host and port in the address of a server.
-pub fn place_of(url: &str) -> Option<(String, u16)> {
-    match url.into_connection_info().ok()?.addr() {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-            Some((host.clone(), *port))
-        }
-        _ => None,
+    fn from_variables(read: impl Fn(&str) -> Option<OsString>) -> Result<Self, QueueError> {
+        let read = |name| read(name).filter(|value| !value.is_empty());
+        let password =
+            match (read(PASSWORD_VARIABLE), read(PASSWORD_FILE_VARIABLE)) {
+                (Some(password), _) => Some(password.into_string().map_err(|_| {
+                    QueueError::Settings(format!("{PASSWORD_VARIABLE} is not UTF-8"))
+                })?),
+                (None, Some(path)) => Some(password_in(Path::new(&path))?),
+                (None, None) => None,
+            };
+        Ok(Self {
+            password,
+            authority: read(CA_VARIABLE).map(PathBuf::from),
+        })
     }
 }
 
@@ -81,6 +86,7 @@ pub struct Endpoint {
     /// `redis://user@host:port/db`, without secret.
     shown: String,
     user: String,
+    address: RedisAddress,
 }
 
 impl fmt::Debug for Endpoint {
@@ -112,9 +118,13 @@ impl Endpoint {
     /// As [`Self::from_url`].
     pub fn new(url: &str, credentials: &Credentials) -> Result<Self, QueueError> {
         let settings = |text: String| QueueError::Settings(text);
+        let address = RedisAddress::parse(url)?;
         let info = url
             .into_connection_info()
-            .map_err(|_| QueueError::Address(without_secret(url)))?;
+            .map_err(|error| QueueError::Address {
+                shown: without_secret(url),
+                reason: error.to_string(),
+            })?;
         if info.redis_settings().password().is_some() {
             return Err(settings(format!(
                 "the address of the queue holds a password, which everybody on this machine could read: write {} and put the password into {PASSWORD_VARIABLE}, or name a file with it in {PASSWORD_FILE_VARIABLE}",
@@ -126,13 +136,14 @@ impl Endpoint {
             .username()
             .unwrap_or("default")
             .to_owned();
-        let tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
         let redis = info.redis_settings().clone().set_skip_set_lib_name();
+        // Answers have other types in the third version.
+        let redis = redis.set_protocol(ProtocolVersion::RESP2);
         let info = info.set_redis_settings(match &credentials.password {
             Some(password) => redis.set_password(password),
             None => redis,
         });
-        let client = if tls {
+        let client = if address.tls {
             tls_client(info, credentials.authority.as_deref())
         } else {
             Client::open(info)
@@ -142,11 +153,16 @@ impl Endpoint {
                 .map_err(|error| settings(format!("{}: {error}", without_secret(url))))?,
             shown: without_secret(url),
             user,
+            address,
         })
     }
 
     pub(super) const fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(super) const fn address(&self) -> &RedisAddress {
+        &self.address
     }
 
     /// Who this is to the server.
@@ -186,19 +202,17 @@ fn certificates(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn password() -> Result<Option<String>, QueueError> {
-    if let Ok(password) = std::env::var(PASSWORD_VARIABLE) {
-        return Ok(Some(password));
-    }
-    let Some(path) = std::env::var_os(PASSWORD_FILE_VARIABLE).map(PathBuf::from) else {
-        return Ok(None);
-    };
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
-        Err(error) => Err(QueueError::Settings(format!(
-            "{PASSWORD_FILE_VARIABLE} {}: {error}",
+fn password_in(path: &Path) -> Result<String, QueueError> {
+    let wrong = |what: &dyn fmt::Display| {
+        QueueError::Settings(format!(
+            "{PASSWORD_FILE_VARIABLE} {}: {what}",
             path.display()
-        ))),
+        ))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(wrong(&"the file is empty")),
+        password => Ok(password.to_owned()),
     }
 }
 
@@ -213,9 +227,6 @@ mod tests {
         assert!(!text.contains("s3cret"), "{text}");
         assert!(text.contains("redis://coord@here:7000/1"), "{text}");
         assert!(text.contains(PASSWORD_VARIABLE), "{text}");
-        assert_eq!(without_secret("redis://:p@h/0"), "redis://h/0");
-        assert_eq!(without_secret("redis://u:p@q@h/0"), "redis://u@h/0");
-        assert_eq!(without_secret("u:p@h"), "u@h");
     }
 
     #[test]
@@ -225,9 +236,42 @@ mod tests {
         assert_eq!(endpoint.to_string(), "redis://worker@127.0.0.1:7000");
         assert_eq!(Endpoint::from_url("redis://h").unwrap().user(), "default");
         Endpoint::from_url("rediss://h:6380").unwrap();
-        assert!(matches!(
-            Endpoint::from_url("http://h"),
-            Err(QueueError::Address(_))
-        ));
+        for wrong in [
+            "http://h",
+            "unix:///redis.sock",
+            "redis://h?protocol=resp3",
+            "local",
+        ] {
+            assert!(
+                matches!(Endpoint::from_url(wrong), Err(QueueError::Address { .. })),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        std::fs::write(&file, "of the file\n").unwrap();
+        let read = |password: &str, named: &Path, authority: &str| {
+            Credentials::from_variables(|name| {
+                Some(match name {
+                    PASSWORD_VARIABLE => password.into(),
+                    PASSWORD_FILE_VARIABLE => named.into(),
+                    _ => authority.into(),
+                })
+            })
+        };
+        let none = read("", Path::new(""), "").unwrap();
+        assert_eq!((none.password, none.authority), (None, None));
+        let given = read("given", &file, "ca.pem").unwrap();
+        assert_eq!(given.password.as_deref(), Some("given"));
+        assert_eq!(given.authority.as_deref(), Some(Path::new("ca.pem")));
+        let filed = read("", &file, "").unwrap();
+        assert_eq!(filed.password.as_deref(), Some("of the file"));
+        std::fs::write(&file, "\n").unwrap();
+        let text = read("", &file, "").unwrap_err().to_string();
+        assert!(text.ends_with("password: the file is empty"), "{text}");
     }
 }

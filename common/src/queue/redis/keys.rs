@@ -3,11 +3,30 @@
 /// The set of runs that workers may serve.
 pub(super) const RUNS: &str = "anofpdm:runs";
 
-/// What a run's keys end in, in the order in which every script gets them.
-const NAMES: [&str; 21] = [
-    "meta", "job", "avoid", "lease", "deadline", "retry", "trouble", "dead", "claimed", "claims",
-    "events", "hello", "admitted", "workers", "seen", "counter", "leaving", "board", "lane:0",
-    "lane:1", "lane:2",
+/// What a run's keys end in, in the order in which every script gets them, and the command that counts what is there:
+/// it fails where another kind of value stands.
+const NAMES: [(&str, &str); 21] = [
+    ("meta", "HLEN"),
+    ("job", "HLEN"),
+    ("avoid", "HLEN"),
+    ("lease", "HLEN"),
+    ("deadline", "ZCARD"),
+    ("retry", "ZCARD"),
+    ("trouble", "HLEN"),
+    ("dead", "SCARD"),
+    ("claimed", "SCARD"),
+    ("claims", "XLEN"),
+    ("events", "XLEN"),
+    ("hello", "XLEN"),
+    ("admitted", "HLEN"),
+    ("workers", "HLEN"),
+    ("seen", "ZCARD"),
+    ("counter", "HLEN"),
+    ("leaving", "SCARD"),
+    ("board", "HLEN"),
+    ("lane:0", "XLEN"),
+    ("lane:1", "XLEN"),
+    ("lane:2", "XLEN"),
 ];
 
 /// The keys of one run. They share a hash tag, so that a run lies in one slot.
@@ -19,7 +38,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn of(run: &str) -> Self {
-        let all = NAMES.map(|name| format!("anofpdm:{{{run}}}:{name}"));
+        let all = NAMES.map(|(name, _)| format!("anofpdm:{{{run}}}:{name}"));
         Self {
             run: run.to_owned(),
             all: all.to_vec(),
@@ -41,8 +60,14 @@ impl Keys {
         NAMES
             .iter()
             .zip(&self.all)
-            .find(|(end, _)| **end == name)
+            .find(|((end, _), _)| *end == name)
             .map_or("", |(_, key)| key)
+    }
+
+    /// Every key with the command that counts what is there.
+    pub(super) fn counted(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let all = self.all.iter().map(String::as_str);
+        all.zip(NAMES.iter().map(|(_, count)| *count))
     }
 
     /// The three lanes, most urgent first.

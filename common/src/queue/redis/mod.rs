@@ -20,13 +20,12 @@ mod dispatcher;
 mod endpoint;
 mod keys;
 mod messages;
+mod probe;
 mod reading;
 mod scripts;
 mod worker;
 
 pub use dispatcher::RedisDispatcher;
-pub use endpoint::{
-    CA_VARIABLE, Credentials, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, place_of,
-};
+pub use endpoint::{CA_VARIABLE, Credentials, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
 pub use messages::{DeliveredClaim, Hello};
 pub use worker::RedisQueue;

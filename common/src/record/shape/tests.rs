@@ -1,5 +1,6 @@
 use super::*;
 use crate::method::MapKind;
+use crate::record::RatedScore;
 use crate::wire;
 
 const STEPS: u32 = 3;
@@ -15,6 +16,32 @@ fn mask(figures: FigureSpec) -> CellOutput {
         map: MapKind::Aam,
         max_divergence: vec![1.0; MODALITIES],
         figures,
+        mse_ratio: false,
+    }
+}
+
+/// As [`mask`], with the ratio beside the cosine.
+fn rated(figures: FigureSpec) -> CellOutput {
+    match mask(figures) {
+        CellOutput::Mask {
+            map,
+            max_divergence,
+            figures,
+            ..
+        } => CellOutput::Mask {
+            map,
+            max_divergence,
+            figures,
+            mse_ratio: true,
+        },
+        other => other,
+    }
+}
+
+fn rated_score(with_figures: bool) -> RatedScore {
+    RatedScore {
+        score: score(with_figures),
+        mse_ratio: 1.25,
     }
 }
 
@@ -123,6 +150,14 @@ fn the_largest_record_is_as_large_as_said() {
             Record::Masks(vec![score(false); 2]),
         ),
         (mask(all_figures()), Record::Masks(vec![score(true); 2])),
+        (
+            rated(FigureSpec::default()),
+            Record::RatedMasks(vec![rated_score(false); 2]),
+        ),
+        (
+            rated(all_figures()),
+            Record::RatedMasks(vec![rated_score(true); 2]),
+        ),
     ] {
         let shape = shape(&output);
         shape.check(&record).unwrap();
@@ -202,6 +237,23 @@ fn impossible_scores_are_refused() {
         spoil(&mut bad);
         let record = Record::Masks(vec![score(false), bad]);
         assert!(shape(&output).check(&record).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn a_ratio_is_there_where_it_was_asked_for_and_nowhere_else() {
+    let (plain, with_ratio) = (mask(FigureSpec::default()), rated(FigureSpec::default()));
+    let masks = Record::Masks(vec![score(false); 2]);
+    let ratios = |ratio: f32| {
+        let mut slice = rated_score(false);
+        slice.mse_ratio = ratio;
+        Record::RatedMasks(vec![rated_score(false), slice])
+    };
+    assert_eq!(shape(&with_ratio).check(&ratios(f32::MAX)), Ok(()));
+    assert!(shape(&plain).check(&ratios(1.0)).is_err());
+    assert!(shape(&with_ratio).check(&masks).is_err());
+    for impossible in [f32::NAN, f32::INFINITY, -0.5] {
+        assert!(shape(&with_ratio).check(&ratios(impossible)).is_err());
     }
 }
 

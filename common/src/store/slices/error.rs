@@ -17,7 +17,9 @@ pub enum StoreError {
     )]
     NoManifest(PathBuf),
     /// A file of the store is damaged or was made by something else.
-    #[error("{path}: {reason}; preprocess this store again")]
+    #[error(
+        "{path}: {reason}; copy the store again from where it is whole, or run `anofpdm preprocess` again"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -67,6 +69,9 @@ pub enum StoreError {
         /// Modalities and size of what was asked for.
         asked: String,
     },
+    /// Whoever watched the reading had it stopped.
+    #[error("the store was not verified to its end")]
+    Stopped,
     /// What is to be written does not fit together.
     #[error("subject '{id}': {reason}. This is a bug.")]
     Inconsistent {

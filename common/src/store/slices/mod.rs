@@ -1,15 +1,22 @@
 //! The slice store: preprocessed MRI, a subject a file, and a manifest that makes the folder a store.
+//!
+//! No byte of a subject is believed before all of them were compared with the manifest's digest, and no count of the
+//! manifest before the file has it: there is no other way to open a subject.
 
 mod error;
+mod left_right;
 mod manifest;
 mod reader;
 mod subject_file;
+mod verification;
 mod writer;
 
 pub use error::StoreError;
+pub use left_right::{NoLeftRight, SliceAxis};
 pub use manifest::{
     MANIFEST_FORMAT, Manifest, SkippedSubject, Split, SubjectRecord, is_plain_name,
 };
 pub use reader::{ImageReader, SliceStore, SubjectImages, TruthReader};
 pub use subject_file::{AxisMap, SourceGrid};
 pub use writer::{ConvertedSubject, Stale, StoreWriter, SubjectData};
+pub use verification::Watch;

@@ -5,13 +5,15 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::StoreError;
+use rayon::prelude::*;
+
 use super::manifest::{Manifest, SubjectRecord};
-use super::subject_file::{SourceGrid, SubjectFile};
-use crate::ids::Digest;
+use super::subject_file::{Expected, SourceGrid, SubjectFile};
+use super::{StoreError, Watch};
 
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
 pub(super) const SUBJECTS_FOLDER: &str = "subjects";
@@ -76,26 +78,34 @@ impl SliceStore {
         TruthReader(self.clone())
     }
 
-    /// Reads a subject's file whole and compares its digest with the manifest.
+    /// Compares the files of these subjects with the manifest, in parallel: bytes, counts, labels. What was found whole
+    /// is not read again when a subject is opened later in this process.
     ///
     /// # Errors
-    /// When the subject is unknown, its file cannot be read, or its bytes are not those that were written.
-    pub fn verify(&self, id: &str) -> Result<(), StoreError> {
-        let record = self.record(id)?;
-        let path = self.subject_path(id);
-        let mut hasher = blake3::Hasher::new();
-        let file = File::open(&path).map_err(StoreError::read(&path))?;
-        hasher
-            .update_reader(file)
-            .map_err(StoreError::read(&path))?;
-        if Digest::from(hasher.finalize()) == record.digest {
-            Ok(())
-        } else {
-            Err(StoreError::damaged(
-                path,
-                "its bytes are not those that the manifest names",
-            ))
-        }
+    /// The first subject, in this order, that is unknown or not as the manifest says; [`StoreError::Stopped`] where
+    /// `watch` breaks.
+    pub fn verify<S: AsRef<str> + Sync>(
+        &self,
+        subjects: &[S],
+        watch: &Watch<'_>,
+    ) -> Result<(), StoreError> {
+        subjects
+            .par_iter()
+            .map(|id| self.open_watched(id.as_ref(), watch).err())
+            .find_map_first(|fault| fault)
+            .map_or(Ok(()), Err)
+    }
+
+    /// Length of the files of these subjects, as far as they are there.
+    pub fn bytes_of<S: AsRef<str>>(&self, subjects: &[S]) -> u64 {
+        let length = |id: &S| {
+            Some(
+                std::fs::metadata(self.subject_path(id.as_ref()))
+                    .ok()?
+                    .len(),
+            )
+        };
+        subjects.iter().filter_map(length).sum()
     }
 
     fn record(&self, id: &str) -> Result<&SubjectRecord, StoreError> {
@@ -115,9 +125,22 @@ impl SliceStore {
 
     fn open_subject(&self, id: &str) -> Result<(SubjectFile, &SubjectRecord), StoreError> {
         let record = self.record(id)?;
-        let channels = self.manifest.modalities.len();
-        let file = SubjectFile::open(self.subject_path(id), record, channels, self.manifest.size)?;
-        Ok((file, record))
+        Ok((
+            self.open_watched(id, &|_| ControlFlow::Continue(()))?,
+            record,
+        ))
+    }
+
+    fn open_watched(&self, id: &str, watch: &Watch<'_>) -> Result<SubjectFile, StoreError> {
+        let record = self.record(id)?;
+        let expected = Expected {
+            slices: record.slices,
+            lesion_slices: record.lesion_slices,
+            digest: record.digest,
+            channels: self.manifest.modalities.len(),
+            size: self.manifest.size,
+        };
+        SubjectFile::open(self.subject_path(id), &expected, watch)
     }
 }
 
@@ -126,10 +149,10 @@ impl SliceStore {
 pub struct ImageReader(SliceStore);
 
 impl ImageReader {
-    /// Opens a subject: reads header, labels and slice numbers, no image yet.
+    /// Opens a subject, verified: gives labels and slice numbers, no image yet.
     ///
     /// # Errors
-    /// When the subject is unknown or its file is damaged.
+    /// When the subject is unknown, or its file is damaged or not as the manifest says.
     pub fn subject(&self, id: &str) -> Result<SubjectImages, StoreError> {
         let (file, record) = self.0.open_subject(id)?;
         Ok(SubjectImages {
@@ -140,6 +163,18 @@ impl ImageReader {
             labels: file.labels()?,
             file,
         })
+    }
+
+    /// [`SliceStore::verify`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify<S: AsRef<str> + Sync>(
+        &self,
+        subjects: &[S],
+        watch: &Watch<'_>,
+    ) -> Result<(), StoreError> {
+        self.0.verify(subjects, watch)
     }
 
     /// What the store holds.

@@ -11,6 +11,7 @@
 //! `source` holds a [`SourceGrid`] as JSON.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,8 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
-use super::manifest::SubjectRecord;
+use super::{StoreError, Watch, verification};
+use crate::ids::Digest;
 
 /// Metadata key under which the [`SourceGrid`] stands.
 pub(super) const SOURCE_KEY: &str = "source";
@@ -69,7 +70,17 @@ impl Extent {
     }
 }
 
-/// An open subject file whose header was checked against the manifest and the file's length.
+/// What a manifest says of a subject's file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    pub(super) slices: usize,
+    pub(super) lesion_slices: usize,
+    pub(super) digest: Digest,
+    pub(super) channels: usize,
+    pub(super) size: usize,
+}
+
+/// An open subject file that is as the manifest says: its bytes, its counts, its labels.
 #[derive(Debug)]
 pub(super) struct SubjectFile {
     path: PathBuf,
@@ -82,17 +93,60 @@ pub(super) struct SubjectFile {
 }
 
 impl SubjectFile {
-    /// Opens and checks a file of `record.slices` slices with `channels` modalities of side `size`.
+    /// Opens and checks a file. Nothing is allocated that the file is not long enough for.
     pub(super) fn open(
         path: PathBuf,
-        record: &SubjectRecord,
-        channels: usize,
-        size: usize,
+        expected: &Expected,
+        watch: &Watch<'_>,
     ) -> Result<Self, StoreError> {
+        // Before it is opened: the opening of a pipe would wait for somebody to write into it.
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(StoreError::damaged(path, "it is not a file")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::damaged(path, "the file is missing"));
+            }
+            Err(error) => return Err(StoreError::read(&path)(error)),
+        }
         let file = File::open(&path).map_err(StoreError::read(&path))?;
+        verification::verify(&file, &path, &expected.digest, watch)?;
+        let found = Self::parse(path, file, expected)?;
+        let lesion_slices = found.labels()?.iter().filter(|label| **label == 1).count();
+        if lesion_slices != expected.lesion_slices {
+            return Err(StoreError::damaged(
+                found.path,
+                format!(
+                    "the manifest says {} slices with lesion, and the file has {lesion_slices}",
+                    expected.lesion_slices
+                ),
+            ));
+        }
+        Ok(found)
+    }
+
+    /// Checks the header of a file against the manifest and the file's length.
+    pub(super) fn parse(
+        path: PathBuf,
+        file: File,
+        expected: &Expected,
+    ) -> Result<Self, StoreError> {
+        let Expected {
+            slices,
+            channels,
+            size,
+            ..
+        } = *expected;
         let length = file.metadata().map_err(StoreError::read(&path))?.len();
         let (data_start, metadata) = read_header(&path, &file, length)?;
 
+        if let Some([found, ..]) = metadata.info("image").map(|info| &info.shape[..])
+            && *found != slices
+        {
+            return Err(StoreError::damaged(
+                &path,
+                format!("the manifest says {slices} slices, and the file has {found}"),
+            ));
+        }
         let locate = |name: &str, dtype: Dtype, shape: &[usize]| {
             let Some(info) = metadata.info(name) else {
                 return Ok(None);
@@ -115,7 +169,6 @@ impl SubjectFile {
             found.ok_or_else(|| StoreError::damaged(&path, format!("tensor '{name}' is missing")))
         };
 
-        let slices = record.slices;
         let image = require(
             "image",
             locate("image", Dtype::F32, &[slices, channels, size, size])?,

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::manifest::{Manifest, SkippedSubject, SubjectRecord, is_plain_name};
 use super::reader::{MANIFEST_FILE, SUBJECTS_FOLDER, SliceStore};
-use super::subject_file::{SOURCE_KEY, SourceGrid};
+use super::subject_file::{Expected, SOURCE_KEY, SourceGrid, SubjectFile};
 use crate::ids::Digest;
 use crate::store::durable::{self, DiskError};
 
@@ -134,12 +135,32 @@ impl StoreWriter {
         Ok(writer)
     }
 
-    /// The subject as written by an earlier call, if it was made from the same things (`key`) and is still whole.
+    /// The subject as written by an earlier call, if it was made from the same things (`key`) and its file has the very
+    /// bytes and counts that it had then.
     pub fn kept(&self, id: &str, key: Digest) -> Option<ConvertedSubject> {
         let text = fs::read(self.progress_path(id)).ok()?;
         let progress: Progress = serde_json::from_slice(&text).ok()?;
         let length = fs::metadata(self.subject_path(id)).ok()?.len();
-        (progress.key == key && progress.bytes == length).then_some(progress.converted)
+        if progress.key != key || progress.bytes != length {
+            return None;
+        }
+        let converted = progress.converted;
+        let expected = Expected {
+            slices: converted.slices,
+            lesion_slices: converted.lesion_slices,
+            digest: converted.digest,
+            channels: self.modalities.len(),
+            size: self.size,
+        };
+        match SubjectFile::open(self.subject_path(id), &expected, &|_| {
+            ControlFlow::Continue(())
+        }) {
+            Ok(_) => Some(converted),
+            Err(error) => {
+                tracing::warn!(subject = id, "converted again: {error}");
+                None
+            }
+        }
     }
 
     /// Why [`Self::kept`] gives nothing for a subject that an earlier call did convert; `None` where none did.

@@ -3,6 +3,7 @@ use crate::baseline::{Baseline, Clip, Sampler};
 use crate::ids::Digest;
 use crate::method::{Encoding, MapKind};
 use crate::network::NetworkConfig;
+use crate::segment::{MaskRule, QuantileOf};
 use crate::semantics::Semantics;
 use crate::spec::{FigureSpec, Precision, Respacing};
 use crate::store::scaling::Scaling;
@@ -25,6 +26,7 @@ fn plan() -> ForwardPlan {
         steps: 3,
         respacing: Respacing::Steps(5),
         component_area: 0,
+        mask_rule: MaskRule::default(),
         profile: NumericProfile {
             device: "cpu".to_owned(),
             libtorch: "2.9.0".to_owned(),
@@ -61,6 +63,7 @@ fn plan() -> ForwardPlan {
                     map: MapKind::Aam,
                     max_divergence: vec![1.0, 2.0],
                     figures: FigureSpec::default(),
+                    mse_ratio: false,
                 },
             },
         ],
@@ -125,7 +128,9 @@ fn a_sound_plan_is_read_back() {
 
 #[test]
 fn a_plan_with_a_number_nobody_means_is_refused_on_both_sides() {
-    let spoil: [(&str, Spoil); 20] = [
+    let spoil: [(&str, Spoil); 22] = [
+        ("median of 4", |p| p.mask_rule.median = 4),
+        ("median of 17", |p| p.mask_rule.median = 17),
         ("stage", |p| p.stage = Stage::Train),
         ("a mask in calibration", |p| p.stage = Stage::Calibrate),
         ("no steps", |p| p.steps = 0),
@@ -215,6 +220,44 @@ fn keys_of_anofpdm_stay_what_they_were() {
     }
     // Since kernel libtorch-engine-1: finished runs keep their records.
     assert_eq!(alone.record_key(0, 1).unwrap().short(), "5c4ebf693018");
+}
+
+/// What a spec leaves as it was published is in no key; what it changes is in the keys of what it moves.
+#[test]
+fn another_way_to_the_mask_is_another_key() {
+    let keys = |rule: MaskRule| {
+        let mut plan = plan_with_baseline();
+        plan.mask_rule = rule;
+        [0, 1, 3].map(|cell| plan.record_key(0, cell).unwrap())
+    };
+    let published = MaskRule::default();
+    let [traces, mask, restored] = keys(published);
+    let filtered = MaskRule {
+        quantile_of: QuantileOf::Filtered,
+        ..published
+    };
+    let [t, m, r] = keys(filtered);
+    assert_eq!((t, r), (traces, restored), "a baseline has no quantile");
+    assert_ne!(m, mask);
+    let smaller = MaskRule {
+        median: 3,
+        ..published
+    };
+    let [t, other, r] = keys(smaller);
+    assert_eq!(t, traces, "sequences are not filtered");
+    assert!(other != mask && other != m && r != restored);
+    assert!(
+        !serde_json::to_string(&plan())
+            .unwrap()
+            .contains("mask_rule")
+    );
+
+    let mut rated = plan();
+    let CellOutput::Mask { mse_ratio, .. } = &mut rated.cells[1].output else {
+        panic!("a mask was expected");
+    };
+    *mse_ratio = true;
+    assert_ne!(rated.record_key(0, 1).unwrap(), mask);
 }
 
 #[test]

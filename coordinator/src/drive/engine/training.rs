@@ -89,7 +89,8 @@ impl Parts<'_> {
             .filter(|worker| !distrusted.contains_key(&worker.info.worker))
             .filter(|worker| !silence.is_stalled(worker))
             .count();
-        let Some(world) = gang.world_for(usable, Instant::now()) else {
+        let Some(world) = gang.world_for(usable, self.fleet.workers_to_come(), Instant::now())
+        else {
             return Ok(());
         };
         let mut submissions = Vec::new();

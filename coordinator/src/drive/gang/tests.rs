@@ -49,16 +49,43 @@ fn a_generation_has_every_rank_once_and_a_number_above_the_last() {
 fn the_world_is_what_is_there_after_a_while() {
     let now = Instant::now();
     let mut gang = gang(2, 4);
-    assert_eq!(gang.world_for(1, now), None, "too few");
-    assert_eq!(gang.world_for(3, now), None, "more may come");
-    assert_eq!(gang.world_for(3, now + SETTLE), Some(3));
-    assert_eq!(gang.world_for(4, now), Some(4), "all there may be");
-    assert_eq!(gang.world_for(9, now), Some(4));
+    assert_eq!(gang.world_for(1, 0, now), None, "too few");
+    assert_eq!(gang.world_for(3, 0, now), None, "more may come");
+    assert_eq!(gang.world_for(3, 0, now + SETTLE), Some(3));
+    assert_eq!(gang.world_for(4, 0, now), Some(4), "all there may be");
+    assert_eq!(gang.world_for(9, 0, now), Some(4));
     // Losing a worker in the meantime starts the wait again.
-    assert_eq!(gang.world_for(1, now + SETTLE), None);
-    assert_eq!(gang.world_for(2, now + SETTLE), None);
+    assert_eq!(gang.world_for(1, 0, now + SETTLE), None);
+    assert_eq!(gang.world_for(2, 0, now + SETTLE), None);
     start(&mut gang, 2, 0);
-    assert_eq!(gang.world_for(4, now + 2 * SETTLE), None, "under way");
+    assert_eq!(gang.world_for(4, 0, now + 2 * SETTLE), None, "under way");
+}
+
+/// Whatever comes first, and however late the others are.
+#[test]
+fn workers_of_its_own_are_waited_for() {
+    let begin = Instant::now();
+    for late in [1, 60, 86_400] {
+        let mut gang = gang(1, 3);
+        for second in [0, 1, late] {
+            let now = begin + Duration::from_secs(second);
+            assert_eq!(gang.world_for(0, 2, now), None);
+            assert_eq!(
+                gang.world_for(1, 2, now),
+                None,
+                "one of its two after {second} s"
+            );
+        }
+        let now = begin + Duration::from_secs(late);
+        assert_eq!(gang.world_for(2, 2, now), None, "a stranger may come");
+        assert_eq!(gang.world_for(2, 2, now + SETTLE), Some(2));
+        assert_eq!(gang.world_for(3, 2, now), Some(3));
+        assert_eq!(gang.world_for(3, 5, now), Some(3), "more than may train");
+        // One of the two is lost, then given up.
+        assert_eq!(gang.world_for(1, 2, now + SETTLE), None);
+        assert_eq!(gang.world_for(1, 1, now + 2 * SETTLE), None);
+        assert_eq!(gang.world_for(1, 1, now + 3 * SETTLE), Some(1));
+    }
 }
 
 #[test]
@@ -95,8 +122,8 @@ fn getting_nowhere_ends_and_getting_further_does_not() {
         let ended = gang.end(same.clone(), now);
         assert_eq!(ended.is_err(), attempt == MAX_FRUITLESS, "{attempt}");
         if attempt < MAX_FRUITLESS {
-            assert_eq!(gang.world_for(2, now), None, "a pause after an error");
-            assert_eq!(gang.world_for(2, now + LONGEST_PAUSE), Some(2));
+            assert_eq!(gang.world_for(2, 0, now), None, "a pause after an error");
+            assert_eq!(gang.world_for(2, 0, now + LONGEST_PAUSE), Some(2));
         } else {
             assert!(ended.unwrap_err().0.contains("lost its peers"));
         }
@@ -111,14 +138,14 @@ fn hand_backs_alone_never_end_it() {
         start(&mut gang, 2, 0);
         gang.note(0, Ending::HandedBack);
         gang.end(None, now).unwrap();
-        assert_eq!(gang.world_for(2, now), Some(2), "at once");
+        assert_eq!(gang.world_for(2, 0, now), Some(2), "at once");
     }
 }
 
 #[test]
 fn a_training_alone_is_left_to_the_queue() {
     let mut gang = Gang::new(plan(), Devices::exactly(1), None);
-    assert_eq!(gang.world_for(0, Instant::now()), Some(1));
+    assert_eq!(gang.world_for(0, 0, Instant::now()), Some(1));
     start(&mut gang, 1, 0);
     gang.note(0, Ending::Died);
     assert!(!gang.is_broken());

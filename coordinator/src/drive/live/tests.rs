@@ -203,7 +203,7 @@ fn a_rate_and_an_end_are_seen() {
     let work = read(&folder).work.unwrap();
     let per_second = work.per_second.unwrap();
     assert!(
-        (1.0..=400.0).contains(&per_second),
+        per_second > 0.0 && per_second <= 400.0,
         "20 in 50 ms or more: {per_second}"
     );
     let eta = work.eta_seconds.unwrap();

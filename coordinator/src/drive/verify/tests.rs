@@ -1,4 +1,5 @@
 mod baselines;
+mod trial;
 
 use std::fs;
 
@@ -10,6 +11,7 @@ use anofpdm_common::record::{
     ModalityDecision, Record, RestoredScore, SliceScore, SliceTrace, ThresholdOverlaps,
 };
 use anofpdm_common::role::Role;
+use anofpdm_common::segment::MaskRule;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{FigureSpec, Precision, Preset, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
@@ -64,6 +66,7 @@ pub(in crate::drive) fn forward() -> ForwardPlan {
         map: MapKind::Aam,
         max_divergence: vec![1.0],
         figures: FigureSpec::default(),
+        mse_ratio: false,
     };
     let walk = |seed| {
         Trajectory::Forward(ForwardWalk {
@@ -78,6 +81,7 @@ pub(in crate::drive) fn forward() -> ForwardPlan {
         steps: STEPS,
         respacing: Respacing::Steps(5),
         component_area: 0,
+        mask_rule: MaskRule::default(),
         profile: profile(),
         precision: Precision::Fp32,
         data: data(),

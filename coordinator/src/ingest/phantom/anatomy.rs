@@ -40,6 +40,13 @@ impl Tissue {
     }
 }
 
+/// How far a slice at `height` reaches, 1 in the middle and 0 at both ends (-1 and 1) of the head: slices stay full over
+/// most of the height, and close quickly.
+pub(super) fn reach(height: f64) -> f64 {
+    let squared = height * height;
+    (1.0 - squared * squared).max(0.0).sqrt().sqrt()
+}
+
 struct Ellipsoid {
     centre: [f64; 3],
     radii: [f64; 3],
@@ -128,14 +135,11 @@ impl Anatomy {
             point[1] / self.radii[1],
             point[2] / self.radii[2],
         ];
-        let height = 1.0 - z * z * z * z;
-        if height <= 0.0 {
+        if z.abs() >= 1.0 {
             return -1.0;
         }
-        // Slices stay full over most of the height, and close quickly at both ends.
-        let reach = height.sqrt().sqrt();
         let radius = (x * x + y * y).sqrt() + 0.04 * self.outline.at(point);
-        0.88 * (reach - radius)
+        0.88 * (reach(z) - radius)
     }
 
     /// The tissue at a point `depth` below the surface.

@@ -1,11 +1,18 @@
-//! Lesions: irregular blobs with soft edges, of varied size, in the deep white matter of either side.
+//! Lesions: irregular blobs with soft edges, of varied size, in the deep white matter of either side, at any height.
 
 use anofpdm_common::random::Stream;
 
+use super::anatomy::reach;
 use super::smooth::{Field, ease};
 
 /// Share of subjects without any.
 const HEALTHY: f64 = 0.15;
+
+/// Height of a head, of which persons differ by little.
+const HEAD: f64 = 0.92;
+
+/// Height of the highest and lowest centres.
+const END: f64 = 0.86;
 
 /// Width of the soft edge, as a part of the radius.
 const EDGE: f64 = 0.22;
@@ -18,6 +25,16 @@ const ROUGHNESS: f64 = 0.22;
 pub(super) struct Share {
     pub(super) lesion: f64,
     pub(super) core: f64,
+}
+
+/// Draws `place` in [-1, 1] towards both ends: to the power of 3/4.
+///
+/// A lesion at an end reaches fewer slices than one in the middle, so there are to be more of them. Slices near the ends
+/// then show a lesion as often as those in the middle, and neither a slice's place nor the area of its brain says
+/// whether it does.
+fn towards_ends(place: f64) -> f64 {
+    let root = place.abs().sqrt();
+    (root * root.sqrt()).copysign(place)
 }
 
 struct Blob {
@@ -48,12 +65,15 @@ impl Lesions {
                 } else {
                     (-first_side, 0.6)
                 };
-                let radius = size * between(0.22, 0.34);
+                let height = END * towards_ends(between(-1.0, 1.0));
+                // Slices become smaller towards the ends, and what lies in them alike.
+                let width = reach(height / HEAD);
+                let radius = size * width * between(0.22, 0.34);
                 Blob {
                     centre: [
-                        side * between(0.34, 0.46),
-                        between(-0.45, 0.45),
-                        between(-0.45, 0.5),
+                        side * width * between(0.34, 0.46),
+                        width * between(-0.45, 0.45),
+                        height,
                     ],
                     radii: [
                         radius * between(0.8, 1.1),

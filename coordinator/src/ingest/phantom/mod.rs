@@ -1,7 +1,7 @@
 //! A synthetic data set: brain-like volumes with lesions, as real NIfTI in the folders of a real set.
 //!
 //! A lesion is as bright as grey matter in each modality, and there is several times more grey matter than lesion, so
-//! no threshold finds it. What gives it away is its place, size and shape. All volumes are a function of (seed,
+//! no threshold finds it. What gives it away is its place in the slice, size and shape. All volumes are a function of (seed,
 //! subject, grid), not of threads or of what was written before.
 
 mod anatomy;
@@ -21,6 +21,17 @@ use volumes::Subject;
 
 /// Remembers what a folder was made from.
 const MARKER: &str = "phantom.json";
+
+/// Changes whenever the same request gives other volumes, so that no folder is a mixture of two.
+const VERSION: u32 = 2;
+
+/// What a folder was made from.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Marker {
+    version: u32,
+    #[serde(flatten)]
+    request: Request,
+}
 
 /// Which real data set is imitated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -60,7 +71,9 @@ pub enum PhantomError {
         source: nifti::NiftiError,
     },
     /// The folder is taken.
-    #[error("{0}: holds something else than this phantom; choose an empty or new folder")]
+    #[error(
+        "{0}: holds something else than this phantom, or one of another version of this program; choose an empty or new folder"
+    )]
     Foreign(PathBuf),
 }
 
@@ -106,17 +119,21 @@ pub fn generate(
 fn claim(request: &Request, out: &Path) -> Result<(), PhantomError> {
     durable::create_dir(out)?;
     let marker = out.join(MARKER);
-    let taken: Option<Request> = fs::read(&marker)
+    let wanted = Marker {
+        version: VERSION,
+        request: request.clone(),
+    };
+    let taken: Option<Marker> = fs::read(&marker)
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok());
-    if taken.as_ref() == Some(request) {
+    if taken.as_ref() == Some(&wanted) {
         return Ok(());
     }
     let mut entries = fs::read_dir(out).map_err(|e| DiskError::new("list", out, e))?;
     if entries.next().is_some() {
         return Err(PhantomError::Foreign(out.to_path_buf()));
     }
-    let text = serde_json::to_vec_pretty(request)
+    let text = serde_json::to_vec_pretty(&wanted)
         .map_err(|e| DiskError::new("encode", &marker, e.into()))?;
     Ok(durable::write(&marker, &text)?)
 }

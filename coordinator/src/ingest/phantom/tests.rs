@@ -47,19 +47,19 @@ fn files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn store(
-    kind: Kind,
+    request: &Request,
     layout: LayoutName,
-    subjects: usize,
+    modalities: Option<&[String]>,
     size: usize,
 ) -> (tempfile::TempDir, SliceStore) {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("phantom");
-    generate(&request(kind, subjects, 80), &input, &|_| ()).unwrap();
+    generate(request, &input, &|_| ()).unwrap();
     let request = preprocess::Request {
         input,
         store: folder.path().join("store"),
         layout,
-        modalities: None,
+        modalities: modalities.map(<[String]>::to_vec),
         size,
         labels: None,
         split: "75/5/20".to_owned(),
@@ -107,7 +107,8 @@ fn the_same_whatever_the_number_of_threads_and_after_an_interruption() {
 
 #[test]
 fn atlas_layout() {
-    let (_folder, store) = store(Kind::Atlas, LayoutName::Atlas, 3, 32);
+    let request = request(Kind::Atlas, 3, 80);
+    let (_folder, store) = store(&request, LayoutName::Atlas, None, 32);
     assert_eq!(store.manifest().modalities, ["t1"]);
     assert_eq!(store.manifest().subjects.len(), 3);
 }
@@ -131,49 +132,140 @@ fn threshold_dice(slices: &[(Vec<f32>, Vec<u8>)]) -> Vec<f64> {
         .collect()
 }
 
-/// What makes the phantom a test: no FLAIR threshold finds the lesions, though they are large enough to be found.
-#[test]
-fn no_threshold_finds_the_lesions() {
-    let (_folder, store) = store(Kind::Brats, LayoutName::Brats, 16, 64);
-    let manifest = store.manifest();
-    let pixels = manifest.size * manifest.size;
-    let (mut slices, mut areas, mut heads, mut total) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for record in &manifest.subjects {
-        let subject = store.images().subject(&record.id).unwrap();
-        total += subject.slices();
-        for n in 0..subject.slices() {
-            let mut image = Vec::new();
-            subject.read_slice(n, &mut image).unwrap();
-            Scaling::SliceMinmax.apply(&mut image, subject.channels, pixels);
-            if subject.labels[n] == 1 {
-                let mask = store.truth().mask(&record.id, n).unwrap().unwrap();
+/// What the slices of a store show.
+struct Seen {
+    /// FLAIR in [-1, 1] and mask of the slices with a lesion.
+    lesions: Vec<(Vec<f32>, Vec<u8>)>,
+    /// Lesion area of those, in parts of the slice, ascending.
+    areas: Vec<f64>,
+    /// Of every slice: whether it has a lesion, its share of brain, its distance from the middle one of its subject.
+    slices: Vec<(bool, f64, f64)>,
+}
+
+impl Seen {
+    fn of(store: &SliceStore) -> Self {
+        let manifest = store.manifest();
+        let pixels = manifest.size * manifest.size;
+        let share = |marked: usize| marked as f64 / pixels as f64;
+        let mut seen = Self {
+            lesions: Vec::new(),
+            areas: Vec::new(),
+            slices: Vec::new(),
+        };
+        for record in &manifest.subjects {
+            let subject = store.images().subject(&record.id).unwrap();
+            let middle = (subject.slices() - 1) as f64 / 2.0;
+            for n in 0..subject.slices() {
+                let mut image = Vec::new();
+                subject.read_slice(n, &mut image).unwrap();
+                Scaling::SliceMinmax.apply(&mut image, subject.channels, pixels);
                 let head = foreground(&image, subject.channels, pixels);
-                heads.push(head.iter().filter(|inside| **inside).count() as f64 / pixels as f64);
-                areas.push(mask.iter().map(|x| f64::from(*x)).sum::<f64>() / pixels as f64);
-                image.truncate(pixels);
-                slices.push((image, mask));
+                let head = share(head.iter().filter(|inside| **inside).count());
+                let lesion = subject.labels[n] == 1;
+                seen.slices.push((lesion, head, (n as f64 - middle).abs()));
+                if lesion {
+                    let mask = store.truth().mask(&record.id, n).unwrap().unwrap();
+                    seen.areas
+                        .push(share(mask.iter().filter(|x| **x == 1).count()));
+                    image.truncate(pixels);
+                    seen.lesions.push((image, mask));
+                }
             }
         }
+        seen.areas.sort_by(f64::total_cmp);
+        seen
     }
-    areas.sort_by(f64::total_cmp);
-    let quantile = |q: f64| areas[(q * (areas.len() - 1) as f64) as usize];
-    let dice = threshold_dice(&slices);
-    let best = dice.iter().copied().fold(0.0, f64::max);
-    let share = slices.len() as f64 / total as f64;
-    println!(
-        "{total} slices, {share:.3} with lesion; area {:.3} {:.3} {:.3} {:.3} {:.3}; head {:.3}; best DICE {best:.3} at {:?}, all {:.3}",
-        quantile(0.05),
-        quantile(0.25),
-        quantile(0.5),
-        quantile(0.75),
-        quantile(0.95),
-        heads.iter().sum::<f64>() / heads.len() as f64,
-        dice.iter()
-            .position(|x| *x == best)
-            .map(|i| i as f64 / 50.0 - 1.0),
-        dice[1],
-    );
-    assert!(best <= 0.25, "a threshold reaches {best}");
-    assert!((0.2..0.6).contains(&share));
-    assert!(quantile(0.25) > 0.015 && quantile(0.9) < 0.12);
+
+    /// Share of slices with a lesion.
+    fn prevalence(&self) -> f64 {
+        self.lesions.len() as f64 / self.slices.len() as f64
+    }
+
+    fn area(&self, quantile: f64) -> f64 {
+        self.areas[(quantile * (self.areas.len() - 1) as f64) as usize]
+    }
+
+    /// How often `score` is higher for a slice with a lesion than for one without (AUROC); ties count half.
+    fn auroc(&self, score: impl Fn(&(bool, f64, f64)) -> f64) -> f64 {
+        let of = |wanted: bool| -> Vec<f64> {
+            let kept = self.slices.iter().filter(|slice| slice.0 == wanted);
+            kept.map(&score).collect()
+        };
+        let (with, without) = (of(true), of(false));
+        let wins: f64 = with
+            .iter()
+            .flat_map(|a| without.iter().map(move |b| a.total_cmp(b)))
+            .map(|order| match order {
+                std::cmp::Ordering::Greater => 1.0,
+                std::cmp::Ordering::Equal => 0.5,
+                std::cmp::Ordering::Less => 0.0,
+            })
+            .sum();
+        wins / (with.len() * without.len()) as f64
+    }
+
+    /// What makes the phantom a test: no FLAIR threshold finds the lesions, though they are large enough to be found.
+    fn assert_hard(&self) {
+        let dice = threshold_dice(&self.lesions);
+        let best = dice.iter().copied().fold(0.0, f64::max);
+        println!(
+            "{} slices, {:.3} with lesion; area {:?}; best DICE {best:.3} at {:?}, all {:.3}",
+            self.slices.len(),
+            self.prevalence(),
+            [0.05, 0.25, 0.5, 0.75, 0.95].map(|q| self.area(q)),
+            dice.iter()
+                .position(|x| *x == best)
+                .map(|i| i as f64 / 50.0 - 1.0),
+            dice[1],
+        );
+        assert!(best <= 0.25, "a threshold reaches {best}");
+        assert!((0.2..0.6).contains(&self.prevalence()));
+        assert!(self.area(0.25) > 0.015 && self.area(0.9) < 0.12);
+    }
+}
+
+#[test]
+fn no_threshold_finds_the_lesions() {
+    let request = request(Kind::Brats, 16, 80);
+    let (_folder, store) = store(&request, LayoutName::Brats, None, 64);
+    Seen::of(&store).assert_hard();
+}
+
+/// The phantom of `anofpdm demo`: neither where a slice lies nor how much brain it shows says whether it has a lesion.
+#[test]
+fn at_the_demos_size_neither_threshold_nor_place_nor_area_finds_the_lesions() {
+    let request = Request {
+        seed: 0,
+        ..request(Kind::Brats, 40, 64)
+    };
+    let modalities = ["flair".to_owned(), "t2".to_owned()];
+    let (_folder, store) = store(&request, LayoutName::Brats, Some(&modalities), 32);
+    let seen = Seen::of(&store);
+    seen.assert_hard();
+    let place = seen.auroc(|(_, _, distance)| -distance);
+    let area = seen.auroc(|(_, head, _)| *head);
+    println!("AUROC of nearness to the middle {place:.3}, of the area of brain {area:.3}");
+    assert!((0.4..0.6).contains(&place), "{place}");
+    assert!((0.4..0.6).contains(&area), "{area}");
+}
+
+#[test]
+fn a_folder_of_another_version_is_not_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = request(Kind::Brats, 1, 16);
+    generate(&request, folder.path(), &|_| ()).unwrap();
+    generate(&request, folder.path(), &|_| ()).unwrap();
+    // As the first version wrote it, and as a later one will.
+    let marker = folder.path().join(MARKER);
+    let mut fields: serde_json::Value =
+        serde_json::from_slice(&fs::read(&marker).unwrap()).unwrap();
+    for version in [None, Some(VERSION + 1)] {
+        fields["version"] = version.into();
+        if version.is_none() {
+            fields.as_object_mut().unwrap().remove("version");
+        }
+        fs::write(&marker, fields.to_string()).unwrap();
+        let refused = generate(&request, folder.path(), &|_| ()).unwrap_err();
+        assert!(refused.to_string().contains("another version"), "{refused}");
+    }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::role::Role;
+use anofpdm_common::segment::MaskRule;
 use anofpdm_common::semantics::Semantics;
-use anofpdm_common::spec::{Devices, Precision, Respacing, TrainPrecision, TrainSpec};
+use anofpdm_common::spec::{Augment, Devices, Precision, Respacing, TrainPrecision, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{
     AxisMap, SourceGrid, Split, StoreWriter, SubjectData, SubjectRecord,
@@ -43,6 +44,7 @@ pub(super) fn network() -> NetworkConfig {
         heads: Heads::Count(1),
         num_classes: Some(2),
         resblock_updown: false,
+        use_scale_shift_norm: true,
     }
 }
 
@@ -116,6 +118,7 @@ impl Run {
             steps: STEPS,
             respacing: Respacing::None,
             component_area: 2,
+            mask_rule: MaskRule::default(),
             profile: profile(),
             precision: Precision::Fp32,
             data: self.data.clone(),
@@ -153,6 +156,7 @@ impl Run {
                 devices: Devices::exactly(1),
                 seed: 5,
                 checkpoint_every: 4,
+                augment: Augment::None,
                 precision: TrainPrecision::Fp32,
                 micro_batch: None,
                 checkpoint_activations: false,

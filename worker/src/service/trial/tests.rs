@@ -3,6 +3,7 @@
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
+use anofpdm_common::segment::MaskRule;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::Respacing;
 use anofpdm_common::store::scaling::Scaling;
@@ -35,6 +36,7 @@ fn network() -> NetworkConfig {
         heads: Heads::Count(2),
         num_classes: Some(2),
         resblock_updown: false,
+        use_scale_shift_norm: true,
     }
 }
 
@@ -110,7 +112,7 @@ impl Scene {
         }
     }
 
-    fn plan(&self, least_gain: f64) -> TrialPlan {
+    fn plan(&self) -> TrialPlan {
         let batch = |positions: std::ops::Range<u32>| {
             positions
                 .map(|position| SliceRef {
@@ -130,6 +132,7 @@ impl Scene {
             steps: 10,
             respacing: Respacing::Steps(20),
             component_area: 2,
+            mask_rule: MaskRule::default(),
             profile: NumericProfile {
                 device: "cpu".to_owned(),
                 libtorch: "2.11.0".to_owned(),
@@ -161,7 +164,6 @@ impl Scene {
         TrialPlan {
             forward,
             candidates: vec![Precision::Bf16],
-            least_gain,
             with_truth: true,
         }
     }
@@ -196,11 +198,11 @@ impl Scene {
 }
 
 #[test]
-fn a_fast_candidate_is_compared_with_float32() {
+fn a_candidate_is_compared_with_float32() {
     let scene = Scene::new();
-    let report = scene.report(&scene.plan(1e-9));
+    let report = scene.report(&scene.plan());
     assert_eq!(report.slices, u64::from(SLICES));
-    let Finding::Compared { agreement, .. } = &report.candidates[0].finding else {
+    let Finding::Compared(agreement) = &report.candidates[0].finding else {
         panic!("{report:?}");
     };
     // Slices x modalities x strengths.
@@ -215,19 +217,14 @@ fn a_fast_candidate_is_compared_with_float32() {
     assert!(agreement.cosine_error < 0.05, "{agreement:?}");
     assert!((0.5..=1.0).contains(&agreement.mask_iou), "{agreement:?}");
     assert!(agreement.dice_change.is_some() && agreement.auprc_change.is_some());
-}
-
-#[test]
-fn a_candidate_that_gains_too_little_is_not() {
-    let scene = Scene::new();
-    let report = scene.report(&scene.plan(1e9));
-    assert!(matches!(report.candidates[0].finding, Finding::Slow { .. }));
+    // The same plan has the same report, to the last bit and whatever else the machine does.
+    assert_eq!(scene.report(&scene.plan()), report);
 }
 
 #[test]
 fn a_format_agrees_with_itself() {
     let scene = Scene::new();
-    let plan = scene.plan(1.0);
+    let plan = scene.plan();
     let drain = std::sync::Arc::new(Drain::new(std::time::Duration::MAX));
     let progress = Progress::new(&drain);
     let trial = Trial {

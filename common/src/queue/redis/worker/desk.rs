@@ -57,7 +57,7 @@ impl Desk {
     pub(super) fn is_away(&mut self, place: &Endpoint, failure: &CallError) {
         if self.away.is_none() {
             let why = match failure {
-                CallError::Away(text) => text.clone(),
+                CallError::Away(why) => why.to_string(),
                 _ => "its coordinator has to load the transitions".to_owned(),
             };
             tracing::warn!(queue = %place, why, "the queue is away; trying again until it is back");

@@ -67,7 +67,15 @@ fn what_is_written_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
     assert_eq!(store.manifest().subjects[0].lesion_slices, 1);
-    store.verify("a").unwrap();
+    store
+        .verify(&["b", "a"], &|_| ControlFlow::Continue(()))
+        .unwrap();
+    assert_eq!(
+        store.bytes_of(&["a", "nobody"]),
+        fs::metadata(folder.path().join("subjects/a.safetensors"))
+            .unwrap()
+            .len()
+    );
 
     let images = store.images().subject("a").unwrap();
     assert_eq!(
@@ -224,35 +232,159 @@ fn why_an_earlier_conversion_is_not_kept() {
     assert_eq!(writer.stale("a", key()), Some(Stale::Damaged));
 }
 
-/// Every truncation and every damaged header byte is an error or an honest read: never a panic.
+/// Every truncation and every changed byte is an error that names the file.
 #[test]
 fn damaged_files_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
     let path = folder.path().join("subjects/a.safetensors");
     let good = fs::read(&path).unwrap();
+    let refused = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let errors = [
+            store.images().subject("a").unwrap_err(),
+            store.truth().mask("a", 0).unwrap_err(),
+            store
+                .verify(&["b", "a"], &|_| ControlFlow::Continue(()))
+                .unwrap_err(),
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert_eq!(
+                text,
+                format!(
+                    "{}: its bytes are not those that the manifest names; copy the store again from where it is whole, or run `anofpdm preprocess` again",
+                    path.display()
+                )
+            );
+        }
+    };
     for length in (0..good.len()).step_by(7) {
-        fs::write(&path, &good[..length]).unwrap();
-        assert!(
-            store.images().subject("a").is_err() || store.truth().mask("a", 0).is_err(),
-            "cut to {length} bytes"
-        );
-        assert!(store.verify("a").is_err());
+        refused(&good[..length]);
+    }
+    // The tail is lost and the length is kept, as an interrupted copy or a sparse file leaves it.
+    let kept = good.len() * 2 / 3;
+    refused(&[&good[..kept], &vec![0; good.len() - kept]].concat());
+    let mut flipped = good.clone();
+    flipped[good.len() - 1] ^= 1;
+    refused(&flipped);
+    refused(&[&good[..], b"\0"].concat());
+    fs::write(&path, &good).unwrap();
+    store.images().subject("a").unwrap();
+
+    fs::remove_file(&path).unwrap();
+    let text = store.images().subject("a").unwrap_err().to_string();
+    assert!(text.contains("the file is missing"), "{text}");
+    fs::create_dir(&path).unwrap();
+    let text = store.images().subject("a").unwrap_err().to_string();
+    assert!(text.contains("it is not a file"), "{text}");
+}
+
+/// Should a hostile file have the digest that its manifest names, it is an error or an honest read: never a panic.
+#[test]
+fn hostile_headers_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let path = folder.path().join("subjects/a.safetensors");
+    let good = fs::read(&path).unwrap();
+    let converted = &store.manifest().subjects[0];
+    let expected = Expected {
+        slices: converted.slices,
+        lesion_slices: converted.lesion_slices,
+        digest: converted.digest,
+        channels: 2,
+        size: SIZE,
+    };
+    let parse = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        SubjectFile::parse(path.clone(), File::open(&path).unwrap(), &expected)
+    };
+    for length in (0..good.len()).step_by(7) {
+        assert!(parse(&good[..length]).is_err(), "cut to {length} bytes");
     }
     let header = 8 + usize::from(good[0]) + 256 * usize::from(good[1]);
     for index in 0..header {
         for value in [0, b'9', 0xff] {
             let mut bad = good.clone();
             bad[index] = value;
-            fs::write(&path, &bad).unwrap();
-            if let Ok(images) = store.images().subject("a") {
-                images.read_slice(0, &mut Vec::new()).ok();
+            if let Ok(file) = parse(&bad) {
+                file.labels().ok();
+                file.slice_index().ok();
+                file.read_image(0, 3, &mut Vec::new()).ok();
+                file.read_mask(0, 3).ok();
             }
         }
     }
-    fs::write(&path, [&[0xff; 8][..], &good[8..]].concat()).unwrap();
     assert!(matches!(
-        store.images().subject("a"),
+        parse(&[&[0xff; 8][..], &good[8..]].concat()),
         Err(StoreError::Damaged { .. })
     ));
+}
+
+/// Counts are no part of the manifest's digest: they are believed when the file has them, and nothing is allocated for
+/// them before.
+#[test]
+fn counts_of_the_manifest_are_those_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    store(folder.path());
+    let manifest = folder.path().join(MANIFEST_FILE);
+    let text = fs::read_to_string(&manifest).unwrap();
+    for (from, to, part) in [
+        (
+            "\"slices\": 3",
+            "\"slices\": 1000000000",
+            "the manifest says 1000000000 slices, and the file has 3",
+        ),
+        (
+            "\"slices\": 3",
+            "\"slices\": 18446744073709551615",
+            "the manifest says 18446744073709551615 slices, and the file has 3",
+        ),
+        (
+            "\"lesion_slices\": 1,",
+            "\"lesion_slices\": 0,",
+            "the manifest says 0 slices with lesion, and the file has 1",
+        ),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text);
+        fs::write(&manifest, changed).unwrap();
+        let store = SliceStore::open(folder.path()).unwrap();
+        for error in [
+            store.images().subject("a").unwrap_err(),
+            store.truth().mask("a", 0).unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(error.contains("a.safetensors"), "{error}");
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    store(folder.path());
+    let path = folder.path().join("subjects/a.safetensors");
+    let good = fs::read(&path).unwrap();
+    let writer = StoreWriter::create(folder.path(), &modalities(), SIZE).unwrap();
+    assert!(writer.kept("a", key()).is_some());
+    let mut zeroed = good.clone();
+    let length = zeroed.len();
+    zeroed[length - 20..].fill(9);
+    fs::write(&path, zeroed).unwrap();
+    assert!(writer.kept("a", key()).is_none());
+    fs::write(&path, &good).unwrap();
+    assert!(writer.kept("a", key()).is_some());
+
+    // Counts that are wrong in the note of progress would come back with every manifest.
+    let progress = folder.path().join("progress/a.json");
+    let text = fs::read_to_string(&progress).unwrap();
+    for (from, to) in [
+        ("\"slices\": 3", "\"slices\": 4"),
+        ("\"lesion_slices\": 1", "\"lesion_slices\": 2"),
+    ] {
+        fs::write(&progress, text.replacen(from, to, 1)).unwrap();
+        assert!(writer.kept("a", key()).is_none(), "{to}");
+    }
 }

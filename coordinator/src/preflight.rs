@@ -1,0 +1,85 @@
+//! What `run` refuses before anything is computed, and `plan` therefore refuses too: labels, masks and weights.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::store::checkpoint::{self, CheckpointError};
+
+use crate::bench_file::{BenchError, BenchFile};
+use crate::calibrate::{self, CalibrateError};
+use crate::dataset::Dataset;
+use crate::plan::cells;
+use crate::tune;
+
+/// Why a spec cannot be run on its slices.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// The spec.
+    #[error("{0}")]
+    Bench(#[from] BenchError),
+    /// The labels or masks of the validation slices.
+    #[error("{0}")]
+    Validation(#[from] CalibrateError),
+    /// A file of weights.
+    #[error("{spec}: [model.{network}] checkpoint {source}")]
+    Checkpoint {
+        /// The spec file.
+        spec: PathBuf,
+        /// The network.
+        network: String,
+        /// What is wrong with its weights.
+        source: CheckpointError,
+    },
+}
+
+/// Checks that the validation slices have the labels and masks that calibration and tuning need, and that every
+/// checkpoint of the spec holds the weights of its network. Of a run that has begun, `adopted` names the weights that it
+/// has taken in already. Returns what a reader should know.
+///
+/// # Errors
+/// [`PreflightError`].
+pub fn check(
+    bench: &BenchFile,
+    dataset: &Dataset,
+    adopted: &BTreeMap<String, Digest>,
+) -> Result<Vec<String>, PreflightError> {
+    if !cells::encodings(&bench.spec.score).is_empty() {
+        calibrate::check_labels(dataset)?;
+    }
+    tune::check_masks(&bench.spec.score, dataset)?;
+    let mut warnings = Vec::new();
+    for (name, model) in bench.needed()? {
+        let network = bench.network(name, dataset)?;
+        let Some(path) = &model.checkpoint else {
+            continue;
+        };
+        if let Some(weights) = adopted.get(name) {
+            if is_another(path, weights) {
+                warnings.push(format!(
+                    "[model.{name}] checkpoint {}: its bytes are not those that this run began with; it goes on with the earlier ones. For the new ones give the run another name or --dir",
+                    path.display()
+                ));
+            }
+            continue;
+        }
+        let said =
+            checkpoint::check(path, &network).map_err(|source| PreflightError::Checkpoint {
+                spec: bench.path().to_path_buf(),
+                network: name.to_owned(),
+                source,
+            })?;
+        warnings.extend(
+            said.into_iter()
+                .map(|said| format!("[model.{name}] checkpoint: {said}")),
+        );
+    }
+    Ok(warnings)
+}
+
+/// True for a file that can be read and has other bytes: a run that has taken its weights in needs it no more.
+fn is_another(path: &Path, weights: &Digest) -> bool {
+    let mut hasher = blake3::Hasher::new();
+    let read = std::fs::File::open(path).and_then(|file| hasher.update_reader(file).map(drop));
+    read.is_ok() && Digest::from(hasher.finalize()) != *weights
+}

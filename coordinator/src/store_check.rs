@@ -1,0 +1,47 @@
+//! Before anything is planned on a store: all of it against its manifest, on all cores, with a word on how far that is.
+
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anofpdm_common::store::slices::{SliceStore, StoreError};
+
+/// Pause between two words: a store that takes less says nothing.
+const SAY_EVERY: Duration = Duration::from_secs(15);
+
+/// Verifies every subject of `store`; stops once `asked` says so.
+///
+/// # Errors
+/// The first subject that is not as the manifest says; [`StoreError::Stopped`].
+pub fn verify(store: &SliceStore, asked: &(dyn Fn() -> bool + Sync)) -> Result<(), StoreError> {
+    let subjects: Vec<&str> = store
+        .manifest()
+        .subjects
+        .iter()
+        .map(|subject| subject.id.as_str())
+        .collect();
+    let total = store.bytes_of(&subjects);
+    let read = AtomicU64::new(0);
+    let said = Mutex::new(Instant::now());
+    store.verify(&subjects, &|bytes| {
+        let read = read.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // Whoever finds it taken leaves the word to the other.
+        if let Ok(mut said) = said.try_lock()
+            && said.elapsed() >= SAY_EVERY
+        {
+            *said = Instant::now();
+            tracing::info!(
+                "{}: {} of {} compared with the manifest",
+                store.root().display(),
+                indicatif::DecimalBytes(read),
+                indicatif::DecimalBytes(total)
+            );
+        }
+        if asked() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+}
