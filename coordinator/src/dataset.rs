@@ -9,9 +9,9 @@ use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
 use anofpdm_common::work::{DataPlan, SliceRef};
 
+use crate::drive::signals::Interrupted;
 use crate::ingest::patient::patient_of;
 use crate::ingest::split::{Member, SplitError, SplitSource};
-use crate::drive::signals::Interrupted;
 use crate::plan::selection::{Selection, choose};
 use crate::store_check;
 

@@ -18,5 +18,5 @@ pub use manifest::{
 };
 pub use reader::{ImageReader, SliceStore, SubjectImages, TruthReader};
 pub use subject_file::{AxisMap, SourceGrid};
-pub use writer::{ConvertedSubject, Stale, StoreWriter, SubjectData};
 pub use verification::Watch;
+pub use writer::{ConvertedSubject, Stale, StoreWriter, SubjectData};
