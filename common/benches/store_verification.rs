@@ -44,6 +44,7 @@ fn make() -> Result<SliceStore, Box<dyn std::error::Error>> {
         let made = writer.write_subject(&id, Digest::of(b""), &subject(number))?;
         records.push(SubjectRecord {
             id,
+            patient: None,
             split: Split::Test,
             slices: made.slices,
             lesion_slices: made.lesion_slices,
@@ -62,6 +63,7 @@ fn subject(number: usize) -> SubjectData {
     #[allow(clippy::cast_precision_loss)] // below a thousand
     let value = |i: usize| ((i * 31 + number) % 997) as f32 / 500.0;
     SubjectData {
+        notices: Vec::new(),
         image: (0..MODALITIES.len() * pixels).map(value).collect(),
         label: (0..SLICES).map(|slice| u8::from(slice % 2 == 0)).collect(),
         mask: Some((0..pixels).map(|i| u8::from(i % 7 == 0)).collect()),

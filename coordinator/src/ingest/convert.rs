@@ -74,9 +74,9 @@ pub enum SkipReason {
         /// Name of the file.
         file: String,
         /// Where its voxels lie.
-        found: Affine,
+        found: Box<Affine>,
         /// Where those of the first modality lie.
-        expected: Affine,
+        expected: Box<Affine>,
         /// File of the first modality.
         first: String,
     },
@@ -416,8 +416,8 @@ fn read_beside(path: &Path, others: &[Volume], paths: &[PathBuf]) -> Result<Volu
     Err(if sorted(volume.shape) == sorted(expected.shape) {
         SkipReason::Affine {
             file,
-            found: volume.affine,
-            expected: expected.affine,
+            found: Box::new(volume.affine),
+            expected: Box::new(expected.affine),
             first,
         }
     } else {

@@ -1,29 +1,23 @@
 //! A whole data set: from a folder of NIfTI to a slice store. Subjects in parallel, at most one a thread in memory.
 
 mod notes;
+mod subject;
 
 use std::path::{Path, PathBuf};
 
 use anofpdm_common::store::slices::{
     ConvertedSubject, SkippedSubject, SliceStore, Stale, StoreError, StoreWriter, SubjectRecord,
-    is_plain_name,
 };
 use rayon::prelude::*;
 
-use super::convert::{ChosenFiles, Conversion, SkipReason, convert};
-use super::head_share;
-use super::labels::{LabelRange, Labels, LabelsError};
-use super::layouts::{
-    Found, LayoutName, SubjectFiles, advice, common_modalities, discover, printable,
-};
+use super::convert::{ChosenFiles, Conversion};
+use super::labels::{Labels, LabelsError};
+use super::layouts::{Found, LayoutName, advice, common_modalities, discover, printable};
 use super::patient::patient_of;
 use super::preview::{self, PreviewError};
-use super::source_key::source_key;
 use super::split::{Member, SplitError, SplitSource, name_strangers};
 use super::unplaced::Unplaced;
-
-/// Bytes of the longest name that is a file's on every system, with an ending behind it.
-const LONGEST_NAME: usize = 200;
+use subject::{Done, Job};
 
 /// What to preprocess, and how.
 #[derive(Debug, Clone)]
@@ -322,110 +316,6 @@ fn general_notes(
     members.extend(found.refused.keys().map(|id| Member::alone(id)));
     notes.extend(split.strangers(&members));
     notes
-}
-
-/// What converts the subjects of one call.
-struct Job<'a> {
-    writer: &'a StoreWriter,
-    conversion: &'a Conversion,
-    labels: Option<&'a Labels>,
-    found: &'a Found,
-    unplaced: &'a Unplaced,
-}
-
-/// A subject that was dealt with.
-struct Done {
-    outcome: Outcome,
-    /// Why what an earlier call made of it was not kept.
-    stale: Option<Stale>,
-}
-
-impl Job<'_> {
-    fn subject(&self, id: &str, files: &SubjectFiles) -> Result<Done, PreprocessError> {
-        let skipped = |reason: String| {
-            Ok(Done {
-                outcome: Outcome::Skipped(reason),
-                stale: None,
-            })
-        };
-        if let Some(fault) = name_fault(id) {
-            return skipped(fault);
-        }
-        if let Some(reason) = self.unplaced.skipped.get(id) {
-            return skipped(reason.to_string());
-        }
-        let chosen = match ChosenFiles::new(files, &self.conversion.modalities) {
-            Ok(chosen) => chosen,
-            Err(reason) => return skipped(self.explained(id, &reason)),
-        };
-        let labels = self
-            .labels
-            .and_then(|labels| labels.subject(id))
-            .filter(|_| chosen.mask.is_none());
-        let key = source_key(self.conversion, &chosen, labels).ok();
-        let stale = match key {
-            Some(key) => match self.writer.kept(id, key) {
-                Some(kept) => {
-                    return Ok(Done {
-                        outcome: Outcome::Kept(kept),
-                        stale: None,
-                    });
-                }
-                None => self.writer.stale(id, key),
-            },
-            None => None,
-        };
-        match (convert(self.conversion, &chosen, labels), key) {
-            (Ok(mut data), Some(key)) => {
-                let channels = self.conversion.modalities.len();
-                data.notices.extend(head_share::notice(&data, channels));
-                Ok(Done {
-                    outcome: Outcome::Converted(self.writer.write_subject(id, key, &data)?),
-                    stale,
-                })
-            }
-            (Ok(_), None) => {
-                skipped("its files changed while they were read; run again".to_owned())
-            }
-            (Err(SkipReason::Labels(LabelRange::FromOne { slices })), _) => match self.labels {
-                Some(labels) => Err(labels.from_one(id, slices).into()),
-                None => skipped(SkipReason::NoTruth.to_string()),
-            },
-            (Err(reason), _) => skipped(self.explained(id, &reason)),
-        }
-    }
-
-    /// The reason, with what is there and may have been meant.
-    fn explained(&self, id: &str, reason: &SkipReason) -> String {
-        let mut text = reason.to_string();
-        if matches!(reason, SkipReason::MissingModality(_) | SkipReason::NoTruth) {
-            text += &notes::unused_of(self.found, id);
-        }
-        if matches!(reason, SkipReason::NoTruth) {
-            let known = |id: &str| self.found.subjects.contains_key(id);
-            let near = self
-                .labels
-                .and_then(|labels| labels.nearest_stranger(id, known));
-            if let Some(near) = near {
-                text += &format!("; the labels file has rows for '{near}', which is no subject");
-            }
-        }
-        text
-    }
-}
-
-/// What is wrong with a subject's name, if anything.
-fn name_fault(id: &str) -> Option<String> {
-    if id.len() > LONGEST_NAME {
-        return Some(format!(
-            "the subject's name is too long: {} bytes, and {LONGEST_NAME} are allowed",
-            id.len()
-        ));
-    }
-    (!is_plain_name(id)).then(|| {
-        "the subject's name has a character that file names cannot have everywhere (/ \\ : or a control character)"
-            .to_owned()
-    })
 }
 
 fn finish(
