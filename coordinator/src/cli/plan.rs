@@ -51,14 +51,6 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     }
     let evaluations = &estimate.network_evaluations;
     let mut lines = forecast::benchmark(&bench, &dataset, &estimate, &dir);
-    let median = bench.spec.score.median;
-    lines.push((
-        "masks",
-        format!(
-            "median of {median} x {median} pixels, components of at most {} pixels dropped",
-            estimate.component_area
-        ),
-    ));
     lines.extend(forecast::work(&estimate));
     let time = lines.pop();
     lines.push((
