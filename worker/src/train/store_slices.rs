@@ -240,7 +240,7 @@ mod tests {
     fn left_and_right_are_where_the_source_says() {
         let folder = tempfile::tempdir().unwrap();
         let images = store(folder.path()).images();
-        let slices = StoreSlices::open(images, &["a", "b"], Scaling::Percentile).unwrap();
+        let slices = open(&images, &["a", "b"], Scaling::Percentile).unwrap();
         let slices = HealthyOnly::of(Arc::new(Cached::new(slices, 0)));
         assert_eq!(slices.name(1), "a slice 2");
         assert_eq!(slices.left_right(1).unwrap(), SliceAxis::Rows);

@@ -191,11 +191,21 @@ impl Link {
     }
 
     fn open_within(&self, patience: Duration) -> RedisResult<Connection> {
-        let connection = self
+        let mut connection = self
             .endpoint
             .client()
             .get_connection_with_timeout(patience)?;
         connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        if self.generation == 0 {
+            // Until something is said, nothing of an encryption is spoken either.
+            connection.set_read_timeout(Some(patience))?;
+            let answered: RedisResult<redis::Value> = redis::cmd("PING").query(&mut connection);
+            match answered {
+                Err(error) if is_silence(&error) => return Err(error),
+                // What the server does not allow is told when it is asked for.
+                Ok(_) | Err(_) => {}
+            }
+        }
         Ok(connection)
     }
 
