@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn text_is_wrapped_under_itself() {
         let text = "coverage: ".to_owned() + &"word ".repeat(20);
-        let lines = wrapped("look  ", &text, 44);
+        let lines = behind("look  ", &text, 44);
         assert!(lines.len() > 2);
         assert!(
             lines.iter().all(|line| line.chars().count() <= 44),
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_word_longer_than_the_line_and_a_narrow_terminal_lose_nothing() {
         let long = "x".repeat(60);
-        let lines = wrapped("no    ", &format!("a {long} b"), 10);
+        let lines = behind("no    ", &format!("a {long} b"), 10);
         assert_eq!(
             lines,
             [
