@@ -54,7 +54,7 @@ impl SourceGrid {
         if self.affine == IDENTITY {
             return Err(NoLeftRight::NoOrientation);
         }
-        let across = first_world_axis(&self.affine).ok_or(NoLeftRight::NoAffine)?;
+        let [across, ..] = nearest_axes(&self.affine).ok_or(NoLeftRight::NoAffine)?;
         let lies = |map: &AxisMap| map.axis == across;
         match self.axes.iter().position(lies) {
             Some(0) => Ok(SliceAxis::Rows),
@@ -64,8 +64,9 @@ impl SourceGrid {
     }
 }
 
-/// The array axis that is assigned to left and right where all three axes lie closest to the world's.
-fn first_world_axis(affine: &[[f64; 4]; 3]) -> Option<usize> {
+/// For each world axis (side to side, front and back, feet and head) the array axis that stands for it, where all three
+/// lie as close to the world's as they can; `None` for what is no affine.
+pub fn nearest_axes(affine: &[[f64; 4]; 3]) -> Option<[usize; 3]> {
     let length = [0, 1, 2].map(|axis| {
         let squares = affine.iter().map(|row| row[axis] * row[axis]);
         squares.sum::<f64>().sqrt()
@@ -82,7 +83,7 @@ fn first_world_axis(affine: &[[f64; 4]; 3]) -> Option<usize> {
     let best = ORDERS
         .iter()
         .max_by(|a, b| closeness(a).total_cmp(&closeness(b)));
-    best.map(|order| order[0])
+    best.copied()
 }
 
 #[cfg(test)]

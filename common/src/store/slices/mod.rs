@@ -12,7 +12,7 @@ mod verification;
 mod writer;
 
 pub use error::StoreError;
-pub use left_right::{NoLeftRight, SliceAxis};
+pub use left_right::{NoLeftRight, SliceAxis, nearest_axes};
 pub use manifest::{
     MANIFEST_FORMAT, Manifest, SkippedSubject, Split, SubjectRecord, is_plain_name,
 };

@@ -1,9 +1,9 @@
 //! A volume seen along the axes of its data set.
 
-use anofpdm_common::store::slices::AxisMap;
+use anofpdm_common::store::slices::{AxisMap, nearest_axes};
 
 use super::Volume;
-use super::affine::{Affine, IDENTITY, sides};
+use super::affine::{Affine, IDENTITY};
 
 impl Volume {
     /// The volume seen along the axes of `orientation`.
@@ -119,30 +119,10 @@ impl Orientation {
             Self::Lps => [-1.0, -1.0, 1.0],
             Self::Ras => [1.0, 1.0, 1.0],
         };
-        let length = sides(affine);
-        let along = |world: usize, axis: usize| affine[world][axis] / length[axis];
-        // Of the six assignments, the one whose axes lie closest to the world's.
-        const ORDERS: [[usize; 3]; 6] = [
-            [0, 1, 2],
-            [0, 2, 1],
-            [1, 0, 2],
-            [1, 2, 0],
-            [2, 0, 1],
-            [2, 1, 0],
-        ];
-        let closeness = |order: &[usize; 3]| {
-            (0..3)
-                .map(|world| along(world, order[world]).abs())
-                .sum::<f64>()
-        };
-        let best = ORDERS
-            .iter()
-            .copied()
-            .max_by(|a, b| closeness(a).total_cmp(&closeness(b)))
-            .unwrap_or([0, 1, 2]);
+        let best = nearest_axes(affine).unwrap_or([0, 1, 2]);
         [0, 1, 2].map(|world| AxisMap {
             axis: best[world],
-            flipped: along(world, best[world]) * sense[world] < 0.0,
+            flipped: affine[world][best[world]] * sense[world] < 0.0,
         })
     }
 }
