@@ -197,7 +197,7 @@ pub fn check(
             return Err(WeightsError::Shape {
                 path: path.to_owned(),
                 name: name.clone(),
-                cause: cause(name, &tensor.size(), config),
+                cause: cause(name, &tensor.size(), stored, config),
                 found: tensor.size(),
                 expected: variable.size(),
             });
@@ -230,8 +230,20 @@ pub fn check(
     }
 }
 
+/// Whether a block whose tensor `name` tells it of time and label in `told` values has a scale and a shift for each of its
+/// channels, or one value; `None` of other tensors.
+fn scales(name: &str, told: i64, stored: &NamedTensors) -> Option<bool> {
+    let (block, _) = name.split_once(".emb_layers.")?;
+    let width = stored.get(&format!("{block}.in_layers.2.bias"))?.size()[..]
+        .first()
+        .copied()?;
+    [(width, false), (2 * width, true)]
+        .into_iter()
+        .find_map(|(values, scales)| (told == values).then_some(scales))
+}
+
 /// The likely reason for a shape that does not fit.
-fn cause(name: &str, found: &[i64], config: &NetworkConfig) -> String {
+fn cause(name: &str, found: &[i64], stored: &NamedTensors, config: &NetworkConfig) -> String {
     let dimension = |index: usize| found.get(index).copied().unwrap_or(0);
     match name {
         "input_blocks.0.0.weight" if dimension(0) == config.num_channels => format!(
@@ -253,12 +265,14 @@ fn cause(name: &str, found: &[i64], config: &NetworkConfig) -> String {
             dimension(0),
             config.num_classes.unwrap_or(0)
         ),
-        // Half as wide, or twice.
-        _ if name.ends_with(".emb_layers.1.weight") && dimension(1) == config.embedding_width() => {
-            let (trained, said) = (!config.use_scale_shift_norm, config.use_scale_shift_norm);
+        _ if scales(name, dimension(0), stored)
+            .is_some_and(|scales| scales != config.use_scale_shift_norm) =>
+        {
+            let said = config.use_scale_shift_norm;
             format!(
-                "this checkpoint was trained with use_scale_shift_norm {trained}, the configuration says {said} (in a \
-                 spec: scale_shift_norm)"
+                "this checkpoint was trained with use_scale_shift_norm {}, the configuration says {said} (in a spec: \
+                 scale_shift_norm)",
+                !said
             )
         }
         _ => {
