@@ -95,8 +95,8 @@ impl NetworkConfig {
                 side(0),
                 self.num_classes.unwrap_or(0)
             ),
-            // Half as wide, or twice.
-            _ if name.ends_with(".emb_layers.1.weight") && side(1) == self.embedding_width() => {
+            // Half as wide, or twice; widths before it are as they should be, or another tensor would be named.
+            _ if name.contains(".emb_layers.1.") && self.told_otherwise(name, side(0)) => {
                 let (trained, said) = (!self.use_scale_shift_norm, self.use_scale_shift_norm);
                 format!(
                     "this checkpoint was trained with use_scale_shift_norm {trained}, the configuration says {said} (in a \
@@ -106,6 +106,20 @@ impl NetworkConfig {
             _ => "another architecture (num_channels, channel_mult, num_res_blocks or attention differ)"
                 .to_owned(),
         }
+    }
+}
+
+impl NetworkConfig {
+    /// Whether a tensor that tells a block of time and label has the outputs that it would have with the other
+    /// `use_scale_shift_norm`.
+    fn told_otherwise(&self, name: &str, outputs: i64) -> bool {
+        let other = Self {
+            use_scale_shift_norm: !self.use_scale_shift_norm,
+            ..self.clone()
+        };
+        let shapes = other.tensors();
+        let expected = shapes.get(name).and_then(|shape| shape.first());
+        expected.is_some_and(|expected| i64::try_from(*expected) == Ok(outputs))
     }
 }
 
