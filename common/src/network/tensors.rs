@@ -95,8 +95,11 @@ impl NetworkConfig {
                 side(0),
                 self.num_classes.unwrap_or(0)
             ),
-            // Half as wide, or twice; widths before it are as they should be, or another tensor would be named.
-            _ if name.contains(".emb_layers.1.") && self.told_otherwise(name, side(0)) => {
+            // Half as wide, or twice. Only of the first block, whose other widths are as they should be, or the stem, which
+            // comes before it, would be named: in a deeper one it may as well be another `channel_mult`.
+            _ if name.starts_with("input_blocks.1.0.emb_layers.1.")
+                && self.told_otherwise(name, side(0)) =>
+            {
                 let (trained, said) = (!self.use_scale_shift_norm, self.use_scale_shift_norm);
                 format!(
                     "this checkpoint was trained with use_scale_shift_norm {trained}, the configuration says {said} (in a \

@@ -55,6 +55,10 @@ fn the_tensors_are_all_the_weights() {
             resblock_updown: true,
             ..paper_v1()
         },
+        NetworkConfig {
+            use_scale_shift_norm: false,
+            ..paper(4)
+        },
     ];
     for network in networks {
         network.validate().unwrap();
@@ -125,6 +129,33 @@ fn networks_that_add_the_conditioning_have_half_its_weights() {
     assert_eq!(scaled.multiply_adds - plain.multiply_adds, widths * 512);
     assert_eq!(plain.activations, scaled.activations);
     network(false).validate().unwrap();
+}
+
+#[test]
+fn a_file_conditioned_otherwise_is_told_from_one_of_other_widths() {
+    let scaled = paper_v1();
+    let first_difference = |file: &NetworkConfig| {
+        let (wanted, stored) = (scaled.tensors(), file.tensors());
+        let other = wanted.iter().find(|(name, shape)| stored[*name] != **shape);
+        let (name, _) = other.unwrap();
+        scaled.why_other_shape(name, &stored[name])
+    };
+    let added = NetworkConfig {
+        use_scale_shift_norm: false,
+        ..paper_v1()
+    };
+    let cause = first_difference(&added);
+    assert!(
+        cause.contains("trained with use_scale_shift_norm false, the configuration says true"),
+        "{cause}"
+    );
+    // Its last blocks are told half as many values, too.
+    let narrow = NetworkConfig {
+        channel_mult: vec![1, 1, 1, 3, 4],
+        ..paper_v1()
+    };
+    let cause = first_difference(&narrow);
+    assert!(cause.starts_with("another architecture"), "{cause}");
 }
 
 #[test]

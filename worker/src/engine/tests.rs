@@ -159,7 +159,6 @@ fn conditioning_that_is_added_before_the_norm() {
         out_channels: Some(6),
         ..config
     };
-    check(&blocks, Kind::Double, 1e-7);
     check(&blocks, Kind::Float, 2e-5);
 }
 
