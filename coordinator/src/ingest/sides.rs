@@ -48,8 +48,12 @@ const LAYOUTS: [(LayoutName, &str, &str); 3] = [
     (LayoutName::Generic, "flair", "seg"),
 ];
 
-/// Three times as bright on one side of the patient as on the other; the first and last slice are empty.
-fn write(path: &Path, order: Order, header: &NiftiHeader) {
+/// What voxels of an image hold on either side of the patient, and what those of a mask do.
+const IMAGE: [f32; 2] = [300.0, 900.0];
+const MASK: [f32; 2] = [0.0, 1.0];
+
+/// A volume of two values, one on each side of the patient; the first and last slice are empty.
+fn write(path: &Path, order: Order, header: &NiftiHeader, [one, other]: [f32; 2]) {
     let shape = order.map(|(world, _)| SIDES[world]);
     let volume = Array3::from_shape_fn(shape.f(), |(i, j, k)| {
         let mut place = [0; 3];
@@ -59,8 +63,8 @@ fn write(path: &Path, order: Order, header: &NiftiHeader) {
         match place {
             [_, _, 0] => 0.0_f32,
             [_, _, z] if z == SIDES[2] - 1 => 0.0,
-            [x, ..] if x < SIDES[0] / 2 => 300.0,
-            _ => 900.0,
+            [x, ..] if x < SIDES[0] / 2 => one,
+            _ => other,
         }
     });
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -94,9 +98,9 @@ fn identity() -> NiftiHeader {
 }
 
 fn write_subject(folder: &Path, id: &str, names: [&str; 2], order: Order, header: &NiftiHeader) {
-    for name in names {
+    for (name, values) in names.into_iter().zip([IMAGE, MASK]) {
         let path = folder.join(format!("in/{id}/{id}_{name}.nii.gz"));
-        write(&path, order, header);
+        write(&path, order, header, values);
     }
 }
 
