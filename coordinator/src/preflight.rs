@@ -29,7 +29,7 @@ pub enum PreflightError {
         /// The network.
         network: String,
         /// What is wrong with its weights.
-        source: CheckpointError,
+        source: Box<CheckpointError>,
     },
 }
 
@@ -67,7 +67,7 @@ pub fn check(
             checkpoint::check(path, &network).map_err(|source| PreflightError::Checkpoint {
                 spec: bench.path().to_path_buf(),
                 network: name.to_owned(),
-                source,
+                source: Box::new(source),
             })?;
         warnings.extend(
             said.into_iter()

@@ -373,7 +373,7 @@ mod tests {
             prop_assert_eq!(bits(&filtered), bits(&one_by_one));
             for side in [1_u32, 3, 7, 15] {
                 let filtered = median(&map, height, width, side);
-                prop_assert_eq!(&filtered, &naive(&map, height, width, side as isize));
+                prop_assert_eq!(&filtered, &naive(&map, height, width, isize::try_from(side).unwrap()));
             }
         }
     }

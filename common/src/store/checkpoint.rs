@@ -190,10 +190,7 @@ impl<'a> Weights<'a> {
             .map_err(failed)?;
         let parsed: Metadata = bytes
             .get(8..)
-            .map_or_else(
-                || serde_json::from_slice(&[]),
-                |header| serde_json::from_slice(header),
-            )
+            .map_or_else(|| serde_json::from_slice(&[]), serde_json::from_slice)
             .map_err(|error| Self::broken(path, format!("its header does not parse: {error}")))?;
         let mut tensors: Vec<(String, TensorInfo)> = parsed
             .tensors()

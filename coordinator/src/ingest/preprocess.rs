@@ -81,7 +81,7 @@ pub enum PreprocessError {
     /// No modality in common.
     #[error(
         "{path}: no modality is there for most of what was taken for subjects ({subjects}); this layout expects \
-         {expects}{advice}. If the folder is right, name what to convert with --modalities"
+         {expects}{advice} (if the folder is right, name what to convert with --modalities)"
     )]
     NoModality {
         /// The folder.

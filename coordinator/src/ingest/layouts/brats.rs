@@ -39,10 +39,10 @@ impl Layout for Brats {
     fn collect(&self, root: &Path, found: &mut Found) -> std::io::Result<()> {
         let listing = Listing::of(root)?;
         for (name, folder) in &listing.folders {
-            if GRADES.contains(&name.to_lowercase().as_str()) {
-                if let Some(listing) = found.list(folder) {
-                    self.subjects(listing, found);
-                }
+            if GRADES.contains(&name.to_lowercase().as_str())
+                && let Some(listing) = found.list(folder)
+            {
+                self.subjects(listing, found);
             }
         }
         self.subjects(listing, found);

@@ -123,7 +123,8 @@ fn the_first_candidate_that_agrees_is_chosen() {
 fn a_report_of_something_else_is_refused() {
     let scene = Scene::new();
     let good = scene.report([Finding::Compared(EXACT), Finding::Compared(EXACT)]);
-    let spoil: [(&str, fn(&mut TrialReport)); 4] = [
+    type Spoil = fn(&mut TrialReport);
+    let spoil: [(&str, Spoil); 4] = [
         ("6 slices, not 5", |r| r.slices = 6),
         ("other candidates", |r| r.candidates.swap(0, 1)),
         ("other candidates", |r| r.candidates.truncate(1)),
