@@ -24,7 +24,7 @@ pub use quantile::{LEVELS, QuantileLevels, divergence_ratio, level_index, quanti
 pub use rule::{MaskRule, MedianError, PUBLISHED_MEDIAN, QuantileOf};
 
 /// Components of this many pixels or fewer are dropped before DICE and IoU: that of the public code, whose slices have
-/// [`PUBLISHED_SIZE`] pixels a side.
+/// 128 pixels a side.
 pub const COMPONENT_AREA: u32 = 40;
 
 /// Pixels a side that [`COMPONENT_AREA`] was chosen for.
