@@ -356,7 +356,7 @@ fn a_run_folder_is_locked_and_belongs_to_its_spec() {
         first.starts_with("warning") && first.contains("run belongs to another spec"),
         "{said}"
     );
-    assert!(said.contains("0 records are there already"), "{said}");
+    assert!(said.contains("in run: nothing is there yet"), "{said}");
     let complaint = bench.fails("anofpdm", &arguments, 2);
     assert!(complaint.contains("another spec"), "{complaint}");
 }

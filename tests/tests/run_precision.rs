@@ -48,6 +48,6 @@ fn a_run_computes_in_what_its_spec_says() {
 
     bench.write("fp16.toml", &with_precision("fp16"));
     let run = ["run", "fp16.toml", "--dir", "fp16"];
-    let complaint = bench.fails("anofpdm", &[&run[..], &workers[..]].concat(), 1);
+    let complaint = bench.fails("anofpdm", &[&run[..], &workers[..]].concat(), 2);
     assert!(complaint.contains("fp16 needs a GPU"), "{complaint}");
 }
