@@ -316,7 +316,7 @@ fn write_users(path: &Path, users: &str) {
 ///
 /// # Panics
 /// When there is none.
-pub fn free_port() -> u16 {
+fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let count = PORTS.end - PORTS.start;
     #[allow(clippy::cast_possible_truncation)]

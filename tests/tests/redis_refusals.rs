@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
-
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::redis::{Credentials, Endpoint, RedisDispatcher, RedisQueue};
 use anofpdm_common::queue::{LeaseConfig, QueueError, WorkQueue};
@@ -11,9 +9,6 @@ use anofpdm_common::work::{NumericProfile, WorkerInfo};
 use anofpdm_tests::redis_server::{RedisOptions, RedisServer};
 
 const RUN: &str = "refused-00c0ffee";
-
-/// Far below the ten seconds after which a silent server is given up, far above what the refusal takes.
-const SOON: Duration = Duration::from_secs(8);
 
 fn open(url: &str, credentials: &Credentials) -> Result<RedisDispatcher, String> {
     let endpoint = Endpoint::new(url, credentials).unwrap();
@@ -64,9 +59,7 @@ fn encryption_at_one_end_only_is_named() {
             "the server takes encrypted connections only at this port: write rediss://",
         ),
     ] {
-        let begun = Instant::now();
         let coordinator = open(&url, &trusting).map(drop).unwrap_err();
-        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
         assert_eq!(coordinator, format!("{url}: {expected}"));
         assert_eq!(enter(&url, &trusting).unwrap_err(), coordinator);
     }

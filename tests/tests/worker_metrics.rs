@@ -77,18 +77,22 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port that nobody has at the moment.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn worker(bench: &Bench, url: &str, port: u16) -> Child {
-    let address = format!("127.0.0.1:{port}");
-    bench.start(
-        "anofpdm-worker",
-        &["run", "--queue", url, "--metrics", &address],
-    )
+/// A worker, and the port it says it serves its numbers at: the system chooses, so nobody else can take it before.
+fn worker(bench: &Bench, url: &str, name: &str) -> (Child, u16) {
+    let log = bench.path().join(name);
+    let arguments = ["run", "--queue", url, "--metrics", "127.0.0.1:0"];
+    let child = bench
+        .command("anofpdm-worker", &arguments)
+        .stderr(File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let port = wait_for("the port", || {
+        let told = std::fs::read_to_string(&log).unwrap();
+        let (_, rest) = told.split_once("metrics at http://127.0.0.1:")?;
+        let (port, _) = rest.split_once("/metrics")?;
+        port.parse().ok()
+    });
+    (child, port)
 }
 
 #[test]
@@ -105,8 +109,8 @@ fn two_ranks_count_what_they_train() {
     bench.write("two.toml", &spec);
     let server = RedisServer::start(RedisOptions::default());
     let url = server.url();
-    let ports = [free_port(), free_port()];
-    let mut workers = ports.map(|port| worker(&bench, &url, port));
+    let started = ["worker-0.log", "worker-1.log"].map(|name| worker(&bench, &url, name));
+    let ports = [started[0].1, started[1].1];
     for port in ports {
         let health = wait_for("the endpoint", || get(port, "/healthz"));
         assert_eq!(health, "ok\n");
@@ -165,7 +169,7 @@ fn two_ranks_count_what_they_train() {
     });
     trained.sort_by(f64::total_cmp);
     assert_eq!(trained, [2.0, 3.0].map(|share| share * f64::from(STEPS)));
-    for worker in &mut workers {
+    for (mut worker, _) in started {
         worker.kill().unwrap();
         worker.wait().unwrap();
     }

@@ -53,8 +53,9 @@ impl Proxy {
     /// # Errors
     /// When it cannot listen.
     pub fn start(target: u16, seed: u64) -> io::Result<Self> {
-        let port = crate::redis_server::free_port();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        // The system chooses: between a look for a free port and its use somebody else may take it.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
         listener.set_nonblocking(true)?;
         let state = Arc::new(State {
             target,
