@@ -202,3 +202,6 @@ pub(super) fn key_of<T: Serialize>(material: &T) -> Result<Digest, PlanError> {
         .map(|bytes| Digest::of(&bytes))
         .map_err(|error| PlanError::Json(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;
