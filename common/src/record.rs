@@ -190,3 +190,6 @@ impl Message for Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
