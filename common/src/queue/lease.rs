@@ -4,7 +4,7 @@
 //! queued -> leased(owner, epoch, deadline) -> done | retry_at | dead | cancelled
 //!    ^            |                              |
 //!    +------------+------------------------------+
-//!      hand-back, crash                retry due
+//!      release, crash                  retry due
 //! ```
 //!
 //! Time is a parameter: the time since some start, never going back. Every driver of the queue follows
@@ -12,6 +12,9 @@
 //!
 //! - a submitted shard is in exactly one state, and is offered until it is done, dead or cancelled;
 //! - at most one lease of a shard is live; an epoch is never given twice;
+//! - shards of one priority are given out in the order in which they were submitted; one that comes back stands behind
+//!   the others: what has failed or been given up once does not hold up what nobody has tried yet, and a worker that
+//!   releases a shard is not given the same one at once;
 //! - done is final;
 //! - errors and crashes are counted apart, and neither passes its limit.
 //!
@@ -25,8 +28,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::backoff::Backoff;
-pub use table::LeaseTable;
+use crate::backoff::Backoff;
+pub use table::{LeaseTable, MAX_AVOIDED, TICKS_PER_LEASE};
 
 /// Longest error message kept, bytes.
 pub const ERROR_TEXT_LIMIT: usize = 16 << 10;

@@ -91,7 +91,7 @@ impl Drop for Served {
 
 fn info() -> WorkerInfo {
     WorkerInfo {
-        worker: crate::queue::unique_worker_id(),
+        worker: crate::instance::unique_instance_id(),
         host: "here".to_owned(),
         pid: 1,
         profile: NumericProfile {
@@ -207,7 +207,7 @@ fn the_end_of_the_coordinator_is_noticed() {
 #[test]
 fn worker_names_are_unique() {
     assert_ne!(
-        crate::queue::unique_worker_id(),
-        crate::queue::unique_worker_id()
+        crate::instance::unique_instance_id(),
+        crate::instance::unique_instance_id()
     );
 }
