@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Digest;
 use crate::spec::Precision;
 
+use super::cell::CellOutput;
 use super::check::check_text;
+use super::error::PlanError;
+use super::forward::ForwardPlan;
+use super::key::RECORD_SCHEMA;
 use super::key::key_of;
-use super::{CellOutput, ForwardPlan, PlanError, RECORD_SCHEMA};
 
 /// Longest description of a number that is not finite, bytes.
 const WHAT_LIMIT: usize = 1_024;
