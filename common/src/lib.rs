@@ -20,6 +20,7 @@ pub mod segment;
 pub mod semantics;
 pub mod spec;
 pub mod store;
+pub mod strength;
 pub mod telemetry;
 pub mod wire;
 pub mod work;

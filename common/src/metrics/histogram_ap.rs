@@ -1,4 +1,4 @@
-//! Average precision from a histogram of scores, with certified bounds (ANCHORS-METHODS 2.2).
+//! Average precision from a histogram of scores, with certified bounds.
 //!
 //! A bin is a score with its lowest mantissa bits dropped, so bins are as fine as the scores are, wherever they
 //! lie. Counts are integers: merging is exact in any order.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::baseline::{Baseline, Clip, Sampler, Setting};
 use crate::method::{Encoding, MapKind};
 use crate::spec::FigureSpec;
+use crate::strength::Strength;
 
 /// What the cells of a shard share: computed once a batch, whatever their number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -105,6 +106,11 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// The strength, as what names the cell.
+    pub const fn strength(&self) -> Strength {
+        Strength(self.guidance)
+    }
+
     /// The setting a baseline's slice is restored at; `None` for AnoFPDM.
     pub const fn setting(&self) -> Option<Setting> {
         match self.output {
@@ -124,7 +130,7 @@ impl Cell {
 pub fn distinct_settings<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Vec<Setting> {
     let mut settings: Vec<Setting> = Vec::new();
     for setting in cells.into_iter().filter_map(Cell::setting) {
-        if !settings.iter().any(|known| known.same(&setting)) {
+        if !settings.contains(&setting) {
             settings.push(setting);
         }
     }
