@@ -28,9 +28,7 @@ pub struct RedisAddress {
     pub text: String,
     /// Name or number of the machine, an IPv6 number without brackets.
     pub host: String,
-    /// TCP port.
     pub port: u16,
-    /// Encrypted.
     pub tls: bool,
 }
 

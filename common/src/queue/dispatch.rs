@@ -44,39 +44,26 @@ pub enum Event {
     /// A worker is gone; what it held follows as [`Event::Crashed`].
     WorkerLeft(WorkerInfo),
     /// A worker has begun a shard.
-    Leased {
-        /// The lease.
-        lease: LeaseId,
-        /// The worker.
-        worker: String,
-    },
+    Leased { lease: LeaseId, worker: String },
     /// A worker reported an error, or its result was rejected.
     Failed {
-        /// The lease.
         lease: LeaseId,
-        /// The worker.
         worker: String,
-        /// The class of the error.
         class: ErrorClass,
-        /// The full error chain.
         message: String,
         /// What became of the shard.
         setback: Setback,
     },
     /// A worker died, or was silent for too long.
     Crashed {
-        /// The lease.
         lease: LeaseId,
-        /// The worker.
         worker: String,
         /// What became of the shard.
         setback: Setback,
     },
-    /// A worker gave a shard back.
+    /// A worker gave a shard back, or lost it because it was retired.
     Released {
-        /// The lease.
         lease: LeaseId,
-        /// The worker.
         worker: String,
         /// What became of the shard.
         setback: Setback,
@@ -95,7 +82,6 @@ pub trait Judge {
     /// shards that are done already: a duplicate must be counted, and a conflict noticed.
     fn judge(&mut self, claim: Claim<'_>) -> Verdict;
 
-    /// Takes note.
     fn notice(&mut self, event: Event);
 }
 

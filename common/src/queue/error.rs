@@ -28,7 +28,6 @@ pub enum QueueError {
     /// The socket cannot be made or reached.
     #[error("queue at {address}: {source}")]
     Unreachable {
-        /// Where.
         address: String,
         /// The system's error.
         source: std::io::Error,

@@ -44,7 +44,6 @@ pub fn shorten(message: &str) -> &str {
 /// Names one grant of one shard; a later grant of the same shard has another epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId {
-    /// The shard.
     pub shard: u64,
     /// Which grant.
     pub epoch: u64,
@@ -67,7 +66,6 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    /// Every class.
     const ALL: [Self; 5] = [
         Self::Transient,
         Self::BadInput,
@@ -125,7 +123,6 @@ impl Default for LeaseConfig {
 /// A shard given to a worker.
 #[derive(Debug)]
 pub struct Grant<'a, P> {
-    /// The lease.
     pub lease: LeaseId,
     /// What to do.
     pub payload: &'a P,
@@ -176,7 +173,6 @@ pub enum Setback {
 /// A lease that ended without a word from its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
-    /// The lease.
     pub lease: LeaseId,
     /// Who held it.
     pub owner: String,
@@ -188,12 +184,7 @@ pub struct Expired {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// A worker reported it.
-    Error {
-        /// Its class.
-        class: ErrorClass,
-        /// The full error chain.
-        message: String,
-    },
+    Error { class: ErrorClass, message: String },
     /// The worker died, or was silent past the deadline.
     Crash,
 }
@@ -201,7 +192,6 @@ pub enum Failure {
 /// A shard that is given up until a person looks at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The shard.
     pub shard: u64,
     /// Errors so far.
     pub errors: u32,
@@ -209,7 +199,6 @@ pub struct DeadLetter {
     pub crashes: u32,
     /// Who had it last.
     pub worker: String,
-    /// The last failure.
     pub failure: Failure,
 }
 
@@ -248,7 +237,6 @@ impl From<u64> for Progress {
 /// A live lease, for status displays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveLease {
-    /// The lease.
     pub lease: LeaseId,
     /// When it was given.
     pub since: Duration,
@@ -267,9 +255,7 @@ pub struct Counts {
     pub leased: u64,
     /// Waiting for their next attempt.
     pub retrying: u64,
-    /// Finished.
     pub done: u64,
-    /// Given up.
     pub dead: u64,
     /// No longer wanted.
     pub cancelled: u64,

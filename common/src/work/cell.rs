@@ -10,9 +10,7 @@ use crate::strength::Strength;
 /// What the cells of a shard share: computed once a batch, whatever their number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Trajectory {
-    /// AnoFPDM.
     Forward(ForwardWalk),
-    /// A baseline.
     Restoration(RestorationWalk),
 }
 
@@ -23,14 +21,12 @@ pub struct ForwardWalk {
     pub network: u16,
     /// Deterministic or stochastic.
     pub encoding: Encoding,
-    /// Noise seed.
     pub seed: u64,
 }
 
 /// The restorations of one baseline: up once where its settings can share that, and down for each of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RestorationWalk {
-    /// The method.
     pub baseline: Baseline,
     /// How AnoDDPM walks back.
     pub sampler: Sampler,

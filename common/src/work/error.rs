@@ -8,7 +8,6 @@ pub enum PlanError {
     OutOfRange {
         /// What was looked up.
         what: &'static str,
-        /// The index.
         index: usize,
     },
     /// A number or a list that no plan has.

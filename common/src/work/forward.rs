@@ -27,7 +27,6 @@ pub struct SliceRef {
 pub struct NetworkPlan {
     /// Name in the spec.
     pub name: String,
-    /// Architecture.
     pub config: NetworkConfig,
     /// Digest of the weights file in the artifact store.
     pub weights: Digest,
@@ -70,9 +69,7 @@ pub struct ForwardPlan {
     pub data: DataPlan,
     /// Networks with weights.
     pub networks: Vec<NetworkPlan>,
-    /// Distinct walks.
     pub trajectories: Vec<Trajectory>,
-    /// Distinct columns.
     pub cells: Vec<Cell>,
     /// Slices of a full batch; the last one is padded to it.
     pub batch_slices: u32,

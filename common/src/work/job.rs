@@ -48,7 +48,6 @@ pub struct GangRank {
     pub generation: u64,
     /// Which rank, from 0.
     pub rank: u32,
-    /// How many there are.
     pub world: u32,
 }
 
@@ -84,9 +83,7 @@ pub enum Task {
     Train(GangRank),
     /// A run of batches; of each, these cells.
     Batches {
-        /// First batch.
         first: u32,
-        /// Number of batches.
         count: u32,
         /// Indices into the plan's cells, ascending; all of one trajectory.
         #[serde(deserialize_with = "list::<_, _, MAX_SHARD_CELLS>")]
@@ -105,7 +102,6 @@ pub struct WorkerInfo {
     pub host: String,
     /// Process id on that host.
     pub pid: u32,
-    /// Its numeric profile.
     pub profile: NumericProfile,
     /// Memory of its device, bytes: of the GPU, or of the machine for a CPU; 0 where unknown.
     pub memory_bytes: u64,

@@ -19,7 +19,6 @@ pub const TRAINING_KERNEL: &str = "libtorch-plain-1";
 pub struct TrainPlan {
     /// Name in the spec: what the network is for, and so what it is trained to do.
     pub network: Role,
-    /// Architecture.
     pub config: NetworkConfig,
     /// How it is trained.
     pub train: TrainSpec,

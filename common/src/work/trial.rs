@@ -55,7 +55,6 @@ pub struct Agreement {
 /// What a trial found of one candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// The format.
     pub precision: Precision,
     /// How far it strays, or why nobody can say.
     pub finding: Finding,
@@ -68,16 +67,12 @@ pub enum Finding {
     /// It was compared: how far it strays.
     Compared(Agreement),
     /// Its numbers were not finite.
-    NotFinite {
-        /// Where.
-        what: String,
-    },
+    NotFinite { what: String },
 }
 
 /// What a trial found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrialReport {
-    /// Slices compared.
     pub slices: u64,
     /// In the order of the plan.
     pub candidates: Vec<Candidate>,

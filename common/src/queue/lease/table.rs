@@ -72,7 +72,6 @@ pub struct LeaseTable<P> {
 }
 
 impl<P> LeaseTable<P> {
-    /// An empty table.
     pub fn new(config: LeaseConfig) -> Self {
         Self {
             config,

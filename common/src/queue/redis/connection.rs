@@ -149,7 +149,6 @@ impl Link {
         }
     }
 
-    /// One transition.
     pub(super) fn run_script<T: redis::FromRedisValue>(
         &mut self,
         script: &Script,

@@ -13,7 +13,7 @@ use super::connection::{CallError, Link};
 use super::endpoint::RedisEndpoint;
 use super::keys::{Keys, RUNS};
 use super::reading;
-use super::scripts;
+use super::{scripts, server};
 use crate::backoff::{JITTER_PER_ERROR, JITTER_PER_SHARD};
 use crate::queue::dispatch::{Dispatch, Judge, Submission, WorkerStatus};
 use crate::queue::error::QueueError;
@@ -22,9 +22,6 @@ use crate::work::{Job, WorkerInfo};
 
 /// Shards a submitting call carries.
 const SUBMIT_CHUNK: usize = 500;
-
-/// Oldest server whose streams and rights are what the scripts need.
-const OLDEST_MAJOR: u32 = 7;
 
 /// What the coordinator remembers of a shard.
 #[derive(Debug)]
@@ -115,7 +112,7 @@ impl RedisDispatcher {
 
     fn begin(&mut self) -> Result<(), CallError> {
         let info: String = self.call(|connection| redis::cmd("INFO").query(connection))?;
-        check_server(&self.endpoint, &info).map_err(CallError::Fatal)?;
+        server::check(&self.endpoint, &info).map_err(CallError::Fatal)?;
         let (known, jobs, avoided) = self.call(|connection| {
             redis::pipe()
                 .hget(self.keys.named("meta"), "incarnation")
@@ -301,39 +298,6 @@ impl RedisDispatcher {
 
 fn millis(time: Duration) -> String {
     time.as_millis().to_string()
-}
-
-/// Refuses a server that is too old, takes no writes, or that would drop keys when it is full.
-fn check_server(place: &RedisEndpoint, info: &str) -> Result<(), QueueError> {
-    let field = |name: &str| {
-        info.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .unwrap_or_default()
-    };
-    let version = field("redis_version");
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse().ok());
-    if major.is_none_or(|major: u32| major < OLDEST_MAJOR) {
-        return Err(QueueError::Redis(format!(
-            "{place} runs version {version}; {OLDEST_MAJOR}.0 or newer is needed"
-        )));
-    }
-    if field("role") == "slave" {
-        return Err(QueueError::Settings(format!(
-            "{place}: it is a replica of {}:{}, which takes no writes: write the address of that server",
-            field("master_host"),
-            field("master_port")
-        )));
-    }
-    let policy = field("maxmemory_policy");
-    if policy != "noeviction" {
-        return Err(QueueError::Redis(format!(
-            "{place} has maxmemory-policy {policy}: a full server would drop parts of the run unseen; set `maxmemory-policy noeviction`"
-        )));
-    }
-    Ok(())
 }
 
 impl Dispatch for RedisDispatcher {

@@ -40,7 +40,6 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// A password.
     pub fn with_password(password: impl Into<String>) -> Self {
         Self {
             password: Some(password.into()),

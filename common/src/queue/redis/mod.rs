@@ -23,6 +23,7 @@ mod messages;
 mod probe;
 mod reading;
 mod scripts;
+mod server;
 mod worker;
 
 pub use dispatcher::RedisDispatcher;
