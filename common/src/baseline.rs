@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::role::Role;
 use crate::semantics::BaselineForm;
+use crate::strength::Strength;
 
 /// A method that thresholds the difference between a slice and its restoration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -220,7 +221,7 @@ pub struct PublishedSetting {
 }
 
 impl Baseline {
-    /// The setting that the paper used for this method on `data` (SCIENCE 9). CG-CDM and ANDi are not in its code:
+    /// The setting that the paper used for this method on `data` (docs/science.md, "The baselines"). CG-CDM and ANDi are not in its code:
     /// theirs are those of their authors, t = 400 of 4000 and t = 75 to 199 of 1000, for both.
     pub const fn published(self, data: PublishedFor) -> PublishedSetting {
         use PublishedFor::{Atlas, Brats};
@@ -267,7 +268,9 @@ pub enum NativeRule {
 pub const NATIVE_THRESHOLD: f32 = 0.5;
 
 /// What the tuning of a baseline chooses from, beside the threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+///
+/// Settings name cells: they are equal where their strengths are equal to the bit.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Setting {
     /// Noise scale S: how many kept indices of the schedule a slice is pushed up.
     pub noise_scale: u32,
@@ -275,12 +278,13 @@ pub struct Setting {
     pub strength: f64,
 }
 
-impl Setting {
-    /// Equal to the bit: settings name cells, and -0 or NaN must not confuse them.
-    pub const fn same(&self, other: &Self) -> bool {
-        self.noise_scale == other.noise_scale && self.strength.to_bits() == other.strength.to_bits()
+impl PartialEq for Setting {
+    fn eq(&self, other: &Self) -> bool {
+        (self.noise_scale, Strength(self.strength)) == (other.noise_scale, Strength(other.strength))
     }
 }
+
+impl Eq for Setting {}
 
 #[cfg(test)]
 mod tests {
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn published_settings_cost_what_science_9_says() {
+    fn published_settings_cost_what_the_methods_say() {
         let cost = |baseline: Baseline, form| {
             let published = baseline.published(PublishedFor::Brats).setting;
             let passes = baseline.passes(form, &[published]);

@@ -27,7 +27,7 @@ impl std::str::FromStr for Encoding {
     }
 }
 
-/// Which map a method of the AnoFPDM family thresholds. All of them come out of one pass (ANCHORS-METHODS 4.2).
+/// Which map a method of the AnoFPDM family thresholds. All of them come out of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MapKind {

@@ -13,11 +13,11 @@ pub use tensors::TensorShapes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
-    /// The guided AnoFPDM U-Net with class tokens (SCIENCE 1).
+    /// The guided AnoFPDM U-Net with class tokens.
     V2,
-    /// The U-Net of the guided-diffusion family: SiLUs in place, no class tokens (SCIENCE 9).
+    /// The U-Net of the guided-diffusion family: SiLUs in place, no class tokens.
     V1,
-    /// Half of a v1 U-Net with an attention pool: image to class logits (SCIENCE 9).
+    /// Half of a v1 U-Net with an attention pool: image to class logits.
     Classifier,
 }
 

@@ -28,8 +28,8 @@ pub enum Domain {
     Bootstrap = 9,
     /// Phantom volumes: (subject, part).
     Phantom = 10,
-    /// Backoff jitter: (shard, attempt).
-    Backoff = 11,
+    /// When a test kills what: (part).
+    Kill = 11,
     /// What goes wrong in a chaos drill, and when: (part, connection).
     Chaos = 13,
     /// Injected faults of drills: (start, batch).

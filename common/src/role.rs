@@ -1,4 +1,4 @@
-//! What a network is for. Its name in `[model.NAME]` says it, and decides how it is trained (DESIGN 5).
+//! What a network is for. Its name in `[model.NAME]` says it, and decides how it is trained.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub enum Role {
 pub enum NoiseFamily {
     /// Independent standard normal values.
     Gaussian,
-    /// Fractal simplex fields (SCIENCE 9).
+    /// Fractal simplex fields.
     Simplex,
 }
 

@@ -1,4 +1,4 @@
-//! The three sets of science switches (SCIENCE 0). Nothing else in the project decides them.
+//! The three sets of science switches (docs/science.md, "Three semantics"). Nothing else in the project decides them.
 //!
 //! Index words: index `i` counts steps from 0 and is the paper's `t = i + 1`.
 
@@ -76,7 +76,7 @@ pub enum MaxDivergence {
 pub enum BaselineForm {
     /// As its authors published it.
     Published,
-    /// As the public code of the paper ported it (SCIENCE 9, off-by-ones included). A method that is not in that
+    /// As the public code of the paper ported it (docs/science.md, "As published and as ported", off-by-ones included). A method that is not in that
     /// code is computed as published.
     Port,
 }

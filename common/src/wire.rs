@@ -120,7 +120,7 @@ pub trait Message: Serialize + DeserializeOwned {
     /// The kind of its envelopes.
     const KIND: Kind;
 
-    /// Whether the value can be meant: what the types alone do not say, and needs nothing but the value.
+    /// Whether the value makes sense: what the types alone do not say, and needs nothing but the value.
     ///
     /// # Errors
     /// What is wrong.
@@ -190,7 +190,7 @@ pub enum WireError {
         /// The codec's words.
         reason: String,
     },
-    /// A value that nobody can mean.
+    /// A value outside its range.
     #[error("{kind} is out of range: {reason}")]
     Range {
         /// Its kind.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anofpdm_common::queue::redis::{Credentials, Endpoint};
+use anofpdm_common::queue::redis::{Credentials, RedisEndpoint};
 
 use crate::redis_server::RedisServer;
 
@@ -67,8 +67,8 @@ impl Users {
     ///
     /// # Panics
     /// For another name than the two.
-    pub fn endpoint(&self, server: &RedisServer, user: &str) -> Endpoint {
-        Endpoint::new(&server.url_of(user), &self.credentials(user))
+    pub fn endpoint(&self, server: &RedisServer, user: &str) -> RedisEndpoint {
+        RedisEndpoint::new(&server.url_of(user), &self.credentials(user))
             .unwrap_or_else(|e| panic!("{e}"))
     }
 

@@ -162,7 +162,7 @@ fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
     };
     bench.succeeds("anofpdm", &arguments("undisturbed"));
     let mut coordinator = bench.start("anofpdm", &arguments("killed"));
-    let mut dice = Stream::new(7, Domain::Backoff, 0, 0);
+    let mut dice = Stream::new(7, Domain::Kill, 0, 0);
     let mut kills = 0;
     let mut last = None;
     while kills < KILLS && coordinator.try_wait().unwrap().is_none() {

@@ -9,11 +9,17 @@ mod queue_rig;
 
 use std::time::Duration;
 
-use anofpdm_common::queue::board::NOTE_LIMIT;
+use anofpdm_common::queue::rendezvous_store::VALUE_LIMIT;
 use anofpdm_common::queue::{
-    ErrorClass, Lane, Lease, Progress, QueueError, Renewal, Setback, Submission, Take, Verdict,
+    ErrorClass, Lease, Priority, Progress, QueueError, Renewal, Setback, Submission, Take, Verdict,
 };
 use anofpdm_common::work::{GangRank, Job, Stage, Task};
+use queue_rig::lease_rules::{
+    a_lease_lasts_as_long_as_four_of_its_ticks, a_shard_avoids_the_last_eight_who_failed_it,
+    a_shard_that_comes_back_stands_behind_the_others,
+    the_release_of_a_retired_workers_shards_is_told,
+    the_wait_before_a_retry_depends_on_shard_and_attempt_alone,
+};
 use queue_rig::silence::{
     a_lease_that_is_let_run_out_is_a_crash, renewals_are_heard_and_silence_is_not,
 };
@@ -96,7 +102,7 @@ fn an_expired_lease_moves_and_the_zombie_is_fenced<D: Driver>() {
         Renewal::Lost
     );
     zombie.fail(&old.id, ErrorClass::Fatal, "too late").unwrap();
-    zombie.hand_back(&old.id).unwrap();
+    zombie.release(&old.id).unwrap();
     assert_eq!(
         other.renew(&new.id, Progress::from(1)).unwrap(),
         Renewal::Held { cancel: false }
@@ -181,16 +187,16 @@ fn bad_input_is_dead_at_once<D: Driver>() {
     rig.counted("one is dead", |counts| counts.dead == 1);
 }
 
-fn hand_back_is_not_counted<D: Driver>() {
+fn a_release_is_not_counted<D: Driver>() {
     let rig = Rig::<D>::start();
     rig.submit(1);
     let worker = rig.worker("a");
     for _ in 0..5 {
         let lease = leased(worker.take(SOON).unwrap());
-        worker.hand_back(&lease.id).unwrap();
+        worker.release(&lease.id).unwrap();
     }
     leased(worker.take(SOON).unwrap());
-    rig.events("handed-back a", 5);
+    rig.events("released a", 5);
 }
 
 fn a_rejected_result_is_tried_again<D: Driver>() {
@@ -240,7 +246,7 @@ fn cancel_through_renewal<D: Driver>() {
         worker.renew(&lease.id, Progress::from(1)).unwrap(),
         Renewal::Held { cancel: true }
     );
-    worker.hand_back(&lease.id).unwrap();
+    worker.release(&lease.id).unwrap();
     assert_eq!(worker.take(Duration::ZERO).unwrap(), Take::Empty);
     rig.counted("both are cancelled", |counts| counts.cancelled == 2);
 }
@@ -296,16 +302,16 @@ fn a_lost_worker_frees_its_shard<D: Driver>() {
     assert_eq!(rig.ask(|queue, _| queue.workers().unwrap().len()), 1);
 }
 
-fn lanes_take_weighted_turns<D: Driver>() {
+fn priorities_take_weighted_turns<D: Driver>() {
     let rig = Rig::<D>::start();
-    let lane_of = |shard: u64| match shard {
-        0..8 => Lane::Background,
-        8..16 => Lane::Normal,
-        _ => Lane::Urgent,
+    let priority_of = |shard: u64| match shard {
+        0..8 => Priority::Background,
+        8..16 => Priority::Normal,
+        _ => Priority::Urgent,
     };
     let shards = (0..24)
         .map(|shard| Submission {
-            lane: lane_of(shard),
+            priority: priority_of(shard),
             ..Submission::new(shard, job(shard))
         })
         .collect();
@@ -315,13 +321,13 @@ fn lanes_take_weighted_turns<D: Driver>() {
     let mut last = [None; 3];
     for _ in 0..14 {
         let shard = leased(worker.take(SOON).unwrap()).id.shard;
-        let lane = lane_of(shard).index();
-        taken[lane] += 1;
+        let priority = priority_of(shard).index();
+        taken[priority] += 1;
         assert!(
-            last[lane] < Some(shard),
-            "a lane keeps the order of submission"
+            last[priority] < Some(shard),
+            "a priority keeps the order of submission"
         );
-        last[lane] = Some(shard);
+        last[priority] = Some(shard);
     }
     assert_eq!(taken, [8, 4, 2]);
     for _ in 14..24 {
@@ -358,7 +364,7 @@ fn a_failed_shard_goes_to_another_worker<D: Driver>() {
     rig.take_after_backoff(&*b);
 }
 
-fn who_leaves_hands_back<D: Driver>() {
+fn who_leaves_releases<D: Driver>() {
     let rig = Rig::<D>::start();
     rig.submit(1);
     let (a, b) = (rig.worker("a"), rig.worker("b"));
@@ -366,7 +372,7 @@ fn who_leaves_hands_back<D: Driver>() {
     a.leave().unwrap();
     leased(b.take(SOON).unwrap());
     rig.until("a is gone", |queue, _| queue.workers().unwrap().len() == 1);
-    rig.events("handed-back a", 1);
+    rig.events("released a", 1);
     rig.events("crashed a", 0);
 }
 
@@ -400,7 +406,7 @@ fn rank(generation: u64, rank: u32) -> Job {
     }
 }
 
-fn ranks_find_each_other_by_notes<D: Driver>() {
+fn ranks_find_each_other_through_the_queue<D: Driver>() {
     let rig = Rig::<D>::start();
     let ranks = [(0, 5, 0), (1, 5, 1), (2, 6, 0), (3, 6, 1)];
     let submissions =
@@ -417,9 +423,11 @@ fn ranks_find_each_other_by_notes<D: Driver>() {
             other => panic!("expected a lease, got {other:?}"),
         })
         .collect();
-    let read = |seat: usize, key: &str| workers[seat].read(&leases[seat], key).unwrap();
+    let read = |seat: usize, key: &str| workers[seat].rendezvous_get(&leases[seat], key).unwrap();
     let post = |seat: usize, key: &str, note: &[u8]| {
-        workers[seat].post(&leases[seat], key, note).unwrap();
+        workers[seat]
+            .rendezvous_set(&leases[seat], key, note)
+            .unwrap();
     };
     assert_eq!(read(1, "address/0"), None);
     post(0, "address/0", b"127.0.0.1\0\xff");
@@ -429,16 +437,16 @@ fn ranks_find_each_other_by_notes<D: Driver>() {
     );
     assert_eq!(read(0, "address/1"), None);
     assert_eq!(read(2, "address/0"), None, "of another generation");
-    // The newer generation has the board to itself; the older one's posts are lost without an error.
+    // The newer generation has the store to itself; the older one's values are lost without an error.
     post(3, "address/1", b"new");
     assert_eq!(read(1, "address/0"), None);
     post(0, "address/0", b"old");
     assert_eq!(read(2, "address/0"), None);
     assert_eq!(read(2, "address/1").as_deref(), Some(&b"new"[..]));
-    post(3, "address/1", &vec![7; NOTE_LIMIT]);
+    post(3, "address/1", &vec![7; VALUE_LIMIT]);
     assert_eq!(
         read(2, "address/1").map(|note| note.len()),
-        Some(NOTE_LIMIT)
+        Some(VALUE_LIMIT)
     );
 }
 
@@ -453,19 +461,24 @@ macro_rules! queue_conformance {
             the_third_crash_is_dead,
             the_third_error_is_dead_and_its_text_is_kept,
             bad_input_is_dead_at_once,
-            hand_back_is_not_counted,
+            a_release_is_not_counted,
             a_rejected_result_is_tried_again,
             pause_and_resume,
             cancel_through_renewal,
             drain_stops_taking,
             a_worker_may_be_refused,
             a_lost_worker_frees_its_shard,
-            lanes_take_weighted_turns,
+            priorities_take_weighted_turns,
             an_avoided_worker_gets_a_shard_only_when_alone,
             a_failed_shard_goes_to_another_worker,
-            who_leaves_hands_back,
+            who_leaves_releases,
             a_retired_worker_loses_its_shard_and_gets_no_other,
-            ranks_find_each_other_by_notes,
+            the_release_of_a_retired_workers_shards_is_told,
+            a_shard_that_comes_back_stands_behind_the_others,
+            the_wait_before_a_retry_depends_on_shard_and_attempt_alone,
+            a_lease_lasts_as_long_as_four_of_its_ticks,
+            a_shard_avoids_the_last_eight_who_failed_it,
+            ranks_find_each_other_through_the_queue,
             renewals_are_heard_and_silence_is_not,
             a_lease_that_is_let_run_out_is_a_crash,
         );

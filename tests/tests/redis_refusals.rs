@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::redis::{Credentials, Endpoint, RedisDispatcher, RedisQueue};
+use anofpdm_common::queue::redis::{Credentials, RedisDispatcher, RedisEndpoint, RedisQueue};
 use anofpdm_common::queue::{LeaseConfig, QueueError, WorkQueue};
 use anofpdm_common::work::{NumericProfile, WorkerInfo};
 use anofpdm_tests::redis_server::{RedisOptions, RedisServer};
@@ -11,13 +11,13 @@ use anofpdm_tests::redis_server::{RedisOptions, RedisServer};
 const RUN: &str = "refused-00c0ffee";
 
 fn open(url: &str, credentials: &Credentials) -> Result<RedisDispatcher, String> {
-    let endpoint = Endpoint::new(url, credentials).unwrap();
+    let endpoint = RedisEndpoint::new(url, credentials).unwrap();
     RedisDispatcher::open_at(endpoint, RUN, LeaseConfig::default())
         .map_err(|error| settings(&error))
 }
 
 fn enter(url: &str, credentials: &Credentials) -> Result<(), String> {
-    let endpoint = Endpoint::new(url, credentials).unwrap();
+    let endpoint = RedisEndpoint::new(url, credentials).unwrap();
     RedisQueue::at(endpoint, None)
         .register(&WorkerInfo {
             worker: format!("w-{}", Digest::of(url.as_bytes()).short()),

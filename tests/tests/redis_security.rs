@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anofpdm_common::queue::redis::{
-    CA_VARIABLE, Credentials, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, RedisDispatcher,
-    RedisQueue,
+    CA_VARIABLE, Credentials, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, RedisDispatcher,
+    RedisEndpoint, RedisQueue,
 };
 use anofpdm_common::queue::{
     Dispatch, LeaseConfig, QueueError, Submission, Take, WorkQueue, connect,
@@ -26,11 +26,11 @@ const OF_WORKERS: [&str; 9] = [
     "renew",
     "complete",
     "fail",
-    "hand_back",
-    "hello",
+    "release",
+    "request_admission",
     "leave",
-    "post",
-    "read",
+    "rendezvous_set",
+    "rendezvous_get",
 ];
 
 const SCRIPTS: &str = concat!(
@@ -73,12 +73,12 @@ fn assert_names(text: &str, parts: &[&str]) {
 }
 
 fn open(server: &RedisServer, user: &str, credentials: &Credentials) -> Result<(), QueueError> {
-    let endpoint = Endpoint::new(&server.url_of(user), credentials)?;
+    let endpoint = RedisEndpoint::new(&server.url_of(user), credentials)?;
     RedisDispatcher::open_at(endpoint, RUN, LeaseConfig::default()).map(drop)
 }
 
 fn enter(server: &RedisServer, user: &str, credentials: &Credentials) -> Result<(), QueueError> {
-    let endpoint = Endpoint::new(&server.url_of(user), credentials)?;
+    let endpoint = RedisEndpoint::new(&server.url_of(user), credentials)?;
     RedisQueue::at(endpoint, Some(RUN)).register(&info("w-1"))
 }
 
@@ -319,7 +319,7 @@ fn a_server_that_evicts_keys_is_refused() {
             eviction,
             ..RedisOptions::default()
         });
-        let endpoint = Endpoint::new(&server.url(), &Credentials::default()).unwrap();
+        let endpoint = RedisEndpoint::new(&server.url(), &Credentials::default()).unwrap();
         let refused = RedisDispatcher::open_at(endpoint, RUN, LeaseConfig::default());
         let text = refused.unwrap_err().to_string();
         assert_names(&text, &[eviction, "maxmemory-policy noeviction"]);
@@ -362,13 +362,13 @@ fn only_the_authority_that_signed_the_server_is_trusted() {
 fn an_address_for_the_other_kind_of_connection_is_explained() {
     let (server, users) = encrypted();
     let plain = server.url_of(COORDINATOR).replace("rediss:", "redis:");
-    let endpoint = Endpoint::new(&plain, &users.credentials(COORDINATOR)).unwrap();
+    let endpoint = RedisEndpoint::new(&plain, &users.credentials(COORDINATOR)).unwrap();
     let refused = RedisDispatcher::open_at(endpoint, RUN, LeaseConfig::default());
     assert_names(&refused.unwrap_err().to_string(), &["rediss://"]);
 
     let (server, users) = guarded();
     let encrypted = server.url_of(COORDINATOR).replace("redis:", "rediss:");
-    let endpoint = Endpoint::new(&encrypted, &users.credentials(COORDINATOR)).unwrap();
+    let endpoint = RedisEndpoint::new(&encrypted, &users.credentials(COORDINATOR)).unwrap();
     let refused = RedisDispatcher::open_at(endpoint, RUN, LeaseConfig::default());
     assert_names(&refused.unwrap_err().to_string(), &["redis://"]);
 }
@@ -379,7 +379,7 @@ fn an_encrypted_run_works() {
     let authority = &server.certificates().authority;
     let endpoint = |user: &str| {
         let credentials = users.credentials(user).trusting(authority);
-        Endpoint::new(&server.url_of(user), &credentials).unwrap()
+        RedisEndpoint::new(&server.url_of(user), &credentials).unwrap()
     };
     let mut dispatcher =
         RedisDispatcher::open_at(endpoint(COORDINATOR), RUN, LeaseConfig::default()).unwrap();
@@ -412,7 +412,7 @@ fn secrets_are_never_shown() {
         let refused = [
             open(&server, "nobody", &credentials),
             enter(&server, "nobody", &credentials),
-            Endpoint::new("redis://here/not-a-number", &credentials).map(drop),
+            RedisEndpoint::new("redis://here/not-a-number", &credentials).map(drop),
         ];
         for error in refused.map(|refused| refused.unwrap_err()) {
             shown.push(format!("{error} {error:?}"));

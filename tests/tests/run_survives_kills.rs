@@ -34,7 +34,7 @@ fn pause(stream: &mut Stream, least: Duration) {
 fn a_killed_coordinator_goes_on_where_it_was() {
     let bench = Bench::new();
     bench.succeeds("anofpdm", &run_arguments("undisturbed"));
-    let mut stream = Stream::new(1, Domain::Backoff, 0, 0);
+    let mut stream = Stream::new(1, Domain::Kill, 0, 0);
     let mut kills = 0;
     for _ in 0..KILLS {
         let mut coordinator = bench.start("anofpdm", &run_arguments("killed"));
@@ -53,7 +53,7 @@ fn a_killed_coordinator_goes_on_where_it_was() {
 fn killed_workers_are_replaced() {
     let bench = Bench::new();
     bench.succeeds("anofpdm", &run_arguments("undisturbed"));
-    let mut stream = Stream::new(2, Domain::Backoff, 0, 0);
+    let mut stream = Stream::new(2, Domain::Kill, 0, 0);
     let mut coordinator = bench.start("anofpdm", &run_arguments("killed"));
     let mut kills = 0;
     while kills < KILLS && coordinator.try_wait().unwrap().is_none() {

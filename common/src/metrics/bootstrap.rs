@@ -1,4 +1,4 @@
-//! Confidence intervals by resampling patients (ANCHORS-METHODS 2.1): slices of one patient are alike, so patients,
+//! Confidence intervals by resampling patients: slices of one patient are alike, so patients,
 //! not slices or pixels, are what a new data set would draw anew.
 //!
 //! Draws come from the counter-based generator by resample number and patients stand in the order of their numbers,

@@ -19,7 +19,7 @@ pub struct Footprint {
 const BLOCK_RESULTS: i64 = 4;
 
 impl NetworkConfig {
-    /// Counts weights, activations and arithmetic, layer by layer as SCIENCE 1, 9 and 11 list them.
+    /// Counts weights, activations and arithmetic, layer by layer.
     pub fn footprint(&self) -> Footprint {
         let mut count = Counter {
             embedding: self.embedding_width(),

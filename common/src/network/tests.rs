@@ -79,7 +79,7 @@ fn the_tensors_are_all_the_weights() {
     assert_eq!(tensors["out.2.weight"], [4, 128, 3, 3]);
 }
 
-/// SCIENCE 11, in millions.
+/// In millions.
 #[test]
 fn the_paper_networks_have_their_counted_arithmetic() {
     let millions =

@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 
-use super::QueueError;
+use super::error::QueueError;
 
 /// What is expected of `anofpdm run`.
-const OF_A_RUN: &str = "local, redis://[USER@]HOST[:PORT][/DB] or rediss://… is expected";
+const FOR_A_RUN: &str = "local, redis://[USER@]HOST[:PORT][/DB] or rediss://… is expected";
 /// What is expected of a worker.
-const OF_A_WORKER: &str = "redis://[USER@]HOST[:PORT][/DB], rediss://… or unix:PATH is expected";
+const FOR_A_WORKER: &str = "redis://[USER@]HOST[:PORT][/DB], rediss://… or unix:PATH is expected";
 
 /// Where a queue is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +28,7 @@ pub struct RedisAddress {
     pub text: String,
     /// Name or number of the machine, an IPv6 number without brackets.
     pub host: String,
-    /// TCP port.
     pub port: u16,
-    /// Encrypted.
     pub tls: bool,
 }
 
@@ -41,38 +39,29 @@ impl QueueAddress {
     /// Reads what `anofpdm run --queue` was given.
     ///
     /// # Errors
-    /// [`QueueError::Address`]; [`QueueError::Settings`] for credentials that cannot be used.
-    pub fn of_run(text: &str) -> Result<Self, QueueError> {
-        match parse(text, OF_A_RUN)? {
+    /// [`QueueError::Address`].
+    pub(super) fn for_run(text: &str) -> Result<Self, QueueError> {
+        match parse(text, FOR_A_RUN)? {
             Self::Socket(_) => Err(refused(
                 text,
                 "the socket of a local run is made by that run: write local",
             )),
-            address => address.with_credentials(),
+            address => Ok(address),
         }
     }
 
     /// Reads what a worker's `--queue` was given.
     ///
     /// # Errors
-    /// As [`of_run`](Self::of_run).
-    pub fn of_worker(text: &str) -> Result<Self, QueueError> {
-        match parse(text, OF_A_WORKER)? {
+    /// As [`for_run`](Self::for_run).
+    pub(super) fn for_worker(text: &str) -> Result<Self, QueueError> {
+        match parse(text, FOR_A_WORKER)? {
             Self::Local => Err(refused(
                 text,
                 "a run with the local queue starts its workers itself; others are started with redis://…",
             )),
-            address => address.with_credentials(),
+            address => Ok(address),
         }
-    }
-
-    /// Looks whether what the environment says of a server's credentials can be used.
-    fn with_credentials(self) -> Result<Self, QueueError> {
-        #[cfg(feature = "redis")]
-        if let Self::Redis(address) = &self {
-            super::redis::Endpoint::from_url(&address.text)?;
-        }
-        Ok(self)
     }
 }
 
@@ -82,9 +71,9 @@ impl RedisAddress {
     /// # Errors
     /// [`QueueError::Address`].
     pub fn parse(text: &str) -> Result<Self, QueueError> {
-        match parse(text, OF_A_RUN)? {
+        match parse(text, FOR_A_RUN)? {
             QueueAddress::Redis(address) => Ok(address),
-            _ => Err(refused(text, OF_A_RUN)),
+            _ => Err(refused(text, FOR_A_RUN)),
         }
     }
 }
@@ -234,20 +223,20 @@ mod tests {
 
     #[test]
     fn each_program_takes_its_own() {
-        assert_eq!(QueueAddress::of_run("local").unwrap(), QueueAddress::Local);
+        assert_eq!(QueueAddress::for_run("local").unwrap(), QueueAddress::Local);
         for path in ["/tmp/q/queue.sock", "/tmp/a blank/queue.sock"] {
             assert_eq!(
-                QueueAddress::of_worker(&format!("unix:{path}")).unwrap(),
+                QueueAddress::for_worker(&format!("unix:{path}")).unwrap(),
                 QueueAddress::Socket(path.into())
             );
         }
         for (found, part) in [
             (
-                QueueAddress::of_run("unix:/tmp/q/queue.sock"),
+                QueueAddress::for_run("unix:/tmp/q/queue.sock"),
                 "write local",
             ),
             (
-                QueueAddress::of_worker("local"),
+                QueueAddress::for_worker("local"),
                 "starts its workers itself",
             ),
         ] {
@@ -304,7 +293,7 @@ mod tests {
                 "nothing may stand behind a #: certificates are always checked, and ANOFPDM_REDIS_CA names the authority",
             ),
         ] {
-            for found in [QueueAddress::of_run(text), QueueAddress::of_worker(text)] {
+            for found in [QueueAddress::for_run(text), QueueAddress::for_worker(text)] {
                 let shown: String = text.chars().filter(|c| !c.is_control()).collect();
                 assert_eq!(
                     found.unwrap_err().to_string(),
@@ -321,10 +310,10 @@ mod tests {
             "tcp://h:6379",
             "unix:",
         ] {
-            let run = QueueAddress::of_run(text).unwrap_err().to_string();
-            assert!(run.ends_with(OF_A_RUN), "{run}");
-            let worker = QueueAddress::of_worker(text).unwrap_err().to_string();
-            assert!(worker.ends_with(OF_A_WORKER), "{worker}");
+            let run = QueueAddress::for_run(text).unwrap_err().to_string();
+            assert!(run.ends_with(FOR_A_RUN), "{run}");
+            let worker = QueueAddress::for_worker(text).unwrap_err().to_string();
+            assert!(worker.ends_with(FOR_A_WORKER), "{worker}");
         }
     }
 
@@ -333,7 +322,7 @@ mod tests {
         assert_eq!(without_secret("redis://:p@h/0"), "redis://h/0");
         assert_eq!(without_secret("redis://u:p@q@h/0"), "redis://u@h/0");
         assert_eq!(without_secret("u:p@h"), "u@h");
-        let text = QueueAddress::of_run("REDIS://u:s3cret@h").unwrap_err();
+        let text = QueueAddress::for_run("REDIS://u:s3cret@h").unwrap_err();
         let text = format!("{text} {text:?}");
         assert!(
             !text.contains("s3cret") && text.contains("REDIS://u@h"),

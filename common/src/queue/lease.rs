@@ -4,7 +4,7 @@
 //! queued -> leased(owner, epoch, deadline) -> done | retry_at | dead | cancelled
 //!    ^            |                              |
 //!    +------------+------------------------------+
-//!      hand-back, crash                retry due
+//!      release, crash                  retry due
 //! ```
 //!
 //! Time is a parameter: the time since some start, never going back. Every driver of the queue follows
@@ -12,6 +12,9 @@
 //!
 //! - a submitted shard is in exactly one state, and is offered until it is done, dead or cancelled;
 //! - at most one lease of a shard is live; an epoch is never given twice;
+//! - shards of one priority are given out in the order in which they were submitted; one that comes back stands behind
+//!   the others: what has failed or been given up once does not hold up what nobody has tried yet, and a worker that
+//!   releases a shard is not given the same one at once;
 //! - done is final;
 //! - errors and crashes are counted apart, and neither passes its limit.
 //!
@@ -25,8 +28,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::backoff::Backoff;
-pub use table::LeaseTable;
+use crate::backoff::Backoff;
+pub use table::{LeaseTable, MAX_AVOIDED, TICKS_PER_LEASE};
 
 /// Longest error message kept, bytes.
 pub const ERROR_TEXT_LIMIT: usize = 16 << 10;
@@ -41,7 +44,6 @@ pub fn shorten(message: &str) -> &str {
 /// Names one grant of one shard; a later grant of the same shard has another epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId {
-    /// The shard.
     pub shard: u64,
     /// Which grant.
     pub epoch: u64,
@@ -64,7 +66,6 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    /// Every class.
     const ALL: [Self; 5] = [
         Self::Transient,
         Self::BadInput,
@@ -122,7 +123,6 @@ impl Default for LeaseConfig {
 /// A shard given to a worker.
 #[derive(Debug)]
 pub struct Grant<'a, P> {
-    /// The lease.
     pub lease: LeaseId,
     /// What to do.
     pub payload: &'a P,
@@ -173,7 +173,6 @@ pub enum Setback {
 /// A lease that ended without a word from its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
-    /// The lease.
     pub lease: LeaseId,
     /// Who held it.
     pub owner: String,
@@ -185,12 +184,7 @@ pub struct Expired {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// A worker reported it.
-    Error {
-        /// Its class.
-        class: ErrorClass,
-        /// The full error chain.
-        message: String,
-    },
+    Error { class: ErrorClass, message: String },
     /// The worker died, or was silent past the deadline.
     Crash,
 }
@@ -198,7 +192,6 @@ pub enum Failure {
 /// A shard that is given up until a person looks at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The shard.
     pub shard: u64,
     /// Errors so far.
     pub errors: u32,
@@ -206,7 +199,6 @@ pub struct DeadLetter {
     pub crashes: u32,
     /// Who had it last.
     pub worker: String,
-    /// The last failure.
     pub failure: Failure,
 }
 
@@ -245,7 +237,6 @@ impl From<u64> for Progress {
 /// A live lease, for status displays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveLease {
-    /// The lease.
     pub lease: LeaseId,
     /// When it was given.
     pub since: Duration,
@@ -264,9 +255,7 @@ pub struct Counts {
     pub leased: u64,
     /// Waiting for their next attempt.
     pub retrying: u64,
-    /// Finished.
     pub done: u64,
-    /// Given up.
     pub dead: u64,
     /// No longer wanted.
     pub cancelled: u64,

@@ -93,7 +93,7 @@ const MAX_SETTINGS: usize = MAX_SHARD_CELLS;
 /// Thresholds of the paper's search, in hundredths: 0.01 to 0.69.
 const PUBLISHED_THRESHOLDS: std::ops::RangeInclusive<u32> = 1..=69;
 
-/// The thresholds of the paper's search (SCIENCE 9).
+/// The thresholds of the paper's search.
 #[allow(clippy::cast_possible_truncation)] // maps are float32, and so are the thresholds on them
 pub fn published_thresholds() -> Vec<f32> {
     PUBLISHED_THRESHOLDS

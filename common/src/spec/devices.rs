@@ -7,7 +7,7 @@ use crate::work::MAX_WORLD;
 
 /// Data-parallel world size: a number, or the least and the most that will do.
 ///
-/// What is trained does not depend on it but for the order of sums and for dropout masks (DESIGN 9): the global
+/// What is trained does not depend on it but for the order of sums and for dropout masks (docs/architecture.md, "Training together"): the global
 /// batch, its samples, times and noise are the same for any world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

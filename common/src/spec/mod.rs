@@ -1,4 +1,4 @@
-//! The run spec: one TOML file describes a benchmark (DESIGN 5).
+//! The run spec: one TOML file describes a benchmark.
 //!
 //! [`RunSpec::parse`] reads and checks it; what it returns is complete (every default filled in) and
 //! is what a run folder keeps as `spec.toml`.

@@ -14,7 +14,7 @@ use crate::role::Role;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// The paper and its public code, BraTS21 (SCIENCE 1, 7, 9).
+    /// The paper and its public code, BraTS21.
     Paper,
     /// The same, trained as for ATLAS v2.0.
     PaperAtlas,
@@ -59,7 +59,7 @@ pub struct ModelSpec<Train = TrainSpec> {
     pub train: Option<Train>,
 }
 
-/// Values of the presets; heads as the public code has them (SCIENCE 10, row 1).
+/// Values of the presets; heads as the public code has them.
 const PAPER_CHANNELS: i64 = 128;
 const PAPER_MULT: [i64; 5] = [1, 1, 2, 3, 4];
 const PAPER_RES_BLOCKS: i64 = 2;

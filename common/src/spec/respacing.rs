@@ -3,7 +3,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Steps of the full schedule (SCIENCE 2).
+/// Steps of the full schedule.
 pub const DIFFUSION_STEPS: u32 = 1_000;
 
 /// A strided schedule: `"none"`, or a number of kept steps.

@@ -74,7 +74,7 @@ pub struct FigureSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreSpec {
-    /// Which reading of the method (SCIENCE 0).
+    /// Which reading of the method (docs/science.md, "Three semantics").
     #[serde(default = "default_semantics")]
     pub semantics: Semantics,
     /// Forward steps, counted in kept indices of the schedule.

@@ -8,7 +8,7 @@ use super::model::Preset;
 use crate::role::Role;
 
 /// `[model.*.train]`, complete: what the file leaves out is the published value of the network's
-/// role (SCIENCE 7).
+/// role.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSpec {

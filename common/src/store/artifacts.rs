@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use super::durable::{self, DiskError};
 use crate::ids::Digest;
+use crate::instance::process_space;
 
 const TEMPORARY: &str = "tmp";
 
@@ -356,16 +357,6 @@ fn entries_of(folder: &Path) -> Result<Vec<ArtifactEntry>, ArtifactError> {
         }
     }
     Ok(entries)
-}
-
-/// Names this boot and process namespace: a process id says something only inside it.
-fn process_space() -> String {
-    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&boot);
-    hasher.update(namespace.as_os_str().as_encoded_bytes());
-    Digest::from(hasher.finalize()).short()
 }
 
 /// Removes temporary files whose writer is dead, or unknown and silent for a day.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a stored slice becomes a network input in [-1, 1] (SCIENCE 8).
+/// How a stored slice becomes a network input in [-1, 1].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scaling {
@@ -15,7 +15,7 @@ pub enum Scaling {
 /// Keeps the reference's scaling of an empty slice finite.
 const RANGE_FLOOR: f32 = 1e-5;
 
-/// A pixel belongs to the head where the mean of its scaled modalities exceeds this (SCIENCE 5).
+/// A pixel belongs to the head where the mean of its scaled modalities exceeds this.
 const BACKGROUND: f32 = -0.95;
 
 impl Scaling {
@@ -45,7 +45,7 @@ fn minmax(channel: &mut [f32]) {
     }
 }
 
-/// Which pixels of a scaled slice `[channels, pixels]` are head: mean over all input channels > -0.95 (SCIENCE 5).
+/// Which pixels of a scaled slice `[channels, pixels]` are head: mean over all input channels > -0.95.
 ///
 /// # Panics
 /// When `scaled` does not hold `channels * pixels` values.

@@ -5,13 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::baseline::{Baseline, Clip, Sampler, Setting};
 use crate::method::{Encoding, MapKind};
 use crate::spec::FigureSpec;
+use crate::strength::Strength;
 
 /// What the cells of a shard share: computed once a batch, whatever their number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Trajectory {
-    /// AnoFPDM.
     Forward(ForwardWalk),
-    /// A baseline.
     Restoration(RestorationWalk),
 }
 
@@ -22,14 +21,12 @@ pub struct ForwardWalk {
     pub network: u16,
     /// Deterministic or stochastic.
     pub encoding: Encoding,
-    /// Noise seed.
     pub seed: u64,
 }
 
 /// The restorations of one baseline: up once where its settings can share that, and down for each of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RestorationWalk {
-    /// The method.
     pub baseline: Baseline,
     /// How AnoDDPM walks back.
     pub sampler: Sampler,
@@ -105,6 +102,11 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// The strength, as what names the cell.
+    pub const fn strength(&self) -> Strength {
+        Strength(self.guidance)
+    }
+
     /// The setting a baseline's slice is restored at; `None` for AnoFPDM.
     pub const fn setting(&self) -> Option<Setting> {
         match self.output {
@@ -124,7 +126,7 @@ impl Cell {
 pub fn distinct_settings<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Vec<Setting> {
     let mut settings: Vec<Setting> = Vec::new();
     for setting in cells.into_iter().filter_map(Cell::setting) {
-        if !settings.iter().any(|known| known.same(&setting)) {
+        if !settings.contains(&setting) {
             settings.push(setting);
         }
     }

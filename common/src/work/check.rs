@@ -9,11 +9,16 @@ use crate::spec::{
 };
 use crate::wire::{HEADER_LEN, Kind, Message};
 
-use super::{
-    Cell, CellOutput, Completion, DataPlan, ForwardPlan, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS,
-    MAX_THRESHOLDS, MAX_WORLD, Manifest, NumericProfile, Plan, PlanError, Postprocessing, Stage,
-    Task, TrainPlan, Trajectory, WorkerInfo,
+use super::artifact::Plan;
+use super::cell::{Cell, CellOutput, MAX_THRESHOLDS, Postprocessing, Trajectory};
+use super::error::PlanError;
+use super::forward::{DataPlan, ForwardPlan};
+use super::job::{
+    Completion, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, MAX_WORLD, Manifest, Stage, Task,
+    WorkerInfo,
 };
+use super::profile::NumericProfile;
+use super::train::TrainPlan;
 
 /// Longest name of a worker, bytes.
 const WORKER_NAME_LIMIT: usize = 100;

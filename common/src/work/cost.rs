@@ -4,7 +4,9 @@ use crate::baseline::Passes;
 use crate::method::Encoding;
 use crate::semantics::{DdimStepping, Semantics};
 
-use super::{Cell, ForwardPlan, PlanError, Trajectory, distinct_settings};
+use super::cell::{Cell, Trajectory, distinct_settings};
+use super::error::PlanError;
+use super::forward::ForwardPlan;
 
 /// Distinct network evaluations that `steps` forward steps of one slice take, whatever the number of
 /// strengths and variants: the null evaluation serves Eq. 7, Eq. 10 and Eq. 4.

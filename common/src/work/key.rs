@@ -14,10 +14,16 @@ use crate::semantics::Semantics;
 use crate::spec::{Precision, Respacing};
 use crate::store::scaling::Scaling;
 
-use super::{
-    Cell, CellOutput, ForwardPlan, ForwardWalk, KERNEL, NumericProfile, PlanError, RECORD_SCHEMA,
-    RestorationWalk, Trajectory,
-};
+use super::cell::{Cell, CellOutput, ForwardWalk, RestorationWalk, Trajectory};
+use super::error::PlanError;
+use super::forward::ForwardPlan;
+use super::profile::NumericProfile;
+
+/// Raised whenever the meaning or the bytes of a record change; part of every key.
+pub const RECORD_SCHEMA: u32 = 1;
+
+/// Names the arithmetic that makes a record; raised when a change of the inference engine may move bits.
+pub const KERNEL: &str = "libtorch-engine-1";
 
 /// Machine and number format: what moves the bits of a network's output beside its input.
 #[derive(Serialize)]
@@ -136,7 +142,7 @@ impl ForwardPlan {
             weights: network.weights,
             encoding: walk.encoding,
             seed: walk.seed,
-            guidance: cell.guidance.to_bits(),
+            guidance: cell.strength().bits(),
             output: &cell.output,
             batch_slices: self.batch_slices,
             slices,
@@ -174,7 +180,7 @@ impl ForwardPlan {
             diffusion_steps: walk.diffusion_steps,
             networks,
             seed: walk.seed,
-            strength: cell.guidance.to_bits(),
+            strength: cell.strength().bits(),
             output: &cell.output,
             batch_slices: self.batch_slices,
             slices,

@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Digest;
 use crate::spec::Precision;
 
+use super::cell::CellOutput;
 use super::check::check_text;
+use super::error::PlanError;
+use super::forward::ForwardPlan;
+use super::key::RECORD_SCHEMA;
 use super::key::key_of;
-use super::{CellOutput, ForwardPlan, PlanError, RECORD_SCHEMA};
 
 /// Longest description of a number that is not finite, bytes.
 const WHAT_LIMIT: usize = 1_024;
@@ -52,7 +55,6 @@ pub struct Agreement {
 /// What a trial found of one candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// The format.
     pub precision: Precision,
     /// How far it strays, or why nobody can say.
     pub finding: Finding,
@@ -65,16 +67,12 @@ pub enum Finding {
     /// It was compared: how far it strays.
     Compared(Agreement),
     /// Its numbers were not finite.
-    NotFinite {
-        /// Where.
-        what: String,
-    },
+    NotFinite { what: String },
 }
 
 /// What a trial found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrialReport {
-    /// Slices compared.
     pub slices: u64,
     /// In the order of the plan.
     pub candidates: Vec<Candidate>,

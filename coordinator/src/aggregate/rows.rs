@@ -18,6 +18,7 @@ use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::Decision;
 use anofpdm_common::store::artifacts::ArtifactStore;
+use anofpdm_common::strength::Strength;
 use anofpdm_common::work::{Cell, CellOutput, Postprocessing, Trajectory};
 
 use super::records::{CellRecords, Scored};
@@ -98,8 +99,7 @@ struct Kind {
     method: Method,
     /// With the post-processing of the method's authors.
     native: bool,
-    /// Strength, to the bit.
-    guidance: u64,
+    strength: Strength,
     /// Noise scale of a baseline.
     noise_scale: Option<u32>,
 }
@@ -119,7 +119,7 @@ impl Kind {
         Some(Self {
             method,
             native,
-            guidance: cell.guidance.to_bits(),
+            strength: cell.strength(),
             noise_scale: cell.setting().map(|setting| setting.noise_scale),
         })
     }
@@ -127,7 +127,7 @@ impl Kind {
     /// The strength of the row; none for a baseline without.
     fn strength(&self) -> Option<f64> {
         let has = self.method.baseline().is_none_or(Baseline::has_strength);
-        has.then_some(f64::from_bits(self.guidance))
+        has.then_some(self.strength.0)
     }
 }
 
@@ -238,7 +238,7 @@ pub(super) fn results(
         let encoding = kind.method.forward().map(|(encoding, _)| encoding);
         methods.push(MethodResult {
             rows,
-            walk: encoding.map(|encoding| (encoding, f64::from_bits(kind.guidance))),
+            walk: encoding.map(|encoding| (encoding, kind.strength.0)),
             tally,
             scores,
         });
@@ -284,7 +284,7 @@ impl Decisions<'_> {
             return score.overlap.predicted > 0;
         };
         let calibration = self.calibration.get(&encoding);
-        let strength = calibration.and_then(|c| c.strength(f64::from_bits(kind.guidance)));
+        let strength = calibration.and_then(|c| c.strength(kind.strength.0));
         let Some(strength) = strength else {
             return false;
         };

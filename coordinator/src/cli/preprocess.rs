@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use anofpdm_common::store::slices::{Manifest, Split};
+use anofpdm_common::store::slices::{Split, StoreManifest};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -151,7 +151,7 @@ fn as_json(report: &Report) -> serde_json::Value {
     })
 }
 
-fn print_text(report: &Report, manifest: &Manifest) {
+fn print_text(report: &Report, manifest: &StoreManifest) {
     println!(
         "{}: {} at {} x {}",
         report.store.root().display(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anofpdm_common::device::DeviceName;
-use anofpdm_common::queue::{LONGEST_TTL, QueueAddress};
+use anofpdm_common::queue::{LONGEST_TTL, QueueAddress, address_for_run};
 use anofpdm_common::spec::RunSpec;
 use anofpdm_common::work::Stage;
 use clap::{Args, ValueEnum};
@@ -150,7 +150,7 @@ fn most_ranks(spec: &RunSpec) -> usize {
 
 /// Not a value parser: clap repeats a value it refuses, and there may be a password in this one.
 fn parse_queue(text: &str) -> Result<QueueChoice, UsageError> {
-    match QueueAddress::of_run(text) {
+    match address_for_run(text) {
         Ok(QueueAddress::Redis(server)) => Ok(QueueChoice::Redis(server.text)),
         Ok(_) => Ok(QueueChoice::Local),
         Err(error) => Err(UsageError(format!("--queue: {error}"))),

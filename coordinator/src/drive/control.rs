@@ -18,10 +18,9 @@ use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::unique_worker_id;
+use anofpdm_common::instance;
 use anofpdm_common::store::durable::{self, DiskError};
 use serde::{Deserialize, Serialize};
 
@@ -356,10 +355,9 @@ pub fn ask_to_retry(folder: &RunFolder, shards: &DeadShards) -> Result<Pending, 
 fn ask(folder: &RunFolder, request: &Request) -> Result<Pending, DiskError> {
     let control = folder.control();
     durable::create_dir(&control)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let millis = now.map_or(0, |now| now.as_millis());
+    let millis = instance::unix_millis();
     // Two who ask in the same moment, on two machines, must not meet.
-    let unique = Digest::of(unique_worker_id().as_bytes()).short();
+    let unique = instance::nonce();
     let name = format!("{REQUEST_START}{millis:015}-{unique}{REQUEST_END}");
     let path = control.join(name);
     let bytes = serde_json::to_vec(request)

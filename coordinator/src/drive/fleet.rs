@@ -174,8 +174,7 @@ impl Fleet {
             return;
         };
         // The number alone could be another machine's process.
-        let here = std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .is_ok_and(|name| name.trim() == info.host);
+        let here = anofpdm_common::instance::host_name() == info.host;
         if let Some(supervisor) = self.supervisor.as_mut().filter(|_| here)
             && supervisor.kill(info.pid)
         {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::{Dispatch, Lane, QueueError, Submission, WorkerStatus};
+use anofpdm_common::queue::{Dispatch, Priority, QueueError, Submission, WorkerStatus};
 use anofpdm_common::work::{Job, Task};
 
 use super::feed::halves;
@@ -165,15 +165,15 @@ impl Flight {
         avoid: Vec<String>,
     ) -> Result<u64, QueueError> {
         let shard = self.register(job.clone(), purpose, evaluations);
-        let lane = match purpose {
-            Purpose::Work => Lane::Normal,
-            Purpose::Audit => Lane::Background,
-            Purpose::Opinion | Purpose::Copy(_) => Lane::Urgent,
+        let priority = match purpose {
+            Purpose::Work => Priority::Normal,
+            Purpose::Audit => Priority::Background,
+            Purpose::Opinion | Purpose::Copy(_) => Priority::Urgent,
         };
         queue.submit(vec![Submission {
             shard,
             job,
-            lane,
+            priority,
             avoid,
         }])?;
         Ok(shard)

@@ -7,9 +7,11 @@
 //! A training that is never shared (`devices = 1`) is an ordinary shard: the queue itself offers it again.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use anofpdm_common::backoff::Backoff;
 use anofpdm_common::ids::Digest;
+use anofpdm_common::instance::unix_millis;
 use anofpdm_common::spec::Devices;
 use anofpdm_common::work::{GangRank, Job, Stage, Task};
 
@@ -26,8 +28,10 @@ const SAID_AGAIN: Duration = Duration::from_secs(300);
 const MAX_FRUITLESS: u32 = 6;
 
 /// Pause before the generation that follows a reported error; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(30),
+};
 
 /// Trying again is pointless, for this reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,11 +172,7 @@ impl Gang {
     /// The jobs of the next generation, rank by rank.
     pub(super) fn form(&mut self, world: u32) -> Vec<Job> {
         // From the clock, so that none repeats even when queue and coordinator have forgotten everything.
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH);
-        let clock = clock.map_or(0, |time| {
-            u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-        });
-        self.generation = clock.max(self.generation + 1);
+        self.generation = unix_millis().max(self.generation + 1);
         self.world = world;
         self.broken = false;
         self.cause = None;
@@ -246,8 +246,7 @@ impl Gang {
             )));
         }
         if matches!(cause, Some(Ending::Failed { .. })) {
-            let doubled = FIRST_PAUSE.saturating_mul(1 << self.fruitless.min(10));
-            self.not_before = Some(now + doubled.min(LONGEST_PAUSE));
+            self.not_before = Some(now + BACKOFF.ceiling(self.fruitless + 1));
         }
         tracing::warn!(
             generation = self.generation,

@@ -386,7 +386,7 @@ impl Judge for RunJudge {
                 let how = Ending::Died;
                 self.happened.push(Happened::Ended { lease, how });
             }
-            Event::HandedBack { lease, worker, .. } => {
+            Event::Released { lease, worker, .. } => {
                 tracing::debug!(shard = lease.shard, worker, "a shard was handed back");
                 let how = Ending::HandedBack;
                 self.happened.push(Happened::Ended { lease, how });

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anofpdm_common::error_text::error_text;
+use anofpdm_common::instance;
 use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::queue::{Counts, DeadLetter, Dispatch, LiveLease, QueueError, WorkerStatus};
 use anofpdm_common::store::durable;
@@ -97,15 +98,14 @@ pub struct Live {
 impl Live {
     /// Says that a coordinator has begun; `run` is the run's name in its queue.
     pub fn start(folder: &RunFolder, run: &str) -> Self {
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let now = snapshot::unix_millis();
+        let now = instance::unix_millis();
         let mut live = Self {
             path: folder.live(),
             last: Snapshot {
                 format: FORMAT,
                 run: run.to_owned(),
                 coordinator: Writer {
-                    host: host.trim().to_owned(),
+                    host: instance::host_name(),
                     pid: std::process::id(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     started_millis: now,
@@ -227,7 +227,7 @@ impl Live {
         self.last.workers.clear();
         self.last.more_workers = 0;
         self.last.ended = Some(ended);
-        self.last.time_millis = snapshot::unix_millis();
+        self.last.time_millis = instance::unix_millis();
         if let Some(work) = &mut self.last.work {
             work.eta_seconds = None;
         }
@@ -241,7 +241,7 @@ impl Live {
     /// Replaces the file. Not synced: what it says is stale in a second.
     fn write(&mut self) {
         self.written = Instant::now();
-        self.last.time_millis = snapshot::unix_millis();
+        self.last.time_millis = instance::unix_millis();
         let temporary = self.path.with_extension("json.tmp");
         let written = self
             .bytes()

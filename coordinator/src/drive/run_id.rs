@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::instance::host_name;
 
 /// `NAME-8hex`, never given twice: two folders, two machines, or a folder that was removed and made again
 /// must not meet in one Redis.
 pub(super) fn run_id(name: &str, folder: &Path) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host_name();
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let made = format!("{host} {} {now:?}", folder.display());

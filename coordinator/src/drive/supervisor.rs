@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use anofpdm_common::backoff::Backoff;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A worker that lives shorter than this died at start-up.
@@ -15,8 +16,11 @@ const EARLY_DEATH: Duration = Duration::from_secs(10);
 /// After this many early deaths in a row a device is given up.
 const MAX_EARLY_DEATHS: u32 = 5;
 
-/// First pause before a restart; doubled at each early death.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Before a restart, after each early death.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(100),
+    cap: EARLY_DEATH,
+};
 
 /// Exit code of a worker whose device must not be used again: lost, or found to give wrong bits.
 const DEVICE_IS_OUT: i32 = 3;
@@ -289,7 +293,7 @@ impl Slot {
             Err(error) => error.to_string(),
         };
         tracing::warn!(device = self.device, status, log = %self.log.display(), "worker died, starting another");
-        self.pause_until = Instant::now() + FIRST_PAUSE * 2_u32.pow(self.early_deaths);
+        self.pause_until = Instant::now() + BACKOFF.ceiling(self.early_deaths + 1);
         Ok(())
     }
 }

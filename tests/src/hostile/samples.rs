@@ -171,7 +171,7 @@ fn requests() -> [Request; 8] {
         Request::Renew(LEASE, progress),
         Request::Complete(LEASE, completion()),
         Request::Fail(LEASE, ErrorClass::OutOfMemory, error),
-        Request::HandBack(LEASE),
+        Request::Release(LEASE),
         Request::Leave,
     ]
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anofpdm_common::queue::broker::{Broker, Clock};
+use anofpdm_common::queue::in_memory::{Clock, InMemoryQueue};
 use anofpdm_common::queue::local::{LocalDispatcher, LocalQueue};
 use anofpdm_common::queue::redis::{RedisDispatcher, RedisQueue};
 use anofpdm_common::queue::{
@@ -34,7 +34,7 @@ impl Clock for TestClock {
 }
 
 #[derive(Clone)]
-pub(crate) struct SharedBroker(Arc<Mutex<Broker>>);
+pub(crate) struct SharedBroker(Arc<Mutex<InMemoryQueue>>);
 
 impl Driver for InProcess {
     const TTL: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ impl Driver for InProcess {
 
     fn start(config: LeaseConfig, judge: &SharedJudge) -> (Self, SharedBroker) {
         let clock = TestClock::default();
-        let broker = Broker::new(config, Box::new(clock.clone()));
+        let broker = InMemoryQueue::new(config, Box::new(clock.clone()));
         let broker = SharedBroker(Arc::new(Mutex::new(broker)));
         let driver = Self {
             broker: broker.clone(),
@@ -78,7 +78,7 @@ struct InProcessWorker {
 }
 
 impl InProcessWorker {
-    fn with<R>(&self, call: impl FnOnce(&mut Broker, &str, &mut dyn Judge) -> R) -> R {
+    fn with<R>(&self, call: impl FnOnce(&mut InMemoryQueue, &str, &mut dyn Judge) -> R) -> R {
         // The same order as the serving thread: judge, then broker.
         let mut judge = self.judge.lock().unwrap();
         let mut broker = self.broker.0.lock().unwrap();
@@ -110,22 +110,22 @@ impl WorkQueue for InProcessWorker {
         Ok(())
     }
 
-    fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError> {
-        self.with(|broker, name, judge| broker.hand_back(name, *lease, judge));
+    fn release(&self, lease: &LeaseId) -> Result<(), QueueError> {
+        self.with(|broker, name, judge| broker.release(name, *lease, judge));
         Ok(())
     }
 
-    fn post(&self, lease: &Lease, key: &str, note: &[u8]) -> Result<(), QueueError> {
+    fn rendezvous_set(&self, lease: &Lease, key: &str, note: &[u8]) -> Result<(), QueueError> {
         let generation = lease.generation()?;
-        match self.with(|broker, _, _| broker.post(generation, key, note.to_vec())) {
+        match self.with(|broker, _, _| broker.rendezvous_set(generation, key, note.to_vec())) {
             true => Ok(()),
             false => Err(QueueError::Protocol("full".to_owned())),
         }
     }
 
-    fn read(&self, lease: &Lease, key: &str) -> Result<Option<Vec<u8>>, QueueError> {
+    fn rendezvous_get(&self, lease: &Lease, key: &str) -> Result<Option<Vec<u8>>, QueueError> {
         let generation = lease.generation()?;
-        Ok(self.with(|broker, _, _| broker.read(generation, key)))
+        Ok(self.with(|broker, _, _| broker.rendezvous_get(generation, key)))
     }
 
     fn leave(&self) -> Result<(), QueueError> {

@@ -2,14 +2,15 @@
 //! drivers under test.
 
 mod drivers;
+pub(crate) mod lease_rules;
 pub(crate) mod silence;
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use anofpdm_common::backoff::Backoff;
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::backoff::Backoff;
 use anofpdm_common::queue::{
     Claim, Counts, Dispatch, Event, Judge, Lease, LeaseConfig, Setback, Submission, Take, Verdict,
     WorkQueue,
@@ -78,9 +79,9 @@ impl Judge for Notes {
             Event::Crashed {
                 worker, setback, ..
             } => ("crashed", worker, setback),
-            Event::HandedBack {
+            Event::Released {
                 worker, setback, ..
-            } => ("handed-back", worker, setback),
+            } => ("released", worker, setback),
             Event::WorkerJoined(_) | Event::WorkerLeft(_) | Event::Leased { .. } => return,
         };
         self.events.push((format!("{what} {worker}"), setback));
@@ -102,14 +103,17 @@ impl<D: Driver> Rig<D> {
     }
 
     pub(crate) fn with_leases_of(ttl: Duration) -> Self {
-        let config = LeaseConfig {
+        Self::with(LeaseConfig {
             ttl,
             backoff: Backoff {
                 base: Duration::from_millis(10),
                 cap: Duration::from_millis(40),
             },
             ..LeaseConfig::default()
-        };
+        })
+    }
+
+    pub(crate) fn with(config: LeaseConfig) -> Self {
         let judge = SharedJudge::new(std::sync::Mutex::new(Notes {
             verdict: Verdict::Accept,
             refuse: None,

@@ -6,7 +6,7 @@ use anofpdm_common::queue::{Progress, Renewal, Setback, Take, WorkQueue};
 
 use super::{Driver, Rig};
 
-const SOON: Duration = Duration::from_secs(60);
+pub(super) const SOON: Duration = Duration::from_secs(60);
 
 fn heard<D: Driver>(rig: &Rig<D>, name: &'static str) -> Duration {
     let workers = rig.ask(|queue, _| queue.workers().unwrap());
@@ -14,7 +14,7 @@ fn heard<D: Driver>(rig: &Rig<D>, name: &'static str) -> Duration {
     worker.unwrap().heard
 }
 
-fn taken(worker: &dyn WorkQueue) -> anofpdm_common::queue::Lease {
+pub(super) fn taken(worker: &dyn WorkQueue) -> anofpdm_common::queue::Lease {
     match worker.take(SOON).unwrap() {
         Take::Leased(lease) => lease,
         other => panic!("expected a lease, got {other:?}"),
@@ -34,8 +34,8 @@ pub(crate) fn renewals_are_heard_and_silence_is_not<D: Driver>() {
     let second = heard(&rig, "a");
     assert!(second >= first + Duration::from_millis(30));
     rig.pass(Duration::from_millis(30));
-    worker.hand_back(&lease.id).unwrap();
-    rig.events("handed-back a", 1);
+    worker.release(&lease.id).unwrap();
+    rig.events("released a", 1);
     assert!(heard(&rig, "a") > second);
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::redis::{Endpoint, RedisDispatcher, RedisQueue};
+use anofpdm_common::queue::redis::{RedisDispatcher, RedisEndpoint, RedisQueue};
 use anofpdm_common::queue::{
     Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, Submission, Take, Verdict,
     WorkQueue,
@@ -71,7 +71,7 @@ pub(crate) fn info(name: &str) -> WorkerInfo {
 
 /// A registered worker; the dispatcher lets it in meanwhile.
 pub(crate) fn registered(
-    endpoint: Endpoint,
+    endpoint: RedisEndpoint,
     name: &str,
     dispatcher: &mut RedisDispatcher,
 ) -> RedisQueue {

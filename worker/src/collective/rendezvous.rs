@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anofpdm_common::queue::board::{KEY_LIMIT, NOTE_LIMIT};
+use anofpdm_common::queue::rendezvous_store::{KEY_LIMIT, VALUE_LIMIT};
 
 use crate::shim::ShimError;
 use crate::shim::store::{Keys, Store};
 
 /// Named values that all ranks of one generation see.
 pub trait Rendezvous: std::fmt::Debug + Send + Sync {
-    /// Sets `key` (at most [`KEY_LIMIT`] bytes) to `value` (at most [`NOTE_LIMIT`] bytes).
+    /// Sets `key` (at most [`KEY_LIMIT`] bytes) to `value` (at most [`VALUE_LIMIT`] bytes).
     ///
     /// # Errors
     /// In words, when the others cannot be told.
@@ -37,7 +37,7 @@ pub(super) fn store(
     let keys = Keys {
         set: Box::new(move |key, value| {
             within("key", key.len(), KEY_LIMIT)?;
-            within("value", value.len(), NOTE_LIMIT)?;
+            within("value", value.len(), VALUE_LIMIT)?;
             rendezvous.set(key, value)
         }),
         get: Box::new(move |key, wait| {

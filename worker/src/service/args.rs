@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use anofpdm_common::instance;
 use anofpdm_common::queue::{self, QueueAddress, WorkQueue};
 use anofpdm_common::telemetry::endpoint::Endpoint;
 use anofpdm_common::telemetry::metrics::Metrics;
@@ -113,7 +114,7 @@ impl FromStr for WorkDevice {
 /// When the device is absent, a root is no folder, the queue refuses this worker, or it is retired.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let faults = fault_spec(args.device)?;
-    let address = QueueAddress::of_worker(&args.queue)
+    let address = queue::address_for_worker(&args.queue)
         .map_err(|error| UsageError::new(format!("--queue: {error}")))?;
     if args.exit_with_parent {
         exit_with_parent()?;
@@ -154,10 +155,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     };
     let queue: Arc<dyn WorkQueue> = Arc::from(queue::connect(&args.queue, args.run.as_deref())?);
     let info = WorkerInfo {
-        worker: queue::unique_worker_id(),
-        host: std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .map(|name| name.trim().to_owned())
-            .unwrap_or_default(),
+        worker: instance::unique_instance_id(),
+        host: instance::host_name(),
         pid: std::process::id(),
         profile: profile.clone(),
         memory_bytes: torch::memory_bytes(device).unwrap_or(0),

@@ -63,7 +63,7 @@ impl Meeting {
     /// # Errors
     /// [`MeetingError::Queue`].
     pub(super) fn post(&self, key: &str, note: &[u8]) -> Result<(), MeetingError> {
-        Ok(self.queue.post(&self.lease, key, note)?)
+        Ok(self.queue.rendezvous_set(&self.lease, key, note)?)
     }
 
     /// What a rank has told under `key`, waiting for it up to `wait`.
@@ -75,7 +75,7 @@ impl Meeting {
         loop {
             // Waiting is all there is to do: it keeps the lease alive.
             self.progress.live();
-            if let Some(note) = self.queue.read(&self.lease, key)? {
+            if let Some(note) = self.queue.rendezvous_get(&self.lease, key)? {
                 return Ok(Some(note));
             }
             if self.progress.stop_or_drain_asked() {

@@ -182,7 +182,7 @@ pub fn serve(
             idle_since = Instant::now();
         }
         match taken {
-            Take::Leased(lease) if drain.asked() => queue.hand_back(&lease.id)?,
+            Take::Leased(lease) if drain.asked() => queue.release(&lease.id)?,
             Take::Leased(lease) => match service.run(queue, &lease, drain)? {
                 None => pause.reset(),
                 Some(error) if error.class == ErrorClass::DeviceLost => {
@@ -237,11 +237,11 @@ impl Service<'_> {
                 Ok(None)
             }
             Ok(None) => {
-                queue.hand_back(&lease.id)?;
+                queue.release(&lease.id)?;
                 Ok(None)
             }
             Err(error) if error.called_off => {
-                queue.hand_back(&lease.id)?;
+                queue.release(&lease.id)?;
                 Ok(Some(error))
             }
             Err(error) => {

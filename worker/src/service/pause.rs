@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(30);
+use anofpdm_common::backoff::Backoff;
+
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(30),
+};
 
 /// Doubles from one second to thirty; begins anew once something went well.
 #[derive(Debug, Default)]
@@ -14,9 +18,8 @@ pub(super) struct Pause {
 impl Pause {
     /// How long to wait after one more failure.
     pub(super) fn after_failure(&mut self) -> Duration {
-        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
-        FIRST.saturating_mul(factor).min(LONGEST)
+        BACKOFF.ceiling(self.failures)
     }
 
     /// Something went well.
@@ -35,9 +38,9 @@ mod tests {
         let seconds: Vec<u64> = (0..7).map(|_| pause.after_failure().as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
         for _ in 0..100 {
-            assert!(pause.after_failure() <= LONGEST);
+            assert!(pause.after_failure() <= BACKOFF.cap);
         }
         pause.reset();
-        assert_eq!(pause.after_failure(), FIRST);
+        assert_eq!(pause.after_failure(), BACKOFF.base);
     }
 }

@@ -126,7 +126,7 @@ impl RestoreWork<'_> {
                 let setting = cell.setting();
                 let restored = setting.and_then(|setting| {
                     let mut all = restored.iter();
-                    all.find(|restored| restored.setting.same(&setting))
+                    all.find(|restored| restored.setting == setting)
                 });
                 restored
                     .ok_or(ScoringError::Missing("such setting"))

@@ -10,6 +10,7 @@ use anofpdm_common::record::{
 use anofpdm_common::segment::{MaskRule, QuantileLevels, Segmentation};
 use anofpdm_common::segment::{components, divergence_ratio, level_index, mask_at, segment};
 use anofpdm_common::semantics::Switches;
+use anofpdm_common::strength::Strength;
 use anofpdm_common::work::{Cell, CellOutput};
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
@@ -61,7 +62,7 @@ impl Scoring<'_> {
         let strength = pass
             .guidance
             .iter()
-            .find(|result| result.guidance.to_bits() == cell.guidance.to_bits())
+            .find(|result| Strength(result.guidance) == cell.strength())
             .ok_or(ScoringError::Missing("such guidance strength"))?;
         let traces = Traces::new(strength, &pass.mse_null);
         match &cell.output {

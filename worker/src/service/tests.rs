@@ -226,13 +226,13 @@ impl WorkQueue for Away {
     fn fail(&self, _: &LeaseId, _: ErrorClass, _: &str) -> Result<(), QueueError> {
         Self::error()
     }
-    fn hand_back(&self, _: &LeaseId) -> Result<(), QueueError> {
+    fn release(&self, _: &LeaseId) -> Result<(), QueueError> {
         Self::error()
     }
-    fn post(&self, _: &Lease, _: &str, _: &[u8]) -> Result<(), QueueError> {
+    fn rendezvous_set(&self, _: &Lease, _: &str, _: &[u8]) -> Result<(), QueueError> {
         Self::error()
     }
-    fn read(&self, _: &Lease, _: &str) -> Result<Option<Vec<u8>>, QueueError> {
+    fn rendezvous_get(&self, _: &Lease, _: &str) -> Result<Option<Vec<u8>>, QueueError> {
         Self::error()
     }
     fn leave(&self) -> Result<(), QueueError> {

@@ -4,20 +4,20 @@ use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::lane::Lane;
 use super::{
     Counts, DeadLetter, ErrorClass, Expired, Failure, Finish, Grant, LeaseConfig, LeaseId,
     LiveLease, Progress, Renewal, Setback, shorten,
 };
+use crate::queue::priority::Priority;
 
 /// Most workers a shard avoids; the oldest is forgotten first.
-const MAX_AVOIDED: usize = 8;
+pub const MAX_AVOIDED: usize = 8;
 
-/// A live lease is this many of its measured ticks long at least (DESIGN 9).
-const TICKS_PER_LEASE: u32 = 4;
+/// A live lease is this many of its measured ticks long at least.
+pub const TICKS_PER_LEASE: u32 = 4;
 
 #[derive(Debug)]
-struct Held {
+struct ActiveLease {
     owner: String,
     epoch: u64,
     since: Duration,
@@ -31,7 +31,7 @@ struct Held {
 #[derive(Debug)]
 enum State {
     Queued,
-    Leased(Held),
+    Leased(ActiveLease),
     RetryAt(Duration),
     Done,
     Dead,
@@ -39,12 +39,12 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Entry<P> {
+struct ShardEntry<P> {
     payload: P,
-    lane: Lane,
+    priority: Priority,
     /// Workers that are not given it while there is another.
     avoid: Vec<String>,
-    /// Position in the order of submission; kept for life, so a shard that comes back is not last.
+    /// Position in its queue.
     sequence: u64,
     state: State,
     errors: u32,
@@ -56,8 +56,8 @@ struct Entry<P> {
 #[derive(Debug)]
 pub struct LeaseTable<P> {
     config: LeaseConfig,
-    entries: BTreeMap<u64, Entry<P>>,
-    /// One for each lane.
+    entries: BTreeMap<u64, ShardEntry<P>>,
+    /// One for each priority; each in the order in which the shards came.
     queued: [BTreeSet<(u64, u64)>; 3],
     retries: BTreeSet<(Duration, u64)>,
     deadlines: BTreeSet<(Duration, u64)>,
@@ -65,13 +65,13 @@ pub struct LeaseTable<P> {
     done: u64,
     cancelled: u64,
     next_epoch: u64,
-    /// Takes so far: whose lane's turn it is.
+    next_sequence: u64,
+    /// Takes so far: whose priority's turn it is.
     turn: u64,
     paused: bool,
 }
 
 impl<P> LeaseTable<P> {
-    /// An empty table.
     pub fn new(config: LeaseConfig) -> Self {
         Self {
             config,
@@ -83,6 +83,7 @@ impl<P> LeaseTable<P> {
             done: 0,
             cancelled: 0,
             next_epoch: 1,
+            next_sequence: 0,
             turn: 0,
             paused: false,
         }
@@ -95,14 +96,20 @@ impl<P> LeaseTable<P> {
 
     /// Adds a shard; false when it is known already, whatever its state, and then nothing changes.
     /// `avoid` names workers that are not given it as long as there is any other.
-    pub fn submit(&mut self, shard: u64, payload: P, lane: Lane, avoid: Vec<String>) -> bool {
-        let sequence = self.entries.len() as u64;
+    pub fn submit(
+        &mut self,
+        shard: u64,
+        payload: P,
+        priority: Priority,
+        avoid: Vec<String>,
+    ) -> bool {
+        let sequence = self.next_sequence;
         match self.entries.entry(shard) {
             Slot::Occupied(_) => false,
             Slot::Vacant(vacant) => {
-                vacant.insert(Entry {
+                vacant.insert(ShardEntry {
                     payload,
-                    lane,
+                    priority,
                     avoid,
                     sequence,
                     state: State::Queued,
@@ -110,29 +117,30 @@ impl<P> LeaseTable<P> {
                     crashes: 0,
                     last: None,
                 });
-                self.queued[lane.index()].insert((sequence, shard));
+                self.queued[priority.index()].insert((sequence, shard));
+                self.next_sequence += 1;
                 true
             }
         }
     }
 
-    /// Leases the first shard that is waiting or due again: lanes in weighted turns, and in a lane the order
-    /// of submission. A shard that avoids `owner` is passed over as long as one of `peers`, the workers that
+    /// Leases the first shard that is waiting or due again: priorities in weighted turns, and in a priority the
+    /// order in which the shards came or came back. A shard that avoids `owner` is passed over as long as one of `peers`, the workers that
     /// are there, is not avoided. None when there is nothing, or while paused.
     pub fn take(&mut self, owner: &str, peers: &[&str], now: Duration) -> Option<Grant<'_, P>> {
         self.queue_due(now);
         if self.paused {
             return None;
         }
-        let shard = Lane::order(self.turn)
+        let shard = Priority::order(self.turn)
             .into_iter()
-            .flat_map(|lane| self.queued[lane.index()].iter())
+            .flat_map(|priority| self.queued[priority.index()].iter())
             .map(|(_, shard)| *shard)
             .find(|shard| !self.is_for_another(*shard, owner, peers))?;
         self.turn += 1;
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        let held = Held {
+        let held = ActiveLease {
             owner: owner.to_owned(),
             epoch,
             since: now,
@@ -242,7 +250,7 @@ impl<P> LeaseTable<P> {
     }
 
     /// Gives a shard back unfinished and without blame: the worker is draining, or was told to stop.
-    pub fn hand_back(&mut self, owner: &str, lease: LeaseId) -> Setback {
+    pub fn release(&mut self, owner: &str, lease: LeaseId) -> Setback {
         match self.held(owner, lease).map(|held| held.cancel) {
             None => Setback::NotHeld,
             Some(true) => {
@@ -395,7 +403,7 @@ impl<P> LeaseTable<P> {
         avoided(owner) && peers.iter().any(|peer| !avoided(peer))
     }
 
-    fn held(&mut self, owner: &str, lease: LeaseId) -> Option<&mut Held> {
+    fn held(&mut self, owner: &str, lease: LeaseId) -> Option<&mut ActiveLease> {
         match &mut self.entries.get_mut(&lease.shard)?.state {
             State::Leased(held) if held.owner == owner && held.epoch == lease.epoch => Some(held),
             _ => None,
@@ -447,7 +455,7 @@ impl<P> LeaseTable<P> {
         };
         match &entry.state {
             State::Queued => {
-                self.queued[entry.lane.index()].remove(&(entry.sequence, shard));
+                self.queued[entry.priority.index()].remove(&(entry.sequence, shard));
             }
             State::Leased(held) => {
                 self.deadlines.remove(&(held.deadline, shard));
@@ -464,7 +472,10 @@ impl<P> LeaseTable<P> {
         }
         match &state {
             State::Queued => {
-                self.queued[entry.lane.index()].insert((entry.sequence, shard));
+                // Behind the others.
+                entry.sequence = self.next_sequence;
+                self.next_sequence += 1;
+                self.queued[entry.priority.index()].insert((entry.sequence, shard));
             }
             State::Leased(held) => {
                 debug_assert!(

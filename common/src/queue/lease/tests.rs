@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::super::Lane;
 use super::*;
+use crate::queue::priority::Priority;
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -14,7 +14,7 @@ fn at(seconds: u64) -> Duration {
 fn table(shards: u64) -> LeaseTable<u64> {
     let mut table = LeaseTable::new(LeaseConfig::default());
     for shard in 0..shards {
-        assert!(table.submit(shard, shard * 10, Lane::Normal, Vec::new()));
+        assert!(table.submit(shard, shard * 10, Priority::Normal, Vec::new()));
     }
     table
 }
@@ -27,7 +27,7 @@ fn take(table: &mut LeaseTable<u64>, owner: &str, now: Duration) -> LeaseId {
 fn shards_are_given_in_order_once_each() {
     let mut table = table(2);
     assert!(
-        !table.submit(1, 99, Lane::Normal, Vec::new()),
+        !table.submit(1, 99, Priority::Normal, Vec::new()),
         "submit is idempotent"
     );
     let first = table.take("a", &[], at(0)).unwrap();
@@ -53,7 +53,7 @@ fn an_expired_lease_goes_to_another_worker_and_the_zombie_is_fenced() {
     assert_eq!(table.renew("zombie", zombie, 1, at(61)), Renewal::Lost);
     let refused = table.fail("zombie", zombie, ErrorClass::Fatal, "late", at(61));
     assert_eq!(refused, Setback::NotHeld);
-    assert_eq!(table.hand_back("zombie", zombie), Setback::NotHeld);
+    assert_eq!(table.release("zombie", zombie), Setback::NotHeld);
     // Even the same worker cannot use its old epoch.
     assert_eq!(table.renew("b", zombie, 1, at(61)), Renewal::Lost);
     assert_eq!(
@@ -147,12 +147,12 @@ fn what_cannot_get_better_is_dead_at_once() {
 }
 
 #[test]
-fn hand_back_is_free_of_blame() {
+fn a_released_shard_is_free_of_blame_and_stands_behind_the_others() {
     let mut table = table(2);
-    for _ in 0..10 {
+    for round in 0..10 {
         let lease = take(&mut table, "a", at(0));
-        assert_eq!(lease.shard, 0, "keeps its place");
-        assert_eq!(table.hand_back("a", lease), Setback::Requeued);
+        assert_eq!(lease.shard, round % 2);
+        assert_eq!(table.release("a", lease), Setback::Requeued);
     }
     assert_eq!(table.counts().queued, 2);
 }
@@ -179,7 +179,7 @@ fn cancel_reaches_the_worker_through_renewal() {
         table.renew("a", lease, 1, at(1)),
         Renewal::Held { cancel: true }
     );
-    assert_eq!(table.hand_back("a", lease), Setback::Cancelled);
+    assert_eq!(table.release("a", lease), Setback::Cancelled);
     assert_eq!(table.complete("a", lease), Finish::Cancelled);
     assert_eq!(take(&mut table, "a", at(2)).shard, 2);
     assert_eq!(table.counts().cancelled, 2);
@@ -219,7 +219,7 @@ enum Step {
     Renew(usize, usize),
     Complete(usize, usize),
     Fail(usize, usize, ErrorClass),
-    HandBack(usize, usize),
+    Release(usize, usize),
     Lose(usize),
     Cancel(u64),
     Revive(u64),
@@ -244,7 +244,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (owner.clone(), lease.clone()).prop_map(|(o, l)| Step::Renew(o, l)),
         3 => (owner.clone(), lease.clone()).prop_map(|(o, l)| Step::Complete(o, l)),
         3 => (owner.clone(), lease.clone(), class).prop_map(|(o, l, c)| Step::Fail(o, l, c)),
-        1 => (owner.clone(), lease).prop_map(|(o, l)| Step::HandBack(o, l)),
+        1 => (owner.clone(), lease).prop_map(|(o, l)| Step::Release(o, l)),
         1 => owner.prop_map(Step::Lose),
         1 => (0..SHARDS).prop_map(Step::Cancel),
         1 => (0..SHARDS).prop_map(Step::Revive),
@@ -274,7 +274,7 @@ impl Observer {
     fn apply(&mut self, table: &mut LeaseTable<u64>, step: Step) {
         match step {
             Step::Submit(shard) => assert_eq!(
-                table.submit(shard, 0, Lane::Normal, Vec::new()),
+                table.submit(shard, 0, Priority::Normal, Vec::new()),
                 self.submitted.insert(shard)
             ),
             Step::Take(owner) => {
@@ -314,11 +314,11 @@ impl Observer {
                     self.live.remove(&lease.shard);
                 }
             }
-            Step::HandBack(owner, index) => {
+            Step::Release(owner, index) => {
                 let lease = self.lease(index);
                 let held = self.holds(owner, lease);
                 assert_eq!(
-                    table.hand_back(OWNERS[owner], lease) != Setback::NotHeld,
+                    table.release(OWNERS[owner], lease) != Setback::NotHeld,
                     held
                 );
                 if held {

@@ -7,8 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::protocol::{LONGEST_WAIT, Request, Response};
+use crate::queue::error::QueueError;
 use crate::queue::lease::shorten;
-use crate::queue::{ErrorClass, Lease, LeaseId, Progress, QueueError, Renewal, Take, WorkQueue};
+use crate::queue::lease::{ErrorClass, LeaseId, Progress, Renewal};
+use crate::queue::worker::{Lease, Take, WorkQueue};
 use crate::wire::{self, HEADER_LEN, Message};
 use crate::work::{Completion, WorkerInfo};
 
@@ -97,22 +99,22 @@ impl WorkQueue for LocalQueue {
         self.tell(&Request::Fail(*lease, class, shorten(message).to_owned()))
     }
 
-    fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError> {
-        self.tell(&Request::HandBack(*lease))
+    fn release(&self, lease: &LeaseId) -> Result<(), QueueError> {
+        self.tell(&Request::Release(*lease))
     }
 
-    fn post(&self, lease: &Lease, key: &str, note: &[u8]) -> Result<(), QueueError> {
-        let post = Request::Post(lease.generation()?, key.to_owned(), note.to_vec());
-        match self.ask(&post)? {
+    fn rendezvous_set(&self, lease: &Lease, key: &str, value: &[u8]) -> Result<(), QueueError> {
+        let set = Request::RendezvousSet(lease.generation()?, key.to_owned(), value.to_vec());
+        match self.ask(&set)? {
             Response::Done => Ok(()),
             Response::Refused(reason) => Err(QueueError::Protocol(reason)),
             other => Err(unexpected(&other)),
         }
     }
 
-    fn read(&self, lease: &Lease, key: &str) -> Result<Option<Vec<u8>>, QueueError> {
-        match self.ask(&Request::Read(lease.generation()?, key.to_owned()))? {
-            Response::Note(note) => Ok(note),
+    fn rendezvous_get(&self, lease: &Lease, key: &str) -> Result<Option<Vec<u8>>, QueueError> {
+        match self.ask(&Request::RendezvousGet(lease.generation()?, key.to_owned()))? {
+            Response::RendezvousValue(value) => Ok(value),
             other => Err(unexpected(&other)),
         }
     }

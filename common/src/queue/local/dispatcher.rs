@@ -1,4 +1,4 @@
-//! The coordinator's side: a [`Broker`] behind the socket, driven from the caller's thread.
+//! The coordinator's side: a [`InMemoryQueue`] behind the socket, driven from the caller's thread.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -10,18 +10,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::protocol::{LONGEST_WAIT, Request, Response};
 use super::server::{self, Call};
-use crate::queue::broker::{Broker, MonotonicClock};
-use crate::queue::{
-    Counts, DeadLetter, Dispatch, Judge, LeaseConfig, QueueError, Submission, Take, WorkerStatus,
-};
+use crate::queue::dispatch::{Dispatch, Judge, Submission, WorkerStatus};
+use crate::queue::error::QueueError;
+use crate::queue::in_memory::{InMemoryQueue, MonotonicClock};
+use crate::queue::lease::{Counts, DeadLetter, LeaseConfig};
+use crate::queue::worker::Take;
 use crate::work::Job;
 
 /// Requests waiting for the dispatcher's thread; more make their connections wait.
-const INBOX: usize = 256;
+const REQUEST_BACKLOG: usize = 256;
 
 /// A take waiting for work.
 #[derive(Debug)]
-struct Parked {
+struct WaitingTake {
     worker: Arc<str>,
     until: Instant,
     reply: oneshot::Sender<Response>,
@@ -30,10 +31,10 @@ struct Parked {
 /// The queue of a run on one machine. Dropping it closes every connection.
 #[derive(Debug)]
 pub struct LocalDispatcher {
-    broker: Broker,
-    inbox: mpsc::Receiver<Call>,
+    queue: InMemoryQueue,
+    calls: mpsc::Receiver<Call>,
     /// At most one for each connection.
-    parked: VecDeque<Parked>,
+    waiting: VecDeque<WaitingTake>,
     path: PathBuf,
     runtime: Runtime,
 }
@@ -59,12 +60,12 @@ impl LocalDispatcher {
             let _context = runtime.enter();
             server::bind(folder)?
         };
-        let (sender, inbox) = mpsc::channel(INBOX);
+        let (sender, calls) = mpsc::channel(REQUEST_BACKLOG);
         runtime.spawn(server::accept(listener, path.clone(), sender));
         Ok(Self {
-            broker: Broker::new(config, Box::new(MonotonicClock::start())),
-            inbox,
-            parked: VecDeque::new(),
+            queue: InMemoryQueue::new(config, Box::new(MonotonicClock::start())),
+            calls,
+            waiting: VecDeque::new(),
             path,
             runtime,
         })
@@ -78,56 +79,56 @@ impl LocalDispatcher {
     fn answer(&mut self, call: Call, judge: &mut dyn Judge) {
         match call {
             Call::Register(worker, reply) => {
-                let response = match self.broker.register(&worker, judge) {
+                let response = match self.queue.register(&worker, judge) {
                     Ok(()) => Response::Registered,
                     Err(reason) => Response::Refused(reason),
                 };
                 send(reply, response);
             }
             Call::Gone(worker) => {
-                self.parked.retain(|parked| parked.worker != worker);
-                self.broker.gone(&worker, judge);
+                self.waiting.retain(|waiting| waiting.worker != worker);
+                self.queue.gone(&worker, judge);
             }
             Call::Request(worker, request, reply) => {
                 let response = match request {
                     Request::Take(wait) => {
                         let until = Instant::now() + wait.min(LONGEST_WAIT);
-                        return self.parked.push_back(Parked {
+                        return self.waiting.push_back(WaitingTake {
                             worker,
                             until,
                             reply,
                         });
                     }
                     Request::Renew(lease, progress) => {
-                        Response::Renewal(self.broker.renew(&worker, lease, progress))
+                        Response::Renewal(self.queue.renew(&worker, lease, progress))
                     }
                     Request::Complete(lease, completion) => {
-                        self.broker.complete(&worker, lease, &completion, judge);
+                        self.queue.complete(&worker, lease, &completion, judge);
                         Response::Done
                     }
                     Request::Fail(lease, class, message) => {
-                        self.broker.fail(&worker, lease, class, &message, judge);
+                        self.queue.fail(&worker, lease, class, &message, judge);
                         Response::Done
                     }
-                    Request::HandBack(lease) => {
-                        self.broker.hand_back(&worker, lease, judge);
+                    Request::Release(lease) => {
+                        self.queue.release(&worker, lease, judge);
                         Response::Done
                     }
                     Request::Leave => {
-                        self.broker.leave(&worker, judge);
+                        self.queue.leave(&worker, judge);
                         Response::Done
                     }
-                    Request::Post(generation, key, note) => {
-                        if self.broker.post(generation, &key, note) {
+                    Request::RendezvousSet(generation, key, value) => {
+                        if self.queue.rendezvous_set(generation, &key, value) {
                             Response::Done
                         } else {
                             Response::Refused("the gang has put up too many notes".to_owned())
                         }
                     }
-                    Request::Read(generation, key) => {
-                        Response::Note(self.broker.read(generation, &key))
+                    Request::RendezvousGet(generation, key) => {
+                        Response::RendezvousValue(self.queue.rendezvous_get(generation, &key))
                     }
-                    // A second greeting: dropping the reply ends the connection.
+                    // A second first request: dropping the reply ends the connection.
                     Request::Register(_) | Request::Attach(_) => return,
                 };
                 send(reply, response);
@@ -135,11 +136,11 @@ impl LocalDispatcher {
         }
     }
 
-    /// Answers what has arrived, but no more than one inbox, so that the caller gets its turn.
+    /// Answers what has arrived, but no more than one calls, so that the caller gets its turn.
     fn answer_arrived(&mut self, judge: &mut dyn Judge) -> bool {
         let mut answered = false;
-        for _ in 0..INBOX {
-            let Ok(call) = self.inbox.try_recv() else {
+        for _ in 0..REQUEST_BACKLOG {
+            let Ok(call) = self.calls.try_recv() else {
                 break;
             };
             self.answer(call, judge);
@@ -150,29 +151,29 @@ impl LocalDispatcher {
 
     /// What follows from answers and from time. Comes after the answers: a renewal that arrived while
     /// this thread was busy elsewhere counts.
-    fn settle(&mut self, judge: &mut dyn Judge) {
-        self.broker.expire_due(judge);
-        self.answer_parked(judge);
+    fn advance(&mut self, judge: &mut dyn Judge) {
+        self.queue.advance(judge);
+        self.answer_waiting(judge);
     }
 
     /// Gives waiting workers, oldest first, what there is, and sends those home whose time is up.
-    fn answer_parked(&mut self, judge: &mut dyn Judge) {
-        for parked in std::mem::take(&mut self.parked) {
-            if parked.reply.is_closed() {
+    fn answer_waiting(&mut self, judge: &mut dyn Judge) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.reply.is_closed() {
                 continue;
             }
-            match self.broker.take(&parked.worker, judge) {
-                Take::Empty if Instant::now() < parked.until => self.parked.push_back(parked),
+            match self.queue.take(&waiting.worker, judge) {
+                Take::Empty if Instant::now() < waiting.until => self.waiting.push_back(waiting),
                 take => {
                     let lease = match &take {
                         Take::Leased(lease) => Some(lease.id),
                         _ => None,
                     };
                     // The connection may have ended this moment; the shard must not wait for its deadline.
-                    if parked.reply.send(Response::Take(take)).is_err()
+                    if waiting.reply.send(Response::Take(take)).is_err()
                         && let Some(lease) = lease
                     {
-                        self.broker.hand_back(&parked.worker, lease, judge);
+                        self.queue.release(&waiting.worker, lease, judge);
                     }
                 }
             }
@@ -182,9 +183,9 @@ impl LocalDispatcher {
     /// How long nothing will happen unless somebody calls.
     fn quiet_time(&self, wait: Duration) -> Duration {
         let now = Instant::now();
-        let waiting = self.parked.iter().map(|parked| parked.until - now);
-        waiting
-            .chain(self.broker.next_change())
+        let takes = self.waiting.iter().map(|take| take.until - now);
+        takes
+            .chain(self.queue.next_change())
             .fold(wait, Duration::min)
     }
 }
@@ -198,78 +199,78 @@ fn send(reply: oneshot::Sender<Response>, response: Response) {
 
 impl Dispatch for LocalDispatcher {
     fn submit(&mut self, shards: Vec<Submission>) -> Result<u64, QueueError> {
-        self.broker.submit(shards)
+        self.queue.submit(shards)
     }
 
     fn inherited(&mut self) -> Result<Vec<(u64, Job)>, QueueError> {
-        self.broker.inherited()
+        self.queue.inherited()
     }
 
     fn retire(&mut self, worker: &str, reason: &str) -> Result<(), QueueError> {
-        self.broker.retire(worker, reason)
+        self.queue.retire(worker, reason)
     }
 
     fn close(&mut self) -> Result<(), QueueError> {
-        self.broker.close()
+        self.queue.close()
     }
 
     fn cancel(&mut self, shard: u64) -> Result<bool, QueueError> {
-        self.broker.cancel(shard)
+        self.queue.cancel(shard)
     }
 
     fn expire(&mut self, shard: u64) -> Result<bool, QueueError> {
-        self.broker.expire(shard)
+        self.queue.expire(shard)
     }
 
     fn revive(&mut self, shard: u64) -> Result<bool, QueueError> {
-        self.broker.revive(shard)
+        self.queue.revive(shard)
     }
 
     fn set_paused(&mut self, paused: bool) -> Result<(), QueueError> {
-        self.broker.set_paused(paused)
+        self.queue.set_paused(paused)
     }
 
     fn finish(&mut self) -> Result<(), QueueError> {
-        self.broker.finish()
+        self.queue.finish()
     }
 
     fn drain(&mut self) -> Result<(), QueueError> {
-        self.broker.drain()
+        self.queue.drain()
     }
 
     fn serve(&mut self, judge: &mut dyn Judge, wait: Duration) -> Result<(), QueueError> {
         let answered = self.answer_arrived(judge);
-        self.settle(judge);
+        self.advance(judge);
         if answered {
             return Ok(());
         }
         let quiet = self.quiet_time(wait);
-        let inbox = &mut self.inbox;
+        let calls = &mut self.calls;
         let first = self
             .runtime
-            .block_on(async { tokio::time::timeout(quiet, inbox.recv()).await });
+            .block_on(async { tokio::time::timeout(quiet, calls.recv()).await });
         if let Ok(Some(call)) = first {
             self.answer(call, judge);
             self.answer_arrived(judge);
         }
-        self.settle(judge);
+        self.advance(judge);
         Ok(())
     }
 
     fn counts(&self) -> Result<Counts, QueueError> {
-        self.broker.counts()
+        self.queue.counts()
     }
 
     fn dead_letters(&self) -> Result<Vec<DeadLetter>, QueueError> {
-        self.broker.dead_letters()
+        self.queue.dead_letters()
     }
 
     fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError> {
-        self.broker.workers()
+        self.queue.workers()
     }
 
     fn now(&self) -> Result<Option<Duration>, QueueError> {
-        self.broker.now()
+        self.queue.now()
     }
 }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::queue::board::{check_key, check_note};
 use crate::queue::lease::{ERROR_TEXT_LIMIT, NOTE_LIMIT};
-use crate::queue::{ErrorClass, LeaseId, Progress, Renewal, Take};
+use crate::queue::lease::{ErrorClass, LeaseId, Progress, Renewal};
+use crate::queue::rendezvous_store::{check_key, check_value};
+use crate::queue::worker::Take;
 use crate::wire::{Kind, Message};
 use crate::work::{Completion, WorkerInfo, check_text, check_worker_name};
 
@@ -33,13 +34,13 @@ pub enum Request {
     /// An error.
     Fail(LeaseId, ErrorClass, String),
     /// Unfinished, without blame.
-    HandBack(LeaseId),
+    Release(LeaseId),
     /// The worker ends in good order.
     Leave,
-    /// A note for the ranks of a generation.
-    Post(u64, String, Vec<u8>),
-    /// The note of a generation under a key.
-    Read(u64, String),
+    /// A value for the ranks of a generation.
+    RendezvousSet(u64, String, Vec<u8>),
+    /// The value of a generation under a key.
+    RendezvousGet(u64, String),
 }
 
 impl Message for Request {
@@ -55,9 +56,9 @@ impl Message for Request {
             Self::Renew(_, progress) => check_text("a note", &progress.note, NOTE_LIMIT),
             Self::Complete(_, completion) => completion.check(),
             Self::Fail(_, _, message) => check_length(message),
-            Self::Post(_, key, note) => check_note(key, note),
-            Self::Read(_, key) => check_key(key),
-            Self::Take(_) | Self::HandBack(_) | Self::Leave => Ok(()),
+            Self::RendezvousSet(_, key, note) => check_value(key, note),
+            Self::RendezvousGet(_, key) => check_key(key),
+            Self::Take(_) | Self::Release(_) | Self::Leave => Ok(()),
         }
     }
 }
@@ -83,8 +84,8 @@ pub enum Response {
     Renewal(Renewal),
     /// To everything else.
     Done,
-    /// To [`Request::Read`].
-    Note(Option<Vec<u8>>),
+    /// To [`Request::RendezvousGet`].
+    RendezvousValue(Option<Vec<u8>>),
 }
 
 impl Message for Response {
@@ -94,10 +95,12 @@ impl Message for Response {
         match self {
             Self::Take(Take::Leased(lease)) => lease.check(),
             Self::Refused(reason) | Self::Take(Take::Retired(reason)) => check_length(reason),
-            Self::Note(Some(note)) => check_note("note", note),
-            Self::Note(None) | Self::Registered | Self::Take(_) | Self::Renewal(_) | Self::Done => {
-                Ok(())
-            }
+            Self::RendezvousValue(Some(note)) => check_value("note", note),
+            Self::RendezvousValue(None)
+            | Self::Registered
+            | Self::Take(_)
+            | Self::Renewal(_)
+            | Self::Done => Ok(()),
         }
     }
 }
@@ -106,7 +109,7 @@ impl Message for Response {
 mod tests {
     use super::*;
     use crate::ids::Digest;
-    use crate::queue::{LONGEST_TTL, Lease};
+    use crate::queue::worker::{LONGEST_TTL, Lease};
     use crate::wire::{self, WireError};
     use crate::work::{
         GangRank, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, NumericProfile, Stage, Task,
@@ -198,7 +201,7 @@ mod tests {
             Request::Take(LONGEST_WAIT),
             noted(&"n".repeat(NOTE_LIMIT)),
             Request::Complete(LARGEST_ID, completion()),
-            Request::HandBack(LARGEST_ID),
+            Request::Release(LARGEST_ID),
             Request::Leave,
         ];
         for request in &requests {
@@ -267,10 +270,10 @@ mod tests {
                 ..job(0, 1, vec![1])
             }));
         }
-        refused(&Request::Post(1, String::new(), Vec::new()));
-        refused(&Request::Post(1, "k".to_owned(), vec![0; 16_385]));
-        refused(&Request::Read(1, "k".repeat(257)));
-        refused(&Response::Note(Some(vec![0; 16_385])));
+        refused(&Request::RendezvousSet(1, String::new(), Vec::new()));
+        refused(&Request::RendezvousSet(1, "k".to_owned(), vec![0; 16_385]));
+        refused(&Request::RendezvousGet(1, "k".repeat(257)));
+        refused(&Response::RendezvousValue(Some(vec![0; 16_385])));
         for name in ["", "a b", "a/b", "a:b", "a\n", "\u{e9}", &"w".repeat(101)] {
             refused(&Request::Attach(name.to_owned()));
             refused(&Request::Register(WorkerInfo {

@@ -15,7 +15,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::protocol::{Request, Response};
-use crate::queue::QueueError;
+use crate::backoff::Backoff;
+use crate::queue::error::QueueError;
 use crate::wire::{self, HEADER_LEN, Message};
 use crate::work::WorkerInfo;
 
@@ -25,8 +26,14 @@ const MAX_CONNECTIONS: usize = 512;
 /// The system's limit on a socket's path, with its closing zero.
 const PATH_LIMIT: usize = 108;
 
-/// Longest wait for a connection's first request: one that says nothing must not keep its place.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for a connection's first request: one that says nothing must not keep its slot.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between attempts to accept a connection.
+const ACCEPT_BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(10),
+    cap: Duration::from_secs(5),
+};
 
 /// What a connection hands to the dispatcher.
 #[derive(Debug)]
@@ -70,16 +77,16 @@ pub(super) fn bind(folder: &Path) -> Result<(UnixListener, PathBuf), QueueError>
 }
 
 /// Accepts workers until the dispatcher is dropped.
-pub(super) async fn accept(listener: UnixListener, path: PathBuf, inbox: mpsc::Sender<Call>) {
+pub(super) async fn accept(listener: UnixListener, path: PathBuf, calls: mpsc::Sender<Call>) {
     // The socket is ours, so its owner is this process's user.
     let Ok(user) = fs::metadata(&path).map(|metadata| metadata.uid()) else {
         tracing::error!(path = %path.display(), "the queue's socket has vanished");
         return;
     };
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut pause = Duration::from_millis(10);
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut failures = 0;
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
         let stream = match listener.accept().await {
@@ -87,18 +94,18 @@ pub(super) async fn accept(listener: UnixListener, path: PathBuf, inbox: mpsc::S
             Err(error) => {
                 // Out of file descriptors, most likely: waiting helps, spinning does not.
                 tracing::warn!(%error, "cannot accept a worker");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(5));
+                failures += 1;
+                tokio::time::sleep(ACCEPT_BACKOFF.ceiling(failures)).await;
                 continue;
             }
         };
-        pause = Duration::from_millis(10);
+        failures = 0;
         match stream.peer_cred() {
             Ok(peer) if peer.uid() == user => {
-                let inbox = inbox.clone();
+                let calls = calls.clone();
                 tokio::spawn(async move {
-                    converse(stream, &inbox).await;
-                    drop(place);
+                    serve_connection(stream, &calls).await;
+                    drop(slot);
                 });
             }
             Ok(peer) => tracing::warn!(user = peer.uid(), "refused a worker of another user"),
@@ -107,14 +114,14 @@ pub(super) async fn accept(listener: UnixListener, path: PathBuf, inbox: mpsc::S
     }
 }
 
-/// One connection from greeting to end.
-async fn converse(mut stream: UnixStream, inbox: &mpsc::Sender<Call>) {
-    let greeting = tokio::time::timeout(GREETING_TIMEOUT, read_request(&mut stream)).await;
-    let outcome = match greeting {
+/// One connection from its first request to its end.
+async fn serve_connection(mut stream: UnixStream, calls: &mpsc::Sender<Call>) {
+    let first = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, read_request(&mut stream)).await;
+    let outcome = match first {
         Err(_) | Ok(Ok(None)) => return,
         Ok(Err(error)) => Err(error),
-        Ok(Ok(Some(Request::Register(worker)))) => serve_worker(stream, worker, inbox).await,
-        Ok(Ok(Some(Request::Attach(worker)))) => serve_takes(stream, worker.into(), inbox).await,
+        Ok(Ok(Some(Request::Register(worker)))) => serve_worker(stream, worker, calls).await,
+        Ok(Ok(Some(Request::Attach(worker)))) => serve_takes(stream, worker.into(), calls).await,
         Ok(Ok(Some(other))) => Err(QueueError::Protocol(format!(
             "a connection began with {other:?}"
         ))),
@@ -128,18 +135,18 @@ async fn converse(mut stream: UnixStream, inbox: &mpsc::Sender<Call>) {
 async fn serve_worker(
     mut stream: UnixStream,
     worker: WorkerInfo,
-    inbox: &mpsc::Sender<Call>,
+    calls: &mpsc::Sender<Call>,
 ) -> Result<(), QueueError> {
     let name: Arc<str> = worker.worker.as_str().into();
-    let response = dispatch(inbox, |reply| Call::Register(worker, reply)).await?;
+    let response = dispatch(calls, |reply| Call::Register(worker, reply)).await?;
     if !matches!(response, Response::Registered) {
         return write(&mut stream, &response).await;
     }
     let outcome = match write(&mut stream, &response).await {
-        Ok(()) => relay(&mut stream, &name, inbox).await,
+        Ok(()) => relay(&mut stream, &name, calls).await,
         failed => failed,
     };
-    inbox.send(Call::Gone(name)).await.map_err(|_| stopped())?;
+    calls.send(Call::Gone(name)).await.map_err(|_| stopped())?;
     outcome
 }
 
@@ -147,31 +154,31 @@ async fn serve_worker(
 async fn serve_takes(
     mut stream: UnixStream,
     worker: Arc<str>,
-    inbox: &mpsc::Sender<Call>,
+    calls: &mpsc::Sender<Call>,
 ) -> Result<(), QueueError> {
     write(&mut stream, &Response::Done).await?;
-    relay(&mut stream, &worker, inbox).await
+    relay(&mut stream, &worker, calls).await
 }
 
 async fn relay(
     stream: &mut UnixStream,
     worker: &Arc<str>,
-    inbox: &mpsc::Sender<Call>,
+    calls: &mpsc::Sender<Call>,
 ) -> Result<(), QueueError> {
     while let Some(request) = read_request(stream).await? {
         let call = |reply| Call::Request(Arc::clone(worker), request, reply);
-        let response = dispatch(inbox, call).await?;
+        let response = dispatch(calls, call).await?;
         write(stream, &response).await?;
     }
     Ok(())
 }
 
 async fn dispatch(
-    inbox: &mpsc::Sender<Call>,
+    calls: &mpsc::Sender<Call>,
     call: impl FnOnce(oneshot::Sender<Response>) -> Call,
 ) -> Result<Response, QueueError> {
     let (reply, answer) = oneshot::channel();
-    inbox.send(call(reply)).await.map_err(|_| stopped())?;
+    calls.send(call(reply)).await.map_err(|_| stopped())?;
     // The dispatcher drops the reply of a request it will not answer.
     answer.await.map_err(|_| stopped())
 }

@@ -91,7 +91,7 @@ impl Drop for Served {
 
 fn info() -> WorkerInfo {
     WorkerInfo {
-        worker: crate::queue::unique_worker_id(),
+        worker: crate::instance::unique_instance_id(),
         host: "here".to_owned(),
         pid: 1,
         profile: NumericProfile {
@@ -157,12 +157,12 @@ fn hostile_connections_are_closed_and_others_go_on() {
     let worker = served.worker();
     let mut oversized = b"AFPD\x01\0\x01\xff\xff\xff\xff\0\0\0\0".to_vec();
     oversized.resize(300, 7);
-    let greetings: [&[u8]; 3] = [
+    let openings: [&[u8]; 3] = [
         b"GET / HTTP/1.1\r\nHost: queue\r\n\r\n",
         &[0; 64],
         &oversized,
     ];
-    for bytes in greetings {
+    for bytes in openings {
         let mut stream = UnixStream::connect(served.socket()).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(5)))
@@ -207,7 +207,7 @@ fn the_end_of_the_coordinator_is_noticed() {
 #[test]
 fn worker_names_are_unique() {
     assert_ne!(
-        crate::queue::unique_worker_id(),
-        crate::queue::unique_worker_id()
+        crate::instance::unique_instance_id(),
+        crate::instance::unique_instance_id()
     );
 }

@@ -4,29 +4,33 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
 
-use super::endpoint::{CA_VARIABLE, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
+use super::endpoint::{CA_VARIABLE, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, RedisEndpoint};
 use super::keys::{Keys, RUNS};
 use super::probe;
-use crate::queue::QueueError;
+use crate::backoff::Backoff;
+use crate::queue::error::QueueError;
 
 /// Longest wait for a connection or an answer; blocking reads add what they ask for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest wait for the first encrypted connection, before the port is asked whether it takes such connections at all:
 /// a server that takes none waits for more, and would be waited for in vain.
-const FIRST_GREETING: Duration = Duration::from_secs(2);
+const FIRST_TLS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Longest text of a server in a message.
 const MOST_TEXT: usize = 200;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Between attempts to reach a server.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(50),
+    cap: Duration::from_secs(5),
+};
 
 /// A call that did not succeed.
 #[derive(Debug)]
 pub(super) enum CallError {
     /// The server is away: later may be better.
-    Away(Absence),
+    Away(Outage),
     /// The server does not know the script: a coordinator has to load it.
     NoScript,
     /// Trying again cannot help.
@@ -35,14 +39,14 @@ pub(super) enum CallError {
 
 /// Why a server cannot be used for now.
 #[derive(Debug)]
-pub(super) enum Absence {
+pub(super) enum Outage {
     /// It does not answer.
     Unreachable(String),
     /// It answers that it cannot.
     Unable(String),
 }
 
-impl std::fmt::Display for Absence {
+impl std::fmt::Display for Outage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreachable(text) | Self::Unable(text) => f.write_str(text),
@@ -54,11 +58,12 @@ impl std::fmt::Display for Absence {
 /// match any more.
 #[derive(Debug)]
 pub(super) struct Link {
-    endpoint: Endpoint,
+    endpoint: RedisEndpoint,
     open: Option<Opened>,
     /// Connections made so far: a change means that the server may have forgotten things.
     generation: u64,
-    pause: Duration,
+    /// Failures in a row.
+    failures: u32,
     not_before: Option<Instant>,
 }
 
@@ -71,12 +76,12 @@ impl std::fmt::Debug for Opened {
 }
 
 impl Link {
-    pub(super) const fn new(endpoint: Endpoint) -> Self {
+    pub(super) const fn new(endpoint: RedisEndpoint) -> Self {
         Self {
             endpoint,
             open: None,
             generation: 0,
-            pause: FIRST_PAUSE,
+            failures: 0,
             not_before: None,
         }
     }
@@ -120,7 +125,7 @@ impl Link {
         match answered {
             Ok(answer) => {
                 self.open = Some(opened);
-                self.pause = FIRST_PAUSE;
+                self.failures = 0;
                 self.not_before = None;
                 Ok(answer)
             }
@@ -144,8 +149,7 @@ impl Link {
         }
     }
 
-    /// One transition.
-    pub(super) fn run<T: redis::FromRedisValue>(
+    pub(super) fn run_script<T: redis::FromRedisValue>(
         &mut self,
         script: &Script,
         keys: &Keys,
@@ -164,18 +168,20 @@ impl Link {
     fn connect(&mut self) -> Result<Opened, CallError> {
         let first = self.generation == 0;
         let connected = match self.endpoint.address().tls && first {
-            true => self.open_within(FIRST_GREETING),
+            true => self.open_within(FIRST_TLS_TIMEOUT),
             false => self.open_within(ANSWER_TIMEOUT),
         };
         let connected = match connected {
-            Err(error) if first && is_silence(&error) => match self.other_encryption() {
-                Some(text) => Err(CallError::Fatal(QueueError::Settings(text))),
-                None if error.is_timeout() && self.endpoint.address().tls => {
-                    let again = self.open_within(ANSWER_TIMEOUT);
-                    again.map_err(|error| self.classify(&error))
+            Err(error) if first && is_connection_error(&error) => {
+                match self.encryption_mismatch() {
+                    Some(text) => Err(CallError::Fatal(QueueError::Settings(text))),
+                    None if error.is_timeout() && self.endpoint.address().tls => {
+                        let again = self.open_within(ANSWER_TIMEOUT);
+                        again.map_err(|error| self.classify(&error))
+                    }
+                    None => Err(self.classify(&error)),
                 }
-                None => Err(self.classify(&error)),
-            },
+            }
             connected => connected.map_err(|error| self.classify(&error)),
         };
         match connected {
@@ -201,7 +207,7 @@ impl Link {
             connection.set_read_timeout(Some(patience))?;
             let answered: RedisResult<redis::Value> = redis::cmd("PING").query(&mut connection);
             match answered {
-                Err(error) if is_silence(&error) => return Err(error),
+                Err(error) if is_connection_error(&error) => return Err(error),
                 // What the server does not allow is told when it is asked for.
                 Ok(_) | Err(_) => {}
             }
@@ -210,7 +216,7 @@ impl Link {
     }
 
     /// Says so when the port speaks what this address does not.
-    fn other_encryption(&self) -> Option<String> {
+    fn encryption_mismatch(&self) -> Option<String> {
         let place = &self.endpoint;
         let address = place.address();
         match address.tls {
@@ -224,8 +230,8 @@ impl Link {
     }
 
     fn back_off(&mut self) {
-        self.not_before = Some(Instant::now() + self.pause);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(Instant::now() + BACKOFF.ceiling(self.failures));
     }
 
     fn classify(&self, error: &RedisError) -> CallError {
@@ -251,16 +257,16 @@ impl Link {
                 "{place}: user '{user}' may not do this ({text}); coordinator commands need the coordinator's user, workers the worker's, as deploy/redis/users.acl sets them up"
             )),
             ErrorKind::Server(ServerErrorKind::NoScript) => CallError::NoScript,
-            ErrorKind::Server(ServerErrorKind::ReadOnly) => CallError::Away(Absence::Unable(
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => CallError::Away(Outage::Unable(
                 "it is a replica, which takes no writes: unless another server is just taking over, name the one that it follows".to_owned(),
             )),
             ErrorKind::Server(
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::TryAgain
                 | ServerErrorKind::MasterDown,
-            ) => CallError::Away(Absence::Unable(text)),
-            ErrorKind::Io => CallError::Away(Absence::Unreachable(text)),
-            _ if is_silence(error) => CallError::Away(Absence::Unreachable(text)),
+            ) => CallError::Away(Outage::Unable(text)),
+            ErrorKind::Io => CallError::Away(Outage::Unreachable(text)),
+            _ if is_connection_error(error) => CallError::Away(Outage::Unreachable(text)),
             _ if let Some(command) = unknown_command(&text) => {
                 CallError::Fatal(QueueError::Settings(format!(
                     "{place}: the server does not know the command {command}: it was renamed or switched off (rename-command in its redis.conf, or a hosted server that does not offer it); the queue needs EVALSHA and SCRIPT LOAD"
@@ -292,7 +298,7 @@ fn wrong_type(connection: &mut Connection, keys: Option<&Keys>) -> String {
 }
 
 /// True for an error of the connection, not of the server.
-fn is_silence(error: &RedisError) -> bool {
+fn is_connection_error(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_timeout()
         || error.is_connection_dropped()
@@ -329,10 +335,10 @@ fn is_forbidden(error: &RedisError, text: &str) -> bool {
 
 impl CallError {
     /// As an error of the queue, at a moment when waiting is no answer.
-    pub(super) fn into_queue_error(self, place: &Endpoint) -> QueueError {
+    pub(super) fn into_queue_error(self, place: &RedisEndpoint) -> QueueError {
         match self {
-            Self::Away(Absence::Unable(text)) => QueueError::Redis(format!("{place}: {text}")),
-            Self::Away(Absence::Unreachable(text)) => QueueError::Redis(format!(
+            Self::Away(Outage::Unable(text)) => QueueError::Redis(format!("{place}: {text}")),
+            Self::Away(Outage::Unreachable(text)) => QueueError::Redis(format!(
                 "{place} cannot be reached ({text}); is the server running, and is the address right? It begins with rediss:// where the server takes encrypted connections only, and with redis:// where it takes none"
             )),
             Self::NoScript => QueueError::Redis(format!(

@@ -1,6 +1,6 @@
 //! The coordinator's end: submits shards, judges claims, and puts back what the server has lost.
 
-mod inbox;
+mod event_loop;
 
 use std::cell::RefCell;
 use std::collections::btree_map::Entry as Slot;
@@ -10,25 +10,22 @@ use std::time::{Duration, Instant};
 use redis::{Connection, RedisResult};
 
 use super::connection::{CallError, Link};
-use super::endpoint::Endpoint;
+use super::endpoint::RedisEndpoint;
 use super::keys::{Keys, RUNS};
 use super::reading;
-use super::scripts;
-use crate::ids::Digest;
-use crate::queue::{
-    Counts, DeadLetter, Dispatch, Judge, LeaseConfig, QueueError, Submission, WorkerStatus,
-};
+use super::{scripts, server};
+use crate::backoff::{JITTER_PER_ERROR, JITTER_PER_SHARD};
+use crate::queue::dispatch::{Dispatch, Judge, Submission, WorkerStatus};
+use crate::queue::error::QueueError;
+use crate::queue::lease::{Counts, DeadLetter, LeaseConfig, MAX_AVOIDED, TICKS_PER_LEASE};
 use crate::work::{Job, WorkerInfo};
 
 /// Shards a submitting call carries.
 const SUBMIT_CHUNK: usize = 500;
 
-/// Oldest server whose streams and rights are what the scripts need.
-const OLDEST_MAJOR: u32 = 7;
-
 /// What the coordinator remembers of a shard.
 #[derive(Debug)]
-enum Shard {
+enum KnownShard {
     /// To be done; the job is kept to be submitted again.
     Open(Submission),
     /// Cancelled as soon as its worker lets go.
@@ -40,7 +37,7 @@ enum Shard {
 /// The queue of one run in a Redis server.
 #[derive(Debug)]
 pub struct RedisDispatcher {
-    endpoint: Endpoint,
+    endpoint: RedisEndpoint,
     keys: Keys,
     config: LeaseConfig,
     /// Written into the server: when it is not there any more, the server has lost the run.
@@ -48,7 +45,7 @@ pub struct RedisDispatcher {
     link: RefCell<Link>,
     /// For blocking reads.
     waiting: Link,
-    shards: BTreeMap<u64, Shard>,
+    shards: BTreeMap<u64, KnownShard>,
     inherited: Vec<(u64, Job)>,
     done: u64,
     counts: Counts,
@@ -61,7 +58,7 @@ pub struct RedisDispatcher {
     /// What workers said of themselves, for their departure.
     workers: HashMap<String, WorkerInfo>,
     /// Events told, but perhaps still in the server.
-    noticed: HashSet<String>,
+    told: HashSet<String>,
 }
 
 impl RedisDispatcher {
@@ -71,14 +68,18 @@ impl RedisDispatcher {
     /// [`QueueError::Address`] and [`QueueError::Settings`] for an unusable address; [`QueueError::Denied`] without
     /// the coordinator's rights; [`QueueError::Redis`] when the server is away, too old, or would evict keys.
     pub fn open(url: &str, run: &str, config: LeaseConfig) -> Result<Self, QueueError> {
-        Self::open_at(Endpoint::from_url(url)?, run, config)
+        Self::open_at(RedisEndpoint::from_url(url)?, run, config)
     }
 
     /// As [`Self::open`], at an endpoint with credentials of its own.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_at(endpoint: Endpoint, run: &str, config: LeaseConfig) -> Result<Self, QueueError> {
+    pub fn open_at(
+        endpoint: RedisEndpoint,
+        run: &str,
+        config: LeaseConfig,
+    ) -> Result<Self, QueueError> {
         let mut dispatcher = Self {
             keys: Keys::of(run),
             config,
@@ -95,7 +96,7 @@ impl RedisDispatcher {
             compared: 0,
             away: None,
             workers: HashMap::new(),
-            noticed: HashSet::new(),
+            told: HashSet::new(),
             endpoint,
         };
         dispatcher
@@ -111,7 +112,7 @@ impl RedisDispatcher {
 
     fn begin(&mut self) -> Result<(), CallError> {
         let info: String = self.call(|connection| redis::cmd("INFO").query(connection))?;
-        check_server(&self.endpoint, &info).map_err(CallError::Fatal)?;
+        server::check(&self.endpoint, &info).map_err(CallError::Fatal)?;
         let (known, jobs, avoided) = self.call(|connection| {
             redis::pipe()
                 .hget(self.keys.named("meta"), "incarnation")
@@ -119,18 +120,18 @@ impl RedisDispatcher {
                 .hgetall(self.keys.named("avoid"))
                 .query::<(Option<String>, HashMap<u64, Vec<u8>>, HashMap<u64, String>)>(connection)
         })?;
-        let fresh = Digest::of(crate::queue::unique_worker_id().as_bytes()).short();
+        let fresh = crate::instance::nonce();
         self.incarnation = known.unwrap_or(fresh);
         for (shard, stored) in jobs {
             let avoid = avoided.get(&shard).map(String::as_str);
             match reading::submission(shard, &stored, avoid) {
                 Ok(submission) => {
                     self.inherited.push((shard, submission.job.clone()));
-                    self.shards.insert(shard, Shard::Open(submission));
+                    self.shards.insert(shard, KnownShard::Open(submission));
                 }
                 Err(error) => {
                     tracing::warn!(shard, %error, "a job of an earlier coordinator is dropped");
-                    self.shards.insert(shard, Shard::Cancelled);
+                    self.shards.insert(shard, KnownShard::Cancelled);
                 }
             }
         }
@@ -146,12 +147,14 @@ impl RedisDispatcher {
         link.call_about(Some(&self.keys), Duration::ZERO, command)
     }
 
-    fn run<T: redis::FromRedisValue>(
+    fn run_script<T: redis::FromRedisValue>(
         &self,
         script: &redis::Script,
         arguments: &[&[u8]],
     ) -> Result<T, CallError> {
-        self.link.borrow_mut().run(script, &self.keys, arguments)
+        self.link
+            .borrow_mut()
+            .run_script(script, &self.keys, arguments)
     }
 
     /// Makes the server agree with what this coordinator knows: after a start, after every new connection, and
@@ -166,22 +169,28 @@ impl RedisDispatcher {
         })?;
         let config = &self.config;
         let numbers = [
-            millis(config.ttl),
-            config.max_errors.to_string(),
-            config.max_crashes.to_string(),
-            millis(config.backoff.base),
-            millis(config.backoff.cap),
+            ("ttl", millis(config.ttl)),
+            ("max_errors", config.max_errors.to_string()),
+            ("max_crashes", config.max_crashes.to_string()),
+            ("backoff_base", millis(config.backoff.base)),
+            ("backoff_cap", millis(config.backoff.cap)),
+            ("jitter_per_shard", JITTER_PER_SHARD.to_string()),
+            ("jitter_per_error", JITTER_PER_ERROR.to_string()),
+            ("ticks_per_lease", TICKS_PER_LEASE.to_string()),
+            ("max_avoided", MAX_AVOIDED.to_string()),
         ];
         let mut arguments = vec![self.incarnation.as_bytes()];
-        arguments.extend(numbers.iter().map(String::as_bytes));
-        let _: i64 = self.run(&scripts::OPEN, &arguments)?;
+        for (name, number) in &numbers {
+            arguments.extend([name.as_bytes(), number.as_bytes()]);
+        }
+        let _: i64 = self.run_script(&scripts::OPEN, &arguments)?;
         for (field, set) in [
             ("paused", self.paused),
             ("draining", self.draining),
             ("finishing", self.finishing),
         ] {
             if set {
-                let _: i64 = self.run(&scripts::FLAG, &[field.as_bytes(), b"1"])?;
+                let _: i64 = self.run_script(&scripts::SET_FLAG, &[field.as_bytes(), b"1"])?;
             }
         }
         let there: BTreeSet<u64> = self.call(|connection| {
@@ -197,7 +206,7 @@ impl RedisDispatcher {
             .iter()
             .filter(|(shard, _)| !there.contains(shard))
             .filter_map(|(_, known)| match known {
-                Shard::Open(submission) => Some(submission),
+                KnownShard::Open(submission) => Some(submission),
                 _ => None,
             })
             .collect();
@@ -209,8 +218,8 @@ impl RedisDispatcher {
         }
         self.push(&missing)?;
         for shard in there {
-            if !matches!(self.shards.get(&shard), Some(Shard::Open(_))) {
-                let _: i64 = self.run(&scripts::CANCEL, &[shard.to_string().as_bytes()])?;
+            if !matches!(self.shards.get(&shard), Some(KnownShard::Open(_))) {
+                let _: i64 = self.run_script(&scripts::CANCEL, &[shard.to_string().as_bytes()])?;
             }
         }
         self.compared = self.link.borrow().generation();
@@ -228,7 +237,7 @@ impl RedisDispatcher {
                 arguments.push(reading::avoided(&submission.avoid).into_bytes());
             }
             let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
-            let _: i64 = self.run(&scripts::SUBMIT, &arguments)?;
+            let _: i64 = self.run_script(&scripts::SUBMIT, &arguments)?;
         }
         Ok(())
     }
@@ -236,8 +245,8 @@ impl RedisDispatcher {
     /// Passes time in the server and takes its counts. Returns the workers that have fallen silent; none with
     /// the answer when the server has lost the run.
     fn refresh(&mut self) -> Result<Option<Vec<String>>, CallError> {
-        let answer: Vec<redis::Value> = self.run(&scripts::BEAT, &[])?;
-        let Some((numbers, silent)) = reading::beat(&answer, &self.incarnation) else {
+        let answer: Vec<redis::Value> = self.run_script(&scripts::POLL, &[])?;
+        let Some((numbers, silent)) = reading::poll(&answer, &self.incarnation) else {
             return Ok(None);
         };
         let [known, leased, claimed, retrying, dead] = numbers;
@@ -255,7 +264,7 @@ impl RedisDispatcher {
     }
 
     /// Waits for a server that is away; anything worse is an error.
-    fn bear(&mut self, failure: CallError, wait: Duration) -> Result<(), QueueError> {
+    fn wait_out(&mut self, failure: CallError, wait: Duration) -> Result<(), QueueError> {
         let CallError::Away(why) = failure else {
             return Err(failure.into_queue_error(&self.endpoint));
         };
@@ -269,12 +278,13 @@ impl RedisDispatcher {
 
     fn set_flag(&mut self, field: &str, set: bool) -> Result<(), QueueError> {
         let value: &[u8] = if set { b"1" } else { b"0" };
-        let done: Result<i64, CallError> = self.run(&scripts::FLAG, &[field.as_bytes(), value]);
-        self.later(done.map(drop))
+        let done: Result<i64, CallError> =
+            self.run_script(&scripts::SET_FLAG, &[field.as_bytes(), value]);
+        self.or_at_recovery(done.map(drop))
     }
 
     /// What could not be told to a server that is away is told by [`Self::recover`].
-    fn later(&mut self, done: Result<(), CallError>) -> Result<(), QueueError> {
+    fn or_at_recovery(&mut self, done: Result<(), CallError>) -> Result<(), QueueError> {
         match done {
             Ok(()) => Ok(()),
             Err(CallError::Fatal(error)) => Err(error),
@@ -290,45 +300,12 @@ fn millis(time: Duration) -> String {
     time.as_millis().to_string()
 }
 
-/// Refuses a server that is too old, takes no writes, or that would drop keys when it is full.
-fn check_server(place: &Endpoint, info: &str) -> Result<(), QueueError> {
-    let field = |name: &str| {
-        info.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .unwrap_or_default()
-    };
-    let version = field("redis_version");
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse().ok());
-    if major.is_none_or(|major: u32| major < OLDEST_MAJOR) {
-        return Err(QueueError::Redis(format!(
-            "{place} runs version {version}; {OLDEST_MAJOR}.0 or newer is needed"
-        )));
-    }
-    if field("role") == "slave" {
-        return Err(QueueError::Settings(format!(
-            "{place}: it is a replica of {}:{}, which takes no writes: write the address of that server",
-            field("master_host"),
-            field("master_port")
-        )));
-    }
-    let policy = field("maxmemory_policy");
-    if policy != "noeviction" {
-        return Err(QueueError::Redis(format!(
-            "{place} has maxmemory-policy {policy}: a full server would drop parts of the run unseen; set `maxmemory-policy noeviction`"
-        )));
-    }
-    Ok(())
-}
-
 impl Dispatch for RedisDispatcher {
     fn submit(&mut self, shards: Vec<Submission>) -> Result<u64, QueueError> {
         let mut new = Vec::new();
         for submission in shards {
             if let Slot::Vacant(vacant) = self.shards.entry(submission.shard) {
-                vacant.insert(Shard::Open(submission.clone()));
+                vacant.insert(KnownShard::Open(submission.clone()));
                 new.push(submission);
             }
         }
@@ -337,7 +314,7 @@ impl Dispatch for RedisDispatcher {
         // Until the server has been asked, so that nobody takes the run for finished.
         self.counts.queued += added;
         let pushed = pushed.and_then(|()| self.refresh().map(drop));
-        self.later(pushed)?;
+        self.or_at_recovery(pushed)?;
         Ok(added)
     }
 
@@ -347,7 +324,7 @@ impl Dispatch for RedisDispatcher {
 
     fn retire(&mut self, worker: &str, reason: &str) -> Result<(), QueueError> {
         let arguments = [worker.as_bytes(), reason.as_bytes()];
-        let retired: Result<i64, CallError> = self.run(&scripts::RETIRE, &arguments);
+        let retired: Result<i64, CallError> = self.run_script(&scripts::RETIRE, &arguments);
         retired
             .map(drop)
             .map_err(|error| error.into_queue_error(&self.endpoint))
@@ -368,37 +345,37 @@ impl Dispatch for RedisDispatcher {
 
     fn cancel(&mut self, shard: u64) -> Result<bool, QueueError> {
         match self.shards.get(&shard) {
-            None | Some(Shard::Done) => return Ok(false),
-            Some(Shard::Leaving | Shard::Cancelled) => return Ok(true),
-            Some(Shard::Open(_)) => {}
+            None | Some(KnownShard::Done) => return Ok(false),
+            Some(KnownShard::Leaving | KnownShard::Cancelled) => return Ok(true),
+            Some(KnownShard::Open(_)) => {}
         }
         let answer: i64 = self
-            .run(&scripts::CANCEL, &[shard.to_string().as_bytes()])
+            .run_script(&scripts::CANCEL, &[shard.to_string().as_bytes()])
             .map_err(|error| error.into_queue_error(&self.endpoint))?;
         let known = match answer {
-            1 => Shard::Leaving,
-            2 => Shard::Cancelled,
+            1 => KnownShard::Leaving,
+            2 => KnownShard::Cancelled,
             _ => return Ok(false),
         };
         self.shards.insert(shard, known);
         let refreshed = self.refresh().map(drop);
-        self.later(refreshed)?;
+        self.or_at_recovery(refreshed)?;
         Ok(true)
     }
 
     fn expire(&mut self, shard: u64) -> Result<bool, QueueError> {
         let expired: i64 = self
-            .run(&scripts::EXPIRE, &[shard.to_string().as_bytes()])
+            .run_script(&scripts::EXPIRE, &[shard.to_string().as_bytes()])
             .map_err(|error| error.into_queue_error(&self.endpoint))?;
         Ok(expired == 1)
     }
 
     fn revive(&mut self, shard: u64) -> Result<bool, QueueError> {
         let revived: i64 = self
-            .run(&scripts::REVIVE, &[shard.to_string().as_bytes()])
+            .run_script(&scripts::REVIVE, &[shard.to_string().as_bytes()])
             .map_err(|error| error.into_queue_error(&self.endpoint))?;
         let refreshed = self.refresh().map(drop);
-        self.later(refreshed)?;
+        self.or_at_recovery(refreshed)?;
         Ok(revived == 1)
     }
 
@@ -431,7 +408,7 @@ impl Dispatch for RedisDispatcher {
                 self.compared = 0;
                 Ok(())
             }
-            Err(failure) => self.bear(failure, wait),
+            Err(failure) => self.wait_out(failure, wait),
         }
     }
 

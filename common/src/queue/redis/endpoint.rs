@@ -9,8 +9,9 @@ use rustls::pki_types::pem::PemObject;
 
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates};
 
+use crate::queue::address::RedisAddress;
 use crate::queue::address::without_secret;
-use crate::queue::{QueueError, RedisAddress};
+use crate::queue::error::QueueError;
 
 /// Environment variable with the password.
 pub const PASSWORD_VARIABLE: &str = "ANOFPDM_REDIS_PASSWORD";
@@ -39,7 +40,6 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// A password.
     pub fn with_password(password: impl Into<String>) -> Self {
         Self {
             password: Some(password.into()),
@@ -81,7 +81,7 @@ impl Credentials {
 
 /// A server and the right to use it. The secret is never shown.
 #[derive(Clone)]
-pub struct Endpoint {
+pub struct RedisEndpoint {
     client: Client,
     /// `redis://user@host:port/db`, without secret.
     shown: String,
@@ -89,19 +89,19 @@ pub struct Endpoint {
     address: RedisAddress,
 }
 
-impl fmt::Debug for Endpoint {
+impl fmt::Debug for RedisEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Endpoint").field(&self.shown).finish()
+        f.debug_tuple("RedisEndpoint").field(&self.shown).finish()
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for RedisEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
 }
 
-impl Endpoint {
+impl RedisEndpoint {
     /// Reads `redis://[USER@]HOST[:PORT][/DB]` or `rediss://…`; secret and certificate authority come from the
     /// environment. Connects to nothing.
     ///
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_password_in_the_address_is_refused_and_not_repeated() {
-        let error = Endpoint::from_url("redis://coord:s3cret@here:7000/1").unwrap_err();
+        let error = RedisEndpoint::from_url("redis://coord:s3cret@here:7000/1").unwrap_err();
         let text = format!("{error} {error:?}");
         assert!(!text.contains("s3cret"), "{text}");
         assert!(text.contains("redis://coord@here:7000/1"), "{text}");
@@ -231,11 +231,14 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let endpoint = Endpoint::from_url("redis://worker@127.0.0.1:7000").unwrap();
+        let endpoint = RedisEndpoint::from_url("redis://worker@127.0.0.1:7000").unwrap();
         assert_eq!(endpoint.user(), "worker");
         assert_eq!(endpoint.to_string(), "redis://worker@127.0.0.1:7000");
-        assert_eq!(Endpoint::from_url("redis://h").unwrap().user(), "default");
-        Endpoint::from_url("rediss://h:6380").unwrap();
+        assert_eq!(
+            RedisEndpoint::from_url("redis://h").unwrap().user(),
+            "default"
+        );
+        RedisEndpoint::from_url("rediss://h:6380").unwrap();
         for wrong in [
             "http://h",
             "unix:///redis.sock",
@@ -243,7 +246,10 @@ mod tests {
             "local",
         ] {
             assert!(
-                matches!(Endpoint::from_url(wrong), Err(QueueError::Address { .. })),
+                matches!(
+                    RedisEndpoint::from_url(wrong),
+                    Err(QueueError::Address { .. })
+                ),
                 "{wrong}"
             );
         }

@@ -45,7 +45,6 @@ impl Keys {
         }
     }
 
-    /// The run.
     pub(super) fn run(&self) -> &str {
         &self.run
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::queue::LeaseId;
+use crate::queue::lease::LeaseId;
 use crate::wire::{Kind, Message};
 use crate::work::{Completion, Job, WorkerInfo, check_text, check_worker_name};
 

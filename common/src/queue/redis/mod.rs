@@ -23,9 +23,12 @@ mod messages;
 mod probe;
 mod reading;
 mod scripts;
+mod server;
 mod worker;
 
 pub use dispatcher::RedisDispatcher;
-pub use endpoint::{CA_VARIABLE, Credentials, Endpoint, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE};
+pub use endpoint::{
+    CA_VARIABLE, Credentials, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, RedisEndpoint,
+};
 pub use messages::{DeliveredClaim, Hello};
 pub use worker::RedisQueue;

@@ -22,13 +22,13 @@ pub(super) fn speaks_plainly(host: &str, port: u16) -> bool {
 
 /// True when a server that takes encrypted connections answers there.
 pub(super) fn speaks_tls(host: &str, port: u16) -> bool {
-    greeting(host)
-        .and_then(|greeting| first_byte(host, port, &greeting))
+    opening(host)
+        .and_then(|opening| first_byte(host, port, &opening))
         .is_some_and(|byte| TLS_RECORDS.contains(&byte))
 }
 
 /// The first message of a TLS connection. Nothing secret is ever sent over it.
-fn greeting(host: &str) -> Option<Vec<u8>> {
+fn opening(host: &str) -> Option<Vec<u8>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -8,22 +8,21 @@ use redis::streams::{StreamId, StreamRangeReply};
 use serde::Deserialize;
 
 use super::messages::Hello;
+use crate::queue::dispatch::{Event, Submission, WorkerStatus};
 use crate::queue::lease::Failure;
-use crate::queue::{
-    DeadLetter, ErrorClass, Event, Lane, LeaseId, LiveLease, Progress, Setback, Submission,
-    WorkerStatus,
-};
+use crate::queue::lease::{DeadLetter, ErrorClass, LeaseId, LiveLease, Progress, Setback};
+use crate::queue::priority::Priority;
 use crate::wire::{self, WireError};
 use crate::work::Job;
 
 /// One entry of a stream.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct StreamEntry {
     id: String,
     fields: HashMap<String, Vec<u8>>,
 }
 
-impl Entry {
+impl StreamEntry {
     pub(super) fn all(reply: StreamRangeReply) -> Vec<Self> {
         reply.ids.into_iter().map(Self::from).collect()
     }
@@ -46,7 +45,7 @@ impl Entry {
     }
 }
 
-impl From<StreamId> for Entry {
+impl From<StreamId> for StreamEntry {
     fn from(entry: StreamId) -> Self {
         let fields = entry.map.into_iter().map(|(name, value)| {
             let bytes = match value {
@@ -63,9 +62,9 @@ impl From<StreamId> for Entry {
     }
 }
 
-/// A job as the hash of jobs holds it: the lane's digit and the envelope.
+/// A job as the hash of jobs holds it: the digit of the priority and the envelope.
 pub(super) fn stored(submission: &Submission) -> Result<Vec<u8>, WireError> {
-    let mut bytes = vec![b'0' + u8::try_from(submission.lane.index()).unwrap_or(0)];
+    let mut bytes = vec![b'0' + u8::try_from(submission.priority.index()).unwrap_or(0)];
     bytes.extend(wire::encode(&submission.job)?);
     Ok(bytes)
 }
@@ -84,13 +83,13 @@ pub(super) fn submission(
     stored: &[u8],
     avoided: Option<&str>,
 ) -> Result<Submission, WireError> {
-    let (lane, job) = stored.split_first().unwrap_or((&b'1', &[]));
+    let (priority, job) = stored.split_first().unwrap_or((&b'1', &[]));
     Ok(Submission {
         shard,
         job: wire::decode::<Job>(job)?,
-        lane: Lane::ALL
+        priority: Priority::ALL
             .into_iter()
-            .find(|known| known.index() == usize::from(lane.wrapping_sub(b'0')))
+            .find(|known| known.index() == usize::from(priority.wrapping_sub(b'0')))
             .unwrap_or_default(),
         avoid: avoided
             .and_then(|list| serde_json::from_str(list).ok())
@@ -98,9 +97,9 @@ pub(super) fn submission(
     })
 }
 
-/// The answer of `beat.lua`: shards known, leased, claimed, retrying and dead, and the silent workers. None when
+/// The answer of `poll.lua`: shards known, leased, claimed, retrying and dead, and the silent workers. None when
 /// it is of another incarnation.
-pub(super) fn beat(answer: &[Value], incarnation: &str) -> Option<([u64; 5], Vec<String>)> {
+pub(super) fn poll(answer: &[Value], incarnation: &str) -> Option<([u64; 5], Vec<String>)> {
     let text = |value: &Value| match value {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
         Value::SimpleString(text) => Some(text.clone()),
@@ -123,7 +122,7 @@ pub(super) fn beat(answer: &[Value], incarnation: &str) -> Option<([u64; 5], Vec
 }
 
 /// What `prelude.lua` wrote into the stream of events.
-pub(super) fn event(entry: &Entry) -> Option<Event> {
+pub(super) fn event(entry: &StreamEntry) -> Option<Event> {
     let lease = LeaseId {
         shard: entry.number("shard")?,
         epoch: entry.number("epoch")?,
@@ -137,7 +136,7 @@ pub(super) fn event(entry: &Entry) -> Option<Event> {
             worker,
             setback: setback()?,
         },
-        b"handed-back" => Event::HandedBack {
+        b"handed-back" => Event::Released {
             lease,
             worker,
             setback: setback()?,
@@ -166,7 +165,7 @@ fn setback(text: &str) -> Option<Setback> {
 
 /// The value of the hash of troubles.
 #[derive(Deserialize)]
-struct Trouble {
+struct FailureCounts {
     errors: u32,
     crashes: u32,
     worker: String,
@@ -179,7 +178,7 @@ pub(super) fn dead_letters(mut dead: Vec<u64>, trouble: &HashMap<u64, String>) -
     dead.sort_unstable();
     dead.into_iter()
         .filter_map(|shard| {
-            let trouble: Trouble = serde_json::from_str(trouble.get(&shard)?).ok()?;
+            let trouble: FailureCounts = serde_json::from_str(trouble.get(&shard)?).ok()?;
             let class = trouble.class.as_deref().and_then(ErrorClass::named);
             Some(DeadLetter {
                 shard,
@@ -200,7 +199,7 @@ pub(super) fn dead_letters(mut dead: Vec<u64>, trouble: &HashMap<u64, String>) -
 
 /// The value of the hash of leases; numbers are texts, since Lua would round or reformat them.
 #[derive(Deserialize)]
-struct Held {
+struct StoredLease {
     worker: String,
     epoch: String,
     since: String,
@@ -238,7 +237,7 @@ pub(super) fn workers(
 }
 
 fn live(shard: u64, raw: &str, deadline: u64) -> Option<(String, LiveLease)> {
-    let held: Held = serde_json::from_str(raw).ok()?;
+    let held: StoredLease = serde_json::from_str(raw).ok()?;
     let lease = LiveLease {
         lease: LeaseId {
             shard,

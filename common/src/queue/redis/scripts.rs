@@ -43,11 +43,11 @@ transitions! {
         RENEW: "scripts/renew.lua",
         COMPLETE: "scripts/complete.lua",
         FAIL: "scripts/fail.lua",
-        HAND_BACK: "scripts/hand_back.lua",
-        HELLO: "scripts/hello.lua",
+        RELEASE: "scripts/release.lua",
+        REQUEST_ADMISSION: "scripts/request_admission.lua",
         LEAVE: "scripts/leave.lua",
-        POST: "scripts/post.lua",
-        READ: "scripts/read.lua",
+        RENDEZVOUS_SET: "scripts/rendezvous_set.lua",
+        RENDEZVOUS_GET: "scripts/rendezvous_get.lua",
     }
     coordinator {
         OPEN: "scripts/open.lua",
@@ -55,11 +55,11 @@ transitions! {
         CANCEL: "scripts/cancel.lua",
         EXPIRE: "scripts/expire.lua",
         REVIVE: "scripts/revive.lua",
-        SETTLE: "scripts/settle.lua",
+        RESOLVE: "scripts/resolve.lua",
         ADMIT: "scripts/admit.lua",
         RETIRE: "scripts/retire.lua",
         FORGET: "scripts/forget.lua",
-        FLAG: "scripts/flag.lua",
-        BEAT: "scripts/beat.lua",
+        SET_FLAG: "scripts/set_flag.lua",
+        POLL: "scripts/poll.lua",
     }
 }

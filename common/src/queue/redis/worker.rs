@@ -1,32 +1,30 @@
 //! The worker's end: takes shards of one run, or of every run in the server, in weighted turns.
 
-mod desk;
+mod session;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::connection::{CallError, Link};
-use super::endpoint::Endpoint;
+use super::endpoint::RedisEndpoint;
 use super::keys::Keys;
 use super::messages::DeliveredClaim;
 use super::scripts;
-use crate::ids::Digest;
-use crate::queue::board::MOST_NOTES;
+use crate::queue::error::QueueError;
 use crate::queue::lease::NOTE_LIMIT;
-use crate::queue::{ErrorClass, Lease, LeaseId, Progress, QueueError, Renewal, Take, WorkQueue};
+use crate::queue::lease::{ErrorClass, LeaseId, Progress, Renewal};
+use crate::queue::rendezvous_store::MOST_ENTRIES;
+use crate::queue::worker::{Lease, Take, WorkQueue};
 use crate::wire;
 use crate::work::{Completion, WorkerInfo};
-use desk::{ASK_AGAIN, Desk, Look};
-
-/// Longest sleep without a look at the runs: new ones, pauses and ends are seen after this.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use session::{ADMISSION_RETRY, POLL_EVERY, PollOutcome, Session};
 
 /// Longest wait to be let in.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server that is away for longer is given up.
-const PATIENCE: Duration = Duration::from_secs(600);
+const LONGEST_OUTAGE: Duration = Duration::from_secs(600);
 
 /// A worker's connection to a Redis server.
 ///
@@ -34,9 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// their caller.
 #[derive(Debug)]
 pub struct RedisQueue {
-    endpoint: Endpoint,
+    endpoint: RedisEndpoint,
     only: Option<String>,
-    desk: Mutex<Desk>,
+    session: Mutex<Session>,
     /// For blocking reads, which consume nothing.
     waiting: Mutex<Link>,
 }
@@ -46,17 +44,17 @@ impl RedisQueue {
     /// Connects when registered.
     ///
     /// # Errors
-    /// As [`Endpoint::from_url`].
+    /// As [`RedisEndpoint::from_url`].
     pub fn new(url: &str, run: Option<&str>) -> Result<Self, QueueError> {
-        Ok(Self::at(Endpoint::from_url(url)?, run))
+        Ok(Self::at(RedisEndpoint::from_url(url)?, run))
     }
 
     /// As [`Self::new`], at an endpoint with credentials of its own.
-    pub fn at(endpoint: Endpoint, run: Option<&str>) -> Self {
-        let nonce = Digest::of(crate::queue::unique_worker_id().as_bytes()).short();
+    pub fn at(endpoint: RedisEndpoint, run: Option<&str>) -> Self {
+        let nonce = crate::instance::nonce();
         Self {
             only: run.map(str::to_owned),
-            desk: Mutex::new(Desk {
+            session: Mutex::new(Session {
                 link: Link::new(endpoint.clone()),
                 info: None,
                 nonce,
@@ -70,31 +68,31 @@ impl RedisQueue {
         }
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls again and again while the server is away.
     fn persist<T>(
         &self,
-        mut call: impl FnMut(&mut Desk) -> Result<T, CallError>,
+        mut call: impl FnMut(&mut Session) -> Result<T, CallError>,
     ) -> Result<T, QueueError> {
         let begin = Instant::now();
         loop {
-            let mut desk = self.desk();
-            let (failure, pause) = match call(&mut desk) {
+            let mut session = self.session();
+            let (failure, pause) = match call(&mut session) {
                 Ok(answer) => {
-                    desk.is_back();
+                    session.note_recovery();
                     return Ok(answer);
                 }
                 Err(CallError::Fatal(error)) => return Err(error),
                 Err(failure) => {
-                    desk.is_away(&self.endpoint, &failure);
-                    (failure, desk.link.pause())
+                    session.note_outage(&self.endpoint, &failure);
+                    (failure, session.link.pause())
                 }
             };
-            drop(desk);
-            if begin.elapsed() > PATIENCE {
+            drop(session);
+            if begin.elapsed() > LONGEST_OUTAGE {
                 return Err(failure.into_queue_error(&self.endpoint));
             }
             std::thread::sleep(pause.max(Duration::from_millis(50)));
@@ -104,7 +102,7 @@ impl RedisQueue {
     /// The full name of the run asked for.
     fn resolve(&self, wanted: &str) -> Result<String, QueueError> {
         let mut runs = self
-            .desk()
+            .session()
             .runs_there()
             .map_err(|error| error.into_queue_error(&self.endpoint))?;
         if runs.iter().any(|run| run == wanted) {
@@ -123,18 +121,18 @@ impl RedisQueue {
     }
 
     /// Asks to be let into `run` and waits for the answer.
-    fn enter(&self, run: &str) -> Result<(), QueueError> {
+    fn await_admission(&self, run: &str) -> Result<(), QueueError> {
         let begin = Instant::now();
         let mut asked: Option<Instant> = None;
         loop {
-            let ask = asked.is_none_or(|at| at.elapsed() > ASK_AGAIN);
-            let answer = self.persist(|desk| {
-                let serving = desk.serving(run);
-                let keys = serving.keys.clone();
+            let ask = asked.is_none_or(|at| at.elapsed() > ADMISSION_RETRY);
+            let answer = self.persist(|session| {
+                let served = session.served(run);
+                let keys = served.keys.clone();
                 if ask {
-                    desk.greet(&keys)?;
+                    session.request_admission(&keys)?;
                 }
-                desk.admission(&keys)
+                session.admission(&keys)
             })?;
             if ask {
                 asked = Some(Instant::now());
@@ -152,20 +150,20 @@ impl RedisQueue {
         }
     }
 
-    /// Waits until a lane grows, or `nap` has passed.
-    fn nap(&self, tails: &[(String, String)], nap: Duration) {
+    /// Waits until a lane grows, or `wait` has passed.
+    fn wait_for_work(&self, tails: &[(String, String)], wait: Duration) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let pause = waiting.pause();
         if tails.is_empty() || !pause.is_zero() {
-            std::thread::sleep(nap.min(pause.max(Duration::from_millis(100))));
+            std::thread::sleep(wait.min(pause.max(Duration::from_millis(100))));
             return;
         }
-        let millis = u64::try_from(nap.as_millis()).unwrap_or(u64::MAX).max(1);
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
         let (keys, ids): (Vec<&str>, Vec<&str>) = tails
             .iter()
             .map(|(key, id)| (key.as_str(), id.as_str()))
             .unzip();
-        let woken = waiting.call(nap, |connection| {
+        let woken = waiting.call(wait, |connection| {
             redis::cmd("XREAD")
                 .arg("COUNT")
                 .arg(1)
@@ -177,9 +175,9 @@ impl RedisQueue {
                 .query::<redis::Value>(connection)
         });
         if let Err(error) = woken {
-            // The next look says what is wrong, if anything still is.
+            // The next call says what is wrong, if anything still is.
             tracing::debug!(?error, "waiting for work was interrupted");
-            std::thread::sleep(nap.min(Duration::from_millis(50)));
+            std::thread::sleep(wait.min(Duration::from_millis(50)));
         }
     }
 }
@@ -187,65 +185,69 @@ impl RedisQueue {
 impl WorkQueue for RedisQueue {
     fn register(&self, worker: &WorkerInfo) -> Result<(), QueueError> {
         {
-            let mut desk = self.desk();
-            desk.info = Some(worker.clone());
+            let mut session = self.session();
+            session.info = Some(worker.clone());
             // A first connection that fails is a mistake to be told, not an outage to be waited for.
-            desk.runs_there()
+            session
+                .runs_there()
                 .map_err(|error| error.into_queue_error(&self.endpoint))?;
         }
         match &self.only {
             None => Ok(()),
-            Some(wanted) => self.enter(&self.resolve(wanted)?),
+            Some(wanted) => self.await_admission(&self.resolve(wanted)?),
         }
     }
 
     fn take(&self, wait: Duration) -> Result<Take, QueueError> {
         let until = Instant::now() + wait;
         loop {
-            let looked = {
-                let mut desk = self.desk();
+            let polled = {
+                let mut session = self.session();
                 // Registration has resolved the name; the run it stands for is the only one here.
-                let only = self.only.as_ref().and(desk.runs.keys().next().cloned());
+                let only = self.only.as_ref().and(session.runs.keys().next().cloned());
                 if self.only.is_some() && only.is_none() {
                     let text = "this worker is not registered".to_owned();
                     return Err(QueueError::Gone(text));
                 }
-                let looked = desk.look(only.as_deref());
-                match &looked {
-                    Ok(_) => desk.is_back(),
+                let polled = session.poll_runs(only.as_deref());
+                match &polled {
+                    Ok(_) => session.note_recovery(),
                     Err(CallError::Fatal(_)) => {}
-                    Err(failure) => desk.is_away(&self.endpoint, failure),
+                    Err(failure) => session.note_outage(&self.endpoint, failure),
                 }
-                if desk.away.is_some_and(|since| since.elapsed() > PATIENCE) {
-                    return match looked {
+                if session
+                    .away
+                    .is_some_and(|since| since.elapsed() > LONGEST_OUTAGE)
+                {
+                    return match polled {
                         Err(failure) => Err(failure.into_queue_error(&self.endpoint)),
                         Ok(_) => continue,
                     };
                 }
-                looked
+                polled
             };
-            let (tails, due) = match looked {
-                Ok(Look::Take(take)) => return Ok(take),
-                Ok(Look::Nothing { tails, due }) => (tails, due),
+            let (tails, due) = match polled {
+                Ok(PollOutcome::Take(take)) => return Ok(take),
+                Ok(PollOutcome::Nothing { tails, due }) => (tails, due),
                 Err(CallError::Fatal(error)) => return Err(error),
-                Err(_) => (Vec::new(), LOOK_EVERY),
+                Err(_) => (Vec::new(), POLL_EVERY),
             };
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(Take::Empty);
             }
-            self.nap(&tails, left.min(due).min(LOOK_EVERY));
+            self.wait_for_work(&tails, left.min(due).min(POLL_EVERY));
         }
     }
 
     fn renew(&self, lease: &LeaseId, progress: Progress) -> Result<Renewal, QueueError> {
-        let mut desk = self.desk();
-        let Some(keys) = desk.held.get(lease).cloned() else {
+        let mut session = self.session();
+        let Some(keys) = session.held.get(lease).cloned() else {
             return Ok(Renewal::Lost);
         };
         let ticks = progress.ticks.to_string();
         let note = &progress.note[..progress.note.floor_char_boundary(NOTE_LIMIT)];
-        let answer: Result<String, CallError> = desk.transition(
+        let answer: Result<String, CallError> = session.transition(
             &scripts::RENEW,
             &keys,
             lease,
@@ -253,7 +255,7 @@ impl WorkQueue for RedisQueue {
         );
         match answer {
             Ok(answer) => {
-                desk.is_back();
+                session.note_recovery();
                 Ok(match answer.as_str() {
                     "held" => Renewal::Held { cancel: false },
                     "cancel" => Renewal::Held { cancel: true },
@@ -266,24 +268,24 @@ impl WorkQueue for RedisQueue {
 
     fn complete(&self, lease: &Lease, completion: &Completion) -> Result<(), QueueError> {
         loop {
-            let answer = self.persist(|desk| {
-                let Some(keys) = desk.held.get(&lease.id).cloned() else {
+            let answer = self.persist(|session| {
+                let Some(keys) = session.held.get(&lease.id).cloned() else {
                     return Ok("unknown".to_owned());
                 };
                 let claim = DeliveredClaim {
                     lease: lease.id,
-                    worker: desk.name(),
+                    worker: session.name(),
                     job: lease.job.clone(),
                     completion: completion.clone(),
                 };
                 let bytes = wire::encode(&claim).map_err(|error| CallError::Fatal(error.into()))?;
-                desk.transition(&scripts::COMPLETE, &keys, &lease.id, &[&bytes])
+                session.transition(&scripts::COMPLETE, &keys, &lease.id, &[&bytes])
             })?;
             match answer.as_str() {
                 // More results than the coordinator has read: it will come to them.
-                "full" => std::thread::sleep(LOOK_EVERY),
+                "full" => std::thread::sleep(POLL_EVERY),
                 _ => {
-                    self.desk().held.remove(&lease.id);
+                    self.session().held.remove(&lease.id);
                     return Ok(());
                 }
             }
@@ -291,22 +293,29 @@ impl WorkQueue for RedisQueue {
     }
 
     fn fail(&self, lease: &LeaseId, class: ErrorClass, message: &str) -> Result<(), QueueError> {
-        self.persist(|desk| desk.fail(lease, class, message))
+        self.persist(|session| session.fail(lease, class, message))
     }
 
-    fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError> {
-        self.persist(|desk| desk.end(&scripts::HAND_BACK, lease, &[]))
+    fn release(&self, lease: &LeaseId) -> Result<(), QueueError> {
+        self.persist(|session| session.end(&scripts::RELEASE, lease, &[]))
     }
 
-    fn post(&self, lease: &Lease, key: &str, note: &[u8]) -> Result<(), QueueError> {
+    fn rendezvous_set(&self, lease: &Lease, key: &str, value: &[u8]) -> Result<(), QueueError> {
         let generation = lease.generation()?.to_string();
-        let most = MOST_NOTES.to_string();
-        let answer: String = self.persist(|desk| {
-            let Some(keys) = desk.held.get(&lease.id).cloned() else {
+        let most = MOST_ENTRIES.to_string();
+        let answer: String = self.persist(|session| {
+            let Some(keys) = session.held.get(&lease.id).cloned() else {
                 return Ok("over".to_owned());
             };
-            let arguments = [generation.as_bytes(), most.as_bytes(), key.as_bytes(), note];
-            desk.link.run(&scripts::POST, &keys, &arguments)
+            let arguments = [
+                generation.as_bytes(),
+                most.as_bytes(),
+                key.as_bytes(),
+                value,
+            ];
+            session
+                .link
+                .run_script(&scripts::RENDEZVOUS_SET, &keys, &arguments)
         })?;
         match answer.as_str() {
             "full" => Err(QueueError::Protocol(
@@ -316,24 +325,28 @@ impl WorkQueue for RedisQueue {
         }
     }
 
-    fn read(&self, lease: &Lease, key: &str) -> Result<Option<Vec<u8>>, QueueError> {
+    fn rendezvous_get(&self, lease: &Lease, key: &str) -> Result<Option<Vec<u8>>, QueueError> {
         let generation = lease.generation()?.to_string();
-        self.persist(|desk| {
-            let Some(keys) = desk.held.get(&lease.id).cloned() else {
+        self.persist(|session| {
+            let Some(keys) = session.held.get(&lease.id).cloned() else {
                 return Ok(None);
             };
             let arguments = [generation.as_bytes(), key.as_bytes()];
-            desk.link.run(&scripts::READ, &keys, &arguments)
+            session
+                .link
+                .run_script(&scripts::RENDEZVOUS_GET, &keys, &arguments)
         })
     }
 
     fn leave(&self) -> Result<(), QueueError> {
-        let mut desk = self.desk();
-        let name = desk.name();
-        let runs: Vec<Keys> = desk.runs.values().map(|run| run.keys.clone()).collect();
+        let mut session = self.session();
+        let name = session.name();
+        let runs: Vec<Keys> = session.runs.values().map(|run| run.keys.clone()).collect();
         for keys in runs {
             let left: Result<i64, CallError> =
-                desk.link.run(&scripts::LEAVE, &keys, &[name.as_bytes()]);
+                session
+                    .link
+                    .run_script(&scripts::LEAVE, &keys, &[name.as_bytes()]);
             left.map_err(|error| error.into_queue_error(&self.endpoint))?;
         }
         Ok(())

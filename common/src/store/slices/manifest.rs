@@ -74,7 +74,7 @@ pub struct SkippedSubject {
 
 /// The contents of `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct StoreManifest {
     /// [`MANIFEST_FORMAT`].
     pub format: String,
     /// Channel order of the images.
@@ -89,7 +89,7 @@ pub struct Manifest {
     pub skipped: Vec<SkippedSubject>,
 }
 
-impl Manifest {
+impl StoreManifest {
     /// A manifest of these subjects, sorted, with its digest.
     pub fn new(
         modalities: Vec<String>,
@@ -222,8 +222,8 @@ mod tests {
         }
     }
 
-    fn manifest(subjects: Vec<SubjectRecord>) -> Manifest {
-        Manifest::new(vec!["flair".to_owned()], 128, subjects, Vec::new())
+    fn manifest(subjects: Vec<SubjectRecord>) -> StoreManifest {
+        StoreManifest::new(vec!["flair".to_owned()], 128, subjects, Vec::new())
     }
 
     #[test]
@@ -237,11 +237,11 @@ mod tests {
         assert_ne!(a.digest, manifest(vec![record("a", Split::Train)]).digest);
         assert_ne!(
             a.digest,
-            Manifest::new(vec!["t1".to_owned()], 128, a.subjects.clone(), vec![]).digest
+            StoreManifest::new(vec!["t1".to_owned()], 128, a.subjects.clone(), vec![]).digest
         );
         assert_ne!(
             a.digest,
-            Manifest::new(vec!["flair".to_owned()], 64, a.subjects.clone(), vec![]).digest
+            StoreManifest::new(vec!["flair".to_owned()], 64, a.subjects.clone(), vec![]).digest
         );
     }
 
@@ -261,10 +261,10 @@ mod tests {
         // As earlier versions wrote it: no patient, so the subject itself.
         let text = serde_json::to_string(&plain).unwrap();
         assert!(!text.contains("patient"));
-        let read: Manifest = serde_json::from_str(&text).unwrap();
+        let read: StoreManifest = serde_json::from_str(&text).unwrap();
         assert_eq!(read.subjects[1].patient(), "a_ses-2");
         let text = serde_json::to_string(&sessions).unwrap();
-        let read: Manifest = serde_json::from_str(&text).unwrap();
+        let read: StoreManifest = serde_json::from_str(&text).unwrap();
         assert_eq!(read.subjects[1].patient(), "a");
     }
 
@@ -297,7 +297,7 @@ mod tests {
     fn hostile_manifests_are_faulty() {
         let good = manifest(vec![record("a", Split::Train)]);
         assert_eq!(good.fault(), None);
-        let faulty = |change: fn(&mut Manifest)| {
+        let faulty = |change: fn(&mut StoreManifest)| {
             let mut manifest = good.clone();
             change(&mut manifest);
             manifest.fault().is_some()

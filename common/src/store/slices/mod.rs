@@ -14,7 +14,7 @@ mod writer;
 pub use error::StoreError;
 pub use left_right::{NoLeftRight, SliceAxis, nearest_axes};
 pub use manifest::{
-    MANIFEST_FORMAT, Manifest, SkippedSubject, Split, SubjectRecord, is_plain_name,
+    MANIFEST_FORMAT, SkippedSubject, Split, StoreManifest, SubjectRecord, is_plain_name,
 };
 pub use reader::{ImageReader, SliceStore, SubjectImages, TruthReader};
 pub use subject_file::{AxisMap, SourceGrid};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::manifest::{Manifest, SubjectRecord};
+use super::manifest::{StoreManifest, SubjectRecord};
 use super::subject_file::{Expected, SourceGrid, SubjectFile};
 use super::{StoreError, Watch};
 
@@ -25,7 +25,7 @@ const MAX_MANIFEST: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 pub struct SliceStore {
     root: PathBuf,
-    manifest: Arc<Manifest>,
+    manifest: Arc<StoreManifest>,
 }
 
 impl SliceStore {
@@ -47,7 +47,7 @@ impl SliceStore {
         file.take(MAX_MANIFEST)
             .read_to_end(&mut bytes)
             .map_err(StoreError::read(&path))?;
-        let manifest: Manifest = serde_json::from_slice(&bytes)
+        let manifest: StoreManifest = serde_json::from_slice(&bytes)
             .map_err(|e| StoreError::damaged(&path, e.to_string()))?;
         if let Some(fault) = manifest.fault() {
             return Err(StoreError::damaged(path, fault));
@@ -59,7 +59,7 @@ impl SliceStore {
     }
 
     /// What the store holds.
-    pub fn manifest(&self) -> &Manifest {
+    pub fn manifest(&self) -> &StoreManifest {
         &self.manifest
     }
 
@@ -178,7 +178,7 @@ impl ImageReader {
     }
 
     /// What the store holds.
-    pub fn manifest(&self) -> &Manifest {
+    pub fn manifest(&self) -> &StoreManifest {
         &self.0.manifest
     }
 }

@@ -15,7 +15,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::manifest::{Manifest, SkippedSubject, SubjectRecord, is_plain_name};
+use super::manifest::{SkippedSubject, StoreManifest, SubjectRecord, is_plain_name};
 use super::reader::{MANIFEST_FILE, SUBJECTS_FOLDER, SliceStore};
 use super::subject_file::{Expected, SOURCE_KEY, SourceGrid, SubjectFile};
 use crate::ids::Digest;
@@ -215,7 +215,7 @@ impl StoreWriter {
         subjects: Vec<SubjectRecord>,
         skipped: Vec<SkippedSubject>,
     ) -> Result<SliceStore, StoreError> {
-        let manifest = Manifest::new(self.modalities.clone(), self.size, subjects, skipped);
+        let manifest = StoreManifest::new(self.modalities.clone(), self.size, subjects, skipped);
         self.write_json(self.root.join(MANIFEST_FILE), &manifest)?;
         self.sweep(&manifest)?;
         SliceStore::open(&self.root)
@@ -271,7 +271,7 @@ impl StoreWriter {
         safetensors::serialize(views, Some(metadata)).map_err(|e| inconsistent(e.to_string()))
     }
 
-    fn sweep(&self, manifest: &Manifest) -> Result<(), StoreError> {
+    fn sweep(&self, manifest: &StoreManifest) -> Result<(), StoreError> {
         for (folder, extension) in [(SUBJECTS_FOLDER, "safetensors"), (PROGRESS_FOLDER, "json")] {
             let folder = self.root.join(folder);
             let named: BTreeSet<String> = manifest

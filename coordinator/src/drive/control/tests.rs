@@ -171,7 +171,7 @@ fn half_written_requests_are_left_alone_while_young() {
     for path in [&young, &old] {
         fs::write(path, b"{\"ask\"").unwrap();
     }
-    let long_ago = SystemTime::now() - 2 * LEFTOVER_AGE;
+    let long_ago = std::time::SystemTime::now() - 2 * LEFTOVER_AGE;
     let file = File::options().write(true).open(&old).unwrap();
     file.set_modified(long_ago).unwrap();
     assert_eq!(control.poll(), []);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anofpdm_common::queue::lease::Failure;
-use anofpdm_common::queue::{DeadLetter, Lane, Submission};
+use anofpdm_common::queue::{DeadLetter, Priority, Submission};
 use anofpdm_common::work::{ForwardPlan, Job, PlanError, Task};
 
 use super::EngineError;
@@ -139,7 +139,7 @@ impl Parts<'_> {
             submissions.push(Submission {
                 shard,
                 job,
-                lane: Lane::Normal,
+                priority: Priority::Normal,
                 avoid: Vec::new(),
             });
         }

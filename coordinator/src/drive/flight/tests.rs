@@ -1,4 +1,4 @@
-use anofpdm_common::queue::broker::{Broker, MonotonicClock};
+use anofpdm_common::queue::in_memory::{InMemoryQueue, MonotonicClock};
 use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseConfig, LeaseId, Take, Verdict};
 use anofpdm_common::spec::RunSpec;
 use anofpdm_common::store::artifacts::ArtifactStore;
@@ -29,7 +29,7 @@ impl Judge for Open {
 
 struct Rig {
     _dir: tempfile::TempDir,
-    broker: Broker,
+    broker: InMemoryQueue,
     judge: RunJudge,
     flight: Flight,
     places: Places,
@@ -49,7 +49,7 @@ impl Rig {
         }
         judge.current = Current::Forward(Digest::of(b"plan"), Box::new(plan), 4);
         let clock = Box::new(MonotonicClock::start());
-        let mut broker = Broker::new(LeaseConfig::default(), clock);
+        let mut broker = InMemoryQueue::new(LeaseConfig::default(), clock);
         for worker in workers {
             broker.register(&info(worker), &mut Open).unwrap();
         }
@@ -185,7 +185,7 @@ fn a_straggler_is_copied_to_an_idle_worker_and_the_slower_one_is_called_off() {
         ),
         "the original is called off"
     );
-    rig.broker.hand_back("a", slow, &mut Open);
+    rig.broker.release("a", slow, &mut Open);
     assert_eq!(rig.broker.counts().unwrap().outstanding(), 0);
     assert!(rig.flight.purpose(number).is_none());
 }

@@ -123,7 +123,7 @@ fn getting_nowhere_ends_and_getting_further_does_not() {
         assert_eq!(ended.is_err(), attempt == MAX_FRUITLESS, "{attempt}");
         if attempt < MAX_FRUITLESS {
             assert_eq!(gang.world_for(2, 0, now), None, "a pause after an error");
-            assert_eq!(gang.world_for(2, 0, now + LONGEST_PAUSE), Some(2));
+            assert_eq!(gang.world_for(2, 0, now + BACKOFF.cap), Some(2));
         } else {
             assert!(ended.unwrap_err().0.contains("lost its peers"));
         }

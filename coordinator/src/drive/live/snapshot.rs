@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use anofpdm_common::instance::unix_millis;
 use anofpdm_common::queue::Counts;
 use anofpdm_common::work::Stage;
 use serde::{Deserialize, Serialize};
@@ -301,10 +301,4 @@ impl Snapshot {
     pub fn workers_total(&self) -> u64 {
         self.workers.len() as u64 + self.more_workers
     }
-}
-
-/// Now, milliseconds of Unix time.
-pub(super) fn unix_millis() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

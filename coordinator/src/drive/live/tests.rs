@@ -2,7 +2,7 @@ use std::fs::File;
 use std::sync::{Arc, Mutex};
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::broker::{Broker, Clock};
+use anofpdm_common::queue::in_memory::{Clock, InMemoryQueue};
 use anofpdm_common::queue::{
     Claim, ErrorClass, Event, Judge, LeaseConfig, Progress, Renewal, Submission, Take, Verdict,
 };
@@ -39,9 +39,9 @@ impl Judge for Yes {
     fn notice(&mut self, _event: Event) {}
 }
 
-fn queue() -> (Broker, TestClock) {
+fn queue() -> (InMemoryQueue, TestClock) {
     let clock = TestClock::default();
-    let broker = Broker::new(LeaseConfig::default(), Box::new(clock.clone()));
+    let broker = InMemoryQueue::new(LeaseConfig::default(), Box::new(clock.clone()));
     (broker, clock)
 }
 
@@ -73,12 +73,12 @@ fn job(shard: u64) -> Job {
     }
 }
 
-fn submit(queue: &mut Broker, shards: std::ops::Range<u64>) {
+fn submit(queue: &mut InMemoryQueue, shards: std::ops::Range<u64>) {
     let submissions = shards.map(|shard| Submission::new(shard, job(shard)));
     queue.submit(submissions.collect()).unwrap();
 }
 
-fn take(queue: &mut Broker, worker: &str) -> anofpdm_common::queue::Lease {
+fn take(queue: &mut InMemoryQueue, worker: &str) -> anofpdm_common::queue::Lease {
     match queue.take(worker, &mut Yes) {
         Take::Leased(lease) => lease,
         other => panic!("{other:?}"),

@@ -130,7 +130,7 @@ fn a_setting_alone_and_in_a_grid_is_the_same_to_the_bit_and_costs_what_the_plan_
             assert_eq!(grid.evaluations, 2 * passes.network, "{baseline}");
             assert_eq!(grid.classifier_evaluations, 2 * passes.classifier);
             for (setting, in_grid) in settings.iter().zip(&grid.restored) {
-                assert!(in_grid.setting.same(setting));
+                assert_eq!(in_grid.setting, *setting);
                 let alone = restore(setup, &mut Toy, &noise(), &[*setting]).unwrap();
                 let alone = &alone.restored[0];
                 assert_eq!(alone.latent, in_grid.latent, "{baseline}");

@@ -74,14 +74,14 @@ impl WorkQueue for Script {
         self.called(Call::Fail);
         self.tell(Told::Fail(lease.shard, class, message.to_owned()))
     }
-    fn hand_back(&self, lease: &LeaseId) -> Result<(), QueueError> {
+    fn release(&self, lease: &LeaseId) -> Result<(), QueueError> {
         self.tell(Told::HandBack(lease.shard))
     }
-    fn post(&self, _: &Lease, key: &str, _: &[u8]) -> Result<(), QueueError> {
+    fn rendezvous_set(&self, _: &Lease, key: &str, _: &[u8]) -> Result<(), QueueError> {
         self.tell(Told::Post(key.to_owned()))
     }
     /// Every rank has been here before.
-    fn read(&self, _: &Lease, _: &str) -> Result<Option<Vec<u8>>, QueueError> {
+    fn rendezvous_get(&self, _: &Lease, _: &str) -> Result<Option<Vec<u8>>, QueueError> {
         Ok(Some(vec![1]))
     }
     fn leave(&self) -> Result<(), QueueError> {

@@ -6,7 +6,7 @@ if redis.call('XLEN', CLAIMS) >= 500000 then return 'full' end
 redis.call('ZADD', SEEN, 'XX', int(now), worker)
 local lease = held(shard, worker, epoch)
 if lease then
-  release(shard, lease)
+  end_lease(shard, lease)
   redis.call('SADD', CLAIMED, shard)
 end
 redis.call('XADD', CLAIMS, '*', 'shard', shard, 'epoch', epoch, 'worker', worker, 'held', lease and '1' or '0',

@@ -3,10 +3,10 @@ local worker, shard, epoch = ARGV[1], ARGV[2], ARGV[3]
 local lease = held(shard, worker, epoch)
 if not lease then return 0 end
 redis.call('ZADD', SEEN, int(now), worker)
-release(shard, lease)
+end_lease(shard, lease)
 local setback = 'cancelled'
 if not lease.cancel then
-  setback = err(shard, worker, ARGV[4], ARGV[5] == '1', ARGV[6])
+  setback = record_error(shard, worker, ARGV[4], ARGV[5] == '1', ARGV[6])
 end
 event('failed', shard, epoch, worker, setback, ARGV[4], ARGV[6])
 return 1

@@ -1,5 +1,5 @@
 -- Begins a run, or takes over one that is there; leases, counters and claims stay.
--- ARGV: incarnation, ttl, max_errors, max_crashes, backoff_base, backoff_cap.
+-- ARGV: incarnation, then names and values of the numbers that the transitions run with.
 for lane = 1, 3 do
   local groups = redis.call('EXISTS', LANES[lane]) == 1 and redis.call('XINFO', 'GROUPS', LANES[lane]) or {}
   if #groups == 0 then redis.call('XGROUP', 'CREATE', LANES[lane], GROUP, '0', 'MKSTREAM') end
@@ -18,8 +18,8 @@ for _, shard in ipairs(redis.call('SMEMBERS', LEAVING)) do
     drop(shard)
   end
 end
-redis.call('HSET', META, 'incarnation', ARGV[1], 'ttl', ARGV[2], 'max_errors', ARGV[3], 'max_crashes', ARGV[4],
-  'backoff_base', ARGV[5], 'backoff_cap', ARGV[6], 'paused', '0', 'draining', '0', 'finishing', '0')
+redis.call('HSET', META, 'incarnation', ARGV[1], 'paused', '0', 'draining', '0', 'finishing', '0')
+for i = 2, #ARGV, 2 do redis.call('HSET', META, ARGV[i], ARGV[i + 1]) end
 -- Epochs go on from the clock, so that none repeats even when the server has lost everything.
 local epoch = tonumber(redis.call('HGET', COUNTER, 'epoch') or '0')
 redis.call('HSET', COUNTER, 'epoch', int(math.max(epoch, now * 1000)))

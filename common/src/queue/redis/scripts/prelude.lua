@@ -4,10 +4,8 @@
 local META, JOB, AVOID, LEASE, DEADLINE, RETRY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local TROUBLE, DEAD, CLAIMED, CLAIMS, EVENTS = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local HELLO, ADMITTED, WORKERS, SEEN, COUNTER = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
-local LEAVING, BOARD, LANES = KEYS[17], KEYS[18], { KEYS[19], KEYS[20], KEYS[21] }
+local LEAVING, RENDEZVOUS, LANES = KEYS[17], KEYS[18], { KEYS[19], KEYS[20], KEYS[21] }
 local GROUP = 'workers'
-local TICKS_PER_LEASE = 4
-local MAX_AVOIDED = 8
 local MAX_EVENTS = 4096
 
 local clock = redis.call('TIME')
@@ -22,7 +20,7 @@ local function event(kind, shard, epoch, worker, setback, class, message)
     'worker', worker, 'setback', setback or '', 'class', class or '', 'message', message or '')
 end
 
--- Offers a shard: behind the others of its lane.
+-- Offers a shard: behind the others of its priority, also when it comes back.
 local function enqueue(shard)
   local job = redis.call('HGET', JOB, shard)
   if not job then return end
@@ -38,7 +36,7 @@ local function held(shard, worker, epoch)
   return lease
 end
 
-local function release(shard, lease)
+local function end_lease(shard, lease)
   redis.call('XACK', LANES[lease.lane], GROUP, lease.entry)
   redis.call('HDEL', LEASE, shard)
   redis.call('ZREM', DEADLINE, shard)
@@ -64,9 +62,9 @@ local function contains(list, name)
 end
 
 -- The end of a lease without a word from its owner. One that was to be cancelled is offered to nobody any more;
--- the coordinator takes it out with its next beat.
+-- the coordinator takes it out with its next poll.
 local function crash(shard, lease)
-  release(shard, lease)
+  end_lease(shard, lease)
   if lease.cancel then return 'cancelled' end
   local trouble = trouble_of(shard)
   trouble.crashes = trouble.crashes + 1
@@ -82,9 +80,9 @@ local function crash(shard, lease)
   return 'requeued'
 end
 
--- An error of a shard that is not leased any more. The next attempt is somebody else's, after a wait with
--- full jitter that depends on shard and attempt alone.
-local function err(shard, worker, class, final, message)
+-- An error of a shard that is not leased any more. The next attempt is somebody else's, after the wait that
+-- backoff.rs describes.
+local function record_error(shard, worker, class, final, message)
   local trouble = trouble_of(shard)
   trouble.errors = trouble.errors + 1
   trouble.worker = worker
@@ -93,7 +91,7 @@ local function err(shard, worker, class, final, message)
   redis.call('HSET', TROUBLE, shard, cjson.encode(trouble))
   local avoid = avoided_by(shard)
   if not contains(avoid, worker) then
-    if #avoid >= MAX_AVOIDED then table.remove(avoid, 1) end
+    if #avoid >= tonumber(meta('max_avoided')) then table.remove(avoid, 1) end
     table.insert(avoid, worker)
     redis.call('HSET', AVOID, shard, cjson.encode(avoid))
   end
@@ -103,15 +101,15 @@ local function err(shard, worker, class, final, message)
   end
   local base, cap = tonumber(meta('backoff_base')), tonumber(meta('backoff_cap'))
   local ceiling = math.min(cap, base * 2 ^ math.min(trouble.errors - 1, 31))
-  local jitter = tonumber(string.sub(redis.sha1hex(shard .. ':' .. trouble.errors), 1, 8), 16) / 4294967296
-  local at = int(now + ceiling * jitter)
+  local jitter = tonumber(shard) * tonumber(meta('jitter_per_shard')) + trouble.errors * tonumber(meta('jitter_per_error'))
+  local at = int(now + ceiling * (jitter - math.floor(jitter)))
   redis.call('ZADD', RETRY, at, shard)
   return 'retry ' .. at
 end
 
 -- Unfinished, without blame.
-local function give_back(shard, lease)
-  release(shard, lease)
+local function release(shard, lease)
+  end_lease(shard, lease)
   if lease.cancel then return 'cancelled' end
   enqueue(shard)
   return 'requeued'
@@ -144,5 +142,5 @@ local function pass_time()
   end
 end
 
--- A worker that has been silent for longer is gone.
-local function silence() return 2 * tonumber(meta('ttl')) + 1000 end
+-- A worker that has not been heard of for longer is gone.
+local function silence_limit() return 2 * tonumber(meta('ttl')) + 1000 end

@@ -7,7 +7,7 @@ redis.call('ZADD', SEEN, int(now), worker)
 local extension = tonumber(meta('ttl'))
 local ticks = tonumber(ARGV[4]) - tonumber(lease.ticks)
 if ticks > 0 then
-  extension = math.max(extension, TICKS_PER_LEASE * (now - tonumber(lease.moved)) / ticks)
+  extension = math.max(extension, tonumber(meta('ticks_per_lease')) * (now - tonumber(lease.moved)) / ticks)
   lease.ticks = ARGV[4]
   lease.moved = int(now)
 end

@@ -2,7 +2,7 @@
 local worker = ARGV[1]
 if redis.call('EXISTS', META) == 0 then return { 'over' } end
 local admitted = redis.call('HGET', ADMITTED, worker)
-if not admitted then return { 'stranger' } end
+if not admitted then return { 'not-admitted' } end
 local verdict = string.sub(admitted, 1, 1)
 if verdict == '!' then return { 'retired', string.sub(admitted, 2) } end
 if verdict == '-' then return { 'refused', string.sub(admitted, 2) } end
@@ -14,7 +14,7 @@ if meta('finishing') == '1' and redis.call('HLEN', JOB) == redis.call('SCARD', D
 end
 
 local function another_is_there(avoid)
-  for _, peer in ipairs(redis.call('ZRANGEBYSCORE', SEEN, int(now - silence()), '+inf')) do
+  for _, peer in ipairs(redis.call('ZRANGEBYSCORE', SEEN, int(now - silence_limit()), '+inf')) do
     if not contains(avoid, peer) then return true end
   end
   return false

@@ -24,7 +24,7 @@ local answer = {
   incarnation, redis.call('HLEN', JOB), redis.call('HLEN', LEASE), redis.call('SCARD', CLAIMED),
   redis.call('ZCARD', RETRY), redis.call('SCARD', DEAD),
 }
-for _, worker in ipairs(redis.call('ZRANGEBYSCORE', SEEN, '-inf', int(now - silence()))) do
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', SEEN, '-inf', int(now - silence_limit()))) do
   if #leases_of(worker) == 0 then table.insert(answer, worker) end
 end
 return answer

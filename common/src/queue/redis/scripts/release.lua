@@ -3,5 +3,5 @@ local worker, shard, epoch = ARGV[1], ARGV[2], ARGV[3]
 local lease = held(shard, worker, epoch)
 if not lease then return 0 end
 redis.call('ZADD', SEEN, int(now), worker)
-event('handed-back', shard, epoch, worker, give_back(shard, lease))
+event('handed-back', shard, epoch, worker, release(shard, lease))
 return 1

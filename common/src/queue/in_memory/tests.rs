@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::Digest;
-use crate::queue::Lane;
+use crate::queue::priority::Priority;
 use crate::work::{NumericProfile, Stage, Task};
 
 const WORKERS: [&str; 4] = ["a", "b", "c", "d"];
@@ -63,13 +63,13 @@ fn info(name: &str) -> WorkerInfo {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit(u64, Lane, Option<usize>),
+    Submit(u64, Priority, Option<usize>),
     Register(usize),
     Take(usize),
     Renew(usize, usize),
     Complete(usize, usize, Verdict),
     Fail(usize, usize, ErrorClass),
-    HandBack(usize, usize),
+    Release(usize, usize),
     Leave(usize),
     Die(usize),
     Retire(usize),
@@ -92,21 +92,21 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Verdict::Reject("not finite".to_owned())),
         1 => Just(Verdict::Undecided),
     ];
-    let lane = prop_oneof![
-        Just(Lane::Urgent),
-        Just(Lane::Normal),
-        Just(Lane::Background)
+    let priority = prop_oneof![
+        Just(Priority::Urgent),
+        Just(Priority::Normal),
+        Just(Priority::Background)
     ];
     let held = || (worker.clone(), lease.clone());
     prop_oneof![
-        4 => (0..SHARDS, lane, proptest::option::of(worker.clone()))
+        4 => (0..SHARDS, priority, proptest::option::of(worker.clone()))
             .prop_map(|(s, l, a)| Step::Submit(s, l, a)),
         4 => worker.clone().prop_map(Step::Register),
         9 => worker.clone().prop_map(Step::Take),
         3 => held().prop_map(|(w, l)| Step::Renew(w, l)),
         4 => (held(), verdict).prop_map(|((w, l), v)| Step::Complete(w, l, v)),
         3 => (held(), class).prop_map(|((w, l), c)| Step::Fail(w, l, c)),
-        1 => held().prop_map(|(w, l)| Step::HandBack(w, l)),
+        1 => held().prop_map(|(w, l)| Step::Release(w, l)),
         1 => worker.clone().prop_map(Step::Leave),
         1 => worker.clone().prop_map(Step::Die),
         1 => worker.prop_map(Step::Retire),
@@ -181,7 +181,7 @@ impl Judge for Observer {
                 worker,
                 setback,
             }
-            | Event::HandedBack {
+            | Event::Released {
                 lease,
                 worker,
                 setback,
@@ -218,9 +218,9 @@ impl Observer {
     }
 }
 
-/// A broker, its clock and its observer.
+/// A queue, its clock and its observer.
 struct World {
-    broker: Broker,
+    queue: InMemoryQueue,
     clock: TestClock,
     observer: Observer,
     submitted: BTreeSet<u64>,
@@ -232,7 +232,7 @@ impl World {
     fn new() -> Self {
         let clock = TestClock::default();
         Self {
-            broker: Broker::new(LeaseConfig::default(), Box::new(clock.clone())),
+            queue: InMemoryQueue::new(LeaseConfig::default(), Box::new(clock.clone())),
             clock,
             observer: Observer::default(),
             submitted: BTreeSet::new(),
@@ -242,30 +242,30 @@ impl World {
     }
 
     fn apply(&mut self, step: Step) {
-        let (broker, observer) = (&mut self.broker, &mut self.observer);
+        let (queue, observer) = (&mut self.queue, &mut self.observer);
         match step {
-            Step::Submit(shard, lane, avoid) => {
+            Step::Submit(shard, priority, avoid) => {
                 let submission = Submission {
-                    lane,
+                    priority,
                     avoid: avoid
                         .map(|worker| WORKERS[worker].to_owned())
                         .into_iter()
                         .collect(),
                     ..Submission::new(shard, job(shard))
                 };
-                let added = broker.submit(vec![submission]).unwrap();
+                let added = queue.submit(vec![submission]).unwrap();
                 assert_eq!(added == 1, self.submitted.insert(shard));
             }
             Step::Register(worker) => {
                 let before = observer.workers.len();
-                let registered = broker.register(&info(WORKERS[worker]), observer);
+                let registered = queue.register(&info(WORKERS[worker]), observer);
                 assert_eq!(registered.is_ok(), observer.workers.len() == before + 1);
             }
             Step::Take(worker) => self.take(WORKERS[worker]),
             Step::Renew(worker, index) => {
                 let lease = observer.lease(index);
                 let held = observer.holds(WORKERS[worker], lease);
-                let renewal = broker.renew(WORKERS[worker], lease, Progress::from(1));
+                let renewal = queue.renew(WORKERS[worker], lease, Progress::from(1));
                 assert_eq!(renewal != Renewal::Lost, held);
             }
             Step::Complete(worker, index, verdict) => {
@@ -274,25 +274,26 @@ impl World {
             }
             Step::Fail(worker, index, class) => {
                 let lease = observer.lease(index);
-                broker.fail(WORKERS[worker], lease, class, "no", observer);
+                queue.fail(WORKERS[worker], lease, class, "no", observer);
                 assert!(!observer.holds(WORKERS[worker], lease));
             }
-            Step::HandBack(worker, index) => {
+            Step::Release(worker, index) => {
                 let lease = observer.lease(index);
-                broker.hand_back(WORKERS[worker], lease, observer);
+                queue.release(WORKERS[worker], lease, observer);
                 assert!(!observer.holds(WORKERS[worker], lease));
             }
             Step::Leave(worker) => {
-                broker.leave(WORKERS[worker], observer);
+                queue.leave(WORKERS[worker], observer);
                 self.is_gone(WORKERS[worker]);
             }
             Step::Die(worker) => {
-                broker.gone(WORKERS[worker], observer);
+                queue.gone(WORKERS[worker], observer);
                 self.is_gone(WORKERS[worker]);
             }
             Step::Retire(worker) => {
                 let worker = WORKERS[worker];
-                broker.retire(worker, "its bits differ").unwrap();
+                queue.retire(worker, "its bits differ").unwrap();
+                queue.advance(observer);
                 if observer.workers.contains(worker) {
                     self.retired.insert(worker.to_owned());
                     self.take_back(worker);
@@ -300,15 +301,15 @@ impl World {
             }
             Step::Cancel(shard) => self.cancel(shard),
             Step::Revive(shard) => {
-                assert_eq!(broker.revive(shard).unwrap(), observer.dead.remove(&shard));
+                assert_eq!(queue.revive(shard).unwrap(), observer.dead.remove(&shard));
             }
             Step::Pause(paused) => {
-                broker.set_paused(paused).unwrap();
+                queue.set_paused(paused).unwrap();
                 self.paused = paused;
             }
             Step::Wait(seconds) => {
                 *self.clock.0.lock().unwrap() += Duration::from_secs(seconds);
-                broker.expire_due(observer);
+                queue.advance(observer);
             }
         }
     }
@@ -316,7 +317,7 @@ impl World {
     fn take(&mut self, worker: &str) {
         let observer = &mut self.observer;
         let known = observer.workers.contains(worker);
-        match self.broker.take(worker, observer) {
+        match self.queue.take(worker, observer) {
             Take::Leased(lease) => {
                 assert!(known && !self.paused && !self.retired.contains(worker));
                 assert_eq!(lease.job, job(lease.id.shard));
@@ -338,9 +339,9 @@ impl World {
             && !observer.firsts.contains_key(&shard);
         let accepted = verdict == Verdict::Accept;
         observer.verdict = Some(verdict);
-        let before = self.broker.counts().unwrap().done;
-        self.broker.complete(worker, lease, &completion(), observer);
-        let firsts = self.broker.counts().unwrap().done - before;
+        let before = self.queue.counts().unwrap().done;
+        self.queue.complete(worker, lease, &completion(), observer);
+        let firsts = self.queue.counts().unwrap().done - before;
         assert_eq!(firsts, u64::from(accepted && wanted));
         if firsts > 0 {
             *observer.firsts.entry(shard).or_default() += firsts;
@@ -354,7 +355,7 @@ impl World {
         let observer = &mut self.observer;
         let is_over = observer.firsts.contains_key(&shard) || observer.dead.contains(&shard);
         let possible = self.submitted.contains(&shard) && !is_over;
-        assert_eq!(self.broker.cancel(shard).unwrap(), possible);
+        assert_eq!(self.queue.cancel(shard).unwrap(), possible);
         if !possible {
             return;
         }
@@ -390,7 +391,7 @@ impl World {
 
     fn check(&self) {
         let observer = &self.observer;
-        let counts = self.broker.counts().unwrap();
+        let counts = self.queue.counts().unwrap();
         let all = counts.outstanding() + counts.done + counts.dead + counts.cancelled;
         assert_eq!(
             all,
@@ -405,11 +406,11 @@ impl World {
             observer.firsts.values().all(|firsts| *firsts == 1),
             "two firsts"
         );
-        for letter in self.broker.dead_letters().unwrap() {
+        for letter in self.queue.dead_letters().unwrap() {
             assert!(observer.dead.contains(&letter.shard));
             assert!(letter.errors <= 3 && letter.crashes <= 3, "{letter:?}");
         }
-        let status = self.broker.workers().unwrap();
+        let status = self.queue.workers().unwrap();
         let names: BTreeSet<String> = status.iter().map(|it| it.info.worker.clone()).collect();
         assert_eq!(names, observer.workers);
         for worker in status {
@@ -437,18 +438,18 @@ proptest! {
         }
         world.apply(Step::Pause(false));
         world.apply(Step::Wait(10_000));
-        world.broker.finish().unwrap();
+        world.queue.finish().unwrap();
         let good = "good";
-        world.broker.register(&info(good), &mut world.observer).unwrap();
+        world.queue.register(&info(good), &mut world.observer).unwrap();
         loop {
-            match world.broker.take(good, &mut world.observer) {
+            match world.queue.take(good, &mut world.observer) {
                 Take::Leased(lease) => world.complete(good, lease.id, Verdict::Accept),
                 Take::Finished => break,
                 other => panic!("work is left, and the answer is {other:?}"),
             }
             world.check();
         }
-        let counts = world.broker.counts().unwrap();
+        let counts = world.queue.counts().unwrap();
         prop_assert_eq!(counts.outstanding(), 0);
         let ended = counts.done + counts.dead + counts.cancelled;
         prop_assert_eq!(ended, world.submitted.len() as u64);
@@ -465,20 +466,20 @@ proptest! {
         let mut judge = Observer::default();
         judge.workers.insert("somebody".to_owned());
         for worker in &there {
-            world.broker.register(&info(WORKERS[*worker]), &mut judge).unwrap();
+            world.queue.register(&info(WORKERS[*worker]), &mut judge).unwrap();
         }
         if let Some(worker) = retired {
-            world.broker.retire(WORKERS[worker], "its bits differ").unwrap();
+            world.queue.retire(WORKERS[worker], "its bits differ").unwrap();
         }
         let avoid = avoided.iter().map(|worker| WORKERS[*worker].to_owned()).collect();
         let submission = Submission { avoid, ..Submission::new(0, job(0)) };
-        world.broker.submit(vec![submission]).unwrap();
+        world.queue.submit(vec![submission]).unwrap();
         let mut others = there.iter().filter(|worker| Some(**worker) != retired);
         let another_is_there = others.any(|worker| !avoided.contains(worker));
         let may = there.contains(&taker)
             && Some(taker) != retired
             && !(avoided.contains(&taker) && another_is_there);
-        let taken = world.broker.take(WORKERS[taker], &mut judge);
+        let taken = world.queue.take(WORKERS[taker], &mut judge);
         prop_assert_eq!(matches!(taken, Take::Leased(_)), may);
     }
 }

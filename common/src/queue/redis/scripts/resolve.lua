@@ -8,14 +8,14 @@ for i = 1, #ARGV, 7 do
   if verdict == 'accept' then
     done = done + redis.call('HEXISTS', JOB, shard)
     local raw = redis.call('HGET', LEASE, shard)
-    if raw then release(shard, cjson.decode(raw)) end
+    if raw then end_lease(shard, cjson.decode(raw)) end
     drop(shard)
   elseif by_holder and redis.call('SREM', CLAIMED, shard) == 1 then
     if redis.call('SISMEMBER', LEAVING, shard) == 1 then
       drop(shard)
       event('handed-back', shard, epoch, worker, 'cancelled')
     elseif verdict == 'reject' then
-      event('failed', shard, epoch, worker, err(shard, worker, 'Transient', false, reason), 'Transient', reason)
+      event('failed', shard, epoch, worker, record_error(shard, worker, 'Transient', false, reason), 'Transient', reason)
     else
       enqueue(shard)
       event('handed-back', shard, epoch, worker, 'requeued')

@@ -1,4 +1,4 @@
-//! A queue in one value: the state machine with its workers, verdicts and events, still without threads
+//! A queue in memory: the state machine with its workers, verdicts and events, still without threads
 //! or sockets.
 //!
 //! The local driver puts a socket in front of it. By itself it serves a test, or a caller that plays the
@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::board::Board;
+use super::dispatch::{Claim, Dispatch, Event, Judge, Submission, Verdict, WorkerStatus};
+use super::error::QueueError;
 use super::lease::{Counts, DeadLetter, Expired, Finish, LeaseTable, Setback};
-use super::{
-    Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, LeaseId, Progress, QueueError,
-    Renewal, Submission, Take, Verdict, WorkerStatus,
-};
+use super::lease::{ErrorClass, LeaseConfig, LeaseId, Progress, Renewal};
+use super::rendezvous_store::RendezvousStore;
+use super::worker::{Lease, Take};
 use crate::work::{Completion, Job, WorkerInfo};
 
 /// Time since some start; never goes back.
@@ -41,25 +41,27 @@ impl Clock for MonotonicClock {
 
 /// A worker that was let in and is not gone.
 #[derive(Debug)]
-struct Present {
+struct ConnectedWorker {
     info: WorkerInfo,
     heard: Duration,
 }
 
 /// Leases, workers and the answers they get.
 #[derive(Debug)]
-pub struct Broker {
+pub struct InMemoryQueue {
     table: LeaseTable<Job>,
-    workers: BTreeMap<String, Present>,
+    workers: BTreeMap<String, ConnectedWorker>,
     /// Workers that are not trusted any more, and why.
     retired: BTreeMap<String, String>,
     clock: Box<dyn Clock>,
-    board: Board,
+    rendezvous: RendezvousStore,
     finishing: bool,
     draining: bool,
+    /// Events of calls that have no judge to tell.
+    untold: Vec<Event>,
 }
 
-impl Broker {
+impl InMemoryQueue {
     /// A queue without shards or workers.
     pub fn new(config: LeaseConfig, clock: Box<dyn Clock>) -> Self {
         Self {
@@ -67,9 +69,10 @@ impl Broker {
             workers: BTreeMap::new(),
             retired: BTreeMap::new(),
             clock,
-            board: Board::default(),
+            rendezvous: RendezvousStore::default(),
             finishing: false,
             draining: false,
+            untold: Vec::new(),
         }
     }
 
@@ -85,7 +88,7 @@ impl Broker {
             ));
         }
         judge.admit(worker)?;
-        let present = Present {
+        let present = ConnectedWorker {
             info: worker.clone(),
             heard: self.clock.now(),
         };
@@ -98,7 +101,7 @@ impl Broker {
     /// [`Take::Drain`].
     pub fn take(&mut self, worker: &str, judge: &mut dyn Judge) -> Take {
         self.hear(worker);
-        self.expire_due(judge);
+        self.advance(judge);
         if let Some(reason) = self.retired.get(worker) {
             return Take::Retired(reason.clone());
         }
@@ -177,7 +180,7 @@ impl Broker {
                 let message = format!("the result was rejected: {reason}");
                 self.fail(worker, lease, ErrorClass::Transient, &message, judge);
             }
-            Verdict::Undecided => self.hand_back(worker, lease, judge),
+            Verdict::Undecided => self.release(worker, lease, judge),
         }
     }
 
@@ -203,11 +206,11 @@ impl Broker {
     }
 
     /// Takes a shard back without blame.
-    pub fn hand_back(&mut self, worker: &str, lease: LeaseId, judge: &mut dyn Judge) {
+    pub fn release(&mut self, worker: &str, lease: LeaseId, judge: &mut dyn Judge) {
         self.hear(worker);
-        let setback = self.table.hand_back(worker, lease);
+        let setback = self.table.release(worker, lease);
         if setback != Setback::NotHeld {
-            judge.notice(Event::HandedBack {
+            judge.notice(Event::Released {
                 lease,
                 worker: worker.to_owned(),
                 setback,
@@ -215,21 +218,21 @@ impl Broker {
         }
     }
 
-    /// Puts up a note for the ranks of a generation; false when there is no room.
-    pub fn post(&mut self, generation: u64, key: &str, note: Vec<u8>) -> bool {
-        self.board.post(generation, key, note)
+    /// Sets a value for the ranks of a generation; false when there is no room.
+    pub fn rendezvous_set(&mut self, generation: u64, key: &str, note: Vec<u8>) -> bool {
+        self.rendezvous.set(generation, key, note)
     }
 
-    /// A note of a generation, if it is up.
-    pub fn read(&self, generation: u64, key: &str) -> Option<Vec<u8>> {
-        self.board.read(generation, key).map(<[u8]>::to_vec)
+    /// A value of a generation, if it is set.
+    pub fn rendezvous_get(&self, generation: u64, key: &str) -> Option<Vec<u8>> {
+        self.rendezvous.get(generation, key).map(<[u8]>::to_vec)
     }
 
     /// A worker ends in good order: it holds nothing any more.
     pub fn leave(&mut self, worker: &str, judge: &mut dyn Judge) {
         let held: Vec<LeaseId> = self.held_by(worker);
         for lease in held {
-            self.hand_back(worker, lease, judge);
+            self.release(worker, lease, judge);
         }
         self.gone(worker, judge);
     }
@@ -256,8 +259,11 @@ impl Broker {
         }
     }
 
-    /// Ends leases that have run out.
-    pub fn expire_due(&mut self, judge: &mut dyn Judge) {
+    /// Tells of events that could not be told at once, and ends leases that have run out.
+    pub fn advance(&mut self, judge: &mut dyn Judge) {
+        for event in self.untold.drain(..) {
+            judge.notice(event);
+        }
         let expired = self.table.reap(self.clock.now());
         report(expired, judge);
     }
@@ -284,17 +290,19 @@ fn report(expired: Vec<Expired>, judge: &mut dyn Judge) {
     }
 }
 
-impl Dispatch for Broker {
+impl Dispatch for InMemoryQueue {
     fn submit(&mut self, shards: Vec<Submission>) -> Result<u64, QueueError> {
         let mut added = 0;
         for new in shards {
-            let is_new = self.table.submit(new.shard, new.job, new.lane, new.avoid);
+            let is_new = self
+                .table
+                .submit(new.shard, new.job, new.priority, new.avoid);
             added += u64::from(is_new);
         }
         Ok(added)
     }
 
-    /// Nothing: a broker begins empty.
+    /// Nothing: this queue begins empty.
     fn inherited(&mut self) -> Result<Vec<(u64, Job)>, QueueError> {
         Ok(Vec::new())
     }
@@ -302,7 +310,12 @@ impl Dispatch for Broker {
     fn retire(&mut self, worker: &str, reason: &str) -> Result<(), QueueError> {
         if self.workers.contains_key(worker) {
             for lease in self.held_by(worker) {
-                self.table.hand_back(worker, lease);
+                let setback = self.table.release(worker, lease);
+                self.untold.push(Event::Released {
+                    lease,
+                    worker: worker.to_owned(),
+                    setback,
+                });
             }
             self.retired
                 .insert(worker.to_owned(), super::lease::shorten(reason).to_owned());
@@ -310,7 +323,7 @@ impl Dispatch for Broker {
         Ok(())
     }
 
-    /// Nothing to forget: a broker ends with its run.
+    /// Nothing to forget: this queue ends with its run.
     fn close(&mut self) -> Result<(), QueueError> {
         Ok(())
     }
@@ -342,9 +355,9 @@ impl Dispatch for Broker {
         Ok(())
     }
 
-    /// A broker alone has nobody to wait for: it only ends leases that have run out.
+    /// Nobody can call meanwhile, so there is nothing to wait for: this only ends leases that have run out.
     fn serve(&mut self, judge: &mut dyn Judge, _wait: Duration) -> Result<(), QueueError> {
-        self.expire_due(judge);
+        self.advance(judge);
         Ok(())
     }
 
@@ -357,7 +370,7 @@ impl Dispatch for Broker {
     }
 
     fn workers(&self) -> Result<Vec<WorkerStatus>, QueueError> {
-        let status = |present: &Present| WorkerStatus {
+        let status = |present: &ConnectedWorker| WorkerStatus {
             info: present.info.clone(),
             heard: present.heard,
             leases: self.table.leases_of(&present.info.worker).collect(),

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use redis::streams::StreamRangeReply;
 
-use super::{RedisDispatcher, Shard};
+use super::{KnownShard, RedisDispatcher};
+use crate::queue::dispatch::{Claim, Event, Judge, Verdict};
 use crate::queue::lease::shorten;
 use crate::queue::redis::connection::CallError;
 use crate::queue::redis::messages::{DeliveredClaim, Hello};
-use crate::queue::redis::reading::{self, Entry};
+use crate::queue::redis::reading::{self, StreamEntry};
 use crate::queue::redis::scripts;
-use crate::queue::{Claim, Event, Judge, Verdict};
 use crate::wire;
 
-/// Claims a settling call carries: the server does nothing else meanwhile.
-const SETTLE_CHUNK: usize = 64;
+/// Claims resolved by one call: the server does nothing else meanwhile.
+const CLAIM_CHUNK: usize = 64;
 
 /// Entries of a stream read in one go.
 const READ_CHUNK: usize = 256;
@@ -49,9 +49,9 @@ impl RedisDispatcher {
         if quiet {
             return self.wait(&streams, wait);
         }
-        self.greet(&Entry::all(hellos), judge)?;
-        self.notice(&Entry::all(events), judge)?;
-        self.settle(&Entry::all(claims), judge)?;
+        self.admit_workers(&StreamEntry::all(hellos), judge)?;
+        self.tell_events(&StreamEntry::all(events), judge)?;
+        self.judge_claims(&StreamEntry::all(claims), judge)?;
         self.refresh().map(drop)
     }
 
@@ -74,7 +74,11 @@ impl RedisDispatcher {
     }
 
     /// Lets workers in, and out.
-    fn greet(&mut self, hellos: &[Entry], judge: &mut dyn Judge) -> Result<(), CallError> {
+    fn admit_workers(
+        &mut self,
+        hellos: &[StreamEntry],
+        judge: &mut dyn Judge,
+    ) -> Result<(), CallError> {
         for entry in hellos {
             let worker = entry.text("worker");
             match entry.bytes("hello") {
@@ -107,7 +111,7 @@ impl RedisDispatcher {
         };
         let about = wire::encode(hello).map_err(|error| CallError::Fatal(error.into()))?;
         let arguments = [info.worker.as_bytes(), answer.as_bytes(), &about];
-        let _: i64 = self.run(&scripts::ADMIT, &arguments)?;
+        let _: i64 = self.run_script(&scripts::ADMIT, &arguments)?;
         if answer.starts_with('+') {
             self.workers.insert(info.worker.clone(), info.clone());
             judge.notice(Event::WorkerJoined(info.clone()));
@@ -116,7 +120,7 @@ impl RedisDispatcher {
     }
 
     fn forget(&mut self, worker: &str, judge: &mut dyn Judge) -> Result<(), CallError> {
-        let _: i64 = self.run(&scripts::FORGET, &[worker.as_bytes()])?;
+        let _: i64 = self.run_script(&scripts::FORGET, &[worker.as_bytes()])?;
         if let Some(info) = self.workers.remove(worker) {
             judge.notice(Event::WorkerLeft(info));
         }
@@ -124,9 +128,13 @@ impl RedisDispatcher {
     }
 
     /// Tells of events, of each once: those whose deletion was not confirmed are read again.
-    fn notice(&mut self, events: &[Entry], judge: &mut dyn Judge) -> Result<(), CallError> {
+    fn tell_events(
+        &mut self,
+        events: &[StreamEntry],
+        judge: &mut dyn Judge,
+    ) -> Result<(), CallError> {
         for entry in events {
-            if !self.noticed.insert(entry.id().to_owned()) {
+            if !self.told.insert(entry.id().to_owned()) {
                 continue;
             }
             match reading::event(entry) {
@@ -135,29 +143,33 @@ impl RedisDispatcher {
             }
         }
         self.delete("events", events)?;
-        self.noticed.clear();
+        self.told.clear();
         Ok(())
     }
 
-    fn delete(&self, stream: &str, entries: &[Entry]) -> Result<(), CallError> {
+    fn delete(&self, stream: &str, entries: &[StreamEntry]) -> Result<(), CallError> {
         if entries.is_empty() {
             return Ok(());
         }
         self.call(|connection| {
             redis::cmd("XDEL")
                 .arg(self.keys.named(stream))
-                .arg(entries.iter().map(Entry::id).collect::<Vec<_>>())
+                .arg(entries.iter().map(StreamEntry::id).collect::<Vec<_>>())
                 .query::<()>(connection)
         })
     }
 
     /// Has every claim judged, which journals what is accepted, and then tells the server. A coordinator that
     /// dies in between finds the claim again, and knows it by its lease.
-    fn settle(&mut self, claims: &[Entry], judge: &mut dyn Judge) -> Result<(), CallError> {
-        for some in claims.chunks(SETTLE_CHUNK) {
-            let mut arguments: Vec<Cow<'_, [u8]>> = Vec::with_capacity(7 * some.len());
-            for entry in some {
-                let (verdict, reason) = match self.judge(entry, judge) {
+    fn judge_claims(
+        &mut self,
+        claims: &[StreamEntry],
+        judge: &mut dyn Judge,
+    ) -> Result<(), CallError> {
+        for batch in claims.chunks(CLAIM_CHUNK) {
+            let mut arguments: Vec<Cow<'_, [u8]>> = Vec::with_capacity(7 * batch.len());
+            for entry in batch {
+                let (verdict, reason) = match self.verdict_on(entry, judge) {
                     Verdict::Accept => ("accept", String::new()),
                     Verdict::Reject(reason) => ("reject", reason),
                     Verdict::Undecided => ("undecided", String::new()),
@@ -171,12 +183,12 @@ impl RedisDispatcher {
                 arguments.push(shorten(&reason).as_bytes().to_vec().into());
             }
             let arguments: Vec<&[u8]> = arguments.iter().map(AsRef::as_ref).collect();
-            let _: i64 = self.run(&scripts::SETTLE, &arguments)?;
+            let _: i64 = self.run_script(&scripts::RESOLVE, &arguments)?;
         }
         Ok(())
     }
 
-    fn judge(&mut self, entry: &Entry, judge: &mut dyn Judge) -> Verdict {
+    fn verdict_on(&mut self, entry: &StreamEntry, judge: &mut dyn Judge) -> Verdict {
         let claim: DeliveredClaim = match wire::decode(entry.bytes("claim")) {
             Ok(claim) => claim,
             Err(error) => return Verdict::Reject(error.to_string()),
@@ -186,7 +198,7 @@ impl RedisDispatcher {
             && claim.lease.epoch.to_string() == entry.text("epoch")
             && claim.worker == entry.text("worker");
         let job_fits = match known {
-            Some(Shard::Open(submission)) => submission.job == claim.job,
+            Some(KnownShard::Open(submission)) => submission.job == claim.job,
             Some(_) => true,
             None => false,
         };
@@ -206,9 +218,9 @@ impl RedisDispatcher {
         });
         if verdict == Verdict::Accept
             && let Some(known) = self.shards.get_mut(&claim.lease.shard)
-            && matches!(known, Shard::Open(_) | Shard::Leaving)
+            && matches!(known, KnownShard::Open(_) | KnownShard::Leaving)
         {
-            *known = Shard::Done;
+            *known = KnownShard::Done;
             self.done += 1;
         }
         verdict

@@ -3,30 +3,35 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::LOOK_EVERY;
+use crate::queue::error::QueueError;
 use crate::queue::lease::shorten;
+use crate::queue::lease::{ErrorClass, LeaseId};
+use crate::queue::priority::Priority;
 use crate::queue::redis::connection::{CallError, Link};
-use crate::queue::redis::endpoint::Endpoint;
+use crate::queue::redis::endpoint::RedisEndpoint;
 use crate::queue::redis::keys::{Keys, RUNS};
 use crate::queue::redis::messages::Hello;
 use crate::queue::redis::scripts;
-use crate::queue::{ErrorClass, Lane, Lease, LeaseId, QueueError, Take};
+use crate::queue::worker::{Lease, Take};
 use crate::wire;
 use crate::work::{Job, WorkerInfo};
 
-/// A coordinator that has not answered a hello in this time is asked again.
-pub(super) const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// Longest wait without asking the runs: new ones, pauses and ends are seen after this.
+pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// Most runs a worker looks at.
+/// A coordinator that has not answered a hello in this time is asked again.
+pub(super) const ADMISSION_RETRY: Duration = Duration::from_secs(3);
+
+/// Most runs a worker serves.
 const MAX_RUNS: usize = 256;
 
 /// Everything but waiting.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct Session {
     pub(super) link: Link,
     pub(super) info: Option<WorkerInfo>,
     pub(super) nonce: String,
-    pub(super) runs: BTreeMap<String, Serving>,
+    pub(super) runs: BTreeMap<String, ServedRun>,
     /// Takes so far: whose turn it is, among lanes and among runs.
     pub(super) turn: u64,
     /// Whose the leases are.
@@ -35,16 +40,16 @@ pub(super) struct Desk {
     pub(super) away: Option<Instant>,
 }
 
-/// A run this worker looks at.
+/// A run this worker serves.
 #[derive(Debug)]
-pub(super) struct Serving {
+pub(super) struct ServedRun {
     pub(super) keys: Keys,
     asked: Option<Instant>,
     refused: bool,
 }
 
-/// What one look at the runs gave.
-pub(super) enum Look {
+/// What one round of asking the runs gave.
+pub(super) enum PollOutcome {
     Take(Take),
     /// Nothing: the ends of the lanes, and when time will bring something.
     Nothing {
@@ -53,8 +58,8 @@ pub(super) enum Look {
     },
 }
 
-impl Desk {
-    pub(super) fn is_away(&mut self, place: &Endpoint, failure: &CallError) {
+impl Session {
+    pub(super) fn note_outage(&mut self, place: &RedisEndpoint, failure: &CallError) {
         if self.away.is_none() {
             let why = match failure {
                 CallError::Away(why) => why.to_string(),
@@ -65,7 +70,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn is_back(&mut self) {
+    pub(super) fn note_recovery(&mut self) {
         if let Some(since) = self.away.take() {
             tracing::info!(seconds = since.elapsed().as_secs(), "the queue is back");
         }
@@ -76,12 +81,14 @@ impl Desk {
         info.map_or_else(String::new, |info| info.worker.clone())
     }
 
-    pub(super) fn serving(&mut self, run: &str) -> &mut Serving {
-        self.runs.entry(run.to_owned()).or_insert_with(|| Serving {
-            keys: Keys::of(run),
-            asked: None,
-            refused: false,
-        })
+    pub(super) fn served(&mut self, run: &str) -> &mut ServedRun {
+        self.runs
+            .entry(run.to_owned())
+            .or_insert_with(|| ServedRun {
+                keys: Keys::of(run),
+                asked: None,
+                refused: false,
+            })
     }
 
     pub(super) fn runs_there(&mut self) -> Result<Vec<String>, CallError> {
@@ -93,7 +100,7 @@ impl Desk {
         Ok(runs)
     }
 
-    pub(super) fn greet(&mut self, keys: &Keys) -> Result<(), CallError> {
+    pub(super) fn request_admission(&mut self, keys: &Keys) -> Result<(), CallError> {
         let Some(info) = self.info.clone() else {
             return Err(CallError::Fatal(QueueError::Protocol(
                 "this worker is not registered".to_owned(),
@@ -105,9 +112,11 @@ impl Desk {
         };
         let bytes = wire::encode(&hello).map_err(|error| CallError::Fatal(error.into()))?;
         let name = self.name();
-        let answer: String = self
-            .link
-            .run(&scripts::HELLO, keys, &[name.as_bytes(), &bytes])?;
+        let answer: String = self.link.run_script(
+            &scripts::REQUEST_ADMISSION,
+            keys,
+            &[name.as_bytes(), &bytes],
+        )?;
         tracing::debug!(run = keys.run(), answer, "asked to be let in");
         Ok(())
     }
@@ -139,20 +148,20 @@ impl Desk {
         })
     }
 
-    /// Looks at every run once: by lanes first, so that a run's urgency counts among runs too.
-    pub(super) fn look(&mut self, only: Option<&str>) -> Result<Look, CallError> {
+    /// Asks every run once: by lanes first, so that a run's urgency counts among runs too.
+    pub(super) fn poll_runs(&mut self, only: Option<&str>) -> Result<PollOutcome, CallError> {
         let runs = match only {
             Some(run) => vec![run.to_owned()],
             None => self.runs_there()?,
         };
         self.runs.retain(|run, _| runs.contains(run));
-        let order = Lane::order(self.turn).map(|lane| (lane.index() + 1).to_string());
+        let order = Priority::order(self.turn).map(|lane| (lane.index() + 1).to_string());
         let rounds: Vec<&[String]> = match runs.len() {
             1 => vec![&order],
             _ => order.chunks(1).collect(),
         };
         let mut tails = Vec::new();
-        let mut due = LOOK_EVERY;
+        let mut due = POLL_EVERY;
         for (round, lanes) in rounds.iter().enumerate() {
             for at in 0..runs.len() {
                 #[allow(clippy::cast_possible_truncation)] // below the number of runs
@@ -165,18 +174,18 @@ impl Desk {
                             self.granted(&runs[at], shard, epoch, ttl, &answer[4])?
                         {
                             self.turn += 1;
-                            return Ok(Look::Take(Take::Leased(lease)));
+                            return Ok(PollOutcome::Take(Take::Leased(lease)));
                         }
                     }
                     ["empty", a, b, c, wait] if round == 0 => {
-                        let serving = self.serving(&runs[at]);
-                        let ends = serving.keys.lanes().iter().cloned().zip([a, b, c]);
+                        let served = self.served(&runs[at]);
+                        let ends = served.keys.lanes().iter().cloned().zip([a, b, c]);
                         tails.extend(ends.map(|(key, id)| (key, id.to_owned())));
                         due = due.min(Duration::from_millis(wait.parse().unwrap_or(0)));
                     }
-                    ["stranger"] => self.ask_in(&runs[at])?,
+                    ["not-admitted"] => self.request_admission_again(&runs[at])?,
                     ["retired", reason] => {
-                        return Ok(Look::Take(Take::Retired(reason.to_owned())));
+                        return Ok(PollOutcome::Take(Take::Retired(reason.to_owned())));
                     }
                     ["refused", answer] => {
                         let reason = answer.split_once(' ').map_or(answer, |(_, reason)| reason);
@@ -184,21 +193,21 @@ impl Desk {
                             let reason = reason.to_owned();
                             return Err(CallError::Fatal(QueueError::Refused(reason)));
                         }
-                        let serving = self.serving(&runs[at]);
-                        if !serving.refused {
-                            serving.refused = true;
+                        let served = self.served(&runs[at]);
+                        if !served.refused {
+                            served.refused = true;
                             tracing::warn!(run = runs[at], reason, "a run refused this worker");
                         }
                     }
                     ["over" | "finished"] if only.is_some() => {
-                        return Ok(Look::Take(Take::Finished));
+                        return Ok(PollOutcome::Take(Take::Finished));
                     }
-                    ["drain"] if only.is_some() => return Ok(Look::Take(Take::Drain)),
+                    ["drain"] if only.is_some() => return Ok(PollOutcome::Take(Take::Drain)),
                     _ => {}
                 }
             }
         }
-        Ok(Look::Nothing {
+        Ok(PollOutcome::Nothing {
             tails,
             // At once would spin while another worker does what is due.
             due: due.max(Duration::from_millis(10)),
@@ -206,21 +215,24 @@ impl Desk {
     }
 
     fn ask_for_work(&mut self, run: &str, lanes: &[String]) -> Result<Vec<Vec<u8>>, CallError> {
-        let keys = self.serving(run).keys.clone();
+        let keys = self.served(run).keys.clone();
         let name = self.name();
         let mut arguments = vec![name.as_bytes()];
         arguments.extend(lanes.iter().map(|lane| lane.as_bytes()));
-        self.link.run(&scripts::TAKE, &keys, &arguments)
+        self.link.run_script(&scripts::TAKE, &keys, &arguments)
     }
 
-    fn ask_in(&mut self, run: &str) -> Result<(), CallError> {
-        let serving = self.serving(run);
-        if serving.asked.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+    fn request_admission_again(&mut self, run: &str) -> Result<(), CallError> {
+        let served = self.served(run);
+        if served
+            .asked
+            .is_some_and(|at| at.elapsed() < ADMISSION_RETRY)
+        {
             return Ok(());
         }
-        serving.asked = Some(Instant::now());
-        let keys = serving.keys.clone();
-        self.greet(&keys)
+        served.asked = Some(Instant::now());
+        let keys = served.keys.clone();
+        self.request_admission(&keys)
     }
 
     /// A grant as a lease; none when it cannot be used, and then it has been given up.
@@ -232,7 +244,7 @@ impl Desk {
         ttl: &str,
         job: &[u8],
     ) -> Result<Option<Lease>, CallError> {
-        let keys = self.serving(run).keys.clone();
+        let keys = self.served(run).keys.clone();
         let (Ok(number), Ok(grant), Ok(ttl)) = (shard.parse(), epoch.parse(), ttl.parse()) else {
             let text = format!("a lease that makes no sense: {shard} {epoch} {ttl}");
             return Err(CallError::Fatal(QueueError::Protocol(text)));
@@ -246,7 +258,7 @@ impl Desk {
             Ok(_) if self.held.contains_key(&id) => {
                 let name = self.name();
                 let arguments = [name.as_bytes(), shard.as_bytes(), epoch.as_bytes()];
-                let _: i64 = self.link.run(&scripts::HAND_BACK, &keys, &arguments)?;
+                let _: i64 = self.link.run_script(&scripts::RELEASE, &keys, &arguments)?;
                 Ok(None)
             }
             Ok(job) => {
@@ -301,7 +313,7 @@ impl Desk {
         let (shard, epoch) = (lease.shard.to_string(), lease.epoch.to_string());
         let mut arguments = vec![name.as_bytes(), shard.as_bytes(), epoch.as_bytes()];
         arguments.extend(more);
-        self.link.run(script, keys, &arguments)
+        self.link.run_script(script, keys, &arguments)
     }
 }
 

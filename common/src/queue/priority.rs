@@ -1,4 +1,4 @@
-//! Priorities: three lanes, read in weighted turns so that none starves.
+//! Priorities: three of them, served in weighted turns so that none starves.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum Lane {
+pub enum Priority {
     /// Before others: a third opinion that a record waits for.
     Urgent,
     /// The work itself.
@@ -18,18 +18,18 @@ pub enum Lane {
 }
 
 /// Whose turn it is to be looked at first: 4 : 2 : 1.
-const TURNS: [Lane; 7] = [
-    Lane::Urgent,
-    Lane::Normal,
-    Lane::Urgent,
-    Lane::Background,
-    Lane::Urgent,
-    Lane::Normal,
-    Lane::Urgent,
+const TURNS: [Priority; 7] = [
+    Priority::Urgent,
+    Priority::Normal,
+    Priority::Urgent,
+    Priority::Background,
+    Priority::Urgent,
+    Priority::Normal,
+    Priority::Urgent,
 ];
 
-impl Lane {
-    /// Every lane, most urgent first.
+impl Priority {
+    /// Every priority, most urgent first.
     pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Background];
 
     /// The name on command lines.
@@ -46,7 +46,7 @@ impl Lane {
         self as usize
     }
 
-    /// The lanes in the order in which take number `turn` looks at them: the one whose turn it is, then
+    /// The priorities in the order in which take number `turn` looks at them: the one whose turn it is, then
     /// the others by urgency.
     pub fn order(turn: u64) -> [Self; 3] {
         #[allow(clippy::cast_possible_truncation)] // below 7
@@ -62,14 +62,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_are_weighted_and_every_lane_is_looked_at() {
+    fn turns_are_weighted_and_every_priority_is_looked_at() {
         let mut first = [0; 3];
         for turn in 0..70 {
-            let order = Lane::order(turn);
+            let order = Priority::order(turn);
             first[order[0].index()] += 1;
             let mut sorted = order;
             sorted.sort_unstable();
-            assert_eq!(sorted, Lane::ALL);
+            assert_eq!(sorted, Priority::ALL);
             assert!(order[1] < order[2], "the rest by urgency");
         }
         assert_eq!(first, [40, 20, 10]);

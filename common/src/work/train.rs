@@ -1,0 +1,60 @@
+//! The plan of one network's training, and the key of its weights.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::PlanError;
+use super::forward::DataPlan;
+use super::key::{RECORD_SCHEMA, key_of};
+use super::profile::NumericProfile;
+use crate::ids::Digest;
+use crate::network::NetworkConfig;
+use crate::role::Role;
+use crate::spec::TrainSpec;
+
+/// Names the arithmetic that makes trained weights; raised when a change of the training may move bits.
+pub const TRAINING_KERNEL: &str = "libtorch-plain-1";
+
+/// Everything a worker needs to train one network, stored once as an artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainPlan {
+    /// Name in the spec: what the network is for, and so what it is trained to do.
+    pub network: Role,
+    pub config: NetworkConfig,
+    /// How it is trained.
+    pub train: TrainSpec,
+    /// Numeric profile the worker must have.
+    pub profile: NumericProfile,
+    /// The training slices: every slice of these subjects.
+    pub data: DataPlan,
+    /// Subjects whose slices the averaged weights are validated on. Not part of the key: they move no weight.
+    pub validation: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct TrainKey<'a> {
+    schema: u32,
+    kernel: &'a str,
+    network: Role,
+    config: &'a NetworkConfig,
+    train: &'a TrainSpec,
+    profile: &'a NumericProfile,
+    data: &'a DataPlan,
+}
+
+impl TrainPlan {
+    /// The key of the trained weights.
+    ///
+    /// # Errors
+    /// When the plan cannot be written as JSON, which would be a bug.
+    pub fn key(&self) -> Result<Digest, PlanError> {
+        key_of(&TrainKey {
+            schema: RECORD_SCHEMA,
+            kernel: TRAINING_KERNEL,
+            network: self.network,
+            config: &self.config,
+            train: &self.train,
+            profile: &self.profile,
+            data: &self.data,
+        })
+    }
+}
