@@ -22,10 +22,10 @@ mod trial;
 
 use serde::{Deserialize, Serialize};
 
+use crate::anofpdm::MaskRule;
 use crate::ids::Digest;
 use crate::network::NetworkConfig;
 use crate::role::Role;
-use crate::segment::MaskRule;
 use crate::semantics::Semantics;
 use crate::spec::{Precision, Respacing, TrainSpec};
 use crate::store::scaling::Scaling;

@@ -1,4 +1,4 @@
-//! Exact average precision over any number of pixels in bounded memory (SCIENCE 5, ANCHORS-METHODS 2.2).
+//! Exact average precision over any number of pixels in bounded memory.
 //!
 //! AP = sum over distinct scores, highest first, of (R_k - R_(k-1)) P_k: step-wise, ties in one step, no
 //! interpolation. True and false positives are counted in integers and the sum is formed in f64 in the order of

@@ -1,4 +1,4 @@
-//! DICE, IoU, precision and recall from integer pixel counts (SCIENCE 5).
+//! DICE, IoU, precision and recall from integer pixel counts.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Scores and labels of pixels packed into sorted integer keys: what average precision is counted from.
 //!
 //! A key is `(bits of the score) << 1 | label`. The bits of non-negative floats order as the floats do, their
-//! sign bit is free, and so a key fits 32 bits and keys sort by score (ANCHORS-METHODS 2.2).
+//! sign bit is free, and so a key fits 32 bits and keys sort by score.
 
 /// A score that has no key.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
