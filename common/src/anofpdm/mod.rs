@@ -12,6 +12,8 @@ pub mod mask_rule;
 pub mod median;
 pub mod mse_ratio;
 pub mod quantile;
+#[cfg(test)]
+mod science_table;
 pub mod segmentation;
 
 pub use calibration::{CalibrationSlice, StrengthCalibration, calibrate, max_divergence};

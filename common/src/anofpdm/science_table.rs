@@ -1,6 +1,4 @@
-//! The table of `docs/science.md` against the files it names: a reader of the paper finds an equation where it says.
-
-#![allow(clippy::unwrap_used)]
+//! Test: the table of `docs/science.md` against the files it names: a reader of the paper finds an equation where it says.
 
 use std::path::Path;
 
