@@ -7,8 +7,8 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
+use anofpdm_common::anofpdm::{MaskRule, drop_small, median, quantile, segment};
 use anofpdm_common::random::{Domain, Stream};
-use anofpdm_common::segment::{MaskRule, drop_small, median, quantile, segment};
 use rayon::prelude::*;
 
 const SIDE: usize = 128;

@@ -1,9 +1,13 @@
 //! What the coordinator and the workers agree on.
 //!
 //! No libtorch here and no runtime of its own: the pieces are plain data, pure functions and files.
+//!
+//! `docs/science.md` of the repository says where each equation and algorithm of the paper stands.
 
+pub mod anofpdm;
 pub mod backoff;
 pub mod baseline;
+pub mod baseline_masks;
 pub mod device;
 pub mod error_text;
 pub mod ids;
@@ -16,7 +20,6 @@ pub mod queue;
 pub mod random;
 pub mod record;
 pub mod role;
-pub mod segment;
 pub mod semantics;
 pub mod spec;
 pub mod store;

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anofpdm_common::anofpdm::{
+    self, CalibrationError, CalibrationSlice, ImageLabel, select_guidance,
+};
 use anofpdm_common::baseline::Baseline;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
-use anofpdm_common::metrics::calibration::{
-    self, CalibrationError, CalibrationSlice, ImageLabel, select_guidance,
-};
 use anofpdm_common::record::Record;
 use anofpdm_common::spec::{Decision, Guidance};
 use anofpdm_common::store::artifacts::ArtifactStore;
@@ -174,7 +174,7 @@ pub fn calibrate(
             Trajectory::Restoration(_) => continue,
         };
         let traces = traces(plan, number, &labels, ledger, artifacts)?;
-        let found = calibration::calibrate(&traces, modalities, &switches)?;
+        let found = anofpdm::calibrate(&traces, modalities, &switches)?;
         correct.entry(encoding).or_default().push((
             cell.guidance,
             match decision {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use anofpdm_common::baseline::{Baseline, Setting};
-use anofpdm_common::metrics::tuning::{ThresholdCurve, first_best};
+use anofpdm_common::baseline_masks::{ThresholdCurve, first_best};
 use anofpdm_common::record::Record;
 use anofpdm_common::spec::{Grid, ScoreSpec};
 use anofpdm_common::store::artifacts::ArtifactStore;

@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use anofpdm_common::anofpdm::{MaskRule, segment};
 use anofpdm_common::method::{Encoding, MapKind};
 use anofpdm_common::network::NetworkConfig;
-use anofpdm_common::segment::{MaskRule, segment};
 use anofpdm_common::semantics::Semantics;
 use anofpdm_tests::{Tensor as Oracle, assert_close, read_tensors, shared_dir, values};
+use anofpdm_worker::anofpdm::divergence::{Divergence, pixel_mean};
+use anofpdm_worker::anofpdm::maps::{AggregatedMaps, SingleMaps};
+use anofpdm_worker::anofpdm::{ForwardPass, ForwardResult, StrengthResult};
 use anofpdm_worker::diffusion::{NoiseSource, Schedule};
 use anofpdm_worker::engine::{self, Engine};
-use anofpdm_worker::methods::accumulator::{Accumulator, AccumulatorSettings, pixel_mean};
-use anofpdm_worker::methods::anofpdm::{ForwardPass, ForwardResult};
 use anofpdm_worker::torch;
 use tch::{Device, Kind, Tensor};
 
@@ -218,9 +219,7 @@ fn sweep() {
             let (alone, listed) = (&alone.guidance[0], &result.guidance[3]);
             assert_eq!(alone.divergence, listed.divergence);
             assert_eq!(alone.mse_h, listed.mse_h);
-            let map = |done: &anofpdm_worker::methods::accumulator::GuidanceResult| {
-                done.maps[&MapKind::Aam].map.shallow_clone()
-            };
+            let map = |done: &StrengthResult| done.maps[&MapKind::Aam].map.shallow_clone();
             assert_eq!(map(alone), map(listed));
         }
     }
@@ -340,26 +339,27 @@ fn edge_cases() {
         ("reference", Semantics::Reference),
         ("paper", Semantics::Paper),
     ] {
-        let settings = AccumulatorSettings {
-            guidance: GUIDANCE,
-            aggregation: semantics.switches().aggregation,
-            maps: &[MapKind::Aam],
-            end_step_ratios: &[],
-        };
-        let mut state = Accumulator::new(settings, &x0, None);
-        let mut mse_null = Vec::new();
+        let aggregation = semantics.switches().aggregation;
+        let mut divergence = Divergence::new(&x0);
+        let mut maps = AggregatedMaps::new(&[MapKind::Aam], &[], aggregation, &x0);
+        let (mut mse_h, mut mse_null) = (Vec::new(), Vec::new());
         for index in 0..6 {
             let (hgp, ugp) = (hgp.select(1, index), ugp.select(1, index));
-            state.push(&hgp, &ugp, 1.0);
+            let single = SingleMaps::new(&hgp, &ugp, &x0, 1.0, GUIDANCE);
+            let new_maximum = divergence.push(&single.squared_difference);
+            maps.push(&single, &new_maximum);
+            mse_h.push(pixel_mean(&single.squared_error));
             mse_null.push(pixel_mean(&(ugp - &x0).square()));
         }
-        let done = state.finish().unwrap();
+        let end = divergence.finish(GUIDANCE).unwrap();
+        let done = maps.finish(&end.t_e, GUIDANCE).unwrap();
         let name = |tensor: &str| format!("{convention}.{tensor}");
-        close(&oracle, &name("M"), &done.divergence, 1e-3, 1e-6);
-        close(&oracle, &name("mse_h"), &done.mse_h, 1e-3, 1e-6);
+        close(&oracle, &name("M"), &end.divergence, 1e-3, 1e-6);
+        let mse_h = Tensor::stack(&mse_h, 1);
+        close(&oracle, &name("mse_h"), &mse_h, 1e-3, 1e-6);
         let mse_null = Tensor::stack(&mse_null, 1);
         close(&oracle, &name("mse_null"), &mse_null, 1e-3, 1e-6);
-        exact(&oracle, &name("t_e"), &done.t_e);
+        exact(&oracle, &name("t_e"), &end.t_e);
         let aam = &done.maps[&MapKind::Aam].map;
         close(&oracle, &name("aam_mod"), aam, 1e-3, 1e-5);
     }

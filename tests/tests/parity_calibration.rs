@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::cast_possible_wrap)] // small counts
 
-use anofpdm_common::metrics::calibration::{
+use anofpdm_common::anofpdm::{
     CalibrationSlice, ImageLabel, calibrate, classify, cosine, search_threshold,
 };
 use anofpdm_common::semantics::{CosineSearch, Semantics};

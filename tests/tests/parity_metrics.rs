@@ -5,11 +5,11 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use anofpdm_common::anofpdm::drop_small;
 use anofpdm_common::metrics::{
     Evaluation, Overlap, REFERENCE_BATCH, Section, Setup, SliceStatistics, average_precision,
     batch_average_precision, evaluate, score_run,
 };
-use anofpdm_common::segment::drop_small;
 use anofpdm_tests::{assert_close, read_tensors, shared_dir};
 use serde_json::Value;
 

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anofpdm_common::metrics::Overlap;
-use anofpdm_common::segment::{
-    COMPONENT_AREA, MaskRule, QuantileLevels, components, divergence_ratio, drop_small,
-    level_index, mask_at, median, quantile, segment,
+use anofpdm_common::anofpdm::{
+    COMPONENT_AREA, MaskRule, QuantileLevels, components, drop_small, level_index, mask_at, median,
+    quantile, segment,
 };
+use anofpdm_common::metrics::Overlap;
 use anofpdm_common::semantics::{LevelIndex, Semantics};
 use anofpdm_tests::{Tensor, assert_close, read_tensors, shared_dir};
 
@@ -65,7 +65,11 @@ fn quantiles_levels_and_indices() {
     );
     let got: Vec<f32> = ratios
         .iter()
-        .map(|ratio| table.level(*ratio, 1.0, LevelIndex::TruncatedFloat32))
+        .map(|ratio| {
+            table
+                .select(*ratio, 1.0, LevelIndex::TruncatedFloat32)
+                .level
+        })
         .collect();
     let want = &oracle["level_reference"].values;
     assert_close("level_reference", &wide(&got), want, 0.0, 1e-7);
@@ -153,8 +157,9 @@ impl Scenario<'_> {
                     .map(|step| m[(slice * steps + step) * modalities + modality])
                     .fold(f32::NEG_INFINITY, f32::max);
                 let max = self.max_divergence[modality];
-                indices.push(level_index(divergence_ratio(largest, max), self.rule) as i64);
-                levels.push(table.level(largest, max, self.rule));
+                let selected = table.select(largest, max, self.rule);
+                indices.push(i64::from(selected.index));
+                levels.push(selected.level);
             }
         }
         assert_eq!(indices, self.tensor("index").i64(), "{}: index", self.name);
@@ -170,7 +175,7 @@ impl Scenario<'_> {
                 segment(&maps, levels, (height, width), MaskRule::default())
             })
             .collect();
-        let gather = |part: fn(&anofpdm_common::segment::Segmentation) -> &[f32]| -> Vec<f32> {
+        let gather = |part: fn(&anofpdm_common::anofpdm::Segmentation) -> &[f32]| -> Vec<f32> {
             results
                 .iter()
                 .flat_map(|result| part(result).to_vec())

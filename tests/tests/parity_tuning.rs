@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use anofpdm_common::metrics::tuning::{ThresholdCurve, threshold_overlaps};
-use anofpdm_common::segment::{COMPONENT_AREA, median};
+use anofpdm_common::anofpdm::{COMPONENT_AREA, median};
+use anofpdm_common::baseline_masks::{ThresholdCurve, threshold_overlaps};
 use anofpdm_common::spec::published_thresholds;
 use anofpdm_tests::{assert_close, read_tensors, shared_dir};
 

@@ -6,8 +6,8 @@ mod trace_rig;
 
 use std::path::Path;
 
+use anofpdm_common::anofpdm::quantile;
 use anofpdm_common::network::NetworkConfig;
-use anofpdm_common::segment::quantile;
 use anofpdm_tests::Tensor as Numbers;
 use anofpdm_worker::nn::{UNet, weights};
 use anofpdm_worker::tensors::{self, NamedTensors};

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use anofpdm_common::network::NetworkConfig;
 use anofpdm_worker::engine::{Engine, Savings};
-use anofpdm_worker::methods::predictor::NoisePredictor;
 use anofpdm_worker::nn::UNet;
+use anofpdm_worker::predictor::NoisePredictor;
 use anofpdm_worker::torch;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};

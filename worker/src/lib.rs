@@ -1,25 +1,9 @@
 //! What runs on a device. The only crate that links libtorch; its types never leave it.
 //!
-//! | module | concept |
-//! |---|---|
-//! | [`torch`] | process set-up of libtorch: devices, threads, versions |
-//! | [`tensors`] | named tensors in safetensors files |
-//! | [`nn`] | the networks and their weights |
-//! | [`bench_train`] | `anofpdm-worker bench-train`: how fast this machine trains |
-//! | `clock` | time and memory, read |
-//! | [`collective`] | ranks that train together |
-//! | [`shim`] | what libtorch offers in C++ alone |
-//! | [`diffusion`] | schedules, forward steps, noise |
-//! | [`bench`](mod@bench) | `anofpdm-worker bench`: what a step of scoring takes |
-//! | [`engine`] | fast inference |
-//! | [`fake`] | a device for drills |
-//! | [`import`] | `anofpdm-worker import`: public checkpoints |
-//! | [`service`] | jobs from the queue, run and reported |
-//! | [`train`] | the training loop and its checkpoints |
-//! | [`methods`] | the methods of the benchmark |
-//! | [`trace`] | `anofpdm-worker trace`: one batch, everything visible |
-//! | [`usage`] | command lines that cannot be used |
+//! `docs/science.md` says where each equation, algorithm and table of the paper is computed.
 
+pub mod anofpdm;
+pub mod baselines;
 pub mod bench;
 pub mod bench_train;
 mod clock;
@@ -27,9 +11,12 @@ pub mod collective;
 pub mod diffusion;
 pub mod engine;
 pub mod fake;
+pub mod host;
 pub mod import;
-pub mod methods;
+pub mod method_error;
+pub mod method_input;
 pub mod nn;
+pub mod predictor;
 pub mod service;
 pub mod shim;
 pub mod tensors;

@@ -163,7 +163,7 @@ impl DenseHistograms {
         }
     }
 
-    /// Average precision when each patient counts as often as `times` says; 0 when nobody with pixels is drawn.
+    /// Average precision when each patient counts as often as `times` says; 0 when no patient with pixels is drawn.
     fn average_precision(&self, times: &[u32]) -> f64 {
         let mut counts = vec![(0_u64, 0_u64); self.bins];
         for (times, patient) in times.iter().zip(&self.patients) {

@@ -1,4 +1,4 @@
-//! The numbers of a table cell from per-slice statistics: one definition for runs and for anybody's arrays.
+//! The numbers of a table cell from per-slice statistics: one definition for runs and for arrays of any other program.
 
 use std::num::NonZeroUsize;
 

@@ -84,7 +84,7 @@ impl TryFrom<StoredHistogram> for ScoreHistogram {
 
 /// Bounds that the exact average precision certainly lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct CertifiedBounds {
+pub struct AveragePrecisionBounds {
     /// Not above the exact value.
     pub lower: f64,
     /// Not below the exact value.
@@ -168,13 +168,13 @@ impl ScoreHistogram {
     /// The i-th positive of a bin is found with at least i of the bin's positives and at most all of its
     /// negatives (lower bound), and with at most all of its positives and none of its negatives (upper bound).
     /// `None` without pixels, 0 without positives.
-    pub fn bounds(&self) -> Option<CertifiedBounds> {
+    pub fn bounds(&self) -> Option<AveragePrecisionBounds> {
         let positives: u64 = self.bins.iter().map(|bin| bin.positives).sum();
         if self.bins.is_empty() {
             return None;
         }
         if positives == 0 {
-            return Some(CertifiedBounds {
+            return Some(AveragePrecisionBounds {
                 lower: 0.0,
                 upper: 0.0,
             });
@@ -195,7 +195,7 @@ impl ScoreHistogram {
         }
         // Each addition may be off by half a unit in the last place; the bounds give way by that much.
         let rounding = 2.0 * f64::EPSILON * positives as f64;
-        Some(CertifiedBounds {
+        Some(AveragePrecisionBounds {
             lower: (lower / positives as f64 - rounding).max(0.0),
             upper: (upper / positives as f64 + rounding).min(1.0),
         })
@@ -237,7 +237,7 @@ mod tests {
                 .bounds()
                 .unwrap()
         };
-        let width = |bounds: CertifiedBounds| bounds.upper - bounds.lower;
+        let width = |bounds: AveragePrecisionBounds| bounds.upper - bounds.lower;
         assert!(width(bounds(Resolution::Fine)) < 1e-3);
         assert!(width(bounds(Resolution::Coarse)) < 1e-2);
     }
@@ -264,7 +264,7 @@ mod tests {
             let run = run(&pixels);
             let exact = average_precision([run.clone()].as_slice(), &[0]).unwrap().unwrap();
             let histogram = ScoreHistogram::from_run(&run, resolution);
-            let CertifiedBounds { lower, upper } = histogram.bounds().unwrap();
+            let AveragePrecisionBounds { lower, upper } = histogram.bounds().unwrap();
             prop_assert!(lower <= exact && exact <= upper, "{lower} {exact} {upper}");
             let binned = histogram.average_precision().unwrap();
             prop_assert!(lower <= binned && binned <= upper, "{lower} {binned} {upper}");

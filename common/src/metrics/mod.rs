@@ -1,4 +1,4 @@
-//! The metrics of the paper and what the validation slices decide.
+//! The metrics of the paper's tables, and their intervals.
 //!
 //! Everything that is added over slices is an integer, so merging gives the same bits in any order and grouping.
 
@@ -7,16 +7,13 @@ pub mod average_precision;
 pub mod batch_ap;
 pub mod best_dice;
 pub mod bootstrap;
-pub mod calibration;
 pub mod evaluate;
 pub mod histogram_ap;
-pub mod mse_ratio;
 pub mod overlap;
 pub mod ranked_run;
 pub mod score_run;
 pub mod setup;
 pub mod summary;
-pub mod tuning;
 
 pub use auroc::auroc;
 pub use average_precision::average_precision;

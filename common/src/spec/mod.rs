@@ -184,9 +184,9 @@ impl RunSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::anofpdm::{MaskRule, QuantileOf};
     use crate::network::Heads;
     use crate::role::Role;
-    use crate::segment::{MaskRule, QuantileOf};
     use crate::semantics::Semantics;
 
     const SMALL: &str = r#"

@@ -14,7 +14,7 @@ use crate::role::Role;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// The paper and its public code, BraTS21.
+    /// The paper (Table 2) and its public code, BraTS21.
     Paper,
     /// The same, trained as for ATLAS v2.0.
     PaperAtlas,

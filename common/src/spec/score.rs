@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{BaselineSpec, Respacing, SpecError};
+use crate::anofpdm::{self, MaskRule, QuantileOf};
 use crate::method::Method;
-use crate::segment::{self, MaskRule, QuantileOf};
 use crate::semantics::Semantics;
 
 /// The guidance strengths w of Eq. 6.
@@ -212,7 +212,7 @@ fn default_seeds() -> Vec<u64> {
     vec![0, 1, 2]
 }
 const fn default_median() -> u32 {
-    segment::PUBLISHED_MEDIAN
+    anofpdm::PUBLISHED_MEDIAN
 }
 fn default_precision() -> Precision {
     Precision::Auto
@@ -325,7 +325,7 @@ impl ScoreSpec {
     /// Components of at most this many pixels are dropped from masks of `size` x `size` pixels.
     pub fn component_area_at(&self, size: usize) -> u32 {
         self.component_area
-            .unwrap_or_else(|| segment::component_area_at(size))
+            .unwrap_or_else(|| anofpdm::component_area_at(size))
     }
 }
 

@@ -5,11 +5,11 @@
 
 use serde::Serialize;
 
+use crate::anofpdm::{MaskRule, PUBLISHED_MEDIAN};
 use crate::baseline::{Baseline, Clip, Sampler};
 use crate::ids::Digest;
 use crate::method::Encoding;
 use crate::network::NetworkConfig;
-use crate::segment::{MaskRule, PUBLISHED_MEDIAN};
 use crate::semantics::Semantics;
 use crate::spec::{Precision, Respacing};
 use crate::store::scaling::Scaling;

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use anofpdm_common::anofpdm::{CalibrationSlice, ImageLabel, cosine, mse_ratio, search_ratio};
 use anofpdm_common::method::Encoding;
 use anofpdm_common::metrics::auroc::{Case, auroc};
 use anofpdm_common::metrics::bootstrap::auroc_interval;
-use anofpdm_common::metrics::calibration::{CalibrationSlice, ImageLabel, cosine};
-use anofpdm_common::metrics::mse_ratio::{mse_ratio, search_ratio};
 use anofpdm_common::spec::Decision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::Split;

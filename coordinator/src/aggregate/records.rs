@@ -1,7 +1,7 @@
 //! The records of one cell over all batches, read when asked for.
 
+use anofpdm_common::anofpdm::mse_ratio as ratio_of;
 use anofpdm_common::ids::Digest;
-use anofpdm_common::metrics::mse_ratio::mse_ratio as ratio_of;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
 use anofpdm_common::record::{ModalityDecision, Record, SliceScore};

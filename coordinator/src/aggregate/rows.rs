@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anofpdm_common::anofpdm::{ImageLabel, classify, classify_ratio};
 use anofpdm_common::baseline::{Baseline, NATIVE_THRESHOLD, NativeRule};
 use anofpdm_common::method::{Encoding, Method};
 use anofpdm_common::metrics::batch_ap::REFERENCE_BATCH;
@@ -9,9 +10,7 @@ use anofpdm_common::metrics::best_dice::{BestDice, DiceCurve};
 use anofpdm_common::metrics::bootstrap::{
     PatientSums, average_precision_interval, mean_interval, patient_histograms, patient_sums,
 };
-use anofpdm_common::metrics::calibration::{ImageLabel, classify};
 use anofpdm_common::metrics::evaluate::{Section, evaluate};
-use anofpdm_common::metrics::mse_ratio::classify_ratio;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};

@@ -1,6 +1,6 @@
 //! What a method decided on the test slices, counted: where its end steps lie, how its masks came out.
 
-use anofpdm_common::segment::QuantileLevels;
+use anofpdm_common::anofpdm::QuantileLevels;
 
 use super::records::Scored;
 

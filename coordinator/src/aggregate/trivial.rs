@@ -4,10 +4,10 @@
 //! validation slices, found with pixel labels for each set-up apart, and the row says so. It is the only
 //! code of a run that looks at a validation mask.
 
+use anofpdm_common::anofpdm::drop_small;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
-use anofpdm_common::segment::components::drop_small;
 use anofpdm_common::store::scaling::foreground;
 use anofpdm_common::store::slices::{ImageReader, TruthReader};
 use anofpdm_common::work::{ForwardPlan, SliceRef};

@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
+use anofpdm_common::anofpdm::drop_small;
 use anofpdm_common::metrics::{
     Evaluation, Overlap, ScoredSlice, Section, SliceStatistics, evaluate, ranked_runs,
 };
-use anofpdm_common::segment::drop_small;
 use anyhow::{Context, bail};
 use clap::Args;
 use rayon::prelude::*;

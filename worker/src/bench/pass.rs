@@ -10,11 +10,12 @@ use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use super::args::BenchArgs;
+use crate::anofpdm::ForwardPass;
 use crate::clock::{self, median, wait_for};
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::{Respacing, Schedule};
-use crate::methods::anofpdm::{ForwardError, ForwardPass};
-use crate::methods::predictor::NoisePredictor;
+use crate::method_error::MethodError;
+use crate::predictor::NoisePredictor;
 use crate::torch;
 use crate::usage::UsageError;
 
@@ -85,7 +86,7 @@ pub(super) fn time(
         let seconds = start.elapsed().as_secs_f64();
         done.map(|done| (seconds, done.evaluations))
             .map_err(|error| match error {
-                ForwardError::Invalid(message) => anyhow::Error::from(UsageError::new(message)),
+                MethodError::Invalid(message) => anyhow::Error::from(UsageError::new(message)),
                 other => other.into(),
             })
     };

@@ -10,11 +10,11 @@ use super::layout::{Format, repeat_rows};
 use super::norm::{Modulation, Norm, is_fused_on, own_modulation};
 use super::savings::Savings;
 use super::upsample::Upsample;
-use crate::methods::predictor::NoisePredictor;
 use crate::nn::resblock::ResBlock;
 use crate::nn::sampling::Resize;
 use crate::nn::trunk::{Entry, Grow, Shrink};
 use crate::nn::{ClassLabel, UNet, attention as plain};
+use crate::predictor::NoisePredictor;
 
 /// Slices that fill a GPU of today: more at once bring little, and memory grows with them.
 const TOGETHER: usize = 32;

@@ -5,8 +5,8 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::{Engine, Savings};
-use crate::methods::predictor::NoisePredictor;
 use crate::nn::{ClassLabel, UNet};
+use crate::predictor::NoisePredictor;
 
 const TIME: i64 = 321;
 

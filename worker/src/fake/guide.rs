@@ -7,8 +7,8 @@ use tch::Tensor;
 
 use super::gain;
 use super::predictor::BRIGHT;
-use crate::methods::predictor::LabelGuide;
 use crate::nn::ClassLabel;
+use crate::predictor::LabelGuide;
 
 /// A guide that costs nothing: bright pixels make a slice look less healthy.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use anofpdm_common::spec::DIFFUSION_STEPS;
 use tch::Tensor;
 
 use super::gain;
-use crate::methods::predictor::NoisePredictor;
 use crate::nn::ClassLabel;
+use crate::predictor::NoisePredictor;
 
 /// Intensity above which the healthy prediction doubts a pixel, as a network trained on healthy slices would.
 pub(super) const BRIGHT: f64 = 0.2;

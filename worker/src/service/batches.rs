@@ -14,7 +14,7 @@ use anofpdm_common::work::{Cell, ForwardPlan, PlanError, Trajectory};
 
 use crate::fake::FakeDevice;
 use crate::fake::faults::BatchFaults;
-use crate::methods::anofpdm::ForwardError;
+use crate::method_error::MethodError;
 
 use super::artifacts::put;
 use super::failure::JobError;
@@ -195,9 +195,9 @@ pub(super) fn bad_plan(error: PlanError) -> JobError {
 }
 
 /// A numeric failure, with the slice named.
-pub(super) fn forward_error(plan: &ForwardPlan, batch: usize, error: &ForwardError) -> JobError {
+pub(super) fn forward_error(plan: &ForwardPlan, batch: usize, error: &MethodError) -> JobError {
     let mut failure = JobError::new(ErrorClass::BadInput, error);
-    if let ForwardError::NotFinite(what) = error
+    if let MethodError::NotFinite(what) = error
         && let Ok(slices) = plan.batch(batch)
         && let Some(slice) = usize::try_from(what.slice)
             .ok()

@@ -7,11 +7,12 @@ use anofpdm_common::spec::DIFFUSION_STEPS;
 use anofpdm_common::work::{Cell, CellOutput, ForwardWalk};
 use tch::Device;
 
+use crate::anofpdm::{ForwardPass, ForwardResult};
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::schedule::Schedule;
 use crate::fake::FakeDevice;
-use crate::methods::anofpdm::{ForwardError, ForwardPass, ForwardResult};
-use crate::methods::predictor::NoisePredictor;
+use crate::method_error::MethodError;
+use crate::predictor::NoisePredictor;
 
 use super::Outcome;
 use super::batches::{self, Columns, Computed, Shard, bad_plan, forward_error};
@@ -146,7 +147,7 @@ impl ForwardWork<'_> {
         });
         match done {
             Ok(done) => Ok(Some(done)),
-            Err(ForwardError::Stopped(_)) => Ok(None),
+            Err(MethodError::Stopped(_)) => Ok(None),
             Err(error) => Err(forward_error(plan, index, &error)),
         }
     }

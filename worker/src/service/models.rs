@@ -10,8 +10,8 @@ use tch::{Device, Kind};
 
 use crate::engine::{self, precision};
 use crate::fake::FakeDevice;
-use crate::methods::predictor::{LabelGuide, NoisePredictor};
 use crate::nn::weights;
+use crate::predictor::{LabelGuide, NoisePredictor};
 
 use super::failure::JobError;
 

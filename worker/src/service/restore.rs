@@ -6,12 +6,11 @@ use anofpdm_common::record::Record;
 use anofpdm_common::work::{RestorationWalk, distinct_settings};
 use tch::{Device, Tensor};
 
+use crate::baselines::{BaselineSetup, Restoration, Restored, RestoredBatch};
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::schedule::Schedule;
 use crate::fake::FakeDevice;
-use crate::methods::anofpdm::ForwardError;
-use crate::methods::baseline::BaselineSetup;
-use crate::methods::restoration::{Restoration, Restored, RestoredBatch};
+use crate::method_error::MethodError;
 
 use super::Outcome;
 use super::batches::{self, Columns, Computed, Shard, bad_plan, forward_error};
@@ -44,7 +43,7 @@ pub(super) fn run(
         baseline: walk.baseline,
         form: plan.semantics.switches().baselines,
         sampler: walk.sampler,
-        clip: walk.clip.into(),
+        clip: walk.clip,
         schedule: &schedule,
     };
     let mut method = setup
@@ -59,7 +58,7 @@ pub(super) fn run(
     let work = &work;
     batches::run(shard, columns, true, fake, &mut |index, batch| {
         let x0 = batch.x0(device);
-        let Some(done) = work.restore(method.as_mut(), index, &batch, &x0)? else {
+        let Some(done) = work.restore(&mut method, index, &batch, &x0)? else {
             return Ok(None);
         };
         let x0 = x0.to_device(Device::Cpu);
@@ -84,7 +83,7 @@ impl RestoreWork<'_> {
     /// One batch up and down; `None` when asked to stop.
     fn restore(
         &self,
-        method: &mut dyn Restoration,
+        method: &mut Restoration<'_>,
         index: usize,
         batch: &Batch,
         x0: &Tensor,
@@ -98,7 +97,7 @@ impl RestoreWork<'_> {
         let done = method.restore(x0, &noise, &self.settings, &mut || progress.step());
         match done {
             Ok(done) => Ok(Some(done)),
-            Err(ForwardError::Stopped(_)) => Ok(None),
+            Err(MethodError::Stopped(_)) => Ok(None),
             Err(error) => Err(forward_error(self.shard.plan, index, &error)),
         }
     }

@@ -1,17 +1,18 @@
 //! From the restored slices of a batch to the records of a baseline's cells: maps, masks, statistics.
 
+use anofpdm_common::anofpdm::{drop_small, mask_at};
 use anofpdm_common::baseline::{Baseline, NATIVE_THRESHOLD, NativeRule};
+use anofpdm_common::baseline_masks::{otsu, threshold_overlaps};
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
-use anofpdm_common::metrics::tuning::threshold_overlaps;
 use anofpdm_common::record::{Record, RestoredScore};
-use anofpdm_common::segment::{drop_small, mask_at, otsu};
 use anofpdm_common::work::{Cell, CellOutput, Postprocessing};
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
-use crate::methods::restoration::{Difference, Restored};
-use crate::methods::segmentation::{median_batch, numbers};
+use crate::anofpdm::segmentation::median_batch;
+use crate::baselines::{Difference, Restored};
+use crate::host::numbers;
 
 use super::score::ScoringError;
 use super::slices::TrueSlice;
@@ -108,7 +109,7 @@ impl RestoredScoring<'_> {
                 Rule::At(NATIVE_THRESHOLD),
             ),
         };
-        let raw = numbers(&raw);
+        let raw = numbers::<f32>(&raw);
         let planes = raw.chunks(self.size * self.size).take(self.truth.len());
         let maps = Maps {
             values: planes.map(<[f32]>::to_vec).collect(),

@@ -1,22 +1,23 @@
 //! From one pass over a batch to the records of its cells: Algorithm 1, masks, statistics.
 
-use anofpdm_common::metrics::calibration::cosine;
-use anofpdm_common::metrics::mse_ratio::mse_ratio;
+use anofpdm_common::anofpdm::{MaskRule, Segmentation, drop_small, mask_at, mse_ratio};
+use anofpdm_common::method::MapKind;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::{ScoreError, score_run};
 use anofpdm_common::record::{
     FigureTraces, ModalityDecision, RatedScore, Record, SliceFigures, SliceScore, SliceTrace,
 };
-use anofpdm_common::segment::{MaskRule, QuantileLevels, Segmentation};
-use anofpdm_common::segment::{components, divergence_ratio, level_index, mask_at, segment};
 use anofpdm_common::semantics::Switches;
+use anofpdm_common::spec::FigureSpec;
 use anofpdm_common::strength::Strength;
 use anofpdm_common::work::{Cell, CellOutput};
 use rayon::prelude::*;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use crate::methods::accumulator::GuidanceResult;
-use crate::methods::anofpdm::ForwardResult;
+use crate::anofpdm::classification::batch_cosines;
+use crate::anofpdm::segmentation::{batch_levels, segment_batch};
+use crate::anofpdm::{ForwardResult, StrengthResult};
+use crate::host::numbers;
 
 use super::slices::TrueSlice;
 
@@ -72,11 +73,17 @@ impl Scoring<'_> {
             CellOutput::Overlaps { .. } | CellOutput::Restored { .. } => {
                 Err(ScoringError::Missing("restored slice"))
             }
-            CellOutput::Mask { mse_ratio, .. } => {
-                let maps = Maps::new(strength, cell, self.size)?;
+            CellOutput::Mask {
+                map,
+                max_divergence,
+                figures,
+                mse_ratio,
+            } => {
+                let mse_null = &pass.mse_null;
+                let masks = self.masks(strength, mse_null, *map, max_divergence, figures)?;
                 let scores = (0..self.slices)
                     .into_par_iter()
-                    .map(|slice| self.score(slice, &traces, &maps, &cell.output))
+                    .map(|slice| self.score(slice, &traces, &masks, figures))
                     .collect::<Result<Vec<_>, _>>()?;
                 Ok(if *mse_ratio {
                     Record::RatedMasks(traces.rated(scores))
@@ -87,115 +94,116 @@ impl Scoring<'_> {
         }
     }
 
+    /// The end of Algorithm 3, for the real slices of the batch.
+    fn masks(
+        &self,
+        strength: &StrengthResult,
+        mse_null: &Tensor,
+        map: MapKind,
+        max_divergence: &[f32],
+        figures: &FigureSpec,
+    ) -> Result<Masks, ScoringError> {
+        let slices = i64::try_from(self.slices).unwrap_or(i64::MAX);
+        let real = |tensor: &Tensor| tensor.narrow(0, 0, slices);
+        let map = strength
+            .maps
+            .get(&map)
+            .ok_or(ScoringError::Missing("such map"))?;
+        let levels = batch_levels(
+            &real(&strength.peak),
+            max_divergence,
+            self.switches.level_index,
+        );
+        let decisions: Vec<ModalityDecision> = levels
+            .iter()
+            .zip(numbers::<i64>(&strength.t_e))
+            .zip(numbers::<f32>(&strength.peak))
+            .zip(numbers::<bool>(&strength.undefined))
+            .map(|(((level, t_e), peak), undefined)| ModalityDecision {
+                end_step: u32::try_from(t_e).unwrap_or(0),
+                divergence: peak,
+                level_index: level.index,
+                defined: !undefined,
+            })
+            .collect();
+        let mut segmented = segment_batch(&real(&map.defined()), &levels, self.mask_rule);
+        let of_slices = decisions.chunks(max_divergence.len().max(1));
+        for (slice, decisions) in segmented.iter_mut().zip(of_slices) {
+            if decisions.iter().any(|decision| !decision.defined) {
+                slice.clear();
+            }
+        }
+        let ratios = figures.end_step_ratios.iter().map(|wanted| {
+            let mut all = strength.ratio_maps.iter();
+            let found = all.find(|ratio| ratio.ratio.to_bits() == wanted.to_bits());
+            let ratio = found.ok_or(ScoringError::Missing("such end-step ratio"))?;
+            Ok(segment_batch(&real(&ratio.map), &levels, self.mask_rule))
+        });
+        Ok(Masks {
+            cosines: batch_cosines(&strength.mse_h, mse_null),
+            ratios: ratios.collect::<Result<_, _>>()?,
+            decisions,
+            segmented,
+        })
+    }
+
     fn score(
         &self,
         slice: usize,
         traces: &Traces,
-        maps: &Maps,
-        output: &CellOutput,
+        masks: &Masks,
+        figures: &FigureSpec,
     ) -> Result<SliceScore, ScoringError> {
-        let CellOutput::Mask {
-            max_divergence,
-            figures,
-            ..
-        } = output
-        else {
-            return Err(ScoringError::Missing("mask to score"));
-        };
         let truth = self
             .truth
             .get(slice)
             .ok_or(ScoringError::Missing("pixel truth"))?;
-        let trace = traces.of(slice);
-        let modalities = self.decide(slice, traces, maps, max_divergence);
-        let levels = QuantileLevels::default();
-        let levels: Vec<f32> = modalities
-            .iter()
-            .map(|decision| levels.table()[usize::from(decision.level_index)])
-            .collect();
-        let planes = maps.map.of(slice);
-        let mut segmentation = self.segment(&planes, &levels);
-        if modalities.iter().any(|decision| !decision.defined) {
-            segmentation.mask.fill(0);
-            segmentation.q_star = f32::NAN;
-        }
-        let overlap = self.overlap(&mut segmentation.mask, truth);
-        let run = score_run(
-            &segmentation.aam_median,
-            &truth.mask,
-            Some(&truth.foreground),
-        )
-        .map_err(|source| ScoringError::Score { slice, source })?;
+        let m = traces.modalities;
+        let segmented = &masks.segmented[slice];
+        let run = score_run(&segmented.aam_median, &truth.mask, Some(&truth.foreground))
+            .map_err(|source| ScoringError::Score { slice, source })?;
 
         let wants_figures = figures.traces
             || !figures.end_step_ratios.is_empty()
             || !figures.fixed_thresholds.is_empty();
         let figures = wants_figures.then(|| {
-            let ratios = maps.ratios.iter().map(|ratio| {
-                let mut mask = self.segment(&ratio.of(slice), &levels).mask;
-                self.overlap(&mut mask, truth)
-            });
+            let ratios = masks.ratios.iter();
+            let ratios = ratios.map(|ratio| self.overlap(ratio[slice].mask.clone(), truth));
             #[allow(clippy::cast_possible_truncation)] // maps are float32
             let fixed = figures.fixed_thresholds.iter().map(|threshold| {
-                let mut mask = mask_at(&segmentation.aam_median, *threshold as f32);
-                self.overlap(&mut mask, truth)
+                self.overlap(mask_at(&segmented.aam_median, *threshold as f32), truth)
             });
             Box::new(SliceFigures {
-                traces: figures
-                    .traces
-                    .then(|| traces.figure(slice, trace.clone(), truth)),
+                traces: figures.traces.then(|| traces.figure(slice, truth)),
                 end_step_ratios: ratios.collect(),
                 fixed_thresholds: fixed.collect(),
             })
         });
         Ok(SliceScore {
-            overlap,
-            cosine: cosine(&trace.mse_h, &trace.mse_null, traces.modalities),
-            q_star: segmentation.q_star,
-            modalities,
+            overlap: self.overlap(segmented.mask.clone(), truth),
+            cosine: masks.cosines[slice],
+            q_star: segmented.q_star,
+            modalities: masks.decisions[slice * m..(slice + 1) * m].to_vec(),
             run,
             figures,
         })
     }
 
-    fn segment(&self, maps: &[&[f32]], levels: &[f32]) -> Segmentation {
-        segment(maps, levels, (self.size, self.size), self.mask_rule)
-    }
-
-    /// Algorithm 1 up to the level, for each modality.
-    fn decide(
-        &self,
-        slice: usize,
-        traces: &Traces,
-        maps: &Maps,
-        max_divergence: &[f32],
-    ) -> Vec<ModalityDecision> {
-        let m = traces.modalities;
-        max_divergence
-            .iter()
-            .enumerate()
-            .map(|(modality, max)| {
-                let end_step = maps.t_e[slice * m + modality];
-                let divergence = traces.divergence_at(slice, end_step, modality);
-                let index = level_index(
-                    divergence_ratio(divergence, *max),
-                    self.switches.level_index,
-                );
-                ModalityDecision {
-                    end_step,
-                    divergence,
-                    level_index: u8::try_from(index).unwrap_or(u8::MAX),
-                    defined: !maps.undefined[slice * m + modality],
-                }
-            })
-            .collect()
-    }
-
     /// Drops small components and counts.
-    fn overlap(&self, mask: &mut [u8], truth: &TrueSlice) -> Overlap {
-        components::drop_small(mask, self.size, self.size, self.component_area);
-        Overlap::count(mask, &truth.mask)
+    fn overlap(&self, mut mask: Vec<u8>, truth: &TrueSlice) -> Overlap {
+        drop_small(&mut mask, self.size, self.size, self.component_area);
+        Overlap::count(&mask, &truth.mask)
     }
+}
+
+/// Masks of the real slices of a batch, small components included, and what decided them.
+struct Masks {
+    /// Row-major `[N, m]`.
+    decisions: Vec<ModalityDecision>,
+    segmented: Vec<Segmentation>,
+    cosines: Vec<f32>,
+    /// Those of each end-step ratio.
+    ratios: Vec<Vec<Segmentation>>,
 }
 
 /// Sequences of a whole batch, on the host: `[N, K, m]` each.
@@ -210,7 +218,7 @@ struct Traces {
 }
 
 impl Traces {
-    fn new(strength: &GuidanceResult, mse_null: &Tensor) -> Self {
+    fn new(strength: &StrengthResult, mse_null: &Tensor) -> Self {
         let shape = mse_null.size();
         let dim = |axis: usize| {
             shape
@@ -220,14 +228,13 @@ impl Traces {
         Self {
             steps: dim(1),
             modalities: dim(2),
-            divergence: host_f32(&strength.divergence),
-            mse_h: host_f32(&strength.mse_h),
-            mse_null: host_f32(mse_null),
+            divergence: numbers(&strength.divergence),
+            mse_h: numbers(&strength.mse_h),
+            mse_null: numbers(mse_null),
             lesion: strength
-                .lesion_inside
+                .lesion
                 .as_ref()
-                .zip(strength.lesion_outside.as_ref())
-                .map(|(inside, outside)| (host_f64(inside), host_f64(outside))),
+                .map(|(inside, outside)| (numbers(inside), numbers(outside))),
         }
     }
 
@@ -259,11 +266,7 @@ impl Traces {
             .collect()
     }
 
-    fn divergence_at(&self, slice: usize, step: u32, modality: usize) -> f32 {
-        self.part(&self.divergence, slice)[step as usize * self.modalities + modality]
-    }
-
-    fn figure(&self, slice: usize, trace: SliceTrace, truth: &TrueSlice) -> FigureTraces {
+    fn figure(&self, slice: usize, truth: &TrueSlice) -> FigureTraces {
         let lesion = truth.mask.iter().filter(|pixel| **pixel != 0).count();
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
         let mean = |sums: &[f64], pixels: usize| {
@@ -280,111 +283,11 @@ impl Traces {
             None => (Vec::new(), Vec::new()),
         };
         FigureTraces {
-            trace,
+            trace: self.of(slice),
             inside,
             outside,
         }
     }
-}
-
-/// Maps of a whole batch, on the host.
-struct Maps {
-    map: Planes,
-    ratios: Vec<Planes>,
-    /// `[N, m]`.
-    t_e: Vec<u32>,
-    /// `[N, m]`.
-    undefined: Vec<bool>,
-}
-
-/// f32 `[N, m, H, W]` on the host.
-struct Planes {
-    values: Vec<f32>,
-    modalities: usize,
-    pixels: usize,
-}
-
-impl Planes {
-    fn new(map: &Tensor, size: usize) -> Self {
-        let modalities = map
-            .size()
-            .get(1)
-            .map_or(0, |n| usize::try_from(*n).unwrap_or(0));
-        Self {
-            values: host_f32(map),
-            modalities,
-            pixels: size * size,
-        }
-    }
-
-    fn of(&self, slice: usize) -> Vec<&[f32]> {
-        let length = self.modalities * self.pixels;
-        self.values[slice * length..(slice + 1) * length]
-            .chunks_exact(self.pixels)
-            .collect()
-    }
-}
-
-impl Maps {
-    fn new(strength: &GuidanceResult, cell: &Cell, size: usize) -> Result<Self, ScoringError> {
-        let CellOutput::Mask { map, figures, .. } = &cell.output else {
-            return Err(ScoringError::Missing("mask to score"));
-        };
-        let map = strength
-            .maps
-            .get(map)
-            .ok_or(ScoringError::Missing("such map"))?;
-        let ratios = figures
-            .end_step_ratios
-            .iter()
-            .map(|wanted| {
-                strength
-                    .ratio_maps
-                    .iter()
-                    .find(|ratio| ratio.ratio.to_bits() == wanted.to_bits())
-                    .map(|ratio| Planes::new(&ratio.map, size))
-                    .ok_or(ScoringError::Missing("such end-step ratio"))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            map: Planes::new(&map.defined(), size),
-            ratios,
-            t_e: host_i64(&strength.t_e)
-                .into_iter()
-                .map(|t_e| u32::try_from(t_e).unwrap_or(0))
-                .collect(),
-            undefined: host_i64(&strength.undefined)
-                .into_iter()
-                .map(|flag| flag != 0)
-                .collect(),
-        })
-    }
-}
-
-fn host_f32(tensor: &Tensor) -> Vec<f32> {
-    copy(&host(tensor, Kind::Float), 0.0)
-}
-
-fn host_f64(tensor: &Tensor) -> Vec<f64> {
-    copy(&host(tensor, Kind::Double), 0.0)
-}
-
-fn host_i64(tensor: &Tensor) -> Vec<i64> {
-    copy(&host(tensor, Kind::Int64), 0)
-}
-
-fn host(tensor: &Tensor, kind: Kind) -> Tensor {
-    tensor
-        .to_device(tch::Device::Cpu)
-        .to_kind(kind)
-        .contiguous()
-}
-
-fn copy<T: tch::kind::Element + Copy>(tensor: &Tensor, zero: T) -> Vec<T> {
-    let count = tensor.numel();
-    let mut values = vec![zero; count];
-    tensor.copy_data(&mut values, count);
-    values
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ use anofpdm_common::work::{
     Agreement, Candidate, Finding, ForwardWalk, Trajectory, TrialPlan, TrialReport,
 };
 
+use crate::anofpdm::agreement::{FormatResults, MaskSettings, PixelTruth};
+use crate::anofpdm::{ForwardPass, ForwardResult};
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::schedule::Schedule;
-use crate::methods::agreement::{self, Rules, Truth};
-use crate::methods::anofpdm::{ForwardError, ForwardPass, ForwardResult};
+use crate::method_error::MethodError;
 
 use super::batches::{bad_plan, forward_error};
 use super::failure::JobError;
@@ -139,12 +140,8 @@ impl Trial<'_> {
 
 impl Walk<'_> {
     /// What every slice comes to in a format.
-    fn outcome(
-        &self,
-        models: &mut Models,
-        precision: Precision,
-    ) -> Result<agreement::Outcome, Broken> {
-        let mut outcome = agreement::Outcome::default();
+    fn outcome(&self, models: &mut Models, precision: Precision) -> Result<FormatResults, Broken> {
+        let mut outcome = FormatResults::default();
         for (index, batch) in self.batches.iter().enumerate() {
             let done = self.pass(models, precision, index)?;
             outcome.add(&done, i64::try_from(batch.slices).unwrap_or(i64::MAX));
@@ -193,30 +190,26 @@ impl Walk<'_> {
         });
         match done {
             Ok(done) => Ok(done),
-            Err(ForwardError::Stopped(_)) => Err(Broken::Stopped),
-            Err(error @ ForwardError::NotFinite(_)) => {
+            Err(MethodError::Stopped(_)) => Err(Broken::Stopped),
+            Err(error @ MethodError::NotFinite(_)) => {
                 Err(Broken::NotFinite(forward_error(plan, index, &error)))
             }
             Err(error) => Err(forward_error(plan, index, &error).into()),
         }
     }
 
-    fn compare(
-        &self,
-        ours: &agreement::Outcome,
-        exact: &agreement::Outcome,
-    ) -> Result<Agreement, JobError> {
+    fn compare(&self, ours: &FormatResults, exact: &FormatResults) -> Result<Agreement, JobError> {
         let plan = &self.trial.plan.forward;
-        let truth: Vec<Truth<'_>> = self
+        let truth: Vec<PixelTruth<'_>> = self
             .batches
             .iter()
             .flat_map(|batch| &batch.truth)
-            .map(|slice| Truth {
+            .map(|slice| PixelTruth {
                 mask: &slice.mask,
                 foreground: &slice.foreground,
             })
             .collect();
-        let rules = Rules {
+        let rules = MaskSettings {
             level_index: plan.semantics.switches().level_index,
             component_area: plan.component_area,
             mask_rule: plan.mask_rule,

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use anofpdm_common::anofpdm::{MaskRule, PUBLISHED_MEDIAN, QuantileOf};
 use anofpdm_common::baseline::Baseline;
 use anofpdm_common::method::Encoding;
-use anofpdm_common::segment::{MaskRule, PUBLISHED_MEDIAN, QuantileOf};
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{DIFFUSION_STEPS, Precision};
 use clap::Args;

@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use anofpdm_common::baseline::{Baseline, Sampler, Setting};
+use anofpdm_common::anofpdm::mask_at;
+use anofpdm_common::baseline::{Baseline, Clip, Sampler, Setting};
 use anofpdm_common::method::Encoding;
-use anofpdm_common::segment::mask_at;
 use anofpdm_common::semantics::BaselineForm;
 use anyhow::Result;
 use tch::Tensor;
@@ -12,13 +12,11 @@ use tch::Tensor;
 use super::args::{TraceArgs, has_classifier};
 use super::output::stacked;
 use super::{Bench, usage};
-use crate::methods::baseline::BaselineSetup;
-use crate::methods::ddim_encoding::Clip;
-use crate::methods::input::check_modalities;
-use crate::methods::predictor::{LabelGuide, NoisePredictor};
-use crate::methods::restoration::Restored;
-use crate::methods::segmentation::median_batch;
+use crate::anofpdm::segmentation::median_batch;
+use crate::baselines::{BaselineSetup, Restored};
+use crate::method_input::check_modalities;
 use crate::nn::{Classifier, config, weights};
+use crate::predictor::{LabelGuide, NoisePredictor};
 use crate::tensors::NamedTensors;
 use crate::usage::UsageError;
 

@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::output::{self, Setup};
 use super::{Bench, usage};
-use crate::methods::anofpdm::ForwardPass;
-use crate::methods::predictor::NoisePredictor;
+use crate::anofpdm::ForwardPass;
+use crate::predictor::NoisePredictor;
 use crate::tensors::NamedTensors;
 
 /// Maps of `--variants`, with the names of their tensors.

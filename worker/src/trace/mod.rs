@@ -19,7 +19,7 @@ use tch::Device;
 
 use crate::diffusion::Schedule;
 use crate::engine::{self, precision};
-use crate::methods::anofpdm::ForwardError;
+use crate::method_error::MethodError;
 use crate::nn::config;
 use crate::tensors;
 use crate::torch;
@@ -77,9 +77,9 @@ pub fn run(args: &TraceArgs) -> Result<()> {
 }
 
 /// A setting or an input that does not fit is bad usage here.
-fn usage(error: ForwardError) -> anyhow::Error {
+fn usage(error: MethodError) -> anyhow::Error {
     match error {
-        ForwardError::Invalid(message) => UsageError::new(message).into(),
+        MethodError::Invalid(message) => UsageError::new(message).into(),
         other => other.into(),
     }
 }

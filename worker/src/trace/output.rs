@@ -1,14 +1,17 @@
 //! The tensors of the output file. Names and meanings are those of `oracles/README.md`.
 
+use anofpdm_common::anofpdm::{
+    COMPONENT_AREA, ImageLabel, MaskRule, QuantileLevel, Segmentation, classify, drop_small,
+    mask_at,
+};
 use anofpdm_common::method::MapKind;
-use anofpdm_common::metrics::calibration::{ImageLabel, classify, cosine};
-use anofpdm_common::segment::{COMPONENT_AREA, MaskRule, Segmentation, drop_small, mask_at};
 use anofpdm_common::semantics::LevelIndex;
 use tch::{Kind, Tensor};
 
-use crate::methods::accumulator::GuidanceResult;
-use crate::methods::anofpdm::ForwardResult;
-use crate::methods::segmentation::{BatchLevels, batch_levels, numbers, segment_batch};
+use crate::anofpdm::classification::batch_cosines;
+use crate::anofpdm::segmentation::{batch_levels, segment_batch};
+use crate::anofpdm::{ForwardResult, KeptStep, StrengthResult};
+use crate::host::numbers;
 use crate::tensors::NamedTensors;
 
 /// What the output depends on beside the pass itself.
@@ -54,11 +57,7 @@ pub(super) fn stacked(mut each: Vec<NamedTensors>) -> NamedTensors {
 }
 
 /// One tensor a kept step, stacked in the order asked, `[N, kept, ...]`.
-fn kept(
-    setup: &Setup<'_>,
-    result: &ForwardResult,
-    of: impl Fn(&crate::methods::anofpdm::KeptStep) -> Tensor,
-) -> Tensor {
+fn kept(setup: &Setup<'_>, result: &ForwardResult, of: impl Fn(&KeptStep) -> Tensor) -> Tensor {
     let steps: Vec<Tensor> = setup
         .keep
         .iter()
@@ -84,14 +83,10 @@ fn of_strength(setup: &Setup<'_>, result: &ForwardResult, strength: usize) -> Na
 
     let levels = levels(setup, done, strength);
     let per_modality = done.t_e.size();
-    put(
-        "index",
-        Tensor::from_slice(&levels.index).view(&per_modality[..]),
-    );
-    put(
-        "level",
-        Tensor::from_slice(&levels.level).view(&per_modality[..]),
-    );
+    let index: Vec<i64> = levels.iter().map(|one| i64::from(one.index)).collect();
+    put("index", Tensor::from_slice(&index).view(&per_modality[..]));
+    let level: Vec<f32> = levels.iter().map(|one| one.level).collect();
+    put("level", Tensor::from_slice(&level).view(&per_modality[..]));
 
     if let Some(aam) = done.maps.get(&MapKind::Aam) {
         put("aam_mod", aam.map.shallow_clone());
@@ -102,7 +97,7 @@ fn of_strength(setup: &Setup<'_>, result: &ForwardResult, strength: usize) -> Na
         put("Q_mod", batch.q_mod());
         let masks = batch.masks();
         put("mask_unhealthy_cc40", batch.without_small_components());
-        let cosines = cosines(done, &result.mse_null);
+        let cosines = batch_cosines(&done.mse_h, &result.mse_null);
         put("cos", Tensor::from_slice(&cosines));
         if let Some(threshold) = setup.cos_threshold {
             let labels = labels(&cosines, threshold);
@@ -149,7 +144,7 @@ fn of_strength(setup: &Setup<'_>, result: &ForwardResult, strength: usize) -> Na
     out
 }
 
-fn levels(setup: &Setup<'_>, done: &GuidanceResult, strength: usize) -> BatchLevels {
+fn levels(setup: &Setup<'_>, done: &StrengthResult, strength: usize) -> Vec<QuantileLevel> {
     let largest = || numbers(&done.peak.amax(0_i64, false));
     let m_max = setup
         .m_max
@@ -157,18 +152,6 @@ fn levels(setup: &Setup<'_>, done: &GuidanceResult, strength: usize) -> BatchLev
         .and_then(|all| all.get(strength).cloned())
         .unwrap_or_else(largest);
     batch_levels(&done.peak, &m_max, setup.level_rule)
-}
-
-/// Cosine of the MSE sequences of every slice (Eq. 18).
-fn cosines(done: &GuidanceResult, mse_null: &Tensor) -> Vec<f32> {
-    let size = mse_null.size();
-    let modalities = size[2].unsigned_abs() as usize;
-    let sequence = size[1].unsigned_abs() as usize * modalities;
-    let (h, null) = (numbers(&done.mse_h), numbers(mse_null));
-    h.chunks(sequence)
-        .zip(null.chunks(sequence))
-        .map(|(h, null)| cosine(h, null, modalities))
-        .collect()
 }
 
 /// 1 where the cosine says unhealthy, i64 `[N]`.
@@ -191,10 +174,10 @@ struct Batch {
 }
 
 impl Batch {
-    fn segment(maps: &Tensor, levels: &BatchLevels, rule: MaskRule) -> Self {
+    fn segment(maps: &Tensor, levels: &[QuantileLevel], rule: MaskRule) -> Self {
         let size = maps.size();
         Self {
-            slices: segment_batch(maps, &levels.level, rule),
+            slices: segment_batch(maps, levels, rule),
             height: size[2].unsigned_abs() as usize,
             width: size[3].unsigned_abs() as usize,
         }

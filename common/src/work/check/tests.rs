@@ -1,9 +1,9 @@
 use super::*;
+use crate::anofpdm::{MaskRule, QuantileOf};
 use crate::baseline::{Baseline, Clip, Sampler};
 use crate::ids::Digest;
 use crate::method::{Encoding, MapKind};
 use crate::network::NetworkConfig;
-use crate::segment::{MaskRule, QuantileOf};
 use crate::semantics::Semantics;
 use crate::spec::{FigureSpec, Precision, Respacing};
 use crate::store::scaling::Scaling;

@@ -1,7 +1,7 @@
 //! Whether healthy and unhealthy are told apart, and whether the strength that was chosen means something.
 
+use anofpdm_common::anofpdm::select_guidance;
 use anofpdm_common::method::Encoding;
-use anofpdm_common::metrics::calibration::select_guidance;
 use anofpdm_common::spec::{Decision, Guidance};
 use anofpdm_common::store::slices::Split;
 

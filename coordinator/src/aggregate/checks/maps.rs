@@ -1,7 +1,7 @@
 //! Whether the maps are cut off, and whether a low DICE is the map's fault or the threshold's.
 
+use anofpdm_common::anofpdm::QuantileOf;
 use anofpdm_common::metrics::setup::Setup;
-use anofpdm_common::segment::QuantileOf;
 
 use super::finding::{Finding, Findings, Worse, subject};
 use super::{Evidence, percent};

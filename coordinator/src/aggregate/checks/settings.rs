@@ -1,6 +1,6 @@
 //! Whether settings made for other data fit these: the average of the weights, the sizes in pixels.
 
-use anofpdm_common::segment::component_area_at;
+use anofpdm_common::anofpdm::component_area_at;
 
 use super::{Evidence, check, percent};
 use crate::report::summary::{Check, State};

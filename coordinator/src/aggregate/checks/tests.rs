@@ -443,7 +443,7 @@ fn a_walk_that_is_cut_off_and_a_threshold_that_loses_the_map() {
         "{}",
         threshold.text
     );
-    bench.spec.score.quantile_of = anofpdm_common::segment::QuantileOf::Filtered;
+    bench.spec.score.quantile_of = anofpdm_common::anofpdm::QuantileOf::Filtered;
     assert!(!bench.check("empty-masks").text.contains("quantile_of"));
 }
 

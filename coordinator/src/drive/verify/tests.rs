@@ -3,6 +3,7 @@ mod trial;
 
 use std::fs;
 
+use anofpdm_common::anofpdm::MaskRule;
 use anofpdm_common::baseline::{Baseline, Clip, Sampler};
 use anofpdm_common::method::{Encoding, MapKind};
 use anofpdm_common::metrics::overlap::Overlap;
@@ -11,7 +12,6 @@ use anofpdm_common::record::{
     ModalityDecision, Record, RestoredScore, SliceScore, SliceTrace, ThresholdOverlaps,
 };
 use anofpdm_common::role::Role;
-use anofpdm_common::segment::MaskRule;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{FigureSpec, Precision, Preset, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use anofpdm_common::anofpdm::MaskRule;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::role::Role;
-use anofpdm_common::segment::MaskRule;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{Augment, Devices, Precision, Respacing, TrainPrecision, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;

@@ -1,9 +1,9 @@
 //! Trials of a small network on the CPU.
 
+use anofpdm_common::anofpdm::MaskRule;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
-use anofpdm_common::segment::MaskRule;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::Respacing;
 use anofpdm_common::store::scaling::Scaling;
