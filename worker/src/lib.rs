@@ -1,28 +1,8 @@
 //! What runs on a device. The only crate that links libtorch; its types never leave it.
 //!
-//! | module | concept |
-//! |---|---|
-//! | [`torch`] | process set-up of libtorch: devices, threads, versions |
-//! | [`tensors`] | named tensors in safetensors files |
-//! | [`nn`] | the networks and their weights |
-//! | [`bench_train`] | `anofpdm-worker bench-train`: how fast this machine trains |
-//! | `clock` | time and memory, read |
-//! | [`collective`] | ranks that train together |
-//! | [`shim`] | what libtorch offers in C++ alone |
-//! | [`diffusion`] | schedules, forward steps, noise |
-//! | [`bench`](mod@bench) | `anofpdm-worker bench`: what a step of scoring takes |
-//! | [`engine`] | fast inference |
-//! | [`fake`] | a device for drills |
-//! | [`import`] | `anofpdm-worker import`: public checkpoints |
-//! | [`service`] | jobs from the queue, run and reported |
-//! | [`train`] | the training loop and its checkpoints |
-//! | [`methods`] | the methods of the benchmark |
-//! | [`trace`] | `anofpdm-worker trace`: one batch, everything visible |
-//! | [`usage`] | command lines that cannot be used |
+//! `docs/science.md` says where each equation, algorithm and table of the paper is computed.
 
-pub mod bench;
-pub mod bench_train;
-mod clock;
+pub mod cli;
 pub mod collective;
 pub mod diffusion;
 pub mod engine;
@@ -34,6 +14,5 @@ pub mod service;
 pub mod shim;
 pub mod tensors;
 pub mod torch;
-pub mod trace;
 pub mod train;
 pub mod usage;

@@ -15,7 +15,7 @@ use super::restoration::{
     Difference, Restoration, Restored, RestoredBatch, Steps, check, finished, scale,
 };
 use crate::diffusion::noise::NoiseSource;
-use crate::diffusion::reverse::{Below, Variance, ddim_down};
+use crate::diffusion::reverse::{ReverseStep, Variance, ddim_down};
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::step::{predict_x0, q_sample};
 use crate::nn::ClassLabel;
@@ -125,7 +125,7 @@ impl Walk<'_> {
                     (None, BaselineForm::Published) => Variance::Posterior,
                     (None, BaselineForm::Port) => Variance::FixedLarge,
                 };
-                Below::new(self.schedule, index, x, &x0, variance)
+                ReverseStep::new(self.schedule, index, x, &x0, variance)
                     .draw(index, || self.noise_at(1 + step, index))
             }
         }

@@ -10,7 +10,7 @@ use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use super::args::BenchArgs;
-use crate::clock::{self, median, wait_for};
+use crate::cli::clock::{self, median, wait_for};
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::{Respacing, Schedule};
 use crate::methods::anofpdm::{ForwardError, ForwardPass};
@@ -28,7 +28,7 @@ pub(super) struct Timed {
     pub(super) seconds_per_step: f64,
     /// Evaluations of a slice in all steps of a pass.
     pub(super) evaluations_per_slice: f64,
-    /// Bytes; `None` where nobody says.
+    /// Bytes; `None` where the system does not say.
     pub(super) peak_memory: Option<u64>,
 }
 
