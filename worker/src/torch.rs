@@ -16,7 +16,6 @@ pub mod memory;
 /// What a person asked to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceSpec {
-    /// The CPU.
     Cpu,
     /// A CUDA device by its number; `cuda` is number 0.
     Cuda(usize),

@@ -13,9 +13,7 @@ pub type GetKey = Box<dyn Fn(&str, Duration) -> Result<Option<Vec<u8>>, String> 
 
 /// What the store is made of. Called from threads of libtorch too.
 pub struct Keys {
-    /// Sets a key.
     pub set: SetKey,
-    /// Gets a key.
     pub get: GetKey,
 }
 

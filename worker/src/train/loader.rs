@@ -59,7 +59,6 @@ pub struct Loader {
 pub struct LoadPlan {
     /// Seed of the noise; the sampler has its own copy.
     pub seed: u64,
-    /// Family of the noise.
     pub noise: NoiseFamily,
     /// Draws the global batches.
     pub sampler: Sampler,
