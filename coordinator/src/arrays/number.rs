@@ -41,8 +41,8 @@ static KINDS: [Kind; 13] = [
     kind!(I16, Some("i2"), i16, widened),
     kind!(U32, Some("u4"), u32, widened),
     kind!(I32, Some("i4"), i32, widened),
-    kind!(U64, Some("u8"), u64, |whole| exact(whole, whole as f64)),
-    kind!(I64, Some("i8"), i64, |whole| exact(whole, whole as f64)),
+    kind!(U64, Some("u8"), u64, exact_u64),
+    kind!(I64, Some("i8"), i64, exact_i64),
     kind!(F16, Some("f2"), f16, widened),
     kind!(BF16, None, bf16, widened),
     kind!(F32, Some("f4"), f32, widened),
@@ -57,9 +57,16 @@ fn widened(number: impl Into<f64>) -> Result<f64, String> {
     Ok(number.into())
 }
 
+fn exact_u64(whole: u64) -> Result<f64, String> {
+    exact(whole.into(), whole as f64)
+}
+
+fn exact_i64(whole: i64) -> Result<f64, String> {
+    exact(whole.into(), whole as f64)
+}
+
 /// `rounded` if it is `whole`.
-fn exact(whole: impl Into<i128>, rounded: f64) -> Result<f64, String> {
-    let whole = whole.into();
+fn exact(whole: i128, rounded: f64) -> Result<f64, String> {
     // Within the range of i128 by far.
     #[allow(clippy::cast_possible_truncation)]
     if rounded as i128 == whole {
