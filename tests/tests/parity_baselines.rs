@@ -13,7 +13,7 @@ use anofpdm_common::semantics::BaselineForm;
 use anofpdm_tests::{assert_close, read_tensors, shared_dir, values};
 use anofpdm_worker::anofpdm::segmentation::median_batch;
 use anofpdm_worker::baselines::{BaselineSetup, Restored};
-use anofpdm_worker::diffusion::reverse::{Below, Variance};
+use anofpdm_worker::diffusion::reverse::{ReverseStep, Variance};
 use anofpdm_worker::diffusion::step::{predict_x0, q_sample};
 use anofpdm_worker::diffusion::{NoiseSource, Respacing, Schedule};
 use anofpdm_worker::engine::{self, Engine};
@@ -195,7 +195,7 @@ fn one_ancestral_step() {
     let (epsilon, learned) = step("unet_v1");
     assert!(learned.is_none());
     let x0 = predict_x0(&schedule, index, &x, &epsilon, true);
-    let below = Below::new(&schedule, index, &x, &x0, Variance::FixedLarge);
+    let below = ReverseStep::new(&schedule, index, &x, &x0, Variance::FixedLarge);
     oracle.close("fixed_large.pred_x0", &values(&x0), 0.0, 1e-5);
     oracle.close("fixed_large.mean", &values(&below.mean), 0.0, 1e-5);
     let log = below.log_variance.expand([6, 4, 1, 1], false);
@@ -204,7 +204,7 @@ fn one_ancestral_step() {
     let (epsilon, learned) = step("unet_v1_learn_sigma");
     let x0 = predict_x0(&schedule, index, &x, &epsilon, true);
     let learned = learned.unwrap();
-    let below = Below::new(&schedule, index, &x, &x0, Variance::Learned(&learned));
+    let below = ReverseStep::new(&schedule, index, &x, &x0, Variance::Learned(&learned));
     oracle.close("learned_range.mean", &values(&below.mean), 0.0, 1e-5);
     let log = values(&below.log_variance);
     oracle.close("learned_range.log_variance", &log, 0.0, 1e-5);

@@ -1,15 +1,15 @@
-//! What each saving of the engine brings:
+//! What each optimization of the engine brings:
 //! `cargo bench --workspace --bench engine [-- C.json [BATCH [THREADS]]]`.
 //!
-//! Times the pair of predictions of a step with all savings, with all but one, and with none, in turn, so that what
-//! else happens on the machine hits all alike. Prints medians, and how many times as long a step takes without the
-//! saving. Without arguments: a small network.
+//! Times the pair of predictions of a step with all optimizations, with all but one, and with none, in turn, so that what
+//! else happens on the machine hits all alike. Prints medians, and how many times as long a step takes without
+//! that one. Without arguments: a small network.
 
 use std::error::Error;
 use std::time::Instant;
 
 use anofpdm_common::network::NetworkConfig;
-use anofpdm_worker::engine::{Engine, Savings};
+use anofpdm_worker::engine::{Engine, Optimizations};
 use anofpdm_worker::nn::UNet;
 use anofpdm_worker::predictor::NoisePredictor;
 use anofpdm_worker::torch;
@@ -46,23 +46,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     ];
     let x = Tensor::randn(size, (Kind::Float, Device::Cpu));
 
-    // Memory is kept for good once it is: that saving is measured first.
+    let all = Optimizations::all();
+    // Memory is kept for good once it is: that one is measured first.
     let released = Measured::new(
         "all but kept-memory",
-        Savings::ALL.without("kept-memory"),
+        all - Optimizations::KEPT_MEMORY,
         &config,
     );
-    let mut first = vec![released, Measured::new("none", Savings::NONE, &config)];
+    let mut first = vec![
+        released,
+        Measured::new("none", Optimizations::empty(), &config),
+    ];
     rounds(&mut first, &x);
     torch::memory::keep();
-    let mut rest = vec![Measured::new("all", Savings::ALL, &config)];
-    for name in Savings::names().filter(|name| *name != "kept-memory") {
-        let label = format!("all but {name}");
-        rest.push(Measured::new(&label, Savings::ALL.without(name), &config));
+    let mut rest = vec![Measured::new("all", all, &config)];
+    for one in (all - Optimizations::KEPT_MEMORY).iter() {
+        let label = format!("all but {}", one.names().collect::<String>());
+        rest.push(Measured::new(&label, all - one, &config));
     }
     rounds(&mut rest, &x);
 
-    let all = rest.first().map_or(0.0, Measured::median);
+    let fastest = rest.first().map_or(0.0, Measured::median);
     println!(
         "pair of {batch} slices of {size} x {size}, {} weights, {threads} thread(s), float32",
         config.footprint().parameters,
@@ -73,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!(
             "{:22} {seconds:9.4} s  {:5.2}",
             measured.name,
-            seconds / all
+            seconds / fastest
         );
     }
     Ok(())
@@ -86,7 +90,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(name: &str, savings: Savings, config: &NetworkConfig) -> Self {
+    fn new(name: &str, optimizations: Optimizations, config: &NetworkConfig) -> Self {
         tch::manual_seed(1);
         let mut vs = VarStore::new(Device::Cpu);
         let network = UNet::new(&vs.root(), config);
@@ -99,7 +103,7 @@ impl Measured {
         vs.freeze();
         Self {
             name: name.to_owned(),
-            engine: Engine::new(network, Kind::Float, savings),
+            engine: Engine::new(network, Kind::Float, optimizations),
             seconds: Vec::new(),
         }
     }

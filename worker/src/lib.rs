@@ -4,9 +4,7 @@
 
 pub mod anofpdm;
 pub mod baselines;
-pub mod bench;
-pub mod bench_train;
-mod clock;
+pub mod cli;
 pub mod collective;
 pub mod diffusion;
 pub mod engine;
@@ -21,6 +19,5 @@ pub mod service;
 pub mod shim;
 pub mod tensors;
 pub mod torch;
-pub mod trace;
 pub mod train;
 pub mod usage;

@@ -7,12 +7,12 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use anofpdm_common::error_text::error_text;
-use anofpdm_worker::bench::{self, args::BenchArgs};
-use anofpdm_worker::bench_train::{self, args::BenchTrainArgs};
+use anofpdm_worker::cli::bench::{self, args::BenchArgs};
+use anofpdm_worker::cli::bench_train::{self, args::BenchTrainArgs};
+use anofpdm_worker::cli::trace::{self, args::TraceArgs};
 use anofpdm_worker::import::{self, args::ImportArgs};
 use anofpdm_worker::service::ServiceError;
 use anofpdm_worker::service::args::{self as service, RunArgs};
-use anofpdm_worker::trace::{self, args::TraceArgs};
 use anofpdm_worker::usage::UsageError;
 use clap::{Parser, Subcommand};
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use anofpdm_common::network::TensorShapes;
 use anofpdm_common::store::durable::{self, DiskError};
-use safetensors::tensor::Metadata;
+use anofpdm_common::store::tensor_header::{HeaderError, TensorHeader};
 use safetensors_of_tch::SafeTensorError;
 use tch::{TchError, Tensor};
 
@@ -19,41 +20,29 @@ pub type NamedTensors = BTreeMap<String, Tensor>;
 /// What goes wrong with a tensor file.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorFileError {
-    /// The operating system's word on a path.
+    /// The file system refuses.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         source: std::io::Error,
     },
     /// Not a readable safetensors file, or one that cannot be written.
     #[error("{path}: {source}")]
     Format {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         source: tch::TchError,
     },
     /// It does not begin as a safetensors file does.
     #[error("{path}: no safetensors file: {reason}")]
-    Header {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with its header.
-        reason: String,
-    },
+    Header { path: PathBuf, reason: String },
     /// A written file cannot be put in its place.
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// Larger than anything expected here.
     #[error("{path}: {bytes} bytes, expected at most {limit}: is this the right file?")]
     TooLarge {
-        /// The file.
         path: PathBuf,
-        /// Its size.
         bytes: u64,
-        /// The largest size accepted.
         limit: u64,
     },
 }
@@ -79,28 +68,17 @@ pub fn read(path: &Path, limit: u64) -> Result<NamedTensors, TensorFileError> {
 ///
 /// # Errors
 /// When it is no safetensors file.
-pub fn shapes(path: &Path) -> Result<BTreeMap<String, Vec<usize>>, TensorFileError> {
-    let bad = |reason: String| TensorFileError::Header {
-        path: path.to_owned(),
-        reason,
-    };
-    let mut file = File::open(path).map_err(io(path))?;
-    let mut length = [0; size_of::<u64>()];
-    file.read_exact(&mut length)
-        .map_err(|error| bad(error.to_string()))?;
-    let length = u64::from_le_bytes(length);
-    if length > HEADER_LIMIT {
-        return Err(bad(format!(
-            "a header of {length} bytes, expected at most {HEADER_LIMIT}"
-        )));
-    }
-    let mut header = Vec::new();
-    file.take(length)
-        .read_to_end(&mut header)
-        .map_err(io(path))?;
-    let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|error| bad(error.to_string()))?;
-    Ok(metadata
+pub fn shapes(path: &Path) -> Result<TensorShapes, TensorFileError> {
+    let file = File::open(path).map_err(io(path))?;
+    let header = TensorHeader::read(file, HEADER_LIMIT).map_err(|error| match error {
+        HeaderError::Io(error) if error.kind() != ErrorKind::UnexpectedEof => io(path)(error),
+        other => TensorFileError::Header {
+            path: path.to_owned(),
+            reason: other.to_string(),
+        },
+    })?;
+    Ok(header
+        .metadata
         .tensors()
         .into_iter()
         .map(|(name, info)| (name, info.shape.clone()))

@@ -16,7 +16,6 @@ pub mod memory;
 /// What a person asked to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceSpec {
-    /// The CPU.
     Cpu,
     /// A CUDA device by its number; `cuda` is number 0.
     Cuda(usize),
@@ -33,22 +32,12 @@ pub enum DeviceError {
         "device {device} asked for, but libtorch_cuda.so does not load: {reason} \
          (install the GPU set with `make setup-gpu`, or use --device cpu)"
     )]
-    NoCudaLibrary {
-        /// The device asked for.
-        device: DeviceSpec,
-        /// The loader's words.
-        reason: String,
-    },
+    NoCudaLibrary { device: DeviceSpec, reason: String },
     /// The library loads but sees no such GPU.
     #[error(
         "device {device} asked for, but {count} CUDA devices are visible (driver, CUDA_VISIBLE_DEVICES?)"
     )]
-    NoSuchDevice {
-        /// The device asked for.
-        device: DeviceSpec,
-        /// How many there are.
-        count: i64,
-    },
+    NoSuchDevice { device: DeviceSpec, count: i64 },
 }
 
 impl FromStr for DeviceSpec {
@@ -100,7 +89,7 @@ impl DeviceSpec {
     }
 }
 
-/// What the system's loader said; libloading's own words are only which call failed.
+/// What the system's loader said; libloading itself only says which call failed.
 pub(crate) fn in_words(error: &libloading::Error) -> String {
     match error.source() {
         Some(reason) => reason.to_string(),
@@ -159,7 +148,7 @@ fn gpu_models() -> Option<String> {
     (!models.is_empty()).then(|| models.into_iter().collect::<Vec<_>>().join(" + "))
 }
 
-/// Memory of the device, bytes: of the GPU, or of the machine for the CPU; `None` where nobody says.
+/// Memory of the device, bytes: of the GPU, or of the machine for the CPU; `None` where the system does not say.
 pub fn memory_bytes(device: tch::Device) -> Option<u64> {
     match device {
         tch::Device::Cuda(number) => gpu_memory(number),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anofpdm_worker::collective::{Collective, Membership, MemoryRendezvous, Timeouts, nccl};
+use anofpdm_worker::collective::{Membership, MemoryRendezvous, Timeouts, nccl};
 use anofpdm_worker::torch::DeviceSpec;
 use tch::{Kind, Tensor};
 

@@ -1,15 +1,16 @@
 //! A file of weights against the network it is for: looked at before anything is computed with it, without libtorch.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::TensorInfo;
 
 use crate::network::{Heads, NetworkConfig, TensorShapes};
+use crate::store::tensor_header::{HeaderError, TensorHeader};
 
 /// Longest header of a file of weights, bytes.
 const MOST_HEADER: u64 = 16 << 20;
@@ -175,24 +176,21 @@ impl<'a> Weights<'a> {
                 "is a file of torch.save; make a safetensors file of it: anofpdm-worker import FILE --arch ARCH -o NAME.safetensors".to_owned(),
             ));
         }
-        let header = u64::from_le_bytes(prefix);
-        let start = header.saturating_add(8);
-        if header > MOST_HEADER || start > length {
-            return Err(Self::broken(
+        let limit = MOST_HEADER.min(length.saturating_sub(8));
+        let TensorHeader {
+            metadata,
+            data_start: start,
+        } = TensorHeader::read(&file, limit).map_err(|error| match error {
+            HeaderError::Io(error) => failed(error),
+            HeaderError::TooLong { length: header, .. } => Self::broken(
                 path,
                 format!("it names a header of {header} bytes and has {length}"),
-            ));
-        }
-        let mut bytes = Vec::new();
-        (&file)
-            .take(start)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        let parsed: Metadata = bytes
-            .get(8..)
-            .map_or_else(|| serde_json::from_slice(&[]), serde_json::from_slice)
-            .map_err(|error| Self::broken(path, format!("its header does not parse: {error}")))?;
-        let mut tensors: Vec<(String, TensorInfo)> = parsed
+            ),
+            HeaderError::Parse(error) => {
+                Self::broken(path, format!("its header does not parse: {error}"))
+            }
+        })?;
+        let mut tensors: Vec<(String, TensorInfo)> = metadata
             .tensors()
             .into_iter()
             .map(|(name, info)| (name, info.clone()))

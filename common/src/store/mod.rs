@@ -6,3 +6,4 @@ pub mod durable;
 pub mod journal;
 pub mod scaling;
 pub mod slices;
+pub mod tensor_header;

@@ -7,9 +7,6 @@ use prometheus::{Registry, TextEncoder};
 
 use super::training::TrainMetrics;
 
-/// What every name begins with.
-pub(super) const NAMESPACE: &str = "anofpdm";
-
 /// Metrics that cannot be registered or printed.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {

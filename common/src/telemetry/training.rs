@@ -21,9 +21,10 @@ use prometheus::{
     exponential_buckets,
 };
 
-use super::metrics::NAMESPACE;
 use crate::role::Role;
 
+/// What every name begins with.
+const NAMESPACE: &str = "anofpdm";
 const LABELS: [&str; 1] = ["network"];
 
 /// Steps: 10 ms of a small network to 5 minutes of a large one on a CPU.

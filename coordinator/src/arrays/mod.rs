@@ -2,13 +2,6 @@
 //!
 //! An array is named on the command line as `FILE`, or `FILE:NAME` where a file holds several. A header may lie, so nothing
 //! is reserved for elements before the file is known to hold them.
-//!
-//! | module | concept |
-//! |---|---|
-//! | `numpy` | what NumPy writes before the elements, alone and in an archive |
-//! | `tensors` | the same in a safetensors file |
-//! | `stored` | a described array: its shape against the bytes that are there, its elements |
-//! | `number` | the number types |
 
 mod number;
 mod numpy;
@@ -26,44 +19,23 @@ use self::stored::Trouble;
 pub enum ArrayError {
     /// The file cannot be opened or read.
     #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// The file's name ends in something else.
     #[error("{}: the name must end in .npy, .npz or .safetensors", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-    },
+    Format { path: PathBuf },
     /// The file is broken.
     #[error("{}: {reason}", path.display())]
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    Broken { path: PathBuf, reason: String },
     /// The file holds several arrays, or not the one asked for.
     #[error("{}: {reason}; it holds: {}", path.display(), names.join(", "))]
     Name {
-        /// The file.
         path: PathBuf,
-        /// What is missing.
         reason: String,
-        /// The arrays it holds.
         names: Vec<String>,
     },
     /// The array is no stack of images.
     #[error("{}: shape {shape:?} is not [N, H, W] or [N, 1, H, W]", path.display())]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// The shape it has.
-        shape: Vec<usize>,
-    },
+    Shape { path: PathBuf, shape: Vec<usize> },
 }
 
 /// What a number of a file becomes.

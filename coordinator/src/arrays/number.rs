@@ -12,49 +12,82 @@ const CHUNK: usize = 1 << 14;
 /// Bytes of the widest type.
 const WIDEST: usize = 8;
 
-/// How a file stores its numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NumberType {
-    kind: Kind,
-    big_endian: bool,
+/// A kind of number: how the two formats name it, its bytes, and what the bytes in little-endian order are worth; `Err` is
+/// an integer beyond 2^53 that float64 lacks, in digits.
+#[derive(Debug)]
+struct Kind {
+    safetensors: Dtype,
+    numpy: Option<&'static str>,
+    width: usize,
+    widen: fn([u8; WIDEST]) -> Result<f64, String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bool,
-    U8,
-    I8,
-    U16,
-    I16,
-    U32,
-    I32,
-    U64,
-    I64,
-    F16,
-    Bf16,
-    F32,
-    F64,
+macro_rules! kind {
+    ($safetensors:ident, $numpy:expr, $number:ty, $widen:expr) => {
+        Kind {
+            safetensors: Dtype::$safetensors,
+            numpy: $numpy,
+            width: size_of::<$number>(),
+            widen: |little| $widen(<$number>::from_le_bytes(first(little))),
+        }
+    };
+}
+
+static KINDS: [Kind; 13] = [
+    kind!(BOOL, Some("b1"), u8, widened),
+    kind!(U8, Some("u1"), u8, widened),
+    kind!(I8, Some("i1"), i8, widened),
+    kind!(U16, Some("u2"), u16, widened),
+    kind!(I16, Some("i2"), i16, widened),
+    kind!(U32, Some("u4"), u32, widened),
+    kind!(I32, Some("i4"), i32, widened),
+    kind!(U64, Some("u8"), u64, exact_u64),
+    kind!(I64, Some("i8"), i64, exact_i64),
+    kind!(F16, Some("f2"), f16, widened),
+    kind!(BF16, None, bf16, widened),
+    kind!(F32, Some("f4"), f32, widened),
+    kind!(F64, Some("f8"), f64, widened),
+];
+
+fn first<const N: usize>(little: [u8; WIDEST]) -> [u8; N] {
+    std::array::from_fn(|byte| little[byte])
+}
+
+fn widened(number: impl Into<f64>) -> Result<f64, String> {
+    Ok(number.into())
+}
+
+fn exact_u64(whole: u64) -> Result<f64, String> {
+    exact(whole.into(), whole as f64)
+}
+
+fn exact_i64(whole: i64) -> Result<f64, String> {
+    exact(whole.into(), whole as f64)
+}
+
+/// `rounded` if it is `whole`.
+fn exact(whole: i128, rounded: f64) -> Result<f64, String> {
+    // Within the range of i128 by far.
+    #[allow(clippy::cast_possible_truncation)]
+    if rounded as i128 == whole {
+        Ok(rounded)
+    } else {
+        Err(whole.to_string())
+    }
+}
+
+/// How a file stores its numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NumberType {
+    kind: &'static Kind,
+    big_endian: bool,
 }
 
 impl NumberType {
     /// The type of a NumPy descriptor such as `<f4`.
     pub(super) fn of_numpy(descriptor: &str) -> Option<Self> {
         let (order, name) = descriptor.split_at_checked(1)?;
-        let kind = match name {
-            "b1" => Kind::Bool,
-            "u1" => Kind::U8,
-            "i1" => Kind::I8,
-            "u2" => Kind::U16,
-            "i2" => Kind::I16,
-            "u4" => Kind::U32,
-            "i4" => Kind::I32,
-            "u8" => Kind::U64,
-            "i8" => Kind::I64,
-            "f2" => Kind::F16,
-            "f4" => Kind::F32,
-            "f8" => Kind::F64,
-            _ => return None,
-        };
+        let kind = KINDS.iter().find(|kind| kind.numpy == Some(name))?;
         let big_endian = match order {
             "<" | "|" => false,
             ">" => true,
@@ -64,35 +97,15 @@ impl NumberType {
     }
 
     /// The type of a safetensors tensor.
-    pub(super) const fn of_safetensors(dtype: Dtype) -> Option<Self> {
-        let kind = match dtype {
-            Dtype::BOOL => Kind::Bool,
-            Dtype::U8 => Kind::U8,
-            Dtype::I8 => Kind::I8,
-            Dtype::U16 => Kind::U16,
-            Dtype::I16 => Kind::I16,
-            Dtype::U32 => Kind::U32,
-            Dtype::I32 => Kind::I32,
-            Dtype::U64 => Kind::U64,
-            Dtype::I64 => Kind::I64,
-            Dtype::F16 => Kind::F16,
-            Dtype::BF16 => Kind::Bf16,
-            Dtype::F32 => Kind::F32,
-            Dtype::F64 => Kind::F64,
-            _ => return None,
-        };
+    pub(super) fn of_safetensors(dtype: Dtype) -> Option<Self> {
+        let kind = KINDS.iter().find(|kind| kind.safetensors == dtype)?;
         let big_endian = false;
         Some(Self { kind, big_endian })
     }
 
     /// Bytes of one element.
     pub(super) const fn width(self) -> usize {
-        match self.kind {
-            Kind::Bool | Kind::U8 | Kind::I8 => 1,
-            Kind::U16 | Kind::I16 | Kind::F16 | Kind::Bf16 => 2,
-            Kind::U32 | Kind::I32 | Kind::F32 => 4,
-            Kind::U64 | Kind::I64 | Kind::F64 => 8,
-        }
+        self.kind.width
     }
 
     /// Reads `count` elements and hands each to `take` with its index.
@@ -131,38 +144,7 @@ impl NumberType {
         if self.big_endian {
             little[..element.len()].reverse();
         }
-        let [a, b, c, d, ..] = little;
-        Ok(match self.kind {
-            Kind::Bool | Kind::U8 => f64::from(a),
-            Kind::I8 => f64::from(i8::from_le_bytes([a])),
-            Kind::U16 => f64::from(u16::from_le_bytes([a, b])),
-            Kind::I16 => f64::from(i16::from_le_bytes([a, b])),
-            Kind::F16 => f16::from_le_bytes([a, b]).to_f64(),
-            Kind::Bf16 => bf16::from_le_bytes([a, b]).to_f64(),
-            Kind::U32 => f64::from(u32::from_le_bytes([a, b, c, d])),
-            Kind::I32 => f64::from(i32::from_le_bytes([a, b, c, d])),
-            Kind::F32 => f64::from(f32::from_le_bytes([a, b, c, d])),
-            Kind::U64 => {
-                let whole = u64::from_le_bytes(little);
-                exact(i128::from(whole), whole as f64)?
-            }
-            Kind::I64 => {
-                let whole = i64::from_le_bytes(little);
-                exact(i128::from(whole), whole as f64)?
-            }
-            Kind::F64 => f64::from_le_bytes(little),
-        })
-    }
-}
-
-/// `rounded` if it is `whole`.
-fn exact(whole: i128, rounded: f64) -> Result<f64, String> {
-    // Within the range of i128 by far.
-    #[allow(clippy::cast_possible_truncation)]
-    if rounded as i128 == whole {
-        Ok(rounded)
-    } else {
-        Err(whole.to_string())
+        (self.kind.widen)(little)
     }
 }
 
@@ -203,9 +185,9 @@ mod tests {
     #[test]
     fn what_is_no_number_has_no_type() {
         for descriptor in ["", "<c16", "|S3", "=f4", "é", "<V2"] {
-            assert_eq!(NumberType::of_numpy(descriptor), None, "{descriptor}");
+            assert!(NumberType::of_numpy(descriptor).is_none(), "{descriptor}");
         }
-        assert_eq!(NumberType::of_safetensors(Dtype::C64), None);
+        assert!(NumberType::of_safetensors(Dtype::C64).is_none());
     }
 
     #[test]

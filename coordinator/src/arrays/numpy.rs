@@ -105,7 +105,7 @@ fn described(reader: &mut impl Read) -> Result<(Stored, u64), Trouble> {
         return Err(broken("its header nests too deeply".to_owned()));
     }
     let header = Header::from_reader(&mut whole.as_slice()).map_err(|error| match error {
-        // The reader's own words hold the header as it is, with whatever is in it.
+        // The reader's own message holds the header as it is, with whatever is in it.
         ReadHeaderError::Parse(ParseHeaderError::DictParse(_)) => {
             let text = String::from_utf8_lossy(&whole[start..]);
             let beginning: String = text.chars().take(60).collect();

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
-use safetensors::tensor::Metadata;
+use anofpdm_common::store::tensor_header::{HeaderError, TensorHeader};
 
 use super::number::NumberType;
 use super::numpy::unsupported;
@@ -11,8 +11,6 @@ use super::{Element, Images, choose};
 
 /// Longest header that is read, bytes.
 const LONGEST_HEADER: u64 = 1 << 24;
-/// Bytes that say how long the header is.
-const START: u64 = 8;
 
 /// Reads a tensor of a file of `bytes` bytes.
 pub(super) fn read<T: Element>(
@@ -20,21 +18,18 @@ pub(super) fn read<T: Element>(
     bytes: u64,
     name: Option<&str>,
 ) -> Result<Images<T>, Trouble> {
-    let mut length = [0; START as usize];
-    file.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length);
-    if length > LONGEST_HEADER {
-        return Err(Trouble::Broken(format!(
+    let TensorHeader {
+        metadata,
+        data_start,
+    } = TensorHeader::read(&mut file, LONGEST_HEADER).map_err(|error| match error {
+        HeaderError::Io(error) => error.into(),
+        HeaderError::TooLong { length, .. } => Trouble::Broken(format!(
             "a header of {length} bytes: this is no safetensors file"
-        )));
-    }
-    let mut header = Vec::new();
-    file.by_ref().take(length).read_to_end(&mut header)?;
-    // Which also holds shapes, types and places of the tensors against each other.
-    let metadata: Metadata = serde_json::from_slice(&header)
-        .map_err(|error| Trouble::Broken(format!("no safetensors file: {error}")))?;
+        )),
+        HeaderError::Parse(error) => Trouble::Broken(format!("no safetensors file: {error}")),
+    })?;
     let told = metadata.data_len() as u64;
-    let there = bytes.saturating_sub(START + length);
+    let there = bytes.saturating_sub(data_start);
     if told != there {
         let wrong = if there < told {
             "it is cut short"
@@ -52,7 +47,7 @@ pub(super) fn read<T: Element>(
     let number = NumberType::of_safetensors(info.dtype)
         .ok_or_else(|| Trouble::Broken(unsupported(&format!("{:?}", info.dtype))))?;
     let (start, end) = info.data_offsets;
-    file.seek(SeekFrom::Start(START + length + start as u64))?;
+    file.seek(SeekFrom::Start(data_start + start as u64))?;
     let stored = Stored {
         shape: info.shape.clone(),
         fortran: false,

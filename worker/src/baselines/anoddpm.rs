@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use super::driver::{RestorationMethod, Walk, scale};
 use super::restored::Difference;
-use crate::diffusion::reverse::{Below, Variance, ddim_down};
+use crate::diffusion::reverse::{ReverseStep, Variance, ddim_down};
 use crate::diffusion::step::{predict_x0, q_sample};
 use crate::method_error::MethodError;
 use crate::nn::ClassLabel;
@@ -79,7 +79,7 @@ impl AnoDdpm {
                     (None, BaselineForm::Published) => Variance::Posterior,
                     (None, BaselineForm::Port) => Variance::FixedLarge,
                 };
-                Below::new(schedule, index, x, &x0, variance)
+                ReverseStep::new(schedule, index, x, &x0, variance)
                     .draw(index, || walk.noise(self.family, 1 + step, index))
             }
         }

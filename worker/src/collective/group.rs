@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
-use super::{
-    Collective, CollectiveError, GradientSum, MAX_WORLD, Membership, Rendezvous, Timeouts,
-};
+use super::{CollectiveError, MAX_WORLD, Membership, Rendezvous, Timeouts};
 use crate::shim::ShimError;
-use crate::shim::group::{Backend, Buckets, Group as Connected, Work};
+use crate::shim::group::{Backend, Buckets, ProcessGroup, Work};
 use crate::shim::store::Store;
 
 /// How often a waiting rank looks whether the group was aborted.
@@ -19,10 +17,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const FIRST_BUCKET_BYTES: i64 = 1 << 20;
 const BUCKET_BYTES: i64 = 25 << 20;
 
-/// A group of ranks that have found each other.
+/// A group of ranks that have found each other. Every rank must call the same operations in the same order with tensors
+/// of the same shapes and kinds.
 #[derive(Debug)]
 pub struct Group {
-    connected: Connected,
+    connected: ProcessGroup,
     state: Arc<State>,
 }
 
@@ -77,7 +76,7 @@ impl Group {
         let store = super::rendezvous::store(rendezvous, timeouts.connect).map_err(failed)?;
         let backend = backend(&store, small_rank, small_world)?;
         let connected =
-            Connected::new(&store, &backend, small_rank, small_world).map_err(failed)?;
+            ProcessGroup::new(&store, &backend, small_rank, small_world).map_err(failed)?;
         Ok(Self {
             connected,
             state: Arc::new(State {
@@ -138,28 +137,35 @@ impl Group {
         }
     }
 
-    fn close(&self) {
-        if let Err(error) = self.connected.abort() {
-            tracing::warn!(%error, "a group of ranks cannot be closed");
-        }
+    /// This rank among the others.
+    pub fn membership(&self) -> Membership {
+        self.state.membership
     }
-}
 
-impl Collective for Group {
-    fn rank(&self) -> usize {
+    /// This rank, from 0.
+    pub fn rank(&self) -> usize {
         self.state.membership.rank
     }
 
-    fn world(&self) -> usize {
+    /// Number of ranks.
+    pub fn world(&self) -> usize {
         self.state.membership.world
     }
 
-    fn all_reduce(&self, tensor: &Tensor) -> Result<(), CollectiveError> {
+    /// Replaces `tensor` by its sum over the ranks.
+    ///
+    /// # Errors
+    /// When a rank is gone or late, or the group was aborted.
+    pub fn all_reduce(&self, tensor: &Tensor) -> Result<(), CollectiveError> {
         let work = self.connected.all_reduce(tensor);
         self.finish("all-reduce", work, self.state.timeout)
     }
 
-    fn broadcast(&self, tensor: &Tensor, root: usize) -> Result<(), CollectiveError> {
+    /// Replaces `tensor` by that of rank `root`.
+    ///
+    /// # Errors
+    /// As [`all_reduce`](Self::all_reduce).
+    pub fn broadcast(&self, tensor: &Tensor, root: usize) -> Result<(), CollectiveError> {
         let work = match i32::try_from(root) {
             Ok(root) => self.connected.broadcast(tensor, root),
             Err(_) => Err(ShimError(format!("no rank {root}"))),
@@ -167,15 +173,21 @@ impl Collective for Group {
         self.finish("broadcast", work, self.state.timeout)
     }
 
-    fn barrier(&self, timeout: Duration) -> Result<(), CollectiveError> {
+    /// Waits until all ranks are here, at most `timeout`: for what may take one rank longer than an
+    /// operation may.
+    ///
+    /// # Errors
+    /// As [`all_reduce`](Self::all_reduce).
+    pub fn barrier(&self, timeout: Duration) -> Result<(), CollectiveError> {
         let work = self.connected.barrier(timeout);
         self.finish("barrier", work, timeout)
     }
 
-    fn gradient_sum(
-        &self,
-        parameters: &[&Tensor],
-    ) -> Result<Box<dyn GradientSum>, CollectiveError> {
+    /// Prepares `parameters` for backward passes whose gradients are summed over the ranks.
+    ///
+    /// # Errors
+    /// As [`all_reduce`](Self::all_reduce), or when the ranks' parameters differ.
+    pub fn gradient_sum(&self, parameters: &[&Tensor]) -> Result<GradientSum, CollectiveError> {
         let buckets = Buckets::new(
             &self.connected,
             parameters,
@@ -183,32 +195,40 @@ impl Collective for Group {
             BUCKET_BYTES,
         )
         .map_err(|error| self.state.failed("gradient buckets", error))?;
-        Ok(Box::new(BucketSum {
+        Ok(GradientSum {
             buckets,
             connected: self.connected.clone(),
             state: Arc::clone(&self.state),
-        }))
+        })
     }
 
-    fn timeout(&self) -> Duration {
+    /// How long an operation waits for the other ranks.
+    pub fn timeout(&self) -> Duration {
         self.state.timeout
     }
 
-    fn abort(&self) {
+    /// Ends what is under way with an error, here and at the other ranks. From any thread.
+    pub fn abort(&self) {
         self.state.aborted.store(true, Ordering::Release);
         self.close();
     }
+
+    fn close(&self) {
+        if let Err(error) = self.connected.abort() {
+            tracing::warn!(%error, "a group of ranks cannot be closed");
+        }
+    }
 }
 
-/// Gradients summed in buckets.
+/// Backward passes whose gradients are summed over the ranks, in buckets, while they are computed.
 #[derive(Debug)]
-struct BucketSum {
+pub struct GradientSum {
     buckets: Buckets,
-    connected: Connected,
+    connected: ProcessGroup,
     state: Arc<State>,
 }
 
-impl BucketSum {
+impl GradientSum {
     fn finish<T>(
         &self,
         operation: &'static str,
@@ -222,15 +242,24 @@ impl BucketSum {
             self.state.failed(operation, error)
         })
     }
-}
 
-impl GradientSum for BucketSum {
-    fn backward(&mut self, loss: &Tensor) -> Result<Duration, CollectiveError> {
+    /// Backward from `loss`, a scalar: afterwards the gradients of the parameters are their sums
+    /// over the ranks. What plain backward passes have left in them before counts. Returns how long
+    /// this thread waited for the sums; on a GPU it is the device that waits.
+    ///
+    /// # Errors
+    /// When a rank is gone or late.
+    pub fn backward(&mut self, loss: &Tensor) -> Result<Duration, CollectiveError> {
         let done = self.buckets.backward(loss);
         self.finish("gradient sum", done)
     }
 
-    fn settle_order(&mut self) -> Result<(), CollectiveError> {
+    /// Sends gradients from now on in the order in which the last backward pass had them. Once,
+    /// after the first backward pass; the order of sums over more than two ranks changes with it.
+    ///
+    /// # Errors
+    /// When a rank is gone or late.
+    pub fn settle_order(&mut self) -> Result<(), CollectiveError> {
         let done = self.buckets.reorder();
         self.finish("order of gradients", done)
     }

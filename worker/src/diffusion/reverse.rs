@@ -37,14 +37,14 @@ pub enum Variance<'a> {
 
 /// The distribution of x at the level below.
 #[derive(Debug)]
-pub struct Below {
+pub struct ReverseStep {
     /// f32 of the shape of x.
     pub mean: Tensor,
     /// Natural logarithm of the variance: f32, of the shape of x or one number.
     pub log_variance: Tensor,
 }
 
-impl Below {
+impl ReverseStep {
     /// p(x_{t-1} | x_t) at `index`, from x there and the x0 predicted there (Eq. 3).
     pub fn new(
         schedule: &Schedule,
@@ -130,7 +130,7 @@ mod tests {
         let schedule = schedule();
         let (x0, x) = (ramp(), ramp().sin());
         let log = |index, variance: Variance<'_>| {
-            let below = Below::new(&schedule, index, &x, &x0, variance);
+            let below = ReverseStep::new(&schedule, index, &x, &x0, variance);
             below.log_variance.max().double_value(&[])
         };
         let small = log(9, Variance::Posterior);
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn the_last_step_draws_nothing() {
         let schedule = schedule();
-        let below = Below::new(&schedule, 0, &ramp(), &ramp(), Variance::FixedLarge);
+        let below = ReverseStep::new(&schedule, 0, &ramp(), &ramp(), Variance::FixedLarge);
         let mean = below.mean.shallow_clone();
         assert_eq!(below.draw(0, || unreachable!()), mean);
     }

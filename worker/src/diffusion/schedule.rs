@@ -1,4 +1,4 @@
-//! Noise schedules: linear betas, their products, and strided ("respaced") versions (SCIENCE 2).
+//! Noise schedules: linear betas, their products, and strided ("respaced") versions.
 
 use std::str::FromStr;
 
@@ -27,20 +27,10 @@ pub enum ScheduleError {
     Empty,
     /// More steps asked for than a section has.
     #[error("respacing asks for {asked} steps of a section of {available}")]
-    TooMany {
-        /// Steps asked for.
-        asked: usize,
-        /// Steps there are.
-        available: usize,
-    },
+    TooMany { asked: usize, available: usize },
     /// No stride leaves that number of steps.
     #[error("respacing ddim{asked}: no whole stride keeps exactly {asked} of {steps} steps")]
-    NoStride {
-        /// Steps asked for.
-        asked: usize,
-        /// Steps there are.
-        steps: usize,
-    },
+    NoStride { asked: usize, steps: usize },
 }
 
 impl FromStr for Respacing {
@@ -210,7 +200,7 @@ impl Schedule {
     }
 
     /// B_t = (1 - alpha_bar) / sqrt(alpha_bar) at `index`: the factor between a gradient of
-    /// log p(h | x_t) and the change of x0 it causes (SCIENCE 0).
+    /// log p(h | x_t) and the change of x0 it causes: gradient maps (Table 3) are divided by it.
     pub fn gradient_factor(&self, index: usize) -> f64 {
         let alpha_bar = self.alpha_bar(index);
         (1.0 - alpha_bar) / alpha_bar.sqrt()

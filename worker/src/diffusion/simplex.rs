@@ -1,4 +1,4 @@
-//! Fractal simplex noise, the noise of AnoDDPM (SCIENCE 9): fields of OpenSimplex in space.
+//! Fractal simplex noise, the noise of AnoDDPM: fields of OpenSimplex in space.
 //!
 //! Which lattice vertices reach a pixel, and with what weight, depends on size and depth of a field
 //! alone ([`Stencil`]); the seed only says which gradient stands at each vertex. So one stencil serves
@@ -292,9 +292,9 @@ fn signed(size: usize) -> i64 {
 /// One sample of a batch of noise: where its seeds come from, and at what depth its fields lie.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// One seed a channel is taken from it (SCIENCE 9: a new one for every sample and channel).
+    /// One seed a channel is taken from it: a new one for every sample and channel.
     pub seeds: Stream,
-    /// Third coordinate: the time the network is told.
+    /// Third coordinate: the network's time.
     pub depth: i64,
 }
 

@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 use super::class_token::{Kappa, null_kappa, scaled_factors};
 use super::layout::{Format, add_rows, map_like, positions};
 use super::norm::{Modulation, Norm, own_modulation};
-use super::savings::Savings;
+use super::optimizations::Optimizations;
 use super::sdpa::{self, scale};
 use crate::nn::attention as plain;
 use crate::nn::embedding::ClassVector;
@@ -58,7 +58,7 @@ pub(super) enum Tokens {
 
 /// One attention block.
 #[derive(Debug)]
-pub(super) struct Attention {
+pub(super) struct EngineAttention {
     format: Format,
     norm: Norm,
     modulation: Modulation,
@@ -74,12 +74,12 @@ pub(super) struct Attention {
     index: usize,
 }
 
-impl Attention {
+impl EngineAttention {
     /// `index` counts the blocks of a network.
     pub(super) fn new(
         block: plain::Attention,
         format: Format,
-        savings: Savings,
+        optimizations: Optimizations,
         index: usize,
     ) -> Self {
         let linear = |affine: &Affine, kind: Kind| {
@@ -98,13 +98,14 @@ impl Attention {
                 class_kv,
             }
         });
-        let keep_whole = offset.is_some() && !savings.class_token;
+        let keep_whole = offset.is_some() && !optimizations.contains(Optimizations::CLASS_TOKEN);
         Self {
             format,
-            norm: Norm::new(format, savings.fused_norm),
+            norm: Norm::new(format, optimizations.contains(Optimizations::FUSED_NORM)),
             modulation: own_modulation(&block.norm, format),
             heads: block.heads,
-            flash: savings.flash && sdpa::is_on(qkv.0.device(), format.kind),
+            flash: optimizations.contains(Optimizations::FLASH)
+                && sdpa::is_on(qkv.0.device(), format.kind),
             qkv,
             projection: linear(&block.projection, format.kind),
             offset,
@@ -196,7 +197,7 @@ impl Attention {
 /// The slopes of a label in all blocks of a network, in the order of their indices. `class` is its class vector,
 /// `[1, E]`; `null` says that it is that of the null label.
 pub(super) fn label_tokens<'a>(
-    blocks: impl Iterator<Item = &'a Attention>,
+    blocks: impl Iterator<Item = &'a EngineAttention>,
     class: &ClassVector,
     null: bool,
     format: Format,

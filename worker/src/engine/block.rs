@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::conv::Conv;
 use super::layout::{Format, add_rows};
 use super::norm::{Modulation, Norm, join, own_modulation};
-use super::savings::Savings;
+use super::optimizations::Optimizations;
 use crate::nn::init::Affine;
 use crate::nn::resblock::ResBlock;
 use crate::nn::sampling::Resize;
@@ -53,13 +53,13 @@ impl Block {
     pub(super) fn new(
         block: &ResBlock,
         format: Format,
-        savings: Savings,
+        optimizations: Optimizations,
         index: usize,
         shared: Option<i64>,
         even: bool,
     ) -> Self {
-        let winograd = savings.winograd && even;
-        let norm = Norm::new(format, savings.fused_norm);
+        let winograd = optimizations.contains(Optimizations::WINOGRAD) && even;
+        let norm = Norm::new(format, optimizations.contains(Optimizations::FUSED_NORM));
         let same3 = |affine: &Affine, bias: &Tensor| {
             Conv::same3(&affine.weight, Some(bias), format, winograd)
         };

@@ -1,4 +1,4 @@
-//! The class tokens of an attention block as one virtual token (ANCHORS 4.4).
+//! The class tokens of an attention block as one virtual token.
 //!
 //! Token j is `c_j slope + offset` in keys and values alike. To a query with `s = q . slope` and `g = q . offset` all E
 //! tokens together are one token with logit `g + kappa(s)` and value `offset + kappa'(s) slope`, where
@@ -16,7 +16,7 @@ const CELLS: f64 = 32.0;
 /// Beyond, cells widen with s, so many for each factor e. The weights gather around the largest c_j within a few 1 / s of
 /// it, so that the n-th derivative falls as s^-n, and the error of a cell as wide as a part of s stays what it is.
 const WIDENING: f64 = 64.0;
-/// The last cell begins at this multiple of `RANGE` and goes on for ever as a line, which kappa has become.
+/// The last cell begins at this multiple of `RANGE` and continues as a line, which kappa has become.
 const LINE: f64 = 65_536.0;
 
 /// kappa and its derivative for one class vector.

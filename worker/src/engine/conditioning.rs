@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use tch::{Kind, Tensor};
 
-use super::attention::{Attention, LabelTokens, Tokens, label_tokens};
+use super::attention::{EngineAttention, LabelTokens, Tokens, label_tokens};
 use super::layout::Format;
 use super::norm::Modulation;
-use crate::nn::conditioner::{Conditioner, Conditioning as Embedded};
+use crate::nn::conditioner::{Conditioner, Conditioning};
 use crate::nn::init::Affine;
 use crate::nn::norm::GroupNorm;
 use crate::nn::{ClassLabel, Labels};
@@ -47,7 +47,7 @@ impl Label {
 
 /// Scales and shifts of all residual blocks, or what is added to them, and the class tokens.
 #[derive(Debug)]
-pub(super) struct Conditioning {
+pub(super) struct ConditioningTables {
     format: Format,
     conditioner: Conditioner,
     /// The blocks' projections one above another: scales of all where there are any, shifts of all.
@@ -66,7 +66,7 @@ pub(super) struct Conditioning {
     tokens: HashMap<Label, Rc<LabelTokens>>,
 }
 
-impl Conditioning {
+impl ConditioningTables {
     /// `blocks` are the projection and the second norm of every residual block, in the order of their indices; a
     /// projection has scales and shifts if `scale_shift`.
     pub(super) fn new(
@@ -170,7 +170,7 @@ impl Conditioning {
         &mut self,
         labels: &[Label],
         rows: i64,
-        blocks: impl Iterator<Item = &'a Attention> + Clone,
+        blocks: impl Iterator<Item = &'a EngineAttention> + Clone,
         virtual_tokens: bool,
     ) -> Tokens {
         if !virtual_tokens {
@@ -221,11 +221,11 @@ impl Conditioning {
         tokens.map_or(Tokens::Absent, Tokens::Whole)
     }
 
-    fn embed(&self, time: i64, label: Label) -> Embedded {
+    fn embed(&self, time: i64, label: Label) -> Conditioning {
         self.embed_labels(time, &label.labels())
     }
 
-    fn embed_labels(&self, time: i64, labels: &Labels) -> Embedded {
+    fn embed_labels(&self, time: i64, labels: &Labels) -> Conditioning {
         let times = Tensor::full([1], time, (Kind::Int64, self.gain.device()));
         self.conditioner.forward(&times, labels, &mut |_, _| {})
     }

@@ -1,9 +1,10 @@
 //! Convolutions with weights in the engine's format.
 
+use anofpdm_kernels::winograd::{Winograd, has_vectors};
 use tch::Tensor;
 
 use super::layout::Format;
-use super::winograd::{self, Winograd};
+use super::winograd;
 use crate::nn::init::Affine;
 
 /// A convolution, in one of two ways to compute it.
@@ -50,11 +51,11 @@ impl Conv {
         format: Format,
         wanted: bool,
     ) -> Self {
-        let fits = wanted && format.channels_last && winograd::has_vectors();
+        let fits = wanted && format.channels_last && has_vectors();
         let weight = weight.to_kind(format.kind);
         let bias = bias.map(|bias| bias.to_kind(format.kind));
         match fits
-            .then(|| Winograd::new(&weight, bias.as_ref()))
+            .then(|| winograd::transformed(&weight, bias.as_ref()))
             .flatten()
         {
             Some(winograd) => Self::Winograd(winograd, format),
@@ -71,8 +72,7 @@ impl Conv {
                 stride,
                 padding,
             } => x.conv2d(weight, bias.as_ref(), *stride, *padding, 1, 1),
-            Self::Winograd(winograd, format) => winograd
-                .forward(&format.order(x))
+            Self::Winograd(conv, format) => winograd::forward(conv, &format.order(x))
                 .unwrap_or_else(|| panic!("a map of odd sides {:?}: a bug", x.size())),
         }
     }

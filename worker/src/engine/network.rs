@@ -2,14 +2,14 @@
 
 use tch::{Kind, Tensor};
 
-use super::attention::{Attention, Tokens};
+use super::attention::{EngineAttention, Tokens};
 use super::block::Block;
-use super::conditioning::{Conditioning, Label};
+use super::conditioning::{ConditioningTables, Label};
 use super::conv::Conv;
 use super::layout::{Format, repeat_rows};
 use super::norm::{Modulation, Norm, is_fused_on, own_modulation};
-use super::savings::Savings;
-use super::upsample::Upsample;
+use super::optimizations::Optimizations;
+use super::upsample::DoublingConv;
 use crate::nn::resblock::ResBlock;
 use crate::nn::sampling::Resize;
 use crate::nn::trunk::{Entry, Grow, Shrink};
@@ -23,11 +23,11 @@ const TOGETHER: usize = 32;
 #[derive(Debug)]
 pub struct Engine {
     format: Format,
-    savings: Savings,
-    conditioning: Conditioning,
+    optimizations: Optimizations,
+    conditioning: ConditioningTables,
     stem: Conv,
     down: Vec<Down>,
-    middle: (Block, Attention, Block),
+    middle: (Block, EngineAttention, Block),
     up: Vec<Up>,
     out_norm: Norm,
     out_modulation: Modulation,
@@ -37,7 +37,7 @@ pub struct Engine {
 /// One entry of `input_blocks` after the first.
 #[derive(Debug)]
 enum Down {
-    Block(Box<Block>, Option<Attention>),
+    Block(Box<Block>, Option<EngineAttention>),
     Shrink(Conv),
 }
 
@@ -45,21 +45,21 @@ enum Down {
 #[derive(Debug)]
 struct Up {
     block: Block,
-    attention: Option<Attention>,
+    attention: Option<EngineAttention>,
     grow: Option<Widen>,
 }
 
 /// A level's end on the way up.
 #[derive(Debug)]
 enum Widen {
-    Conv(Upsample),
+    Conv(DoublingConv),
     Block(Box<Block>),
 }
 
 /// Gives blocks their indices and gathers what their conditioning needs.
 struct Builder {
     format: Format,
-    savings: Savings,
+    optimizations: Optimizations,
     conditioned: Vec<(crate::nn::init::Affine, crate::nn::norm::GroupNorm)>,
     attentions: usize,
     /// Of all blocks alike.
@@ -77,14 +77,14 @@ impl Builder {
         }
         let index = self.conditioned.len();
         let even = self.side % 2 == 0;
-        let made = Block::new(&block, self.format, self.savings, index, shared, even);
+        let made = Block::new(&block, self.format, self.optimizations, index, shared, even);
         self.scale_shift = block.scale_shift_norm;
         self.conditioned.push((block.conditioning, block.out_norm));
         made
     }
 
-    fn attention(&mut self, block: plain::Attention) -> Attention {
-        let made = Attention::new(block, self.format, self.savings, self.attentions);
+    fn attention(&mut self, block: plain::Attention) -> EngineAttention {
+        let made = EngineAttention::new(block, self.format, self.optimizations, self.attentions);
         self.attentions += 1;
         made
     }
@@ -92,18 +92,23 @@ impl Builder {
 
 impl Engine {
     /// Takes the layers of a network over; convolutions and products are computed in `kind`.
-    pub fn new(network: UNet, kind: Kind, savings: Savings) -> Self {
-        tch::no_grad(|| Self::build(network, kind, savings))
+    pub fn new(network: UNet, kind: Kind, optimizations: Optimizations) -> Self {
+        tch::no_grad(|| Self::build(network, kind, optimizations))
     }
 
-    fn build(network: UNet, kind: Kind, mut savings: Savings) -> Self {
-        savings.fused_norm &= is_fused_on(network.trunk.stem.weight.device());
-        let format = Format::new(kind, savings.channels_last);
+    fn build(network: UNet, kind: Kind, mut optimizations: Optimizations) -> Self {
+        if !is_fused_on(network.trunk.stem.weight.device()) {
+            optimizations.remove(Optimizations::FUSED_NORM);
+        }
+        let format = Format::new(kind, optimizations.contains(Optimizations::CHANNELS_LAST));
         // The input is what noise is measured in, the output what guidance multiplies: neither is rounded.
-        let ends = Format::new(format.wide, savings.channels_last);
+        let ends = Format::new(
+            format.wide,
+            optimizations.contains(Optimizations::CHANNELS_LAST),
+        );
         let mut builder = Builder {
             format,
-            savings,
+            optimizations,
             conditioned: Vec::new(),
             attentions: 0,
             scale_shift: true,
@@ -139,7 +144,8 @@ impl Engine {
         let last = network.up.len().saturating_sub(1);
         for (index, entry) in network.up.into_iter().enumerate() {
             // The last skip is the stem's.
-            let shared = (savings.stem && index == last).then_some(stem_width);
+            let shared = (optimizations.contains(Optimizations::STEM) && index == last)
+                .then_some(stem_width);
             let block = builder.block(entry.block, shared);
             let attention = entry
                 .attention
@@ -147,7 +153,11 @@ impl Engine {
             let grow = entry.grow.map(|grow| match grow {
                 Grow::Conv(upsample) => {
                     builder.side *= 2;
-                    Widen::Conv(Upsample::new(&upsample.conv, format, savings.upsample))
+                    Widen::Conv(DoublingConv::new(
+                        &upsample.conv,
+                        format,
+                        optimizations.contains(Optimizations::UPSAMPLE),
+                    ))
                 }
                 Grow::Block(block) => Widen::Block(Box::new(builder.block(block, None))),
             });
@@ -160,11 +170,11 @@ impl Engine {
         let out_norm = Norm {
             silu: network.out_silu,
             out: format.wide,
-            ..Norm::new(format, savings.fused_norm)
+            ..Norm::new(format, optimizations.contains(Optimizations::FUSED_NORM))
         };
         Self {
             format,
-            savings,
+            optimizations,
             stem,
             down,
             middle,
@@ -172,12 +182,12 @@ impl Engine {
             out_norm,
             out_modulation: own_modulation(&network.out_norm, format),
             out_conv: Conv::new(&network.out_conv, ends),
-            conditioning: Conditioning::new(
+            conditioning: ConditioningTables::new(
                 network.conditioner,
                 builder.conditioned,
                 builder.scale_shift,
                 format,
-                savings.tables,
+                optimizations.contains(Optimizations::TABLES),
             ),
         }
     }
@@ -191,8 +201,12 @@ impl Engine {
             let modulations = self.modulations(times, labels);
             let tokens = {
                 let blocks = attentions(&self.down, &self.middle.1, &self.up);
-                self.conditioning
-                    .tokens(labels, rows, blocks, self.savings.class_token)
+                self.conditioning.tokens(
+                    labels,
+                    rows,
+                    blocks,
+                    self.optimizations.contains(Optimizations::CLASS_TOKEN),
+                )
             };
             self.forward(x, copies, rows, &modulations, &tokens)
         })
@@ -232,7 +246,7 @@ impl Engine {
             block.forward(parts, rows, modulations)
         };
         let x = self.format.order(&x.to_kind(self.format.wide));
-        let x = if self.savings.stem {
+        let x = if self.optimizations.contains(Optimizations::STEM) {
             x
         } else {
             repeat_rows(&x, copies)
@@ -268,7 +282,7 @@ impl Engine {
     }
 }
 
-fn attend(attention: Option<&Attention>, hidden: Tensor, tokens: &Tokens) -> Tensor {
+fn attend(attention: Option<&EngineAttention>, hidden: Tensor, tokens: &Tokens) -> Tensor {
     match attention {
         Some(attention) => attention.forward(hidden, tokens),
         None => hidden,
@@ -278,9 +292,9 @@ fn attend(attention: Option<&Attention>, hidden: Tensor, tokens: &Tokens) -> Ten
 /// All attention blocks in the order of their indices.
 fn attentions<'a>(
     down: &'a [Down],
-    middle: &'a Attention,
+    middle: &'a EngineAttention,
     up: &'a [Up],
-) -> impl Iterator<Item = &'a Attention> + Clone {
+) -> impl Iterator<Item = &'a EngineAttention> + Clone {
     down.iter()
         .filter_map(|entry| match entry {
             Down::Block(_, attention) => attention.as_ref(),
@@ -297,7 +311,7 @@ impl NoisePredictor for Engine {
 
     fn predict_pair(&mut self, x: &Tensor, network_time: i64) -> (Tensor, Tensor) {
         let labels = [ClassLabel::Healthy, ClassLabel::Null];
-        if !self.savings.pair {
+        if !self.optimizations.contains(Optimizations::PAIR) {
             let [healthy, null] = labels.map(|label| self.predict(x, network_time, label));
             return (healthy, null);
         }
@@ -311,7 +325,7 @@ impl NoisePredictor for Engine {
         let Some((first, _)) = inputs.first() else {
             return Vec::new();
         };
-        if !self.savings.pair || inputs.len() == 1 {
+        if !self.optimizations.contains(Optimizations::PAIR) || inputs.len() == 1 {
             let each = inputs.iter();
             return each.map(|(x, time)| self.predict_pair(x, *time)).collect();
         }
@@ -329,7 +343,11 @@ impl NoisePredictor for Engine {
     }
 
     fn slices_together(&self) -> usize {
-        if self.savings.times { TOGETHER } else { 1 }
+        if self.optimizations.contains(Optimizations::TIMES) {
+            TOGETHER
+        } else {
+            1
+        }
     }
 
     fn predict_with_variance(

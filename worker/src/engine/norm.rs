@@ -1,14 +1,15 @@
 //! GroupNorm and what follows it: scale, shift, SiLU.
 
 use anofpdm_common::network::NORM_GROUPS;
+use anofpdm_kernels::group_norm::{Affine, Normalisation, Source};
+use anofpdm_kernels::{Number, bf16};
 use tch::{Device, Kind, Tensor};
 
 use super::comparison::{self, is_trusted, wave};
 use super::layout::Format;
-use super::norm_kernel::{self, Normalisation, Number, Source};
 use crate::nn::norm::{EPS, GroupNorm};
 use crate::shim::{ShimError, group_norm};
-use crate::torch::memory::{self, Bf16};
+use crate::torch::memory::{self, Element};
 
 /// What is multiplied and added after normalisation, one value a channel in the wide kind.
 #[derive(Debug)]
@@ -85,9 +86,9 @@ impl Norm {
             (Kind::Float, Kind::Float) => self.kernel::<f32, f32>(&views, rows, modulations)?,
             (Kind::Double, Kind::Double) => self.kernel::<f64, f64>(&views, rows, modulations)?,
             (Kind::BFloat16, Kind::BFloat16) => {
-                self.kernel::<Bf16, Bf16>(&views, rows, modulations)?
+                self.kernel::<bf16, bf16>(&views, rows, modulations)?
             }
-            (Kind::BFloat16, Kind::Float) => self.kernel::<Bf16, f32>(&views, rows, modulations)?,
+            (Kind::BFloat16, Kind::Float) => self.kernel::<bf16, f32>(&views, rows, modulations)?,
             _ => return None,
         };
         Some(out.permute([0, 3, 1, 2]))
@@ -114,7 +115,7 @@ impl Norm {
             .iter()
             .map(|modulation| (&modulation.gain, &modulation.offset))
             .collect();
-        let norm = group_norm::GroupNorm {
+        let norm = group_norm::GpuGroupNorm {
             parts: &parts,
             rows,
             groups: self.groups,
@@ -126,12 +127,16 @@ impl Norm {
         norm.run()
     }
 
-    fn kernel<T: Number, O: Number<Wide = T::Wide>>(
+    fn kernel<T, O>(
         &self,
         views: &[Tensor],
         rows: i64,
         modulations: &[Modulation],
-    ) -> Option<Tensor> {
+    ) -> Option<Tensor>
+    where
+        T: Number<Wide: Element> + Element,
+        O: Number<Wide = T::Wide> + Element,
+    {
         let count = |value: i64| usize::try_from(value).ok();
         let (mut height, mut width) = (0, 0);
         let mut sources = Vec::with_capacity(views.len());
@@ -149,7 +154,7 @@ impl Norm {
         let affines = modulations
             .iter()
             .map(|modulation| {
-                Some(norm_kernel::Affine {
+                Some(Affine {
                     gain: memory::values(&modulation.gain)?,
                     offset: memory::values(&modulation.offset)?,
                 })

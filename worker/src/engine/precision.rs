@@ -2,7 +2,7 @@
 //!
 //! Whatever the format, the state x_t, the first and the last convolution, the predicted noise, the statistics of
 //! norms, class tokens, sums of weights in attention, and everything after the network are float32: guidance
-//! multiplies the rounding of the noise by w A_t (DESIGN 10).
+//! multiplies the rounding of the noise by w A_t.
 
 use anofpdm_common::spec::Precision;
 use tch::{Device, Kind};
@@ -27,7 +27,7 @@ pub enum PrecisionError {
 /// When the device does not compute in it, or libtorch refuses.
 pub fn set(precision: Precision, device: Device) -> Result<Kind, PrecisionError> {
     let kind = compute_kind(precision, device)?;
-    // TF32 is float32 to libtorch, and cuDNN uses it unless it is told otherwise.
+    // TF32 is float32 to libtorch, and cuDNN uses it unless it is switched off.
     allow_tf32(precision == Precision::Tf32)?;
     Ok(kind)
 }

@@ -1,10 +1,10 @@
-//! The engine against the plain network: every saving by itself, none and all, in float64 to 1e-7 and in float32.
+//! The engine against the plain network: every optimization by itself, none and all, in float64 to 1e-7 and in float32.
 
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use super::{Engine, Savings};
+use super::{Engine, Optimizations};
 use crate::nn::{ClassLabel, UNet};
 use crate::predictor::NoisePredictor;
 
@@ -77,14 +77,14 @@ fn distance(got: &Tensor, want: &Tensor) -> f64 {
     distance
 }
 
-fn sets() -> Vec<(String, Savings)> {
+fn sets() -> Vec<(String, Optimizations)> {
     let mut sets = vec![
-        ("none".to_owned(), Savings::NONE),
-        ("all".to_owned(), Savings::ALL),
+        ("none".to_owned(), Optimizations::empty()),
+        ("all".to_owned(), Optimizations::all()),
     ];
-    for name in Savings::names() {
-        sets.push((format!("only {name}"), name.parse().unwrap()));
-        sets.push((format!("all but {name}"), Savings::ALL.without(name)));
+    for (name, one) in Optimizations::all().iter_names() {
+        sets.push((format!("only {name}"), one));
+        sets.push((format!("all but {name}"), Optimizations::all() - one));
     }
     sets
 }
@@ -102,8 +102,8 @@ fn check(config: &NetworkConfig, kind: Kind, tolerance: f64) {
         distance(&want_pair.0, &want_pair.1) > 1e-3,
         "labels do nothing"
     );
-    for (name, savings) in sets() {
-        let mut engine = Engine::new(twin(config, &vs, kind), kind, savings);
+    for (name, optimizations) in sets() {
+        let mut engine = Engine::new(twin(config, &vs, kind), kind, optimizations);
         let pair = engine.predict_pair(&x, TIME);
         let unhealthy = engine.predict(&x, TIME + 1, ClassLabel::Unhealthy);
         let null = engine.predict(&x, TIME, ClassLabel::Null);
@@ -182,7 +182,11 @@ fn v1_with_labels_and_learned_variance() {
     };
     check(&config, Kind::Double, 1e-7);
     let (vs, mut plain) = stirred(&config, Kind::Double);
-    let mut engine = Engine::new(twin(&config, &vs, Kind::Double), Kind::Double, Savings::ALL);
+    let mut engine = Engine::new(
+        twin(&config, &vs, Kind::Double),
+        Kind::Double,
+        Optimizations::all(),
+    );
     let x = input(&config, Kind::Double);
     let want = plain.predict_with_variance(&x, TIME, ClassLabel::Healthy);
     let got = engine.predict_with_variance(&x, TIME, ClassLabel::Healthy);
@@ -194,7 +198,7 @@ fn v1_with_labels_and_learned_variance() {
 fn nan_goes_through() {
     let config = config();
     let (_, plain) = stirred(&config, Kind::Float);
-    let mut engine = Engine::new(plain, Kind::Float, Savings::ALL);
+    let mut engine = Engine::new(plain, Kind::Float, Optimizations::all());
     let x = input(&config, Kind::Float);
     drop(x.select(0, 0).fill_(f64::NAN));
     let (healthy, null) = engine.predict_pair(&x, TIME);
@@ -211,9 +215,9 @@ fn nearly_the_same_function_in_bfloat16() {
     let (vs, mut plain) = stirred(&config, Kind::Float);
     let x = input(&config, Kind::Float);
     let want = plain.predict_pair(&x, TIME);
-    for (name, savings) in sets() {
+    for (name, optimizations) in sets() {
         let network = twin(&config, &vs, Kind::Float);
-        let mut engine = Engine::new(network, Kind::BFloat16, savings);
+        let mut engine = Engine::new(network, Kind::BFloat16, optimizations);
         let got = engine.predict_pair(&x, TIME);
         for distance in [distance(&got.0, &want.0), distance(&got.1, &want.1)] {
             assert!((1e-5..3e-2).contains(&distance), "{name}: {distance}");

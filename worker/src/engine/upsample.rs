@@ -1,4 +1,4 @@
-//! Nearest-neighbour doubling and 3x3 convolution as four 2x2 convolutions of the small map (ANCHORS 4.8).
+//! Nearest-neighbour doubling and 3x3 convolution as four 2x2 convolutions of the small map.
 //!
 //! An output pixel of even row sees, of the doubled map, rows 2i - 1, 2i and 2i + 1: those are the small map's rows
 //! i - 1, i and i; of odd row, i, i and i + 1. So of each kernel's three rows two fall on one row of the small map and
@@ -13,14 +13,14 @@ use crate::nn::init::Affine;
 
 /// Doubling and convolution.
 #[derive(Debug)]
-pub(super) enum Upsample {
+pub(super) enum DoublingConv {
     /// All phases as one convolution, `[4 out, in, 2, 2]`.
     Phases(Conv),
     /// As the network says it.
     Plain(Conv),
 }
 
-impl Upsample {
+impl DoublingConv {
     pub(super) fn new(affine: &Affine, format: Format, phases: bool) -> Self {
         if !phases {
             return Self::Plain(Conv::new(affine, format));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use anofpdm_common::network::TensorShapes;
 use pytorch_reader::{DType, PytorchReader};
 use tch::{Kind, Tensor};
 
@@ -106,7 +107,7 @@ impl Checkpoint {
     }
 
     /// Names and shapes.
-    pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+    pub(super) fn shapes(&self) -> TensorShapes {
         self.tensors
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor.shape().to_vec()))

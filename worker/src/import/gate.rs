@@ -109,12 +109,7 @@ pub enum Refusal {
         "it asks for the Python object {module}.{name}, which no state dict needs, and is not read \
          (nothing of it was run); save the model's state_dict() alone, or do not trust the file"
     )]
-    Name {
-        /// Module.
-        module: String,
-        /// Name in the module.
-        name: String,
-    },
+    Name { module: String, name: String },
     /// An instruction that `torch.save` does not write.
     #[error(
         "it holds the pickle instruction {0:#04x}, which torch.save does not write in its usual form; \

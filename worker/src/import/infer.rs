@@ -3,14 +3,9 @@
 //! What the tensors do not tell is taken as the public networks have it unless it is said: the heads,
 //! and the image size of a U-Net.
 
-use std::collections::BTreeMap;
-
-use anofpdm_common::network::{Arch, Heads, NetworkConfig};
+use anofpdm_common::network::{Arch, Heads, NetworkConfig, TensorShapes};
 
 use crate::nn::config::arch_of_tensors;
-
-/// Names and shapes.
-pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// Image sizes that the public code gives these widths to.
 const PUBLISHED: [(i64, &[i64]); 4] = [
@@ -23,7 +18,7 @@ const PUBLISHED: [(i64, &[i64]); 4] = [
 /// Side of the last level's map in nearly all of them.
 const USUAL_LAST_SIDE: i64 = 8;
 
-/// Heads of the public U-Nets where no script says otherwise (SCIENCE 1).
+/// Heads of the public U-Nets where no script says otherwise.
 const USUAL_HEADS: Heads = Heads::Count(4);
 /// Heads of the public classifiers, which no script can change.
 const CLASSIFIER_HEADS: Heads = Heads::Width(64);
@@ -78,7 +73,7 @@ struct Layout {
 ///
 /// # Errors
 /// What is missing, what contradicts the stated family, or what has to be said.
-pub(super) fn infer(shapes: &Shapes, said: Said) -> Result<NetworkConfig, String> {
+pub(super) fn infer(shapes: &TensorShapes, said: Said) -> Result<NetworkConfig, String> {
     let found = arch_of_tensors(shapes);
     if found != said.arch {
         return Err(format!(
@@ -153,7 +148,7 @@ pub(super) fn published_size(channel_mult: &[i64]) -> Option<i64> {
 }
 
 /// A network without labels has no table; one with labels has rows as wide as the time vector.
-fn v1_classes(shapes: &Shapes, base: i64) -> Result<Option<i64>, String> {
+fn v1_classes(shapes: &TensorShapes, base: i64) -> Result<Option<i64>, String> {
     if !shapes.contains_key("label_emb.weight") {
         return Ok(None);
     }
@@ -167,7 +162,7 @@ fn v1_classes(shapes: &Shapes, base: i64) -> Result<Option<i64>, String> {
     )
 }
 
-fn out_of_v1(shapes: &Shapes) -> Result<i64, String> {
+fn out_of_v1(shapes: &TensorShapes) -> Result<i64, String> {
     size(shapes, "out.2.weight", 0).map_err(|error| {
         if shapes.keys().any(|name| name.starts_with("output_blocks.")) {
             error
@@ -180,7 +175,7 @@ fn out_of_v1(shapes: &Shapes) -> Result<i64, String> {
 }
 
 /// Dimension `axis` of a tensor.
-fn size(shapes: &Shapes, name: &str, axis: usize) -> Result<i64, String> {
+fn size(shapes: &TensorShapes, name: &str, axis: usize) -> Result<i64, String> {
     let shape = shapes
         .get(name)
         .ok_or_else(|| format!("it has no tensor {name}"))?;
@@ -194,7 +189,7 @@ fn size(shapes: &Shapes, name: &str, axis: usize) -> Result<i64, String> {
 
 /// The entries, and whether their blocks are scaled and shifted: a scale and a shift for each channel, or one value that
 /// is added.
-fn entries(shapes: &Shapes) -> Result<(Vec<Entry>, bool), String> {
+fn entries(shapes: &TensorShapes) -> Result<(Vec<Entry>, bool), String> {
     let mut entries = Vec::new();
     let mut scale_shift = None;
     loop {
@@ -235,7 +230,7 @@ fn entries(shapes: &Shapes) -> Result<(Vec<Entry>, bool), String> {
 }
 
 /// Divides the entries into levels of equally many blocks.
-fn layout(shapes: &Shapes, base: i64) -> Result<Layout, String> {
+fn layout(shapes: &TensorShapes, base: i64) -> Result<Layout, String> {
     let (entries, scale_shift_norm) = entries(shapes)?;
     let strided = entries
         .iter()
@@ -310,7 +305,7 @@ fn level_of(blocks: &[Entry]) -> Option<Level> {
 }
 
 /// Whether a U-Net's decoder doubles its maps where this layout says; a classifier has none.
-fn decoder_fits(shapes: &Shapes, layout: &Layout) -> bool {
+fn decoder_fits(shapes: &TensorShapes, layout: &Layout) -> bool {
     let period = layout.blocks + 1;
     let grows = |n: usize| {
         ["1", "2"].iter().any(|place| {
@@ -334,7 +329,7 @@ mod tests {
     use super::*;
     use crate::nn::{Classifier, UNet, weights};
 
-    fn shapes_of(config: &NetworkConfig) -> Shapes {
+    fn shapes_of(config: &NetworkConfig) -> TensorShapes {
         let vs = VarStore::new(Device::Cpu);
         match config.arch {
             Arch::V2 | Arch::V1 => drop(UNet::new(&vs.root(), config)),

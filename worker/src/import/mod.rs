@@ -1,12 +1,4 @@
 //! `anofpdm-worker import`: a checkpoint of the public code becomes safetensors and a configuration.
-//!
-//! | module | concept |
-//! |---|---|
-//! | [`args`] | what was typed |
-//! | [`gate`] | what may stand in the file before anything of it is read |
-//! | `checkpoint` | the tensors of the file |
-//! | `infer` | the architecture from names and shapes |
-//! | `output` | where weights and configuration go |
 
 pub mod args;
 mod checkpoint;
@@ -35,38 +27,29 @@ use output::Destination;
 /// Why a checkpoint is not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The operating system's word on it, or a file that ends too early.
+    /// The file cannot be read, or ends too early.
     #[error("{path}: {source}")]
     Io {
-        /// The checkpoint.
         path: PathBuf,
-        /// The cause.
         source: std::io::Error,
     },
     /// Larger than any network of the family.
     #[error("{path}: {bytes} bytes, at most {limit} are read: is this the right file?")]
     TooLarge {
-        /// The checkpoint.
         path: PathBuf,
-        /// Its size.
         bytes: u64,
-        /// Most that is read.
         limit: u64,
     },
     /// Not to be read.
     #[error("{path}: {refusal}")]
     Refused {
-        /// The checkpoint.
         path: PathBuf,
-        /// Why.
         refusal: gate::Refusal,
     },
     /// The reader cannot make sense of it.
     #[error("{path}: {source}")]
     Reader {
-        /// The checkpoint.
         path: PathBuf,
-        /// The reader's word.
         source: Box<pytorch_reader::PytorchError>,
     },
     /// No weights of this family.
@@ -76,23 +59,17 @@ pub enum ImportError {
         if places.is_empty() { String::new() } else { format!("; weights stand under: {places} (choose with --key)") }
     )]
     NoNetwork {
-        /// The checkpoint.
         path: PathBuf,
         /// ` under 'KEY'`, or nothing.
         key: String,
-        /// Tensors in the file.
         tensors: usize,
-        /// Where there are weights.
         places: String,
     },
     /// Tensors that claim more than the file can hold.
     #[error("{path}: its tensors claim {claimed} bytes, the file has {bytes}")]
     Inflated {
-        /// The checkpoint.
         path: PathBuf,
-        /// Bytes of all tensors.
         claimed: u64,
-        /// Bytes of the file.
         bytes: u64,
     },
     /// A tensor is not stored as a float.
@@ -100,37 +77,24 @@ pub enum ImportError {
         "{path}: tensor {name} is stored as {kind}: only f64, f32, f16 and bf16 weights are read"
     )]
     StoredKind {
-        /// The checkpoint.
         path: PathBuf,
-        /// Its name.
         name: String,
-        /// What it is stored as.
         kind: String,
     },
     /// A tensor cannot be made.
     #[error("{path}: tensor {name}: {reason}")]
     Tensor {
-        /// The checkpoint.
         path: PathBuf,
-        /// Its name.
         name: String,
-        /// Why.
         reason: String,
     },
     /// The architecture cannot be told.
     #[error("{path}: {reason}")]
-    Architecture {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    Architecture { path: PathBuf, reason: String },
     /// The architecture cannot be built.
     #[error("{path}: {source}")]
     Network {
-        /// The checkpoint.
         path: PathBuf,
-        /// Why.
         source: NetworkConfigError,
     },
     /// The stated configuration.

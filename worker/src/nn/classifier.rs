@@ -1,4 +1,4 @@
-//! The classifier of noised slices: half a v1 U-Net with an attention pool (SCIENCE 9).
+//! The classifier of noised slices: half a v1 U-Net with an attention pool.
 
 use anofpdm_common::network::NetworkConfig;
 use tch::nn::Path;
@@ -6,10 +6,10 @@ use tch::{Kind, Tensor};
 
 use super::conditioner::Conditioning;
 use super::embedding::{ClassLabel, TimeEmbedding};
+use super::mode::Mode;
 use super::norm::GroupNorm;
 use super::pool::AttentionPool;
 use super::trunk::{Layers, Trunk};
-use super::unet::Mode;
 
 /// Class logits of x_t at time t.
 #[derive(Debug)]

@@ -1,13 +1,13 @@
-//! What the layers of a U-Net are told of time and label.
+//! What the layers of a U-Net are conditioned on: time and label.
 
 use anofpdm_common::network::{Arch, NetworkConfig};
 use tch::Tensor;
 use tch::nn::Path;
 
 use super::embedding::{ClassEmbedding, ClassVector, LabelTable, Labels, TimeEmbedding};
-use super::unet::Module;
+use super::mode::Module;
 
-/// What a network is told of the label.
+/// How a network takes the label.
 #[derive(Debug)]
 enum ClassConditioning {
     /// v2: a vector, and tokens made of it for every attention block.

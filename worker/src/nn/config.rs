@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anofpdm_common::network::{Arch, NetworkConfig, NetworkConfigError};
+use anofpdm_common::network::{Arch, NetworkConfig, NetworkConfigError, TensorShapes};
 use serde_json::{Map, Value};
 
 use crate::tensors::{self, TensorFileError};
@@ -14,12 +14,10 @@ const SIZE_LIMIT: u64 = 1 << 20;
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
-    /// The operating system's word on it.
+    /// The file cannot be read.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         source: std::io::Error,
     },
     /// Larger than any configuration.
@@ -28,28 +26,19 @@ pub enum ConfigFileError {
     /// Not the JSON of a network.
     #[error("{path}: {source}")]
     Json {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         source: serde_json::Error,
     },
     /// It holds several networks and none, or an unknown one, was named.
     #[error("{path}: name one of its networks with --network: {known}")]
-    Network {
-        /// The file.
-        path: PathBuf,
-        /// Names that are there.
-        known: String,
-    },
+    Network { path: PathBuf, known: String },
     /// The checkpoint that should tell the rest cannot be read.
     #[error(transparent)]
     Weights(#[from] TensorFileError),
     /// The network cannot be built.
     #[error("{path}: {source}")]
     Config {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         source: NetworkConfigError,
     },
 }
@@ -79,7 +68,7 @@ pub fn read(
 pub fn read_for(
     path: &Path,
     network: Option<&str>,
-    shapes: Option<&BTreeMap<String, Vec<usize>>>,
+    shapes: Option<&TensorShapes>,
 ) -> Result<NetworkConfig, ConfigFileError> {
     let io = |source| ConfigFileError::Io {
         path: path.to_owned(),
@@ -166,7 +155,7 @@ pub fn arch_of_tensors<T>(tensors: &BTreeMap<String, T>) -> Arch {
 }
 
 /// Labels in the table of a v1 network, if it has one.
-fn label_rows(shapes: &BTreeMap<String, Vec<usize>>, width: i64) -> Option<i64> {
+fn label_rows(shapes: &TensorShapes, width: i64) -> Option<i64> {
     match shapes.get("label_emb.weight")?[..] {
         [rows, columns] if i64::try_from(columns) == Ok(width) => i64::try_from(rows).ok(),
         _ => None,

@@ -9,7 +9,7 @@ use super::init::Affine;
 /// The mean token put first, a learned position for every token, attention, and a projection of
 /// what the mean token has gathered.
 ///
-/// Channel layout of `qkv_proj`: `[q | k | v]` over all heads at once, unlike the blocks (SCIENCE 9).
+/// Channel layout of `qkv_proj`: `[q | k | v]` over all heads at once, unlike the blocks.
 #[derive(Debug)]
 pub struct AttentionPool {
     heads: i64,

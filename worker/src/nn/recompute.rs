@@ -8,20 +8,10 @@ use tch::Tensor;
 use super::attention::Attention;
 use super::dropout::Dropout;
 use super::embedding::ClassVector;
+use super::mode::{Activations, Mode};
 use super::resblock::ResBlock;
-use super::unet::Mode;
 use crate::shim::ShimError;
 use crate::shim::recompute::recomputed;
-
-/// What becomes of the intermediate values of a block until its backward pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Activations {
-    /// They stay in memory.
-    #[default]
-    Kept,
-    /// They are computed again: less memory, about a third more work.
-    Recomputed,
-}
 
 /// The output of a residual block; its input is `parts`, `[N, C_i, H, W]`, one channel after the other.
 ///

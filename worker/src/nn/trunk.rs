@@ -7,10 +7,10 @@ use tch::nn::Path;
 use super::attention::Attention;
 use super::conditioner::Conditioning;
 use super::init::Affine;
+use super::mode::{Mode, Module};
 use super::recompute;
 use super::resblock::{ResBlock, ResBlockConfig};
 use super::sampling::{Downsample, Resize, Upsample};
-use super::unet::{Mode, Module};
 
 /// What the layers of one network have in common.
 pub(super) struct Layers {

@@ -2,8 +2,7 @@
 //!
 //! Layers and names are those of the public checkpoints. v2 is the network of AnoFPDM. Two quirks
 //! of its weights are kept: no SiLU before the first convolution of a residual block, and none
-//! before the last convolution of the network (SCIENCE 1). v1, the network of the baselines, has
-//! both SiLUs and no class tokens (SCIENCE 9).
+//! before the last convolution of the network. v1, the network of the baselines, has both SiLUs and no class tokens.
 
 use anofpdm_common::network::NetworkConfig;
 use tch::Tensor;
@@ -11,51 +10,13 @@ use tch::nn::Path;
 
 use super::attention::Attention;
 use super::conditioner::Conditioner;
-use super::dropout::Dropout;
 use super::embedding::Labels;
 use super::init::Affine;
+use super::mode::{Mode, Module};
 use super::norm::GroupNorm;
-use super::recompute::{self, Activations};
+use super::recompute;
 use super::resblock::ResBlock;
 use super::trunk::{Features, Grow, Layers, Trunk};
-
-/// How a forward pass is meant.
-#[derive(Debug, Clone, Copy)]
-pub enum Mode<'a> {
-    /// Deterministic.
-    Eval,
-    /// To be differentiated.
-    Train {
-        /// In the residual blocks.
-        dropout: &'a Dropout,
-        /// What is kept for the backward pass.
-        activations: Activations,
-    },
-}
-
-impl<'a> Mode<'a> {
-    pub(super) const fn dropout(self) -> Option<&'a Dropout> {
-        match self {
-            Self::Eval => None,
-            Self::Train { dropout, .. } => Some(dropout),
-        }
-    }
-}
-
-/// A part of the network whose output can be watched, by its public name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Module {
-    /// `time_embed`
-    Time,
-    /// `class_emb` of v2, `label_emb` of a v1 network with labels
-    Class,
-    /// `input_blocks.N`
-    Input(usize),
-    /// `middle_block`
-    Middle,
-    /// `output_blocks.N`
-    Output(usize),
-}
 
 /// The noise predictor epsilon(x_t, t, y).
 #[derive(Debug)]
@@ -125,7 +86,7 @@ impl UNet {
 
     /// Noise predicted in `x` (`[N, C, H, W]`) at network times `t` (i64 `[N]`), same shape as `x`.
     /// A network with learned variance adds C channels of variance values after those of the noise.
-    /// A network without labels takes no notice of `labels`.
+    /// A network without labels ignores `labels`.
     pub fn forward(&self, x: &Tensor, t: &Tensor, labels: &Labels, mode: Mode<'_>) -> Tensor {
         self.forward_observed(x, t, labels, mode, &mut |_, _| {})
     }

@@ -25,25 +25,17 @@ pub enum WeightsError {
     /// A network of another family is needed.
     #[error("{path}: {wanted} is needed here, the configuration says arch {found}")]
     Family {
-        /// The checkpoint.
         path: PathBuf,
-        /// What is needed.
         wanted: &'static str,
-        /// What the configuration says.
         found: Arch,
     },
     /// A tensor has another shape than the configuration asks for.
     #[error("{path}: tensor {name} is {found:?}, the configuration asks for {expected:?}: {cause}")]
     Shape {
-        /// The checkpoint.
         path: PathBuf,
-        /// Public tensor name.
         name: String,
-        /// Shape in the file.
         found: Vec<i64>,
-        /// Shape in the network.
         expected: Vec<i64>,
-        /// What is likely wrong.
         cause: String,
     },
     /// Tensors are missing or left over.
@@ -52,37 +44,26 @@ pub enum WeightsError {
          are absent and {extra} unknown ones are there (first: {first})"
     )]
     Names {
-        /// The checkpoint.
         path: PathBuf,
         /// Tensors of the network that the file lacks.
         missing: usize,
-        /// Tensors of the network.
         expected: usize,
         /// Tensors of the file that the network lacks.
         extra: usize,
-        /// One of them.
         first: String,
     },
     /// A tensor is not stored as a float.
     #[error("{path}: tensor {name} is stored as {kind:?}: only f16, bf16 and f32 weights are read")]
     StoredKind {
-        /// The checkpoint.
         path: PathBuf,
-        /// Public tensor name.
         name: String,
-        /// What it is stored as.
         kind: Kind,
     },
     /// A weight is NaN or infinite.
     #[error(
         "{path}: tensor {name} holds NaN or infinite values: the training run that wrote it has diverged"
     )]
-    NotFinite {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Public tensor name.
-        name: String,
-    },
+    NotFinite { path: PathBuf, name: String },
 }
 
 /// Builds the U-Net of `config` on `device` with the weights in `path`, ready for inference

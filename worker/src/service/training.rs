@@ -14,7 +14,7 @@ use anofpdm_common::work::{GangRank, PlanError, TrainPlan};
 use tch::{Device, Kind};
 
 use crate::collective::gloo::{self, Listen};
-use crate::collective::{Collective, CollectiveError, Membership, Rendezvous, Timeouts, nccl};
+use crate::collective::{CollectiveError, Group, Membership, Rendezvous, Timeouts, nccl};
 use crate::fake::{FakeDevice, weights};
 use crate::train::store_slices::StoreSlices;
 use crate::train::{
@@ -86,7 +86,7 @@ impl Training<'_> {
     }
 
     /// Connects to the other ranks, which are all there.
-    fn connect(&self, device: Device) -> Result<Arc<dyn Collective>, CollectiveError> {
+    fn connect(&self, device: Device) -> Result<Arc<Group>, CollectiveError> {
         let membership = Membership {
             rank: self.rank.rank as usize,
             world: self.rank.world as usize,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::collective::Collective;
+use crate::collective::Group;
 use crate::train::trainer::WRITE_TIMEOUT;
 
 use super::renewal::Progress;
@@ -31,7 +31,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins to look after `group`.
-    pub(super) fn start(group: Arc<dyn Collective>, progress: &Arc<Progress>) -> Self {
+    pub(super) fn start(group: Arc<Group>, progress: &Arc<Progress>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let thread = {
             let (over, progress) = (Arc::clone(&over), Arc::clone(progress));
@@ -55,7 +55,7 @@ impl Drop for Watch {
     }
 }
 
-fn look_after(group: &dyn Collective, progress: &Progress, over: &AtomicBool) {
+fn look_after(group: &Group, progress: &Progress, over: &AtomicBool) {
     let mut pace = Pace::new(Instant::now());
     while !over.load(Ordering::Relaxed) {
         let now = Instant::now();

@@ -164,7 +164,7 @@ impl Drop for Backend {
 
 /// A group of ranks. Clones are the same group.
 #[derive(Debug, Clone)]
-pub struct Group {
+pub struct ProcessGroup {
     shared: Arc<Shared>,
 }
 
@@ -189,7 +189,7 @@ impl Drop for Shared {
     }
 }
 
-impl Group {
+impl ProcessGroup {
     /// The group of a connected backend.
     ///
     /// # Errors
@@ -314,7 +314,7 @@ impl Drop for Work {
 #[derive(Debug)]
 pub struct Buckets {
     pointer: *mut BucketsPointer,
-    group: Group,
+    group: ProcessGroup,
 }
 
 impl Buckets {
@@ -323,7 +323,7 @@ impl Buckets {
     /// # Errors
     /// When libtorch refuses, or the ranks' parameters differ.
     pub fn new(
-        group: &Group,
+        group: &ProcessGroup,
         parameters: &[&Tensor],
         first_bytes: i64,
         bytes: i64,

@@ -31,7 +31,7 @@ const MAX_BRANCHES: usize = 64;
 /// One normalisation. The parts are joined along their channels; one with fewer rows than the result serves it several
 /// times over. Row r of the result takes `affines[r / (rows / affines.len())]`.
 #[derive(Debug, Clone, Copy)]
-pub struct GroupNorm<'a> {
+pub struct GpuGroupNorm<'a> {
     /// One or two maps, `[N, H, W, C]` in that order in memory, on one GPU, float32, float16 or bfloat16.
     pub parts: &'a [Tensor],
     /// Rows of the result.
@@ -99,7 +99,7 @@ fn macros(input: u8, out: u8) -> [String; 3] {
     ]
 }
 
-impl GroupNorm<'_> {
+impl GpuGroupNorm<'_> {
     /// The result, `[rows, H, W, C]` in that order in memory; `None` where the kernels do not serve these sizes or
     /// kinds.
     ///

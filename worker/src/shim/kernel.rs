@@ -288,7 +288,7 @@ unsafe impl Send for Kernel {}
 /// Loads what [`compile`] made onto a GPU, for as long as the process lives, and finds functions in it.
 ///
 /// # Errors
-/// In the driver's words, when it does not load or has no such function.
+/// The driver's message, when it does not load or has no such function.
 pub fn load<const N: usize>(
     image: &[u8],
     names: [&CStr; N],
@@ -329,7 +329,7 @@ impl Kernel {
     /// Runs it after what libtorch has been asked for on this device and thread, and before what comes next.
     ///
     /// # Errors
-    /// In the driver's words.
+    /// The driver's message.
     ///
     /// # Safety
     /// `arguments` must point to a value for each parameter, of its size; what they point to on the GPU must be large
@@ -342,7 +342,7 @@ impl Kernel {
         let driver = driver()?;
         let stream = stream(self.device)?;
         let ([x, y, z], [width, height, depth]) = (launch.grid, launch.block);
-        // SAFETY: the function was found in a module that stays; the rest is the caller's word. The arguments are
+        // SAFETY: the function was found in a module that stays; the rest the caller promises. The arguments are
         // copied before the call returns.
         let status = unsafe {
             (driver.launch)(

@@ -4,18 +4,6 @@
 //! exception and returns the text, or null; here they become safe functions that return
 //! [`ShimError`]. Apart from [`torch`](crate::torch), which loads libraries, this is the only
 //! `unsafe` of the project, because a function of another language cannot be checked by the compiler.
-//!
-//! | module | concept |
-//! |---|---|
-//! | [`store`] | rendezvous keys, implemented in Rust |
-//! | [`kernel`] | CUDA kernels compiled at run time |
-//! | [`group_norm`] | GroupNorm, scale, shift and SiLU as such kernels |
-//! | [`group`] | a group of ranks, its operations and gradient buckets |
-//! | [`nccl`] | the library beside the program that has NCCL |
-//! | [`random`] | generators that nobody else draws from |
-//! | [`recompute`] | layers that are computed again in the backward pass |
-//! | [`training`] | backward pass, optimiser and average over all tensors at once |
-//! | [`numerics`] | autocast, TF32, deterministic algorithms |
 #![allow(unsafe_code)]
 
 pub mod group;
@@ -50,7 +38,7 @@ unsafe fn check(text: *mut c_char) -> Result<(), ShimError> {
     if text.is_null() {
         return Ok(());
     }
-    // SAFETY: the shim returns a string that ends with a zero and that nobody else holds.
+    // SAFETY: the shim returns a string that ends with a zero and that has no other owner.
     let message = unsafe { CStr::from_ptr(text) }
         .to_string_lossy()
         .into_owned();

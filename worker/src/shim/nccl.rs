@@ -27,7 +27,7 @@ type Create = unsafe extern "C" fn(
 /// The one function of the library. Loaded once; it stays until the process ends.
 ///
 /// # Errors
-/// In the loader's words, when it is not there.
+/// The loader's message, when it is not there.
 fn create() -> Result<Create, String> {
     static LOADED: OnceLock<Result<Create, String>> = OnceLock::new();
     LOADED
@@ -51,7 +51,7 @@ fn create() -> Result<Create, String> {
 /// Whether the library loads.
 ///
 /// # Errors
-/// In the loader's words.
+/// The loader's message.
 pub fn load() -> Result<(), String> {
     create().map(drop)
 }

@@ -85,7 +85,7 @@ pub fn deterministic(deterministic: bool) -> Result<(), ShimError> {
 /// The most memory that tensors have had on a GPU at once, bytes.
 ///
 /// # Errors
-/// On the CPU, whose memory nobody counts.
+/// On the CPU, whose memory is not counted.
 pub fn peak_memory(device: Device) -> Result<u64, ShimError> {
     let mut bytes = 0;
     // SAFETY: `bytes` is live.

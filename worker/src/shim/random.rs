@@ -89,7 +89,7 @@ impl Generator {
                 &raw mut pointer,
             ))
         }?;
-        // SAFETY: a new tensor of the shim that nobody else holds.
+        // SAFETY: a new tensor of the shim that has no other owner.
         Ok(unsafe { Tensor::from_ptr(pointer) })
     }
 }

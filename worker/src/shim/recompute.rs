@@ -69,7 +69,7 @@ pub fn recomputed(
             &raw mut pointer,
         ))
     }?;
-    // SAFETY: a new tensor of the shim that nobody else holds.
+    // SAFETY: a new tensor of the shim that has no other owner.
     Ok(unsafe { Tensor::from_ptr(pointer) })
 }
 
@@ -119,7 +119,7 @@ fn words(payload: &(dyn Any + Send)) -> &str {
 /// # Safety
 /// C++ calls it once, after the last call of the other.
 unsafe extern "C" fn release(context: *mut c_void) {
-    // SAFETY: the box of `recomputed`, which nobody uses any more.
+    // SAFETY: the box of `recomputed`, which is not used any more.
     let layer = unsafe { Box::from_raw(context.cast::<Layer>()) };
     // A destructor of Rust may panic, which must not pass into C++.
     drop(catch_unwind(AssertUnwindSafe(|| drop(layer))));
@@ -189,7 +189,7 @@ mod tests {
         let constant = Tensor::zeros([1], (Kind::Double, Device::Cpu));
         assert!(!sine(&constant, &constant, &calls).requires_grad());
         assert_eq!(calls[1].load(Ordering::Relaxed), 2);
-        // A graph that nobody goes back through lets its layer go too.
+        // A graph that is dropped without a backward pass drops its layer too.
         drop(sine(&x, &weight, &calls));
         assert_eq!(calls[1].load(Ordering::Relaxed), 3);
     }

@@ -13,9 +13,7 @@ pub type GetKey = Box<dyn Fn(&str, Duration) -> Result<Option<Vec<u8>>, String> 
 
 /// What the store is made of. Called from threads of libtorch too.
 pub struct Keys {
-    /// Sets a key.
     pub set: SetKey,
-    /// Gets a key.
     pub get: GetKey,
 }
 
@@ -73,7 +71,7 @@ unsafe extern "C" {
 }
 
 impl Store {
-    /// A store over `keys`; a key that nobody sets within `timeout` is an error of who waits for it.
+    /// A store over `keys`; waiting longer than `timeout` for a key is an error.
     ///
     /// # Errors
     /// When libtorch cannot make it.
@@ -190,7 +188,7 @@ unsafe extern "C" fn get(
 /// # Safety
 /// C++ calls it once, after the last of the other two.
 unsafe extern "C" fn release(context: *mut c_void) {
-    // SAFETY: the box of `Store::new`, which nobody uses any more.
+    // SAFETY: the box of `Store::new`, which is not used any more.
     let keys = unsafe { Box::from_raw(context.cast::<Keys>()) };
     // A destructor of Rust may panic, which must not pass into C++ either.
     drop(catch_unwind(AssertUnwindSafe(|| drop(keys))));

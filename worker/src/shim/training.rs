@@ -74,7 +74,6 @@ pub struct AdamWTensors<'a> {
 pub struct AdamWNumbers {
     /// This update's number, from 1.
     pub step: i64,
-    /// Learning rate.
     pub learning_rate: f64,
     /// Decay of the first moments.
     pub beta1: f64,

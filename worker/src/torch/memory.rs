@@ -2,12 +2,8 @@
 
 use std::mem::MaybeUninit;
 
+use half::bf16;
 use tch::{Device, Kind, Tensor};
-
-/// A bfloat16 as its bits: the upper half of a float32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Bf16(pub u16);
 
 mod sealed {
     /// # Safety
@@ -18,8 +14,8 @@ mod sealed {
     unsafe impl Plain for f32 {}
     // SAFETY: as above.
     unsafe impl Plain for f64 {}
-    // SAFETY: one u16, as c10::BFloat16 is.
-    unsafe impl Plain for super::Bf16 {}
+    // SAFETY: `repr(transparent)` over one u16, as c10::BFloat16 is.
+    unsafe impl Plain for super::bf16 {}
 }
 
 /// Number formats whose values Rust code computes with.
@@ -36,7 +32,7 @@ impl Element for f64 {
     const KIND: Kind = Kind::Double;
 }
 
-impl Element for Bf16 {
+impl Element for bf16 {
     const KIND: Kind = Kind::BFloat16;
 }
 
@@ -61,7 +57,7 @@ pub fn values<T: Element>(tensor: &Tensor) -> Option<&[T]> {
 pub fn filled<T: Element>(size: &[i64], fill: impl FnOnce(&mut [MaybeUninit<T>])) -> Tensor {
     let tensor = Tensor::empty(size, (T::KIND, Device::Cpu));
     if tensor.numel() > 0 {
-        // SAFETY: the tensor was just made, so nobody else has its memory: `numel` values, aligned for them.
+        // SAFETY: the tensor was just made, so nothing else has its memory: `numel` values, aligned for them.
         fill(unsafe {
             std::slice::from_raw_parts_mut(
                 tensor.data_ptr().cast::<MaybeUninit<T>>(),
@@ -104,7 +100,7 @@ mod tests {
         assert_eq!(values::<f64>(&tensor), None, "another kind");
         assert_eq!(values::<f32>(&tensor.tr()), None, "not in memory order");
         let half = Tensor::from_slice(&[1.5_f32]).to_kind(Kind::BFloat16);
-        assert_eq!(values::<Bf16>(&half), Some(&[Bf16(0x3fc0)][..]));
+        assert_eq!(values::<bf16>(&half), Some(&[bf16::from_f32(1.5)][..]));
         assert_eq!(
             values::<f32>(&Tensor::empty([0], (Kind::Float, Device::Cpu))),
             Some(&[][..])

@@ -1,4 +1,4 @@
-//! Checkpoint folders: whole or absent, bound to the run that wrote them (DESIGN 4).
+//! Checkpoint folders: whole or absent, bound to the run that wrote them.
 //!
 //! `step-00001000/` holds `model.safetensors` (raw weights, public tensor names),
 //! `ema.safetensors` (averaged weights), `optimizer.safetensors`, `config.json` (the architecture)
@@ -44,9 +44,9 @@ pub struct Identity {
     pub data: Digest,
 }
 
-/// Everything that training goes on from.
+/// Everything that training resumes from.
 #[derive(Debug)]
-pub struct State {
+pub struct TrainingState {
     /// Steps done.
     pub step: u64,
     /// Raw weights.
@@ -90,37 +90,22 @@ pub enum CheckpointError {
          free some space and run again to go on from the last one)"
     )]
     NotWritten {
-        /// Its step.
         step: u64,
-        /// The folder of checkpoints.
         folder: PathBuf,
-        /// The cause.
         source: Box<CheckpointError>,
     },
     /// Written by another run.
     #[error(
         "{path}: this checkpoint belongs to another {what}; train into another folder, or remove it to start anew"
     )]
-    Foreign {
-        /// The checkpoint folder.
-        path: PathBuf,
-        /// What differs, and how.
-        what: String,
-    },
+    Foreign { path: PathBuf, what: String },
     /// Written by another version of the program.
     #[error("{path}: checkpoint format {found}, this program reads {FORMAT}")]
-    Format {
-        /// The checkpoint folder.
-        path: PathBuf,
-        /// Format found.
-        found: u32,
-    },
+    Format { path: PathBuf, found: u32 },
     /// A JSON file cannot be made: a bug.
     #[error("cannot write {file}: {source}")]
     Json {
-        /// File name.
         file: &'static str,
-        /// The cause.
         source: serde_json::Error,
     },
 }
@@ -181,7 +166,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the file system refuses; earlier checkpoints are then untouched.
-    pub fn save(&self, state: &State) -> Result<PathBuf, CheckpointError> {
+    pub fn save(&self, state: &TrainingState) -> Result<PathBuf, CheckpointError> {
         let path = self.path(state.step);
         let partial = self.folder.join(format!("{PARTIAL_PREFIX}{}", state.step));
         if let Err(source) = self.write(state, &partial, &path) {
@@ -204,7 +189,12 @@ impl Checkpoints {
         Ok(path)
     }
 
-    fn write(&self, state: &State, partial: &Path, path: &Path) -> Result<(), CheckpointError> {
+    fn write(
+        &self,
+        state: &TrainingState,
+        partial: &Path,
+        path: &Path,
+    ) -> Result<(), CheckpointError> {
         durable::create_dir(partial)?;
         let mut files = BTreeMap::new();
         for (name, tensors) in [
@@ -239,7 +229,7 @@ impl Checkpoints {
     /// # Errors
     /// When the last whole one belongs to another spec, other data, another architecture or
     /// another format, or cannot be read.
-    pub fn latest(&self) -> Result<Option<State>, CheckpointError> {
+    pub fn latest(&self) -> Result<Option<TrainingState>, CheckpointError> {
         for (step, path) in self.folders()? {
             match whole(&path) {
                 Ok(meta) if meta.step == step => return self.restore(&path, meta).map(Some),
@@ -257,7 +247,7 @@ impl Checkpoints {
         Ok(None)
     }
 
-    fn restore(&self, path: &Path, meta: Meta) -> Result<State, CheckpointError> {
+    fn restore(&self, path: &Path, meta: Meta) -> Result<TrainingState, CheckpointError> {
         let foreign = |what: String| CheckpointError::Foreign {
             path: path.to_owned(),
             what,
@@ -290,7 +280,7 @@ impl Checkpoints {
             let limit = meta.files.get(name).map_or(0, |file| file.bytes);
             tensors::read(&path.join(name), limit)
         };
-        Ok(State {
+        Ok(TrainingState {
             step: meta.step,
             model: read(MODEL_FILE)?,
             ema: read(EMA_FILE)?,

@@ -15,7 +15,7 @@ pub struct DataError {
     pub reason: String,
 }
 
-/// The slices of the training subjects, healthy and not, scaled to [-1, 1] (SCIENCE 7, 8).
+/// The slices of the training subjects, healthy and not, scaled to [-1, 1].
 pub trait TrainingData: std::fmt::Debug + Send + Sync {
     /// Number of slices.
     fn len(&self) -> usize;
@@ -37,7 +37,7 @@ pub trait TrainingData: std::fmt::Debug + Send + Sync {
     /// Image-level label of slice `index`: 0 healthy, 1 unhealthy.
     fn label(&self, index: usize) -> u8;
 
-    /// Slice `index` in words, for messages.
+    /// The name of slice `index`, for messages.
     fn name(&self, index: usize) -> String;
 
     /// The axis of slice `index` along which the patient's left and right lie.

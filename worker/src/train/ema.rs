@@ -1,4 +1,4 @@
-//! Exponential moving average of the weights: from step 1, without warm-up (SCIENCE 7).
+//! Exponential moving average of the weights: from step 1, without warm-up.
 
 use tch::Tensor;
 
@@ -22,7 +22,7 @@ impl Ema {
         Self { decay, averages }
     }
 
-    /// Makes `averages`, which a network may own, copies of `weights` and goes on from there in them.
+    /// Makes `averages`, which a network may own, copies of `weights` and continues from there in them.
     pub fn within(decay: f64, averages: NamedTensors, weights: &NamedTensors) -> Self {
         tch::no_grad(|| {
             for (name, average) in &averages {

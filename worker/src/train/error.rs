@@ -30,12 +30,7 @@ pub enum TrainError {
     TooFewSlices(#[from] TooFewSlices),
     /// Too few slices without lesion.
     #[error("a {role} network learns from slices without lesion only: {source}")]
-    TooFewHealthy {
-        /// The role.
-        role: Role,
-        /// How many there are.
-        source: TooFewSlices,
-    },
+    TooFewHealthy { role: Role, source: TooFewSlices },
     /// No batch.
     #[error(transparent)]
     Loader(#[from] LoaderError),
@@ -53,22 +48,12 @@ pub enum TrainError {
     Weights(String),
     /// The checkpoint is ahead of what is asked for.
     #[error("the checkpoint has {found} steps, more than the {steps} asked for: raise steps")]
-    Beyond {
-        /// Steps of the checkpoint.
-        found: u64,
-        /// Steps asked for.
-        steps: u64,
-    },
+    Beyond { found: u64, steps: u64 },
     /// More ranks than samples.
     #[error(
         "a batch of {batch} cannot be shared by {world} ranks: use a larger batch or fewer devices"
     )]
-    Share {
-        /// Global batch.
-        batch: usize,
-        /// Number of ranks.
-        world: usize,
-    },
+    Share { batch: usize, world: usize },
     /// Another rank is gone or hangs, or the group was aborted: the gang may start again.
     #[error(transparent)]
     Collective(#[from] CollectiveError),
@@ -94,9 +79,7 @@ pub enum TrainError {
     Diverged {
         /// Step, from 1.
         step: u64,
-        /// What is not finite.
         what: String,
-        /// The slices of the batch.
         samples: String,
     },
 }

@@ -7,18 +7,18 @@ use std::time::Duration;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use super::checkpoint::State;
+use super::checkpoint::TrainingState;
 use super::ema::Ema;
 use super::error::TrainError;
-use super::loader::Batch;
+use super::loader::TrainingBatch;
 use super::loss::LossHistory;
-use super::noising::Noising;
-use super::objective::{Noised, Objective};
+use super::noising::{Noised, Noising};
+use super::objective::Objective;
 use super::optimizer::{AdamW, AdamWSettings};
 use super::ranks::{Gradients, Ranks, broadcast_text};
+use super::request::TrainRequest;
 use super::sampler::{dropout_seed, initial_weights_seed};
 use super::scale::LossScale;
-use super::trainer::TrainRequest;
 use crate::diffusion::schedule::{Respacing, Schedule};
 use crate::nn::weights::variables;
 use crate::nn::{Activations, Dropout, Labels, Mode};
@@ -76,7 +76,7 @@ impl Learner {
     /// Fresh weights, or those of a checkpoint; then every rank has those of rank 0.
     pub(super) fn start(
         request: &TrainRequest<'_>,
-        state: Option<State>,
+        state: Option<TrainingState>,
     ) -> Result<Self, TrainError> {
         let train = &request.train;
         let device = request.device;
@@ -133,7 +133,7 @@ impl Learner {
         Ok(learner)
     }
 
-    fn restore(&mut self, state: State) -> Result<(), TrainError> {
+    fn restore(&mut self, state: TrainingState) -> Result<(), TrainError> {
         copy_weights(&self.weights, &state.model)?;
         copy_weights(&self.ema.weights(), &state.ema)?;
         self.optimizer.restore(&state.optimizer)?;
@@ -196,12 +196,12 @@ impl Learner {
         self.noising.times()
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> TrainingState {
         let mut optimizer = self.optimizer.state();
         if let Some(scale) = &self.scale {
             scale.save(&mut optimizer);
         }
-        State {
+        TrainingState {
             step: self.step,
             model: self
                 .weights
@@ -218,7 +218,7 @@ impl Learner {
     /// global batch of `global` samples.
     pub(super) fn backward(
         &mut self,
-        share: &Batch,
+        share: &TrainingBatch,
         global: usize,
     ) -> Result<Backward, TrainError> {
         let seed = dropout_seed(self.seed, share.step, self.rank);
@@ -249,7 +249,7 @@ impl Learner {
         })
     }
 
-    fn noised(&self, batch: &Batch, start: usize, length: usize) -> Noised {
+    fn noised(&self, batch: &TrainingBatch, start: usize, length: usize) -> Noised {
         let (start, length) = (start.cast_signed() as i64, length.cast_signed() as i64);
         let part = |tensor: &Tensor| tensor.narrow(0, start, length).to_device(self.device);
         let (x0, noise) = (part(&batch.x0), part(&batch.noise));
@@ -281,7 +281,7 @@ impl Learner {
     }
 
     /// The mean loss of the averaged weights on `batch`, without dropout.
-    pub(super) fn average_loss(&self, batch: &Batch) -> Result<f64, TrainError> {
+    pub(super) fn average_loss(&self, batch: &TrainingBatch) -> Result<f64, TrainError> {
         let noised = self.noised(batch, 0, batch.slices.len());
         let loss = tch::no_grad(|| self.lowered(|| self.average.loss(&noised, Mode::Eval)))?;
         Ok(loss.double_value(&[]))

@@ -11,7 +11,7 @@ use tch::Tensor;
 
 use super::data::{DataError, TrainingData};
 use super::mirror::mirror;
-use super::noise::{self, Place};
+use super::noise::{self, NoiseKey};
 use super::sampler::{Draw, Sampler};
 use crate::nn::ClassLabel;
 
@@ -20,7 +20,7 @@ const AHEAD: usize = 3;
 
 /// One rank's share of the global batch of one step, on the CPU.
 #[derive(Debug)]
-pub struct Batch {
+pub struct TrainingBatch {
     /// Step, from 0.
     pub step: u64,
     /// Training slices, by index.
@@ -50,7 +50,7 @@ pub enum LoaderError {
 #[derive(Debug)]
 pub struct Loader {
     /// `None` only while dropping.
-    batches: Option<Receiver<Result<Batch, DataError>>>,
+    batches: Option<Receiver<Result<TrainingBatch, DataError>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,7 +59,6 @@ pub struct Loader {
 pub struct LoadPlan {
     /// Seed of the noise; the sampler has its own copy.
     pub seed: u64,
-    /// Family of the noise.
     pub noise: NoiseFamily,
     /// Draws the global batches.
     pub sampler: Sampler,
@@ -90,7 +89,7 @@ impl Loader {
     ///
     /// # Errors
     /// When a slice cannot be read, or the range of steps is used up.
-    pub fn next_batch(&mut self) -> Result<Batch, LoaderError> {
+    pub fn next_batch(&mut self) -> Result<TrainingBatch, LoaderError> {
         match self.batches.as_ref().map(Receiver::recv) {
             Some(Ok(batch)) => Ok(batch?),
             _ => Err(LoaderError::Thread("it has no further batch".to_owned())),
@@ -113,7 +112,7 @@ impl Drop for Loader {
 fn load(
     data: &dyn TrainingData,
     mut plan: LoadPlan,
-    batches: &SyncSender<Result<Batch, DataError>>,
+    batches: &SyncSender<Result<TrainingBatch, DataError>>,
 ) {
     for step in plan.steps.clone() {
         let draws = plan.sampler.draw(step, plan.positions.clone());
@@ -146,7 +145,7 @@ pub(super) fn assemble(
     data: &dyn TrainingData,
     recipe: Recipe,
     draws: &[Draw],
-) -> Result<Batch, DataError> {
+) -> Result<TrainingBatch, DataError> {
     let shape = data.shape();
     let [channels, height, width] = shape;
     let pixels = channels * height * width;
@@ -156,7 +155,7 @@ pub(super) fn assemble(
         .zip(noise.par_chunks_mut(pixels.max(1)))
         .zip(draws.par_iter().enumerate())
         .try_for_each(|((image, noise), (offset, draw))| {
-            let place = Place {
+            let place = NoiseKey {
                 seed: recipe.seed,
                 step: recipe.step,
                 position: recipe.first + offset,
@@ -173,7 +172,7 @@ pub(super) fn assemble(
     let labels: Vec<i64> = draws.iter().map(|draw| class_number(data, draw)).collect();
     #[allow(clippy::cast_possible_wrap)] // sizes of one batch
     let shape = [draws.len(), channels, height, width].map(|size| size as i64);
-    Ok(Batch {
+    Ok(TrainingBatch {
         step: recipe.step,
         slices: draws.iter().map(|draw| draw.slice).collect(),
         x0: Tensor::from_slice(&x0).view(shape),
@@ -244,11 +243,15 @@ mod tests {
         }
     }
 
-    fn load_all(steps: Range<u64>, positions: Range<usize>) -> Vec<Batch> {
+    fn load_all(steps: Range<u64>, positions: Range<usize>) -> Vec<TrainingBatch> {
         load_augmented(Augment::None, steps, positions)
     }
 
-    fn load_augmented(augment: Augment, steps: Range<u64>, positions: Range<usize>) -> Vec<Batch> {
+    fn load_augmented(
+        augment: Augment,
+        steps: Range<u64>,
+        positions: Range<usize>,
+    ) -> Vec<TrainingBatch> {
         let data = Arc::new(Plain { broken: None });
         let mut plan = plan(steps.clone(), positions);
         plan.sampler = plan.sampler.augmented(augment);

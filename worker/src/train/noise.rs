@@ -6,30 +6,30 @@ use anofpdm_common::role::NoiseFamily;
 use crate::diffusion::noise::fill_gaussians;
 use crate::diffusion::simplex::{self, Sample};
 
-/// Where a sample stands.
+/// What the noise of a sample is a function of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct NoiseKey {
     /// Seed of the training.
     pub seed: u64,
     /// Step, from 0.
     pub step: u64,
     /// Position in the global batch.
     pub position: usize,
-    /// Diffusion time: the depth of a simplex field (SCIENCE 9).
+    /// Diffusion time: the depth of a simplex field.
     pub time: i64,
 }
 
 /// Writes the noise of one sample into `noise`, `[C, H, W]` in row-major order: standard normal
 /// values, or fractal simplex fields with a seed for each channel.
-pub fn fill(family: NoiseFamily, place: Place, shape: [usize; 3], noise: &mut [f32]) {
-    let position = place.position as u64;
-    let stream = Stream::new(place.seed, Domain::TrainingNoise, place.step, position);
+pub fn fill(family: NoiseFamily, key: NoiseKey, shape: [usize; 3], noise: &mut [f32]) {
+    let position = key.position as u64;
+    let stream = Stream::new(key.seed, Domain::TrainingNoise, key.step, position);
     match family {
         NoiseFamily::Gaussian => fill_gaussians(stream, noise),
         NoiseFamily::Simplex => {
             let sample = Sample {
                 seeds: stream,
-                depth: place.time,
+                depth: key.time,
             };
             simplex::fill(sample, shape, noise);
         }
@@ -44,18 +44,18 @@ mod tests {
 
     fn noise(family: NoiseFamily, seed: u64, step: u64, position: usize, time: i64) -> Vec<f32> {
         let mut values = vec![f32::NAN; 70];
-        let place = Place {
+        let key = NoiseKey {
             seed,
             step,
             position,
             time,
         };
-        fill(family, place, SHAPE, &mut values);
+        fill(family, key, SHAPE, &mut values);
         values
     }
 
     #[test]
-    fn noise_is_fixed_by_its_place_and_differs_between_places() {
+    fn noise_is_fixed_by_its_key_and_differs_between_places() {
         for family in [NoiseFamily::Gaussian, NoiseFamily::Simplex] {
             let here = noise(family, 1, 2, 3, 4);
             assert_eq!(here, noise(family, 1, 2, 3, 4));

@@ -38,6 +38,21 @@ impl Noising {
     }
 }
 
+/// One noised batch on the device; floats are of the network's kind.
+#[derive(Debug)]
+pub(super) struct Noised {
+    /// `[N, C, H, W]`.
+    pub(super) x0: Tensor,
+    /// `[N, C, H, W]`.
+    pub(super) noise: Tensor,
+    /// Eq. 2 of both at `times`.
+    pub(super) x_t: Tensor,
+    /// i64 `[N]`.
+    pub(super) times: Tensor,
+    /// i64 `[N]`, -1 for null.
+    pub(super) labels: Tensor,
+}
+
 #[cfg(test)]
 mod tests {
     use anofpdm_common::spec::DIFFUSION_STEPS;

@@ -5,6 +5,7 @@ use anofpdm_common::role::Role;
 use tch::nn::Path;
 use tch::{Device, Reduction, Tensor};
 
+use super::noising::Noised;
 use super::variance::VarianceBound;
 use crate::diffusion::schedule::Schedule;
 use crate::nn::{Classifier, Labels, Mode, UNet};
@@ -20,21 +21,6 @@ pub(super) enum Objective {
     /// Cross-entropy of the image-level label of a noised slice (Dhariwal & Nichol, "Diffusion
     /// Models Beat GANs on Image Synthesis", 2021, section 4.1).
     Label(Classifier),
-}
-
-/// One noised batch on the device; floats are of the network's kind.
-#[derive(Debug)]
-pub(super) struct Noised {
-    /// `[N, C, H, W]`.
-    pub(super) x0: Tensor,
-    /// `[N, C, H, W]`.
-    pub(super) noise: Tensor,
-    /// Eq. 2 of both at `times`.
-    pub(super) x_t: Tensor,
-    /// i64 `[N]`.
-    pub(super) times: Tensor,
-    /// i64 `[N]`, -1 for null.
-    pub(super) labels: Tensor,
 }
 
 impl Objective {

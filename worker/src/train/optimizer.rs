@@ -6,7 +6,7 @@ use crate::shim::ShimError;
 use crate::shim::training::{self, AdamWNumbers, AdamWTensors};
 use crate::tensors::NamedTensors;
 
-/// Settings of AdamW. The defaults are the paper's (SCIENCE 7).
+/// Settings of AdamW. The defaults are the paper's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWSettings {
     /// Constant learning rate.
@@ -42,11 +42,8 @@ pub enum OptimizerStateError {
     /// A moment has another shape or kind than its parameter.
     #[error("optimizer state '{name}' is {found}, its parameter is {expected}")]
     Mismatch {
-        /// Tensor name in the state.
         name: String,
-        /// Shape and kind found.
         found: String,
-        /// Shape and kind of the parameter.
         expected: String,
     },
     /// The step count is not a positive whole number.

@@ -15,8 +15,8 @@ use tch::{Kind, Tensor};
 
 use super::error::TrainError;
 use super::learner::Learner;
-use super::noise::{Place, fill};
-use super::trainer::TrainRequest;
+use super::noise::{NoiseKey, fill};
+use super::request::TrainRequest;
 use crate::diffusion::reverse::ddim_down;
 use crate::diffusion::schedule::{Respacing, Schedule};
 use crate::diffusion::step::predict_x0;
@@ -60,7 +60,7 @@ fn samples(request: &TrainRequest<'_>, learner: &Learner) -> Result<Option<Vec<f
     let noise: Vec<f32> = (0..COLUMNS)
         .flat_map(|position| {
             let mut noise = vec![0.0; values];
-            let place = Place {
+            let place = NoiseKey {
                 seed: request.train.seed,
                 step: NOISE_STEP,
                 position,

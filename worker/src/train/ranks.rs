@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
 
-use crate::collective::{Collective, CollectiveError, GradientSum};
+use crate::collective::{CollectiveError, GradientSum, Group, Membership};
 use crate::shim::{ShimError, training};
 
 /// Who trains: this process alone, or a rank with others.
@@ -14,24 +14,26 @@ pub enum Ranks<'a> {
     /// This process has the whole batch.
     Alone,
     /// This rank has a share of the batch.
-    Together(&'a dyn Collective),
+    Together(&'a Group),
 }
 
 impl Ranks<'_> {
+    /// This process among those that train.
+    fn membership(&self) -> Membership {
+        match self {
+            Self::Alone => Membership { rank: 0, world: 1 },
+            Self::Together(others) => others.membership(),
+        }
+    }
+
     /// This rank, from 0.
     pub fn rank(&self) -> usize {
-        match self {
-            Self::Alone => 0,
-            Self::Together(others) => others.rank(),
-        }
+        self.membership().rank
     }
 
     /// Number of ranks.
     pub fn world(&self) -> usize {
-        match self {
-            Self::Alone => 1,
-            Self::Together(others) => others.world(),
-        }
+        self.membership().world
     }
 
     /// Whether this rank reads and writes checkpoints.
@@ -39,11 +41,9 @@ impl Ranks<'_> {
         self.rank() == 0
     }
 
-    /// This rank's places in a global batch. The first ranks have one more where it does not divide.
+    /// This rank's places in a global batch.
     pub(super) fn share(&self, batch: usize) -> Range<usize> {
-        let (rank, world) = (self.rank(), self.world().max(1));
-        let start = |rank: usize| rank * (batch / world) + rank.min(batch % world);
-        start(rank)..start(rank + 1)
+        self.membership().share(batch)
     }
 }
 
@@ -72,7 +72,7 @@ impl Drop for AbortUnlessDone<'_> {
 }
 
 /// What a rank tells the others after its share of a step.
-pub(super) struct Told<'a> {
+pub(super) struct RankStep<'a> {
     /// Its part of the mean loss over the global batch.
     pub(super) loss: f64,
     /// It was asked to stop.
@@ -82,7 +82,7 @@ pub(super) struct Told<'a> {
 }
 
 /// What all ranks know after a step.
-pub(super) struct Heard {
+pub(super) struct GlobalStep {
     /// Mean loss over the global batch.
     pub(super) loss: f64,
     /// Some rank was asked to stop.
@@ -98,20 +98,20 @@ pub(super) fn exchange(
     ranks: Ranks<'_>,
     batch: usize,
     device: Device,
-    told: &Told<'_>,
-) -> Result<Heard, CollectiveError> {
+    own: &RankStep<'_>,
+) -> Result<GlobalStep, CollectiveError> {
     let Ranks::Together(others) = ranks else {
-        return Ok(Heard {
-            loss: told.loss,
-            stop: told.stop,
-            slices: told.slices.to_vec(),
+        return Ok(GlobalStep {
+            loss: own.loss,
+            stop: own.stop,
+            slices: own.slices.to_vec(),
             waited: Duration::ZERO,
         });
     };
-    let mut values = vec![told.loss, f64::from(u8::from(told.stop))];
+    let mut values = vec![own.loss, f64::from(u8::from(own.stop))];
     values.resize(2 + batch, 0.0);
     let mine = values.iter_mut().skip(2 + ranks.share(batch).start);
-    for (place, slice) in mine.zip(told.slices) {
+    for (place, slice) in mine.zip(own.slices) {
         // A sampler has fewer than 2^32 slices: exact.
         #[allow(clippy::cast_precision_loss)]
         let number = *slice as f64;
@@ -128,7 +128,7 @@ pub(super) fn exchange(
         let slice = *number as usize;
         slice
     };
-    Ok(Heard {
+    Ok(GlobalStep {
         loss: values.first().copied().unwrap_or(f64::NAN),
         stop: values.get(1).is_some_and(|stop| *stop > 0.0),
         slices: values.iter().skip(2).map(slice_of).collect(),
@@ -138,7 +138,7 @@ pub(super) fn exchange(
 
 /// Replaces `text` by rank 0's, which may be of another length.
 pub(super) fn broadcast_text(
-    others: &dyn Collective,
+    others: &Group,
     device: Device,
     text: Vec<u8>,
 ) -> Result<Vec<u8>, CollectiveError> {
@@ -168,7 +168,7 @@ pub(super) enum BackwardError {
 /// Gradients of a step: of this process, or summed over the ranks.
 #[derive(Debug)]
 pub(super) struct Gradients {
-    sum: Option<Box<dyn GradientSum>>,
+    sum: Option<GradientSum>,
 }
 
 impl Gradients {
@@ -195,57 +195,5 @@ impl Gradients {
     /// See [`GradientSum::settle_order`].
     pub(super) fn settle_order(&mut self) -> Result<(), CollectiveError> {
         self.sum.as_mut().map_or(Ok(()), |sum| sum.settle_order())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A rank without others, to see its share.
-    #[derive(Debug)]
-    struct Place(usize, usize);
-
-    impl Collective for Place {
-        fn rank(&self) -> usize {
-            self.0
-        }
-        fn world(&self) -> usize {
-            self.1
-        }
-        fn all_reduce(&self, _: &Tensor) -> Result<(), CollectiveError> {
-            unreachable!()
-        }
-        fn broadcast(&self, _: &Tensor, _: usize) -> Result<(), CollectiveError> {
-            unreachable!()
-        }
-        fn barrier(&self, _: std::time::Duration) -> Result<(), CollectiveError> {
-            unreachable!()
-        }
-        fn gradient_sum(&self, _: &[&Tensor]) -> Result<Box<dyn GradientSum>, CollectiveError> {
-            unreachable!()
-        }
-        fn timeout(&self) -> std::time::Duration {
-            unreachable!()
-        }
-        fn abort(&self) {
-            unreachable!()
-        }
-    }
-
-    #[test]
-    fn shares_follow_each_other_and_differ_by_one_at_most() {
-        for (batch, world) in [(8, 1), (8, 2), (8, 3), (7, 4), (4, 4), (64, 5)] {
-            let mut end = 0;
-            for rank in 0..world {
-                let place = Place(rank, world);
-                let share = Ranks::Together(&place).share(batch);
-                assert_eq!(share.start, end);
-                assert!((batch / world..=batch.div_ceil(world)).contains(&share.len()));
-                end = share.end;
-            }
-            assert_eq!(end, batch);
-        }
-        assert_eq!(Ranks::Alone.share(5), 0..5);
     }
 }

@@ -40,7 +40,7 @@ pub struct Draw {
 /// What becomes of the slices at the end of an epoch that do not fill a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
-    /// They are left out of this epoch, as the public loader does (SCIENCE 7).
+    /// They are left out of this epoch, as the public loader does.
     Drop,
     /// The batch goes on with the next epoch: every slice is seen once an epoch.
     Carry,

@@ -28,7 +28,7 @@ pub(super) struct SamplesLog {
 }
 
 impl SamplesLog {
-    /// Goes on with the log in `folder`, after what an interrupted write has left.
+    /// Continues the log in `folder`, after what an interrupted write has left.
     pub(super) fn open(folder: &Path, generation: u64) -> Result<Self, DiskError> {
         let path = folder.join(SAMPLES_FILE);
         let failed = |error| DiskError::new("open", &path, error);

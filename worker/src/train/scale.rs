@@ -69,7 +69,7 @@ impl LossScale {
         state.insert(CLEAN_STEPS.to_owned(), Tensor::from(self.clean_steps));
     }
 
-    /// Goes on from a saved optimiser state, where it has one.
+    /// Resumes from a saved optimiser state, where it has one.
     pub(super) fn restore(&mut self, state: &NamedTensors) {
         if let (Some(factor), Some(clean)) = (state.get(FACTOR), state.get(CLEAN_STEPS))
             && factor.numel() == 1

@@ -8,22 +8,22 @@ use anofpdm_common::role::Role;
 use anofpdm_common::spec::Augment;
 use tch::Device;
 
-use super::checkpoint::State;
+use super::checkpoint::TrainingState;
 use super::data::TrainingData;
 use super::error::TrainError;
 use super::healthy::HealthyOnly;
 use super::learner::{Backward, Learner};
 use super::loader::{LoadPlan, Loader, LoaderError};
-use super::ranks::{Heard, Ranks, Told, exchange};
+use super::ranks::{GlobalStep, RankStep, Ranks, exchange};
+use super::request::TrainRequest;
 use super::sampler::{Sampler, Tail};
-use super::trainer::TrainRequest;
 
 /// Samples named in a message, at most.
 const NAMED_SAMPLES: usize = 16;
 
 /// A training that is ready for its next step.
 #[derive(Debug)]
-pub(super) struct Steps<'a> {
+pub(super) struct TrainingSteps<'a> {
     ranks: Ranks<'a>,
     device: Device,
     data: Arc<dyn TrainingData>,
@@ -39,11 +39,11 @@ pub(super) struct Steps<'a> {
     pub(super) samples: usize,
 }
 
-impl<'a> Steps<'a> {
+impl<'a> TrainingSteps<'a> {
     /// From `state`, or from fresh weights, until `request.train.steps`.
     pub(super) fn start(
         request: &TrainRequest<'a>,
-        state: Option<State>,
+        state: Option<TrainingState>,
     ) -> Result<Self, TrainError> {
         let ranks = request.ranks;
         let batch = usize::try_from(request.train.batch).unwrap_or(usize::MAX);
@@ -69,41 +69,41 @@ impl<'a> Steps<'a> {
         })
     }
 
-    /// The next step; `stop` is told to the other ranks.
-    pub(super) fn next(&mut self, stop: bool) -> Result<Heard, TrainError> {
+    /// The next step; `stop` is sent to the other ranks.
+    pub(super) fn next(&mut self, stop: bool) -> Result<GlobalStep, TrainError> {
         let start = Instant::now();
         let share = self.loader.next_batch()?;
         self.waited = start.elapsed();
         self.samples = share.slices.len();
         let Backward { loss, waited } = self.learner.backward(&share, self.batch)?;
-        let told = Told {
+        let own = RankStep {
             loss,
             stop,
             slices: &share.slices,
         };
-        let heard = exchange(self.ranks, self.batch, self.device, &told)?;
-        self.summing = waited + heard.waited;
-        if !heard.loss.is_finite() {
-            let what = format!("loss {}", heard.loss);
-            return Err(self.diverged(share.step + 1, &what, &heard));
+        let global = exchange(self.ranks, self.batch, self.device, &own)?;
+        self.summing = waited + global.waited;
+        if !global.loss.is_finite() {
+            let what = format!("loss {}", global.loss);
+            return Err(self.diverged(share.step + 1, &what, &global));
         }
-        self.learner.update(heard.loss)?;
-        Ok(heard)
+        self.learner.update(global.loss)?;
+        Ok(global)
     }
 
     /// A finite loss can still have had infinite gradients: nothing broken is to be written down.
-    pub(super) fn check_weights(&self, heard: &Heard) -> Result<(), TrainError> {
+    pub(super) fn check_weights(&self, global: &GlobalStep) -> Result<(), TrainError> {
         match self.learner.broken_weight() {
             Some(name) => {
                 let what = format!("weights {name}");
-                Err(self.diverged(self.learner.step, &what, heard))
+                Err(self.diverged(self.learner.step, &what, global))
             }
             None => Ok(()),
         }
     }
 
-    fn diverged(&self, step: u64, what: &str, heard: &Heard) -> TrainError {
-        let slices = &heard.slices;
+    fn diverged(&self, step: u64, what: &str, global: &GlobalStep) -> TrainError {
+        let slices = &global.slices;
         let named = slices.iter().take(NAMED_SAMPLES);
         let mut names: Vec<String> = named.map(|index| self.data.name(*index)).collect();
         if slices.len() > NAMED_SAMPLES {
@@ -171,7 +171,7 @@ fn sampler(
 ) -> Result<Sampler, TrainError> {
     let role = request.role;
     let tail = match role {
-        // The public classifier saw one batch for ever (SCIENCE 9): this one sees every slice.
+        // The public classifier saw the same batch in every step: this one sees every slice.
         Role::Classifier => Tail::Carry,
         _ => Tail::Drop,
     };

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::error::TrainError;
 use super::ranks::AbortUnlessDone;
-use super::steps::{Steps, check_fit};
-use super::trainer::TrainRequest;
+use super::request::TrainRequest;
+use super::steps::{TrainingSteps, check_fit};
 
 /// One step's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct StepTime {
 pub fn time_steps(request: &TrainRequest<'_>) -> Result<Vec<StepTime>, TrainError> {
     let guard = AbortUnlessDone::new(request.ranks);
     check_fit(request)?;
-    let mut training = Steps::start(request, None)?;
+    let mut training = TrainingSteps::start(request, None)?;
     let mut times = Vec::new();
     while training.learner.step < request.train.steps {
         let start = Instant::now();

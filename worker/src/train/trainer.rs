@@ -1,108 +1,20 @@
 //! The training loop: shares of batches, updates, checkpoints, and when it ends.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anofpdm_common::network::NetworkConfig;
-use anofpdm_common::role::Role;
-use anofpdm_common::spec::TrainSpec;
-use tch::{Device, Kind};
-
-use super::checkpoint::{Checkpoints, EMA_FILE, Identity, State, checkpoint_path};
-use super::data::TrainingData;
+use super::checkpoint::{Checkpoints, EMA_FILE, TrainingState, checkpoint_path};
 use super::error::TrainError;
 use super::learner::Learner;
-use super::loss::LossPoint;
 use super::picture;
 use super::ranks::{AbortUnlessDone, Ranks};
+use super::request::{Control, TrainOutcome, TrainProgress, TrainRequest};
 use super::samples_log::SamplesLog;
 use super::speed::Speed;
-use super::steps::{Steps, check_fit};
+use super::steps::{TrainingSteps, check_fit};
 use super::validation::Validation;
 
 /// How long the other ranks wait for rank 0 to write a checkpoint or draw a picture.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// One training run.
-#[derive(Debug, Clone)]
-pub struct TrainRequest<'a> {
-    /// What the network is for: decides loss, noise, labels and which slices it sees.
-    pub role: Role,
-    /// The architecture.
-    pub network: NetworkConfig,
-    /// How long and how fast. `batch` is the global one; who shares it is in `ranks`, not in `devices`.
-    pub train: TrainSpec,
-    /// The training slices, healthy and not; a role that learns from healthy ones chooses them.
-    pub data: Arc<dyn TrainingData>,
-    /// Validation slices, for `train.validate_every`.
-    pub validation: Option<Arc<dyn TrainingData>>,
-    /// Folder of the checkpoints; training goes on from the last one in it. Only rank 0 uses it.
-    pub checkpoints: &'a Path,
-    /// Where to compute.
-    pub device: Device,
-    /// What the checkpoints belong to.
-    pub identity: Identity,
-    /// Who trains.
-    pub ranks: Ranks<'a>,
-    /// With a generation, rank 0 keeps a log of the samples of every step beside the checkpoints.
-    pub generation: Option<u64>,
-    /// Kind of weights and states: float32, or float64 to check the arithmetic.
-    pub kind: Kind,
-}
-
-/// How far training is, after every step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TrainProgress {
-    /// Steps done.
-    pub step: u64,
-    /// Steps of the whole run.
-    pub steps: u64,
-    /// Mean loss of the last 100 steps.
-    pub loss: f64,
-    /// Over the last 50 steps of this process.
-    pub images_per_second: f64,
-    /// How long the last step took.
-    pub took: Duration,
-    /// Of it, waiting for sums over the ranks.
-    pub summing: Duration,
-    /// Samples of the last step that this rank has computed gradients of.
-    pub samples: usize,
-    /// When the newest checkpoint was written, or when this process began.
-    pub saved: Instant,
-    /// Validation, a checkpoint or a picture comes before the next step: it takes what it takes.
-    pub interlude: bool,
-}
-
-/// What the caller wants next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
-    /// Go on.
-    Continue,
-    /// Write a checkpoint and return. Of several ranks all return, at most one step later.
-    Stop,
-}
-
-/// Where training ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrainOutcome {
-    /// Steps done; fewer than asked for when it was stopped.
-    pub step: u64,
-    /// Mean loss of the last 100 steps.
-    pub loss: f64,
-    /// Loss curve of the whole run, at most 500 points.
-    pub curve: Vec<LossPoint>,
-    /// Losses of the averaged weights on validation slices, at most 500 points.
-    pub validation: Vec<LossPoint>,
-    /// The lowest of all validation losses; its checkpoint is kept.
-    pub best: Option<LossPoint>,
-    /// Over the last 50 steps of this process; 0 when no step was left to do.
-    pub images_per_second: f64,
-    /// The last checkpoint folder; rank 0 has written it.
-    pub checkpoint: PathBuf,
-    /// Averaged weights in it (safetensors, public tensor names).
-    pub ema: PathBuf,
-}
 
 /// Trains until `request.train.steps`, from the last checkpoint if there is one. `progress` is
 /// called after every step. On the CPU with a fixed number of threads and of ranks the result is the
@@ -129,7 +41,7 @@ fn train_share(
     let steps = request.train.steps;
     let ranks = request.ranks;
     let mut record = Record::open(request)?;
-    let mut training = Steps::start(request, record.latest(steps)?)?;
+    let mut training = TrainingSteps::start(request, record.latest(steps)?)?;
     let batch = training.batch;
     record.saved = training.learner.step;
     let validation = Validation::of(request, &training.learner, batch)?;
@@ -138,15 +50,15 @@ fn train_share(
     let mut ending = false;
     while training.learner.step < steps && !ending {
         let start = Instant::now();
-        let heard = training.next(asked == Control::Stop)?;
+        let global = training.next(asked == Control::Stop)?;
         let learner = &training.learner;
-        record.trained(learner.step, &heard.slices)?;
+        record.trained(learner.step, &global.slices)?;
         let took = start.elapsed();
         speed.push(took);
         let step = learner.step;
         let validates =
             validation.is_some() && (due(step, request.train.validate_every) || step == steps);
-        let saves = due(step, request.train.checkpoint_every) || step == steps || heard.stop;
+        let saves = due(step, request.train.checkpoint_every) || step == steps || global.stop;
         let draws = due(step, request.train.sample_every);
         asked = progress(&TrainProgress {
             step,
@@ -162,7 +74,7 @@ fn train_share(
         ending = match ranks {
             Ranks::Alone => asked == Control::Stop,
             // What this rank was asked now the others hear in the next step.
-            Ranks::Together(_) => heard.stop,
+            Ranks::Together(_) => global.stop,
         };
         let mut save = saves || ending;
         if let Some(validation) = validation.as_ref().filter(|_| validates) {
@@ -171,7 +83,7 @@ fn train_share(
             save |= training.learner.loss.push_validation(step, loss);
         }
         if save {
-            training.check_weights(&heard)?;
+            training.check_weights(&global)?;
             record.save(&training.learner, ranks)?;
         }
         if draws {
@@ -232,7 +144,7 @@ impl Record {
         Ok(record)
     }
 
-    fn latest(&self, steps: u64) -> Result<Option<State>, TrainError> {
+    fn latest(&self, steps: u64) -> Result<Option<TrainingState>, TrainError> {
         let Some(checkpoints) = &self.checkpoints else {
             return Ok(None);
         };

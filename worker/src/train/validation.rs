@@ -13,9 +13,9 @@ use super::error::TrainError;
 use super::learner::Learner;
 use super::loader::{LoaderError, Recipe, assemble};
 use super::ranks::Ranks;
+use super::request::TrainRequest;
 use super::sampler::Draw;
 use super::steps::seen_by;
-use super::trainer::TrainRequest;
 
 /// Slices that are validated on, at most: evenly spread over those there are.
 const SLICES: usize = 512;

@@ -11,7 +11,7 @@ use std::f64::consts::{FRAC_2_PI, LN_2};
 use anofpdm_common::spec::DIFFUSION_STEPS;
 use tch::{Device, Kind, Reduction, Tensor};
 
-use super::objective::Noised;
+use super::noising::Noised;
 use crate::diffusion::schedule::Schedule;
 
 /// Weight of the bound beside the squared error: 0.001 of the sum over the steps, of which each

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anofpdm_worker::collective::gloo::{self, LOOPBACK, Listen};
 use anofpdm_worker::collective::{
-    Collective, CollectiveError, Group, Membership, MemoryRendezvous, Rendezvous, Timeouts,
+    CollectiveError, Group, Membership, MemoryRendezvous, Rendezvous, Timeouts,
 };
 use tch::{Device, Kind, Tensor};
 

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use anofpdm_common::role::Role;
 use anofpdm_worker::collective::gloo::{self, LOOPBACK, Listen};
-use anofpdm_worker::collective::{
-    Collective, Group, Membership, MemoryRendezvous, Rendezvous, Timeouts,
-};
+use anofpdm_worker::collective::{Group, Membership, MemoryRendezvous, Rendezvous, Timeouts};
 use anofpdm_worker::tensors::NamedTensors;
 use anofpdm_worker::train::{
     Control, Ranks, TrainError, TrainOutcome, TrainProgress, TrainRequest, train,

@@ -16,11 +16,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, Watch, verification};
 use crate::ids::Digest;
+use crate::store::tensor_header::{HeaderError, TensorHeader};
 
 /// Metadata key under which the [`SourceGrid`] stands.
 pub(super) const SOURCE_KEY: &str = "source";
@@ -137,7 +137,10 @@ impl SubjectFile {
             ..
         } = *expected;
         let length = file.metadata().map_err(StoreError::read(&path))?.len();
-        let (data_start, metadata) = read_header(&path, &file, length)?;
+        let TensorHeader {
+            metadata,
+            data_start,
+        } = read_header(&path, &file, length)?;
 
         if let Some([found, ..]) = metadata.info("image").map(|info| &info.shape[..])
             && *found != slices
@@ -251,22 +254,20 @@ impl SubjectFile {
 }
 
 /// Start of the data and the parsed header.
-fn read_header(path: &Path, file: &File, length: u64) -> Result<(u64, Metadata), StoreError> {
-    let mut prefix = [0; 8];
-    file.read_exact_at(&mut prefix, 0)
-        .map_err(|_| StoreError::damaged(path, "too short for a safetensors file"))?;
-    let header = u64::from_le_bytes(prefix);
-    let in_file = header.checked_add(8).is_some_and(|end| end <= length);
-    let header_length = usize::try_from(header)
-        .ok()
-        .filter(|_| in_file && header <= MAX_HEADER)
-        .ok_or_else(|| StoreError::damaged(path, "the length of its header is impossible"))?;
-    let mut bytes = vec![0; header_length];
-    file.read_exact_at(&mut bytes, 8)
-        .map_err(StoreError::read(path))?;
-    let metadata = serde_json::from_slice(&bytes)
-        .map_err(|e| StoreError::damaged(path, format!("its header does not parse: {e}")))?;
-    Ok((8 + header, metadata))
+fn read_header(path: &Path, file: &File, length: u64) -> Result<TensorHeader, StoreError> {
+    let limit = MAX_HEADER.min(length.saturating_sub(8));
+    TensorHeader::read(file, limit).map_err(|error| match error {
+        HeaderError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            StoreError::damaged(path, "too short for a safetensors file")
+        }
+        HeaderError::Io(error) => StoreError::read(path)(error),
+        HeaderError::TooLong { .. } => {
+            StoreError::damaged(path, "the length of its header is impossible")
+        }
+        HeaderError::Parse(error) => {
+            StoreError::damaged(path, format!("its header does not parse: {error}"))
+        }
+    })
 }
 
 fn extent((start, end): (usize, usize), data_start: u64, length: u64) -> Option<Extent> {

@@ -8,9 +8,9 @@
 
 /// Told every vertex that reaches a point: its position on the lattice and its weight, attenuation
 /// times displacement. The value at the point is the sum of `weight . gradient(vertex)`.
-pub(super) trait Visit<const D: usize>: FnMut([i64; D], [f64; D]) {}
+pub(super) trait VisitVertex<const D: usize>: FnMut([i64; D], [f64; D]) {}
 
-impl<const D: usize, F: FnMut([i64; D], [f64; D])> Visit<D> for F {}
+impl<const D: usize, F: FnMut([i64; D], [f64; D])> VisitVertex<D> for F {}
 
 /// Gradients in the plane.
 pub(super) const GRADIENTS2: [[i8; 2]; 8] = [
@@ -62,7 +62,7 @@ const NORM2: f64 = 47.0;
 const NORM3: f64 = 103.0;
 
 /// Vertices that reach a point of the plane; weights are times `amplitude`.
-pub(super) fn reach2(point: [f64; 2], amplitude: f64, visit: &mut impl Visit<2>) {
+pub(super) fn reach2(point: [f64; 2], amplitude: f64, visit: &mut impl VisitVertex<2>) {
     let place = Place::new(point, STRETCH2, SQUISH2);
     let [u, v] = place.inside;
     let sum = u + v;
@@ -91,7 +91,7 @@ pub(super) fn reach2(point: [f64; 2], amplitude: f64, visit: &mut impl Visit<2>)
 }
 
 /// Vertices that reach a point of space; weights are times `amplitude`.
-pub(super) fn reach3(point: [f64; 3], amplitude: f64, visit: &mut impl Visit<3>) {
+pub(super) fn reach3(point: [f64; 3], amplitude: f64, visit: &mut impl VisitVertex<3>) {
     let place = Place::new(point, STRETCH3, SQUISH3);
     let inside = place.inside;
     let sum = inside[0] + inside[1] + inside[2];
@@ -215,7 +215,7 @@ impl<const D: usize> Place<D> {
     }
 
     #[allow(clippy::cast_precision_loss)] // vertices of one cell
-    fn contribute(&self, vertex: [i64; D], scale: f64, visit: &mut impl Visit<D>) {
+    fn contribute(&self, vertex: [i64; D], scale: f64, visit: &mut impl VisitVertex<D>) {
         let vertex_f64 = vertex.map(|part| part as f64);
         let shift = total(vertex_f64) * self.squish;
         let displacement: [f64; D] =

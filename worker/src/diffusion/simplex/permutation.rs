@@ -42,7 +42,7 @@ impl Permutation {
     }
 
     /// The permutation of a seed drawn as the public code draws it. 0 would mean "no seed" there, so
-    /// it is drawn again (SCIENCE 9).
+    /// it is drawn again.
     #[allow(clippy::cast_sign_loss, clippy::cast_possible_wrap)] // a positive bound below 2^62
     pub fn draw(stream: &mut Stream) -> Self {
         loop {

@@ -23,10 +23,7 @@ fn it_is_the_convolution() {
         let bias = Tensor::randn([outputs], options);
         let wide = |x: &Tensor| x.to_kind(Kind::Double);
         let want = wide(&x).conv2d(&wide(&weight), Some(&wide(&bias)), 1, 1, 1, 1);
-        let got = Winograd::new(&weight, Some(&bias))
-            .unwrap()
-            .forward(&x)
-            .unwrap();
+        let got = forward(&transformed(&weight, Some(&bias)).unwrap(), &x).unwrap();
         assert_eq!(got.size(), want.size());
         let distance = (wide(&got) - &want).abs().max().double_value(&[]);
         let largest = want.abs().max().double_value(&[]);
@@ -34,7 +31,7 @@ fn it_is_the_convolution() {
             distance < 2e-6 * largest,
             "{inputs} to {outputs}: {distance} of {largest}"
         );
-        let without = Winograd::new(&weight, None).unwrap().forward(&x).unwrap();
+        let without = forward(&transformed(&weight, None).unwrap(), &x).unwrap();
         let shift = (got - without - bias.view([1, -1, 1, 1])).abs().max();
         assert!(shift.double_value(&[]) < 1e-5 * largest);
     }
@@ -71,17 +68,19 @@ fn the_identity_is_exact() {
 fn what_does_not_fit_is_left_to_others() {
     let options = (Kind::Float, Device::Cpu);
     let weight = |outputs: i64, inputs: i64| Tensor::zeros([outputs, inputs, 3, 3], options);
-    assert!(Winograd::new(&weight(32, 4), None).is_none());
-    assert!(Winograd::new(&weight(4, 32), None).is_none());
-    assert!(Winograd::new(&weight(32, 32).to_kind(Kind::Double), None).is_none());
-    let conv = Winograd::new(&weight(32, 32), None).unwrap();
+    assert!(transformed(&weight(32, 4), None).is_none());
+    assert!(transformed(&weight(4, 32), None).is_none());
+    assert!(transformed(&weight(32, 32).to_kind(Kind::Double), None).is_none());
+    let conv = transformed(&weight(32, 32), None).unwrap();
     assert!(
-        conv.forward(&channels_last(&Tensor::zeros([1, 32, 5, 6], options)))
-            .is_none()
+        forward(
+            &conv,
+            &channels_last(&Tensor::zeros([1, 32, 5, 6], options))
+        )
+        .is_none()
     );
     assert!(
-        conv.forward(&Tensor::zeros([1, 32, 6, 6], options))
-            .is_none(),
+        forward(&conv, &Tensor::zeros([1, 32, 6, 6], options)).is_none(),
         "another order"
     );
 }

@@ -56,8 +56,8 @@ fn bytes(tensor: &Tensor) -> Vec<u8> {
     Vec::try_from(&bytes).unwrap()
 }
 
-/// Runs a normalisation as `GroupNorm::launch` does, and says what came out, as float64.
-fn emulated(norm: &GroupNorm<'_>, program: &Path) -> Tensor {
+/// Runs a normalisation as `GpuGroupNorm::launch` does, and says what came out, as float64.
+fn emulated(norm: &GpuGroupNorm<'_>, program: &Path) -> Tensor {
     let plan = norm.plan().unwrap();
     let mut input = Vec::new();
     let ints = |input: &mut Vec<u8>, values: &[i64]| {
@@ -110,7 +110,7 @@ fn emulated(norm: &GroupNorm<'_>, program: &Path) -> Tensor {
 }
 
 /// libtorch's own, in float64.
-fn expected(norm: &GroupNorm<'_>) -> Tensor {
+fn expected(norm: &GpuGroupNorm<'_>) -> Tensor {
     let wide: Vec<Tensor> = norm
         .parts
         .iter()
@@ -164,7 +164,7 @@ fn distance(case: &Case) -> f64 {
         .map(|_| (random(&[channels]) + 1.0, random(&[channels])))
         .collect();
     let affines: Vec<(&Tensor, &Tensor)> = affines.iter().map(|(g, o)| (g, o)).collect();
-    let norm = GroupNorm {
+    let norm = GpuGroupNorm {
         parts: &parts,
         rows: parts.iter().map(|part| part.size()[0]).max().unwrap(),
         groups: case.groups,
@@ -277,7 +277,7 @@ fn what_the_kernels_do_not_serve_is_left_to_libtorch() {
     let gain = map(&[32], Kind::Float);
     let served = |parts: &[Tensor], rows, groups, affines: &[(&Tensor, &Tensor)]| {
         let (eps, silu, out) = (1e-5, true, Kind::Float);
-        let norm = GroupNorm {
+        let norm = GpuGroupNorm {
             parts,
             rows,
             groups,

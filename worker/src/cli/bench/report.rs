@@ -6,10 +6,10 @@ use tch::Device;
 
 use super::args::BenchArgs;
 use super::pass::Timed;
-use crate::engine::{Savings, precision};
+use crate::engine::{Optimizations, precision};
 use crate::torch;
 
-/// Figures of one bench. Rates count the plain network's operations, so a saving raises them.
+/// Figures of one bench. Rates count the plain network's operations, so optimizations raise them.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     device: String,
@@ -17,7 +17,7 @@ pub(super) struct Report {
     libtorch: String,
     threads: u32,
     precision: &'static str,
-    savings: Vec<&'static str>,
+    savings: Vec<String>,
     parameters: i64,
     batch: u32,
     steps: u32,
@@ -42,7 +42,7 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(
         args: &BenchArgs,
-        savings: Savings,
+        optimizations: Optimizations,
         config: &NetworkConfig,
         device: Device,
         timed: &Timed,
@@ -61,7 +61,7 @@ impl Report {
             libtorch: torch::libtorch_version(),
             threads: args.threads,
             precision: precision::name_of(args.precision),
-            savings: Savings::names().filter(|name| savings.has(name)).collect(),
+            savings: optimizations.names().collect(),
             parameters: footprint.parameters,
             batch: args.batch,
             steps: args.steps,

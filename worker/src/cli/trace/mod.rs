@@ -1,12 +1,4 @@
-//! `anofpdm-worker trace`: one batch, everything visible (DESIGN 6).
-//!
-//! | module | concept |
-//! |---|---|
-//! | [`args`] | what was typed, checked |
-//! | `input` | the tensors of the input file |
-//! | `forward` | AnoFPDM's forward process |
-//! | `output` | its tensors in the output file |
-//! | `baseline` | the methods it is compared with |
+//! `anofpdm-worker trace`: one batch, everything visible.
 
 pub mod args;
 mod baseline;
@@ -28,7 +20,7 @@ use args::{TraceArgs, TraceMethod};
 use input::Inputs;
 
 /// What every method is traced on.
-struct Bench<'a> {
+struct TraceContext<'a> {
     args: &'a TraceArgs,
     device: Device,
     schedule: Schedule,
@@ -62,7 +54,7 @@ pub fn run(args: &TraceArgs) -> Result<()> {
         args.modalities.clone()
     };
     let mut net = engine::open(&args.model, &config, device, kind)?;
-    let bench = Bench {
+    let context = TraceContext {
         args,
         device,
         schedule,
@@ -70,8 +62,8 @@ pub fn run(args: &TraceArgs) -> Result<()> {
         modalities,
     };
     let out = match args.method {
-        TraceMethod::Anofpdm => forward::trace(&bench, &mut net)?,
-        TraceMethod::Baseline(baseline) => baseline::trace(&bench, baseline, &mut net)?,
+        TraceMethod::Anofpdm => forward::trace(&context, &mut net)?,
+        TraceMethod::Baseline(baseline) => baseline::trace(&context, baseline, &mut net)?,
     };
     tensors::write(&args.out, &out).context("the trace cannot be written")
 }

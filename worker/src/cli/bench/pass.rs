@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::args::BenchArgs;
 use crate::anofpdm::ForwardPass;
-use crate::clock::{self, median, wait_for};
+use crate::cli::clock::{self, median, wait_for};
 use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::{Respacing, Schedule};
 use crate::method_error::MethodError;
@@ -29,7 +29,7 @@ pub(super) struct Timed {
     pub(super) seconds_per_step: f64,
     /// Evaluations of a slice in all steps of a pass.
     pub(super) evaluations_per_slice: f64,
-    /// Bytes; `None` where nobody says.
+    /// Bytes; `None` where the system does not say.
     pub(super) peak_memory: Option<u64>,
 }
 

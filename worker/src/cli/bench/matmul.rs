@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::clock::{median, wait_for};
+use crate::cli::clock::{median, wait_for};
 
 /// Largest side of the matrices on the CPU: far beyond its caches.
 const CPU_SIDE: i64 = 2048;

@@ -1,8 +1,8 @@
-//! Time and memory as whoever measures reads them.
+//! What measurements need: a device that is done, medians, peak memory.
 
 use tch::Device;
 
-/// Returns when the device has done what it was told.
+/// Returns when the device has finished its work.
 pub(crate) fn wait_for(device: Device) {
     if let Device::Cuda(number) = device {
         tch::Cuda::synchronize(i64::try_from(number).unwrap_or(0));

@@ -7,7 +7,7 @@ use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::Precision;
 use clap::Args;
 
-use crate::engine::Savings;
+use crate::engine::Optimizations;
 use crate::torch::DeviceSpec;
 
 const EXAMPLE: &str = "Examples:
@@ -81,10 +81,10 @@ pub struct BenchArgs {
     /// Passes whose steps are measured, after one that is not
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeats: u32,
-    /// Savings of the engine: all, none, names separated by commas, or all but -name [default: those of scoring: all on
+    /// Optimizations of the engine: all, none, names separated by commas, or all but -name [default: those of scoring: all on
     /// the CPU, all but channels-last on CUDA]
     #[arg(long, allow_hyphen_values = true)]
-    pub savings: Option<Savings>,
+    pub savings: Option<Optimizations>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -11,7 +11,7 @@ use tch::Tensor;
 
 use super::args::{TraceArgs, has_classifier};
 use super::output::stacked;
-use super::{Bench, usage};
+use super::{TraceContext, usage};
 use crate::anofpdm::segmentation::median_batch;
 use crate::baselines::{BaselineSetup, Restored};
 use crate::method_input::check_modalities;
@@ -22,15 +22,15 @@ use crate::usage::UsageError;
 
 /// Everything a baseline yields; several strengths are stacked along a leading axis.
 pub(super) fn trace(
-    bench: &Bench<'_>,
+    context: &TraceContext<'_>,
     baseline: Baseline,
     net: &mut dyn NoisePredictor,
 ) -> Result<NamedTensors> {
-    let args = bench.args;
+    let args = context.args;
     let form = args.semantics.switches().baselines;
-    let channels = bench.inputs.x0.size().get(1).copied().unwrap_or(0);
-    check_modalities(&bench.modalities, channels).map_err(usage)?;
-    let mut classifier = classifier(bench, baseline)?;
+    let channels = context.inputs.x0.size().get(1).copied().unwrap_or(0);
+    check_modalities(&context.modalities, channels).map_err(usage)?;
+    let mut classifier = classifier(context, baseline)?;
     let mut method = BaselineSetup {
         baseline,
         form,
@@ -40,7 +40,7 @@ pub(super) fn trace(
         } else {
             Clip::Fixed
         },
-        schedule: &bench.schedule,
+        schedule: &context.schedule,
     }
     .build(
         net,
@@ -49,10 +49,10 @@ pub(super) fn trace(
             .map(|guide| guide as &mut dyn LabelGuide),
     )
     .map_err(usage)?;
-    let noise = bench.inputs.noise(args.seed);
+    let noise = context.inputs.noise(args.seed);
     let done = method
         .restore(
-            &bench.inputs.x0,
+            &context.inputs.x0,
             &noise,
             &settings(args, baseline, form),
             &mut || ControlFlow::Continue(()),
@@ -67,7 +67,7 @@ pub(super) fn trace(
     let each: Vec<NamedTensors> = done
         .restored
         .iter()
-        .map(|restored| collect(bench, restored))
+        .map(|restored| collect(context, restored))
         .collect();
     Ok(stacked(each))
 }
@@ -105,24 +105,28 @@ fn sampler(args: &TraceArgs, baseline: Baseline) -> Result<Sampler, UsageError> 
 }
 
 /// The classifier of a method that has one.
-fn classifier(bench: &Bench<'_>, baseline: Baseline) -> Result<Option<Classifier>> {
+fn classifier(context: &TraceContext<'_>, baseline: Baseline) -> Result<Option<Classifier>> {
     if !has_classifier(baseline) {
         return Ok(None);
     }
-    let args = bench.args;
+    let args = context.args;
     let Some(path) = &args.classifier else {
         let message = format!("--method {baseline} needs --classifier");
         return Err(UsageError::new(message).into());
     };
     let file = args.classifier_config.as_ref().unwrap_or(&args.config);
     let config = config::read(file, Some("classifier"), Some(path))?;
-    Ok(Some(weights::open_classifier(path, &config, bench.device)?))
+    Ok(Some(weights::open_classifier(
+        path,
+        &config,
+        context.device,
+    )?))
 }
 
-fn collect(bench: &Bench<'_>, restored: &Restored) -> NamedTensors {
-    let map = restored.map(&bench.inputs.x0, &bench.modalities);
+fn collect(context: &TraceContext<'_>, restored: &Restored) -> NamedTensors {
+    let map = restored.map(&context.inputs.x0, &context.modalities);
     let shape = map.size();
-    let filtered = median_batch(&map, bench.args.median);
+    let filtered = median_batch(&map, context.args.median);
     let mut out = NamedTensors::from([
         ("latent".to_owned(), restored.latent.shallow_clone()),
         ("target".to_owned(), restored.target.shallow_clone()),
@@ -131,7 +135,7 @@ fn collect(bench: &Bench<'_>, restored: &Restored) -> NamedTensors {
             Tensor::from_slice(&filtered.concat()).view(&shape[..]),
         ),
     ]);
-    if let Some(threshold) = bench.args.threshold {
+    if let Some(threshold) = context.args.threshold {
         let mask: Vec<u8> = filtered
             .iter()
             .flat_map(|map| mask_at(map, threshold))

@@ -1,11 +1,4 @@
-//! `anofpdm-worker bench`: what a step of scoring takes (DESIGN 7).
-//!
-//! | module | concept |
-//! |---|---|
-//! | [`args`] | what was typed |
-//! | `pass` | the loop that scoring runs, timed step by step |
-//! | `matmul` | the rate of a large matrix product |
-//! | `report` | what is printed |
+//! `anofpdm-worker bench`: what a step of scoring takes.
 
 pub mod args;
 mod matmul;
@@ -17,7 +10,7 @@ use anyhow::Result;
 use tch::nn::VarStore;
 use tch::{Device, Kind};
 
-use crate::engine::{Engine, Savings, precision};
+use crate::engine::{Engine, Optimizations, precision};
 use crate::nn::{UNet, config, weights};
 use crate::torch;
 use crate::usage::UsageError;
@@ -30,8 +23,8 @@ use report::Report;
 /// [`UsageError`] for arguments that do not fit; otherwise names the file.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let device = args.device.open()?;
-    let savings = args.savings.unwrap_or_else(|| Savings::on(device));
-    if savings.kept_memory {
+    let optimizations = args.savings.unwrap_or_else(|| Optimizations::on(device));
+    if optimizations.contains(Optimizations::KEPT_MEMORY) {
         torch::memory::keep();
     }
     torch::set_threads(i32::try_from(args.threads).unwrap_or(i32::MAX));
@@ -48,10 +41,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         Some(path) => weights::open_unet(path, &config, device)?,
         None => random(&config, device)?,
     };
-    let mut engine = Engine::new(network, kind, savings);
+    let mut engine = Engine::new(network, kind, optimizations);
     let timed = pass::time(args, &config, device, &mut engine)?;
     let matmul = matmul::rate(device, kind);
-    let report = Report::new(args, savings, &config, device, &timed, matmul);
+    let report = Report::new(args, optimizations, &config, device, &timed, matmul);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

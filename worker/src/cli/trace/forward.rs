@@ -6,7 +6,7 @@ use anofpdm_common::method::{Encoding, MapKind};
 use anyhow::Result;
 
 use super::output::{self, Setup};
-use super::{Bench, usage};
+use super::{TraceContext, usage};
 use crate::anofpdm::ForwardPass;
 use crate::predictor::NoisePredictor;
 use crate::tensors::NamedTensors;
@@ -20,28 +20,31 @@ const VARIANTS: [(MapKind, &str); 4] = [
 ];
 
 /// Everything a pass yields.
-pub(super) fn trace(bench: &Bench<'_>, net: &mut dyn NoisePredictor) -> Result<NamedTensors> {
-    let args = bench.args;
-    let m_max = args.m_max_of(bench.modalities.len())?;
+pub(super) fn trace(
+    context: &TraceContext<'_>,
+    net: &mut dyn NoisePredictor,
+) -> Result<NamedTensors> {
+    let args = context.args;
+    let m_max = args.m_max_of(context.modalities.len())?;
     let mut maps = vec![MapKind::Aam];
     if args.variants {
         maps.extend(VARIANTS.map(|(kind, _)| kind));
     }
     let pass = ForwardPass {
-        schedule: &bench.schedule,
+        schedule: &context.schedule,
         switches: args.semantics.switches(),
         encoding: args.encoding.unwrap_or(Encoding::Ddim),
         steps: args.steps,
         guidance: &args.guidance,
-        modalities: &bench.modalities,
+        modalities: &context.modalities,
         maps: &maps,
         end_step_ratios: &args.end_step_ratios,
         keep: &args.keep,
         lesion: None,
     };
-    let noise = bench.inputs.noise(args.seed);
+    let noise = context.inputs.noise(args.seed);
     let result = pass
-        .run(net, &bench.inputs.x0, &noise, &mut |_| {
+        .run(net, &context.inputs.x0, &noise, &mut |_| {
             ControlFlow::Continue(())
         })
         .map_err(usage)?;

@@ -3,16 +3,15 @@
 //! ATen's own needs one more pass for the SiLU and one more for joined inputs, and on small maps of few channels a
 //! group its channels-last version is some forty times slower than its other one.
 //!
-//! Sums run over blocks of a fixed size in a fixed order, so the bits do not depend on the number of threads. The loops are
-//! compiled for each width of vector instructions ([`pulp`]); products and sums stay apart, so the bits do not depend on
-//! that either.
+//! Sums run over blocks of a fixed size in a fixed order, so the bits do not depend on the number of threads. Products
+//! and sums stay apart, so the bits do not depend on the width of the vector instructions either.
 
 use std::mem::MaybeUninit;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::torch::memory::{Bf16, Element};
+use crate::{Number, Wide};
 
 /// Channels whose sums are kept in registers at once; widths are multiples of 32.
 const LANES: usize = 16;
@@ -21,143 +20,32 @@ const CHUNK: usize = 64;
 /// Values of a block, the share of one task: fits a core's own cache.
 const BLOCK_VALUES: usize = 1 << 16;
 
-/// What the arithmetic on values of a format is done in.
-pub(super) trait Wide: Element + PartialEq + std::fmt::Debug {
-    fn from_f64(value: f64) -> Self;
-    fn to_f64(self) -> f64;
-    fn add(self, other: Self) -> Self;
-    fn sub(self, other: Self) -> Self;
-    fn mul(self, other: Self) -> Self;
-    /// `x / (1 + exp(-x))`
-    fn silu(self) -> Self;
-}
-
-/// A format that maps are stored in.
-pub(super) trait Number: Element {
-    type Wide: Wide;
-    fn widen(self) -> Self::Wide;
-    fn narrow(wide: Self::Wide) -> Self;
-}
-
-macro_rules! wide {
-    ($float:ty, $silu:expr) => {
-        impl Wide for $float {
-            #[inline(always)]
-            #[allow(clippy::cast_possible_truncation)]
-            fn from_f64(value: f64) -> Self {
-                value as Self
-            }
-            #[inline(always)]
-            fn to_f64(self) -> f64 {
-                f64::from(self)
-            }
-            #[inline(always)]
-            fn add(self, other: Self) -> Self {
-                self + other
-            }
-            #[inline(always)]
-            fn sub(self, other: Self) -> Self {
-                self - other
-            }
-            #[inline(always)]
-            fn mul(self, other: Self) -> Self {
-                self * other
-            }
-            #[inline(always)]
-            fn silu(self) -> Self {
-                self / (1.0 + $silu(-self))
-            }
-        }
-
-        impl Number for $float {
-            type Wide = Self;
-            #[inline(always)]
-            fn widen(self) -> Self {
-                self
-            }
-            #[inline(always)]
-            fn narrow(wide: Self) -> Self {
-                wide
-            }
-        }
-    };
-}
-
-wide!(f32, exp_f32);
-wide!(f64, f64::exp);
-
-impl Number for Bf16 {
-    type Wide = f32;
-
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        f32::from_bits(u32::from(self.0) << 16)
-    }
-
-    /// To the nearest, halves to even; NaN stays NaN.
-    #[inline(always)]
-    #[allow(clippy::cast_possible_truncation)]
-    fn narrow(wide: f32) -> Self {
-        let bits = wide.to_bits();
-        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-        Self(if wide.is_nan() {
-            0x7fc0
-        } else {
-            rounded as u16
-        })
-    }
-}
-
-/// e^x to 2 ulp, without branches so that loops over it become vector code. Beyond ±87 the value at ±87.
-#[inline(always)]
-fn exp_f32(x: f32) -> f32 {
-    const LOG2_E: f32 = std::f32::consts::LOG2_E;
-    /// ln 2 in two parts; the first has so few bits that its multiples are exact.
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    /// 1.5 * 2^23: adding it leaves the nearest integer in the low bits.
-    const ROUNDER: f32 = 12_582_912.0;
-    let x = x.clamp(-87.0, 87.0);
-    let rounded = x * LOG2_E + ROUNDER;
-    let power = rounded - ROUNDER;
-    let r = (x - power * LN2_HIGH) - power * LN2_LOW;
-    // Cephes' polynomial for e^r on |r| <= ln 2 / 2.
-    let mut p = 1.987_569_1e-4;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 0.5;
-    let e = p * r * r + r + 1.0;
-    // 2^power: its exponent bits are the low bits of `rounded`, moved up.
-    e * f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23))
-}
-
 /// A channels-last map: values `[rows, pixels, channels]`.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a, T> {
-    pub(super) values: &'a [T],
-    pub(super) rows: usize,
-    pub(super) channels: usize,
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a, T> {
+    pub values: &'a [T],
+    pub rows: usize,
+    pub channels: usize,
 }
 
 /// What is multiplied and added after normalisation, a value a channel.
-#[derive(Clone, Copy)]
-pub(super) struct Affine<'a, W> {
-    pub(super) gain: &'a [W],
-    pub(super) offset: &'a [W],
+#[derive(Debug, Clone, Copy)]
+pub struct Affine<'a, W> {
+    pub gain: &'a [W],
+    pub offset: &'a [W],
 }
 
 /// One normalisation. The sources are joined along their channels; one with fewer rows than the result serves it
 /// several times over. Row r of the result takes `affines[r / (rows / affines.len())]`.
-pub(super) struct Normalisation<'a, T: Number> {
-    pub(super) sources: &'a [Source<'a, T>],
-    pub(super) rows: usize,
-    pub(super) pixels: usize,
-    pub(super) groups: usize,
-    pub(super) eps: f64,
-    pub(super) affines: &'a [Affine<'a, T::Wide>],
-    pub(super) silu: bool,
+#[derive(Debug, Clone, Copy)]
+pub struct Normalisation<'a, T: Number> {
+    pub sources: &'a [Source<'a, T>],
+    pub rows: usize,
+    pub pixels: usize,
+    pub groups: usize,
+    pub eps: f64,
+    pub affines: &'a [Affine<'a, T::Wide>],
+    pub silu: bool,
 }
 
 /// Sum and sum of squares of one channel of one row, both of the distance from `pivot`.
@@ -170,7 +58,7 @@ struct Moments {
 
 impl<T: Number> Normalisation<'_, T> {
     /// Writes all of `out`, `[rows, pixels, channels of all sources]`.
-    pub(super) fn run<O: Number<Wide = T::Wide>>(&self, out: &mut [MaybeUninit<O>]) {
+    pub fn run<O: Number<Wide = T::Wide>>(&self, out: &mut [MaybeUninit<O>]) {
         let moments: Vec<Vec<Moments>> = self
             .sources
             .iter()
@@ -397,39 +285,4 @@ fn collect<I: Send, R: Send>(tasks: Vec<I>, work: impl Fn(I) -> R + Sync + Send)
 
 fn alone(tasks: usize) -> bool {
     tasks <= 1 || rayon::current_num_threads() == 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exponential() {
-        for i in -8700..=8700 {
-            let x = i as f32 / 100.0;
-            let want = f64::from(x).exp();
-            let error = (f64::from(exp_f32(x)) - want).abs() / want;
-            assert!(error < 2.4e-7, "{x}: {error}");
-        }
-        assert_eq!(exp_f32(0.0), 1.0);
-        assert!((-100.0_f32).silu().abs() < 1e-30);
-        assert_eq!(100.0_f32.silu(), 100.0);
-        assert!(f32::NAN.silu().is_nan());
-    }
-
-    #[test]
-    fn bfloat16_rounds_to_nearest_even() {
-        for (wide, bits) in [
-            (1.0_f32, 0x3f80),
-            (f32::from_bits(0x3f80_8000), 0x3f80),
-            (1.003_906_4, 0x3f81),
-            (f32::from_bits(0x3f81_8000), 0x3f82),
-            (-2.5, 0xc020),
-            (f32::INFINITY, 0x7f80),
-        ] {
-            assert_eq!(Bf16::narrow(wide), Bf16(bits), "{wide}");
-        }
-        assert!(Bf16::narrow(f32::NAN).widen().is_nan());
-        assert!(Bf16::narrow(f32::from_bits(0x7fff_ffff)).widen().is_nan());
-    }
 }

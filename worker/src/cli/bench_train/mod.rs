@@ -1,9 +1,4 @@
 //! `anofpdm-worker bench-train`: how fast this machine trains a network.
-//!
-//! | module | concept |
-//! |---|---|
-//! | [`args`] | what was typed |
-//! | `synthetic` | slices that cost nothing to read |
 
 pub mod args;
 mod synthetic;

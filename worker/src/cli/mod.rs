@@ -1,0 +1,6 @@
+//! Commands of `anofpdm-worker` beside `run` and `import`: arguments, and what is printed.
+
+pub mod bench;
+pub mod bench_train;
+mod clock;
+pub mod trace;
