@@ -117,7 +117,7 @@ pub struct SliceScore {
 pub struct RatedScore {
     /// Everything else.
     pub score: SliceScore,
-    /// Sum of MSE^h over the sum of MSE^null ([`mse_ratio`](crate::anofpdm::mse_ratio)).
+    /// Sum of MSE^h over the sum of MSE^null ([`mse_ratio`](fn@crate::anofpdm::mse_ratio)).
     pub mse_ratio: f32,
 }
 

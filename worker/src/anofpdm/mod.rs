@@ -84,7 +84,8 @@ impl ForwardPass<'_> {
         let scored = Tensor::from_slice(self.modalities).to_device(slices.device());
         let x0 = slices.index_select(1, &scored);
         let each = self.guidance.iter();
-        let mut strengths: Vec<Strength> = each.map(|w| Strength::new(self, *w, &x0)).collect();
+        let mut strengths: Vec<StrengthState> =
+            each.map(|w| StrengthState::new(self, *w, &x0)).collect();
         let mut mse_null = StepTrace::default();
         let mut kept = Vec::new();
 
@@ -123,7 +124,7 @@ impl ForwardPass<'_> {
             }
         }
 
-        let strengths = strengths.into_iter().map(Strength::finish);
+        let strengths = strengths.into_iter().map(StrengthState::finish);
         let guidance = strengths.collect::<Result<Vec<_>, _>>()?;
         let any = self.guidance.first().copied().unwrap_or_default();
         Ok(ForwardResult {
@@ -136,7 +137,7 @@ impl ForwardPass<'_> {
 }
 
 /// What one guidance strength keeps while the walk goes on.
-struct Strength {
+struct StrengthState {
     guidance: f64,
     divergence: Divergence,
     mse_h: StepTrace,
@@ -146,7 +147,7 @@ struct Strength {
     pixels: i64,
 }
 
-impl Strength {
+impl StrengthState {
     fn new(pass: &ForwardPass<'_>, guidance: f64, x0: &Tensor) -> Self {
         let aggregation = pass.switches.aggregation;
         Self {
