@@ -12,28 +12,30 @@
 //! | [`diffusion`] | schedules, forward steps, noise |
 //! | [`bench`](mod@bench) | `anofpdm-worker bench`: what a step of scoring takes |
 //! | [`engine`] | fast inference |
-//! | [`fake`] | a device for drills |
+//! | [`backend`] | what computes: libtorch, or what a test puts in its place |
+//! | [`exit`] | how the program ends |
 //! | [`import`] | `anofpdm-worker import`: public checkpoints |
-//! | [`service`] | jobs from the queue, run and reported |
 //! | [`train`] | the training loop and its checkpoints |
 //! | [`methods`] | the methods of the benchmark |
 //! | [`trace`] | `anofpdm-worker trace`: one batch, everything visible |
 //! | [`usage`] | command lines that cannot be used |
+//! | [`worker_loop`] | jobs from the queue, run and reported |
 
+pub mod backend;
 pub mod bench;
 pub mod bench_train;
 mod clock;
 pub mod collective;
 pub mod diffusion;
 pub mod engine;
-pub mod fake;
+pub mod exit;
 pub mod import;
 pub mod methods;
 pub mod nn;
-pub mod service;
 pub mod shim;
 pub mod tensors;
 pub mod torch;
 pub mod trace;
 pub mod train;
 pub mod usage;
+pub mod worker_loop;
