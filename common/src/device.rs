@@ -10,8 +10,6 @@ pub enum DeviceName {
     Cpu,
     /// `cuda:N`, a GPU by its number; `cuda` is number 0.
     Cuda(usize),
-    /// `fake`: computes next to nothing, for drills.
-    Fake,
 }
 
 /// A text that names no device.
@@ -26,7 +24,6 @@ impl FromStr for DeviceName {
         match text {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
-            "fake" => Ok(Self::Fake),
             _ => text
                 .strip_prefix("cuda:")
                 .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -42,7 +39,6 @@ impl fmt::Display for DeviceName {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(number) => write!(f, "cuda:{number}"),
-            Self::Fake => f.write_str("fake"),
         }
     }
 }
@@ -57,13 +53,12 @@ mod tests {
             ("cpu", DeviceName::Cpu, "cpu"),
             ("cuda", DeviceName::Cuda(0), "cuda:0"),
             ("cuda:3", DeviceName::Cuda(3), "cuda:3"),
-            ("fake", DeviceName::Fake, "fake"),
         ] {
             assert_eq!(text.parse(), Ok(device));
             assert_eq!(device.to_string(), shown);
         }
         for wrong in [
-            "", "gpu", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "CPU", "fake:1", " cpu",
+            "", "gpu", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "CPU", "fake", " cpu",
         ] {
             let error = wrong.parse::<DeviceName>().unwrap_err();
             assert_eq!(

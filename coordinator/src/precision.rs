@@ -45,7 +45,7 @@ pub const fn trial_slices(of_run: usize) -> usize {
 pub fn candidates(profile: &NumericProfile) -> Result<&'static [Precision], &'static str> {
     match profile.device.as_str() {
         "cpu" => Err("a CPU computes in fp32 unless the spec names a format"),
-        "fake" => Err("the device of drills has no number formats"),
+        "fake" => Err("the fake workers of the tests have no number formats"),
         gpus => Ok(match Generation::of(gpus) {
             Generation::AmpereOrLater => &[Precision::Fp16, Precision::Bf16, Precision::Tf32],
             Generation::VoltaOrTuring => &[Precision::Fp16],

@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod chaos;
+pub mod fake;
 pub mod hostile;
 pub mod programs;
 pub mod queue_cost;

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use crate::fake;
+
 /// A program of this workspace, built in the profile of the tests: once for each test executable cargo makes sure that it is
 /// there and not older than the code, which `cargo test` alone does not.
 ///
@@ -46,6 +48,8 @@ fn build() -> PathBuf {
 #[derive(Debug)]
 pub struct Bench {
     dir: tempfile::TempDir,
+    /// The program that `anofpdm` starts as its workers, where it is not the real one.
+    worker: Option<PathBuf>,
 }
 
 /// The spec the whole-program tests run: seconds of work, several shards in each stage, weights trained on the way.
@@ -88,6 +92,7 @@ impl Bench {
     pub fn new() -> Self {
         let bench = Self {
             dir: tempfile::tempdir().unwrap_or_else(|e| panic!("temporary folder: {e}")),
+            worker: None,
         };
         bench.succeeds(
             "anofpdm",
@@ -122,6 +127,15 @@ impl Bench {
         bench
     }
 
+    /// The same with fake workers: `anofpdm` starts them as it would start the real ones.
+    #[must_use]
+    pub fn with_fake_workers(self) -> Self {
+        Self {
+            worker: Some(program(fake::PROGRAM)),
+            ..self
+        }
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         self.dir.path()
@@ -144,6 +158,9 @@ impl Bench {
             .current_dir(self.path())
             .env("ANOFPDM_LOG", "info")
             .stdin(Stdio::null());
+        if let Some(worker) = &self.worker {
+            command.env("ANOFPDM_WORKER", worker);
+        }
         command
     }
 

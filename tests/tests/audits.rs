@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anofpdm_tests::chaos::scene::{SPEC_FILE, Scene};
+use anofpdm_tests::fake;
 use anofpdm_tests::redis_server::{RedisOptions, RedisServer};
 
 /// Exit code of a worker whose device must not be used again.
@@ -42,10 +43,7 @@ impl Drop for Running {
 }
 
 fn worker(scene: &Scene, url: &str, faults: &str) -> Command {
-    let mut command = scene.command(
-        "anofpdm-worker",
-        &["run", "--queue", url, "--device", "fake"],
-    );
+    let mut command = scene.command(fake::PROGRAM, &["run", "--queue", url]);
     let (name, value) = scene.device(faults);
     command.env(name, value);
     command

@@ -33,7 +33,7 @@ fn the_answer_is_the_same_however_it_was_computed() {
     for workers in ["1", "4"] {
         let run = format!("local-{workers}");
         let arguments = ["run", "chaos.toml", "--dir", &run];
-        let workers = ["--device", "fake", "--workers", workers];
+        let workers = ["--device", "cpu", "--workers", workers];
         scene
             .bench()
             .succeeds("anofpdm", &[&arguments[..], &workers[..]].concat());

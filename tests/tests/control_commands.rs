@@ -52,7 +52,7 @@ impl<'a> Running<'a> {
             .unwrap();
         let coordinator = scene
             .command("anofpdm", &["run", SPEC_FILE, "--dir", run])
-            .args(["--queue", queue, "--device", "fake", "--workers", "2"])
+            .args(["--queue", queue, "--device", "cpu", "--workers", "2"])
             // An audit does finished work again.
             .args(["--audit", "0"])
             .env(name, value)
@@ -264,7 +264,7 @@ fn redis_is_paused_too_and_a_cancelled_run_leaves_nothing_in_it() {
 #[test]
 fn dead_shards_are_listed_shown_and_retried_and_outlive_the_run() {
     let scene = scene();
-    let trained = ["run", SPEC_FILE, "--dir", "dying", "--device", "fake"];
+    let trained = ["run", SPEC_FILE, "--dir", "dying", "--device", "cpu"];
     succeeds(&scene, &[&trained[..], &["--until", "train"]].concat());
     let mut running = Running::start(&scene, "dying", ",error=1");
     let dead = |status: &Value| status["live"]["shards"]["dead"].as_u64() > Some(0);

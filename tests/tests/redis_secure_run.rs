@@ -4,6 +4,7 @@
 
 use std::fs::File;
 
+use anofpdm_tests::fake;
 use anofpdm_tests::programs::{Bench, SPEC};
 use anofpdm_tests::redis_server::{RedisOptions, RedisServer};
 use anofpdm_tests::redis_users::{COORDINATOR, Users, WORKER};
@@ -43,15 +44,15 @@ fn a_run_through_an_encrypted_server_with_users_says_no_secret() {
         ["ANOFPDM_REDIS_PASSWORD", &users.coordinator],
     );
     let mut worker = start(
-        "anofpdm-worker",
-        &["run", "--queue", &url[1], "--device", "fake"],
+        fake::PROGRAM,
+        &["run", "--queue", &url[1]],
         ["ANOFPDM_REDIS_PASSWORD_FILE", "worker.password"],
     );
     let ended = coordinator.wait().unwrap();
     worker.kill().unwrap();
     worker.wait().unwrap();
     assert!(ended.success(), "{}", log_of("anofpdm"));
-    let mut texts = vec![log_of("anofpdm"), log_of("anofpdm-worker")];
+    let mut texts = vec![log_of("anofpdm"), log_of(fake::PROGRAM)];
     assert!(
         texts.iter().all(|text| text.lines().count() > 3),
         "{texts:?}"
@@ -63,7 +64,7 @@ fn a_run_through_an_encrypted_server_with_users_says_no_secret() {
         let address = format!("redis://{user}:{secret}@127.0.0.1");
         let run = ["run", "secured.toml", "--queue", &address, "--dir", "r2"];
         texts.push(bench.fails("anofpdm", &run, 2));
-        let serve = ["run", "--queue", &address, "--device", "fake"];
+        let serve = ["run", "--queue", &address];
         let refused = bench.output("anofpdm-worker", &serve);
         assert!(!refused.status.success());
         texts.push(String::from_utf8_lossy(&refused.stderr).into_owned());

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use anofpdm_tests::fake::faults::ENVIRONMENT;
 use anofpdm_tests::programs::Bench;
 use serde_json::Value;
 
@@ -62,7 +63,7 @@ fn plan(bench: &Bench, spec: &str, dir: &str) -> Value {
     serde_json::from_str(&printed).unwrap()
 }
 
-fn run(bench: &Bench, spec: &str, dir: &str, device: &str, workers: &str) -> Value {
+fn run(bench: &Bench, spec: &str, dir: &str, workers: &str) -> Value {
     bench.succeeds(
         "anofpdm",
         &[
@@ -71,7 +72,7 @@ fn run(bench: &Bench, spec: &str, dir: &str, device: &str, workers: &str) -> Val
             "--dir",
             dir,
             "--device",
-            device,
+            "cpu",
             "--workers",
             workers,
         ],
@@ -97,7 +98,7 @@ fn one_run_makes_every_row_and_counts_what_it_computes() {
     let before = plan(&bench, "table.toml", "table");
     let warnings = before["warnings"].to_string();
     assert!(warnings.contains("ddim-clf-free"), "{warnings}");
-    let summary = run(&bench, "table.toml", "table", "cpu", "2");
+    let summary = run(&bench, "table.toml", "table", "2");
 
     let plan = plan(&bench, "table.toml", "table");
     let evaluations = &plan["network_evaluations"];
@@ -216,22 +217,22 @@ fn one_run_makes_every_row_and_counts_what_it_computes() {
 
 #[test]
 fn workers_kills_and_the_port_change_nothing_they_should_not() {
-    let bench = Bench::new();
+    let bench = Bench::new().with_fake_workers();
     bench.write("table.toml", &spec("table", 4));
-    let one = run(&bench, "table.toml", "one", "fake", "1");
-    let two = run(&bench, "table.toml", "two", "fake", "2");
+    let one = run(&bench, "table.toml", "one", "1");
+    let two = run(&bench, "table.toml", "two", "2");
     assert_eq!(one["fingerprint"], two["fingerprint"]);
     assert_eq!(one["rows"], two["rows"]);
 
     // Killed again and again while it works, and finished by a last start.
-    let slow = ("ANOFPDM_FAKE_FAULTS", "delay_ms=2");
+    let slow = (ENVIRONMENT, "delay_ms=2");
     let arguments = [
         "run",
         "table.toml",
         "--dir",
         "killed",
         "--device",
-        "fake",
+        "cpu",
         "--workers",
         "2",
     ];
@@ -262,7 +263,7 @@ fn workers_kills_and_the_port_change_nothing_they_should_not() {
     // The public port is another form of the baselines, and another number of evaluations.
     let port = spec("port", 4).replace("steps = 6\n", "semantics = \"reference\"\nsteps = 6\n");
     bench.write("port.toml", &port);
-    let ported = run(&bench, "port.toml", "port", "fake", "2");
+    let ported = run(&bench, "port.toml", "port", "2");
     let planned = plan(&bench, "port.toml", "port");
     assert_eq!(
         ported["cost"]["by_stage"],
@@ -275,7 +276,7 @@ fn workers_kills_and_the_port_change_nothing_they_should_not() {
 
 #[test]
 fn a_sweep_of_ten_strengths_costs_what_one_costs() {
-    let bench = Bench::new();
+    let bench = Bench::new().with_fake_workers();
     let family = "methods = [\"anofpdm-ddim\", \"anofpdm-ddim-ste\", \"anofpdm-ddpm\", \"anofpdm-ddpm-ste\", \
                   \"gradient\", \"gradient-te\", \"gradient-weighted\"]\n";
     let spec = |name: &str, guidance: &str| {
@@ -293,7 +294,7 @@ fn a_sweep_of_ten_strengths_costs_what_one_costs() {
     let counted = ["one", "ten"].map(|name| {
         let file = format!("{name}.toml");
         let planned = plan(&bench, &file, name)["network_evaluations"].clone();
-        let summary = run(&bench, &file, name, "fake", "2");
+        let summary = run(&bench, &file, name, "2");
         let cost = &summary["cost"];
         assert_eq!(cost["by_stage"], planned["by_stage"], "{name}");
         assert_eq!(cost["network_evaluations"], planned["total"], "{name}");
@@ -310,7 +311,7 @@ fn a_sweep_of_ten_strengths_costs_what_one_costs() {
 
 #[test]
 fn a_single_channel_and_given_settings_need_no_tuning() {
-    let bench = Bench::new();
+    let bench = Bench::new().with_fake_workers();
     bench.succeeds(
         "anofpdm",
         &[
@@ -348,7 +349,7 @@ fn a_single_channel_and_given_settings_need_no_tuning() {
         networks(2)
     );
     bench.write("given.toml", &given);
-    let summary = run(&bench, "given.toml", "given", "fake", "2");
+    let summary = run(&bench, "given.toml", "given", "2");
     assert_eq!(summary["cost"]["by_stage"]["calibrate"], 0);
     for (method, noise_scale, threshold) in
         [("anoddpm-gaussian", 2, 0.32), ("ddim-clf-free", 6, 0.52)]

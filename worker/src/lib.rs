@@ -3,21 +3,22 @@
 //! `docs/science.md` says where each equation, algorithm and table of the paper is computed.
 
 pub mod anofpdm;
+pub mod backend;
 pub mod baselines;
 pub mod cli;
 pub mod collective;
 pub mod diffusion;
 pub mod engine;
-pub mod fake;
+pub mod exit;
 pub mod host;
 pub mod import;
 pub mod method_error;
 pub mod method_input;
 pub mod nn;
 pub mod predictor;
-pub mod service;
 pub mod shim;
 pub mod tensors;
 pub mod torch;
 pub mod train;
 pub mod usage;
+pub mod worker_loop;

@@ -19,7 +19,7 @@ use crate::drive::{DriveOptions, QueueChoice, drive};
 /// Arguments of `anofpdm run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  anofpdm run examples/brats13-small.toml\n  anofpdm run examples/brats21.toml --queue redis://queue.example\n  anofpdm run brats13-small\n\nRun it again to go on after an interruption, by its spec or by its name: finished work is never repeated."
+    after_help = "Examples:\n  anofpdm run examples/brats13-small.toml\n  anofpdm run examples/brats21.toml --queue redis://queue.example\n  anofpdm run brats13-small\n\nRun it again to go on after an interruption, by its spec or by its name: finished work is never repeated.\n\nThe workers that it starts are the program anofpdm-worker beside this one, or that which ANOFPDM_WORKER names."
 )]
 pub struct RunArgs {
     #[command(flatten)]
@@ -39,8 +39,8 @@ pub struct HowArgs {
     /// The queue: local, which needs no server, or redis://[USER@]HOST[:PORT][/DB], rediss://…
     #[arg(long, default_value = "local")]
     queue: String,
-    /// Devices to start a worker on each: cpu, cuda:0,cuda:1; auto is every GPU there is, else the CPU; fake is for
-    /// drills [default: auto with the local queue, none with Redis, whose workers are started by themselves]
+    /// Devices to start a worker on each: cpu, cuda:0,cuda:1; auto is every GPU there is, else the CPU
+    /// [default: auto with the local queue, none with Redis, whose workers are started by themselves]
     #[arg(long, value_delimiter = ',')]
     device: Option<Vec<String>>,
     /// Workers on the CPU [default: as many as its cores allow with the spec's threads, and as a training needs]
@@ -67,6 +67,9 @@ enum Until {
     Score,
     Report,
 }
+
+/// The device that several workers can share.
+const CPU: &str = "cpu";
 
 /// Every GPU there is, else the CPU.
 const AUTO: &str = "auto";
@@ -116,11 +119,7 @@ impl HowArgs {
                 return Ok(gpus);
             }
         }
-        // Neither of the two is one piece of hardware that a second worker would have to share.
-        let shared = ["cpu", "fake"]
-            .into_iter()
-            .find(|device| asked == [*device]);
-        if !automatic && shared.is_none() {
+        if !automatic && asked != [CPU] {
             if self.workers.is_some() {
                 return Err(UsageError(
                     "--workers is for the CPU; name each GPU once in --device".to_owned(),
@@ -137,7 +136,7 @@ impl HowArgs {
                 "--workers is {workers}: 1 to {MAX_WORKERS} are supported"
             )));
         }
-        Ok(vec![shared.unwrap_or("cpu").to_owned(); workers])
+        Ok(vec![CPU.to_owned(); workers])
     }
 }
 
@@ -226,14 +225,14 @@ mod tests {
             let names: Vec<String> = text.split(',').map(str::to_owned).collect();
             check_names(&names).map_err(|error| error.to_string())
         };
-        for good in ["cpu", "cuda", "cuda:0,cuda:1", "fake"] {
+        for good in ["cpu", "cuda", "cuda:0,cuda:1"] {
             assert_eq!(names(good), Ok(()), "{good}");
         }
         assert_eq!(
             names("gpu").unwrap_err(),
             "--device gpu: cpu, cuda, cuda:N (e.g. cuda:0,cuda:1) or auto is expected"
         );
-        for wrong in ["cuda:0,cuda:x", "CPU", "", "cuda:0,", "mps"] {
+        for wrong in ["cuda:0,cuda:x", "CPU", "", "cuda:0,", "mps", "fake"] {
             assert!(
                 names(wrong).unwrap_err().starts_with("--device "),
                 "{wrong}"

@@ -9,6 +9,7 @@ use super::proxy::{Proxy, Weather};
 use super::scene::{SPEC_FILE, Scene};
 use super::schedule::{Fault, Kind};
 use super::tally::Faults;
+use crate::fake;
 use crate::redis_server::{RedisOptions, RedisServer};
 
 /// Lease of a drill's shards: short, so that silence is noticed within the drill.
@@ -153,8 +154,8 @@ impl<'a> Fleet<'a> {
             let faults = self.kind.device_faults();
             let ended = worker.look_after(|_| {
                 let (name, value) = self.scene.device(faults);
-                let arguments = ["run", "--queue", &url, "--device", "fake"];
-                let mut command = self.scene.command("anofpdm-worker", &arguments);
+                let arguments = ["run", "--queue", &url];
+                let mut command = self.scene.command(fake::PROGRAM, &arguments);
                 command.env(name, value);
                 command
             })?;
@@ -233,7 +234,7 @@ impl<'a> Fleet<'a> {
         Ok(())
     }
 
-    /// Counts what the fake devices did by themselves: they say so in the workers' logs.
+    /// Counts what the fake workers did by themselves: they say so in the workers' logs.
     ///
     /// # Errors
     /// When a log cannot be read.

@@ -1,4 +1,4 @@
-//! Chaos drills: a whole run on real processes, a real Redis and fake devices, while things go wrong; and the answer must be
+//! Chaos drills: a whole run on real processes, a real Redis and fake workers, while things go wrong; and the answer must be
 //! that of the undisturbed run.
 
 pub mod drill;

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::fake::faults;
 use crate::programs::Bench;
 
 /// Name of the spec file in the scene's folder.
@@ -86,7 +87,7 @@ impl Scene {
     /// # Panics
     /// When one of them fails.
     pub fn new() -> Self {
-        let bench = Bench::new();
+        let bench = Bench::new().with_fake_workers();
         bench.write(SPEC_FILE, SPEC);
         let plan = bench.succeeds("anofpdm", &["plan", SPEC_FILE, "--json"]);
         let plan: Value = serde_json::from_str(&plan).unwrap_or_else(|e| panic!("plan: {e}"));
@@ -99,7 +100,7 @@ impl Scene {
             shards: plan["shards"].as_u64().unwrap_or(0),
             records: 0,
         };
-        let device = ["--device", "fake"];
+        let device = ["--device", "cpu"];
         scene.bench.succeeds(
             "anofpdm",
             &[["run", SPEC_FILE], ["--dir", UNDISTURBED], device].concat(),
@@ -131,12 +132,9 @@ impl Scene {
         &self.bench
     }
 
-    /// Environment of a worker on the fake device: its pace, and what goes wrong on it.
+    /// Environment of a fake worker: its pace, and what goes wrong on it.
     pub fn device(&self, faults: &str) -> (&'static str, String) {
-        (
-            "ANOFPDM_FAKE_FAULTS",
-            format!("delay_ms={DELAY_MS}{faults}"),
-        )
+        (faults::ENVIRONMENT, format!("delay_ms={DELAY_MS}{faults}"))
     }
 
     /// A command of one of the programs, in the folder.

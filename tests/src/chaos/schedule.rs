@@ -64,7 +64,7 @@ impl Kind {
         }
     }
 
-    /// The faults of the workers' fake devices: probabilities of a batch; none in most drills.
+    /// The faults of the fake workers: probabilities of a batch; none in most drills.
     pub fn device_faults(self) -> &'static str {
         match self {
             Self::DeviceFaults => ",error=0.03,oom=0.03,crash=0.02,lost=0.01",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{CollectiveError, Group, Membership, Rendezvous, Timeouts};
-use crate::shim::group::Backend;
+use crate::shim::group::GroupBackend;
 pub use crate::shim::group::Listen;
 
 /// The address for ranks of one machine.
@@ -20,7 +20,7 @@ pub fn connect(
     listen: &Listen,
 ) -> Result<Group, CollectiveError> {
     Group::connect(membership, rendezvous, timeouts, |store, rank, world| {
-        Backend::gloo(
+        GroupBackend::gloo(
             store,
             rank,
             world,

@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use super::{CollectiveError, MAX_WORLD, Membership, Rendezvous, Timeouts};
 use crate::shim::ShimError;
-use crate::shim::group::{Backend, Buckets, ProcessGroup, Work};
+use crate::shim::group::{Buckets, GroupBackend, ProcessGroup, Work};
 use crate::shim::store::Store;
 
 /// How often a waiting rank looks whether the group was aborted.
@@ -58,7 +58,7 @@ impl Group {
         membership: Membership,
         rendezvous: Arc<dyn Rendezvous>,
         timeouts: Timeouts,
-        backend: impl FnOnce(&Store, i32, i32) -> Result<Backend, CollectiveError>,
+        backend: impl FnOnce(&Store, i32, i32) -> Result<GroupBackend, CollectiveError>,
     ) -> Result<Self, CollectiveError> {
         let Membership { rank, world } = membership;
         let (Ok(small_rank), Ok(small_world), true) = (

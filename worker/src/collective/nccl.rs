@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tch::Device;
 
 use super::{CollectiveError, Group, Membership, Rendezvous, Timeouts};
-use crate::shim::group::Backend;
+use crate::shim::group::GroupBackend;
 use crate::shim::nccl::{LIBRARY, load};
 
 /// Finds the other ranks and connects to them. `device` is this rank's GPU, opened before
@@ -32,7 +32,7 @@ pub fn connect(
     }
     Group::connect(membership, rendezvous, timeouts, |store, rank, world| {
         // NCCL's own watchdog ends the process: it is to come after the timeout of the group.
-        Backend::nccl(store, rank, world, timeouts.operation * 2, device).map_err(|error| {
+        GroupBackend::nccl(store, rank, world, timeouts.operation * 2, device).map_err(|error| {
             CollectiveError::Connect {
                 rank: membership.rank,
                 world: membership.world,

@@ -105,13 +105,13 @@ pub enum Listen {
 
 /// What carries the operations of a group.
 #[derive(Debug)]
-pub struct Backend {
+pub struct GroupBackend {
     pub(super) pointer: *mut BackendPointer,
     /// The GPU that the operations run on, for NCCL.
     pub(super) device: Device,
 }
 
-impl Backend {
+impl GroupBackend {
     /// Gloo: TCP between CPUs. Returns when all ranks are connected.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl Backend {
     }
 }
 
-impl Drop for Backend {
+impl Drop for GroupBackend {
     fn drop(&mut self) {
         // SAFETY: made by the shim, freed once; a group holds its own reference.
         unsafe { anofpdm_backend_free(self.pointer) }
@@ -194,7 +194,12 @@ impl ProcessGroup {
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn new(store: &Store, backend: &Backend, rank: i32, world: i32) -> Result<Self, ShimError> {
+    pub fn new(
+        store: &Store,
+        backend: &GroupBackend,
+        rank: i32,
+        world: i32,
+    ) -> Result<Self, ShimError> {
         let mut pointer = std::ptr::null_mut();
         // SAFETY: store and backend are alive; `pointer` is live.
         unsafe {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::Device;
 
-use super::group::{Backend, BackendPointer};
+use super::group::{BackendPointer, GroupBackend};
 use super::store::{Store, StorePointer, millis};
 use super::{ShimError, check, device_number};
 use crate::torch::in_words;
@@ -56,7 +56,7 @@ pub fn load() -> Result<(), String> {
     create().map(drop)
 }
 
-impl Backend {
+impl GroupBackend {
     /// NCCL on `device`, a GPU that was opened. Connects at the first operation.
     ///
     /// # Errors

@@ -1,0 +1,112 @@
+//! What computes: the seam between the worker's loop and libtorch.
+//!
+//! [The loop](crate::worker_loop) takes leases, reads slices, makes records and reports. Opening networks, training them
+//! and connecting ranks is asked of a [`Backend`]. A program with another backend is the same worker in everything else:
+//! the whole-program tests have one that computes next to nothing and fails on request.
+
+pub mod libtorch;
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+use anofpdm_common::record::Record;
+use anofpdm_common::spec::Precision;
+use anofpdm_common::work::NetworkPlan;
+use tch::{Device, Kind};
+
+use crate::collective::{CollectiveError, Group, Membership, Rendezvous};
+use crate::engine::precision::PrecisionError;
+use crate::nn::weights::WeightsError;
+use crate::predictor::{LabelGuide, NoisePredictor};
+use crate::train::{Control, TrainError, TrainOutcome, TrainProgress, TrainRequest};
+
+/// A network that was opened, by what it can be asked.
+pub enum OpenNetwork {
+    /// A U-Net.
+    Noise(Box<dyn NoisePredictor>),
+    /// A classifier.
+    Label(Box<dyn LabelGuide>),
+}
+
+impl std::fmt::Debug for OpenNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Noise(_) => "OpenNetwork::Noise",
+            Self::Label(_) => "OpenNetwork::Label",
+        })
+    }
+}
+
+/// Sees each record of a batch before it is stored, and may change it: a test backend plays a device with wrong bits.
+pub type RecordHook = Box<dyn Fn(&mut Record) + Send>;
+
+/// Why a backend cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The weights are no network of the plan.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The device does not compute in the format.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
+    /// Something else, which may go well the next time.
+    #[error(transparent)]
+    Transient(Box<dyn Error + Send + Sync>),
+}
+
+/// One device and what computes on it. All calls come from the thread that owns the device.
+pub trait Backend {
+    /// Where the tensors of a batch are put.
+    fn device(&self) -> Device;
+
+    /// The kind of device, for the numeric profile: results of one kind are comparable bit by bit.
+    fn device_class(&self) -> String;
+
+    /// Sets this process to a number format, and returns the kind of tensors that U-Nets opened for it compute in.
+    ///
+    /// # Errors
+    /// When the device does not compute in it.
+    fn set_precision(&mut self, precision: Precision) -> Result<Kind, BackendError>;
+
+    /// Opens the network of `plan`, whose weights are the file `weights`.
+    ///
+    /// # Errors
+    /// When the file is not that network.
+    fn open(
+        &mut self,
+        plan: &NetworkPlan,
+        weights: &Path,
+        kind: Kind,
+    ) -> Result<OpenNetwork, BackendError>;
+
+    /// Called before each batch of a shard, and before a training.
+    ///
+    /// # Errors
+    /// When the work cannot be begun.
+    fn before_batch(&mut self) -> Result<Option<RecordHook>, BackendError> {
+        Ok(None)
+    }
+
+    /// Connects this rank to the others of its training, which are all there; they reach it at `address`. `None` where
+    /// the ranks of this backend exchange nothing.
+    ///
+    /// # Errors
+    /// When the others are out of reach.
+    fn connect(
+        &self,
+        membership: Membership,
+        rendezvous: Arc<dyn Rendezvous>,
+        address: &str,
+    ) -> Result<Option<Arc<Group>>, CollectiveError>;
+
+    /// Trains until the end of `request`, or until `observe`, called after every step, says to stop.
+    ///
+    /// # Errors
+    /// See [`TrainError`].
+    fn train(
+        &mut self,
+        request: &TrainRequest<'_>,
+        observe: &mut dyn FnMut(&TrainProgress) -> Control,
+    ) -> Result<TrainOutcome, TrainError>;
+}

@@ -1,0 +1,21 @@
+//! Plans, manifests and records in the artifact store.
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::queue::ErrorClass;
+use anofpdm_common::store::artifacts::ArtifactStore;
+use anofpdm_common::wire::{self, Message};
+use anofpdm_common::work::{MAX_PLAN_BYTES, Plan};
+
+use super::job_error::JobError;
+
+/// The plan with this digest.
+pub(super) fn get_plan(artifacts: &ArtifactStore, digest: Digest) -> Result<Plan, JobError> {
+    let bytes = artifacts.get(&digest, MAX_PLAN_BYTES)?;
+    Plan::from_json(&bytes).map_err(|error| JobError::new(ErrorClass::BadInput, &error))
+}
+
+/// Stores a record or a manifest.
+pub(super) fn put<T: Message>(artifacts: &ArtifactStore, value: &T) -> Result<Digest, JobError> {
+    let bytes = wire::encode(value).map_err(|error| JobError::new(ErrorClass::BadInput, &error))?;
+    Ok(artifacts.put(&bytes)?)
+}
