@@ -9,10 +9,10 @@ use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
 use anofpdm_common::work::{DataPlan, SliceRef};
 
-use crate::drive::signals::Interrupted;
 use crate::ingest::patient::patient_of;
 use crate::ingest::split::{Member, SplitError, SplitSource};
 use crate::plan::selection::{Selection, choose};
+use crate::run::signals::Interrupted;
 use crate::store_check::{self, GoOn};
 
 /// Separates the permutation of the validation slices from that of the test slices.

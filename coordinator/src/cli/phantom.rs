@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::drive::signals::file_size_limit_as_error;
 use crate::ingest::phantom::{Kind, Request, generate};
+use crate::run::signals::file_size_limit_as_error;
 use crate::screen;
 
 /// Write a synthetic data set as NIfTI in the real folder layout

@@ -12,10 +12,10 @@ use console::Term;
 use super::live_view::{self, printable_text};
 use super::operator;
 use super::standing::{Standing, State};
-use crate::drive::live::{Outcome, Snapshot};
-use crate::drive::signals::Interrupt;
 use crate::ledger::journal::read_ledger;
 use crate::readable;
+use crate::run::operators::snapshot::{Outcome, Snapshot};
+use crate::run::signals::Interrupt;
 use crate::run_folder::RunFolder;
 
 /// Time between two looks.
