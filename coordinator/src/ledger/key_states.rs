@@ -13,13 +13,13 @@ const SEVERAL: WorkerIndex = WorkerIndex::MAX;
 
 /// One record key.
 #[derive(Debug, Clone)]
-struct Known {
+struct KnownKey {
     stage: Stage,
-    claim: Claim,
+    state: KeyState,
 }
 
 #[derive(Debug, Clone)]
-enum Claim {
+enum KeyState {
     /// One digest counts; the worker that delivered it, or [`SEVERAL`].
     Counted(Digest, WorkerIndex),
     /// None counts yet: deliveries disagree, or (an empty list) the only one is no longer trusted.
@@ -45,12 +45,12 @@ pub(super) enum Delivery {
 
 /// Every record key that was delivered.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Claims {
-    known: HashMap<Digest, Known>,
+pub(super) struct KeyStates {
+    known: HashMap<Digest, KnownKey>,
     contested: u64,
 }
 
-impl Claims {
+impl KeyStates {
     /// Adds a delivery.
     pub(super) fn deliver(
         &mut self,
@@ -60,30 +60,30 @@ impl Claims {
         worker: WorkerIndex,
     ) -> Delivery {
         let Some(known) = self.known.get_mut(&key) else {
-            let claim = Claim::Counted(record, worker);
-            self.known.insert(key, Known { stage, claim });
+            let state = KeyState::Counted(record, worker);
+            self.known.insert(key, KnownKey { stage, state });
             return Delivery::First;
         };
-        match &mut known.claim {
-            Claim::Counted(counted, by) if *counted == record => {
+        match &mut known.state {
+            KeyState::Counted(counted, by) if *counted == record => {
                 if *by != worker {
                     *by = SEVERAL;
                 }
                 Delivery::Duplicate
             }
-            Claim::Counted(_, SEVERAL) => Delivery::Outvoted,
-            Claim::Counted(counted, by) => {
-                known.claim = Claim::Contested(vec![(*counted, *by), (record, worker)]);
+            KeyState::Counted(_, SEVERAL) => Delivery::Outvoted,
+            KeyState::Counted(counted, by) => {
+                known.state = KeyState::Contested(vec![(*counted, *by), (record, worker)]);
                 self.contested += 1;
                 Delivery::Conflict
             }
             // Only workers that are not trusted any more have spoken: this is the first word that counts.
-            Claim::Contested(seen) if seen.is_empty() => {
-                known.claim = Claim::Counted(record, worker);
+            KeyState::Contested(seen) if seen.is_empty() => {
+                known.state = KeyState::Counted(record, worker);
                 self.contested -= 1;
                 Delivery::Decided(Vec::new())
             }
-            Claim::Contested(seen) => {
+            KeyState::Contested(seen) => {
                 if seen.iter().any(|(r, w)| *r == record && *w != worker) {
                     let mut wrong: Vec<_> = seen
                         .iter()
@@ -92,7 +92,7 @@ impl Claims {
                         .collect();
                     wrong.sort_unstable();
                     wrong.dedup();
-                    known.claim = Claim::Counted(record, SEVERAL);
+                    known.state = KeyState::Counted(record, SEVERAL);
                     self.contested -= 1;
                     Delivery::Decided(wrong)
                 } else if seen.contains(&(record, worker)) {
@@ -110,9 +110,9 @@ impl Claims {
     pub(super) fn distrust(&mut self, worker: WorkerIndex) -> Vec<(Digest, Stage)> {
         let mut contested = Vec::new();
         for (key, known) in &mut self.known {
-            match &known.claim {
-                Claim::Counted(_, by) if *by == worker && known.stage != Stage::Train => {
-                    known.claim = Claim::Contested(Vec::new());
+            match &known.state {
+                KeyState::Counted(_, by) if *by == worker && known.stage != Stage::Train => {
+                    known.state = KeyState::Contested(Vec::new());
                     contested.push((*key, known.stage));
                 }
                 _ => {}
@@ -126,9 +126,9 @@ impl Claims {
 
     /// The record that counts.
     pub(super) fn record(&self, key: Digest) -> Option<Digest> {
-        match self.known.get(&key)?.claim {
-            Claim::Counted(record, _) => Some(record),
-            Claim::Contested(_) => None,
+        match self.known.get(&key)?.state {
+            KeyState::Counted(record, _) => Some(record),
+            KeyState::Contested(_) => None,
         }
     }
 
@@ -140,16 +140,16 @@ impl Claims {
     /// True when a record counts and only one worker has delivered it.
     pub(super) fn is_single(&self, key: Digest) -> bool {
         matches!(
-            self.known.get(&key).map(|known| &known.claim),
-            Some(Claim::Counted(_, by)) if *by != SEVERAL
+            self.known.get(&key).map(|known| &known.state),
+            Some(KeyState::Counted(_, by)) if *by != SEVERAL
         )
     }
 
     /// Who delivered the key, as far as it is remembered; with repetition.
     pub(super) fn deliverers(&self, key: Digest) -> Vec<WorkerIndex> {
-        match self.known.get(&key).map(|known| &known.claim) {
-            Some(Claim::Counted(_, by)) if *by != SEVERAL => vec![*by],
-            Some(Claim::Contested(seen)) => seen.iter().map(|(_, worker)| *worker).collect(),
+        match self.known.get(&key).map(|known| &known.state) {
+            Some(KeyState::Counted(_, by)) if *by != SEVERAL => vec![*by],
+            Some(KeyState::Contested(seen)) => seen.iter().map(|(_, worker)| *worker).collect(),
             _ => Vec::new(),
         }
     }
@@ -162,9 +162,9 @@ impl Claims {
     /// Every record a key points at.
     pub(super) fn records(&self) -> impl Iterator<Item = Digest> + '_ {
         self.known.values().flat_map(|known| {
-            let (counted, seen) = match &known.claim {
-                Claim::Counted(record, _) => (Some(*record), &[][..]),
-                Claim::Contested(seen) => (None, seen.as_slice()),
+            let (counted, seen) = match &known.state {
+                KeyState::Counted(record, _) => (Some(*record), &[][..]),
+                KeyState::Contested(seen) => (None, seen.as_slice()),
             };
             counted
                 .into_iter()
