@@ -14,6 +14,7 @@
 //! | `trial` | which number format a run computes in |
 //! | `check` | plans and messages nobody can have meant |
 
+mod batch_run;
 mod cell;
 mod check;
 mod cost;
@@ -30,6 +31,7 @@ use crate::semantics::Semantics;
 use crate::spec::{Precision, Respacing, TrainSpec};
 use crate::store::scaling::Scaling;
 use crate::wire::list;
+pub use batch_run::{BatchRun, EvaluationCost};
 pub use cell::{
     Cell, CellOutput, ForwardWalk, MAX_THRESHOLDS, Postprocessing, RestorationWalk, Trajectory,
     distinct_settings,
@@ -281,16 +283,8 @@ pub const MAX_SHARD_RECORDS: usize = 16_000;
 pub enum Task {
     /// The whole training plan, as one rank of a gang.
     Train(GangRank),
-    /// A run of batches; of each, these cells.
-    Batches {
-        /// First batch.
-        first: u32,
-        /// Number of batches.
-        count: u32,
-        /// Indices into the plan's cells, ascending; all of one trajectory.
-        #[serde(deserialize_with = "list::<_, _, MAX_SHARD_CELLS>")]
-        cells: Vec<u16>,
-    },
+    /// Some cells of a run of batches.
+    Batches(BatchRun),
     /// The whole trial of number formats.
     Trial,
 }

@@ -15,20 +15,14 @@ use crate::spec_file::{SpecFile, SpecFileError};
 /// Why a spec cannot be run on its slices.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
-    /// The spec.
     #[error("{0}")]
-    Bench(#[from] SpecFileError),
-    /// The labels or masks of the validation slices.
+    Spec(#[from] SpecFileError),
     #[error("{0}")]
     Validation(#[from] CalibrateError),
-    /// A file of weights.
     #[error("{spec}: [model.{network}] checkpoint {source}")]
     Checkpoint {
-        /// The spec file.
         spec: PathBuf,
-        /// The network.
         network: String,
-        /// What is wrong with its weights.
         source: Box<CheckpointError>,
     },
 }
@@ -36,9 +30,6 @@ pub enum PreflightError {
 /// Checks that the validation slices have the labels and masks that calibration and tuning need, and that every
 /// checkpoint of the spec holds the weights of its network. Of a run that has begun, `adopted` names the weights that it
 /// has taken in already. Returns what a reader should know.
-///
-/// # Errors
-/// [`PreflightError`].
 pub fn check(
     spec_file: &SpecFile,
     dataset: &Dataset,

@@ -28,23 +28,13 @@ const FEW_PATIENTS: usize = 20;
 /// What can be wrong with a spec file.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecFileError {
-    /// It cannot be read.
     #[error("{path}: {source}")]
     Read {
-        /// The spec file.
         path: PathBuf,
-        /// The system's reason.
         source: std::io::Error,
     },
-    /// It does not say what it should.
     #[error("{path}: {source}")]
-    Spec {
-        /// The spec file.
-        path: PathBuf,
-        /// What is wrong.
-        source: SpecError,
-    },
-    /// Its slices cannot be used.
+    Spec { path: PathBuf, source: SpecError },
     #[error("{0}")]
     Dataset(#[from] DatasetError),
 }
@@ -77,9 +67,6 @@ pub struct SpecFile {
 impl SpecFile {
     /// Reads and checks a spec file. Its relative paths become absolute ones, counted from its folder, so
     /// that the copy in the run folder means the same.
-    ///
-    /// # Errors
-    /// [`SpecFileError`].
     pub fn read(path: &Path) -> Result<Self, SpecFileError> {
         let read = |source| SpecFileError::Read {
             path: path.to_path_buf(),
@@ -116,17 +103,11 @@ impl SpecFile {
     }
 
     /// Opens the slices, verified.
-    ///
-    /// # Errors
-    /// [`SpecFileError::Dataset`].
     pub fn dataset(&self) -> Result<Dataset, SpecFileError> {
         self.open_dataset(&|| Ok(()))
     }
 
     /// The same, unless it is interrupted.
-    ///
-    /// # Errors
-    /// [`SpecFileError::Dataset`].
     pub fn dataset_unless(&self, interrupt: &Interrupt) -> Result<Dataset, SpecFileError> {
         self.open_dataset(&|| interrupt.check())
     }

@@ -73,7 +73,7 @@ impl Lease {
     pub fn generation(&self) -> Result<u64, QueueError> {
         match &self.job.task {
             Task::Train(rank) => Ok(rank.generation),
-            Task::Batches { .. } | Task::Trial => Err(QueueError::Protocol(
+            Task::Batches(_) | Task::Trial => Err(QueueError::Protocol(
                 "only the ranks of a training have a board".to_owned(),
             )),
         }
@@ -433,6 +433,13 @@ pub enum QueueError {
     /// A message that makes no sense here.
     #[error("queue protocol: {0}")]
     Protocol(String),
+}
+
+impl QueueError {
+    /// True while the server is away for a moment: what was to be said can be said again later.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
 }
 
 /// Connects a worker to the queue at `address`: `unix:PATH`, `redis://…` or `rediss://…`. In Redis it serves

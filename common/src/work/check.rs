@@ -10,9 +10,9 @@ use crate::spec::{
 use crate::wire::{HEADER_LEN, Kind, Message};
 
 use super::{
-    Cell, CellOutput, Completion, DataPlan, ForwardPlan, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS,
-    MAX_THRESHOLDS, MAX_WORLD, Manifest, NumericProfile, Plan, PlanError, Postprocessing, Stage,
-    Task, TrainPlan, Trajectory, WorkerInfo,
+    BatchRun, Cell, CellOutput, Completion, DataPlan, ForwardPlan, Job, MAX_SHARD_CELLS,
+    MAX_SHARD_RECORDS, MAX_THRESHOLDS, MAX_WORLD, Manifest, NumericProfile, Plan, PlanError,
+    Postprocessing, Stage, Task, TrainPlan, Trajectory, WorkerInfo,
 };
 
 /// Longest name of a worker, bytes.
@@ -114,11 +114,11 @@ impl Job {
                 Ok(())
             }
             (
-                Task::Batches {
+                Task::Batches(BatchRun {
                     first,
                     count,
                     cells,
-                },
+                }),
                 Stage::Calibrate | Stage::Score,
             ) => {
                 if *count == 0 || first.checked_add(*count).is_none() {

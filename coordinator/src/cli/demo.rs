@@ -51,7 +51,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let interrupt = Interrupt::listen()?.within(args.how.time_limit());
     let volumes = args.dir.join("phantom");
-    let request = phantom::Request {
+    let request = phantom::PhantomRequest {
         kind: Kind::Brats,
         subjects: SUBJECTS,
         seed: 0,

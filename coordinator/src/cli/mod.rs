@@ -1,4 +1,4 @@
-//! The command line (DESIGN 3): one file a command.
+//! The command line: one file a command.
 
 pub mod cancel;
 pub mod dead;

@@ -33,9 +33,6 @@ pub(super) enum Heard {
 }
 
 /// Waits for a moment until the coordinator has taken note.
-///
-/// # Errors
-/// When the run folder cannot be looked at.
 pub(super) fn wait<E: Into<anyhow::Error>>(
     folder: &RunFolder,
     taken: impl Fn() -> Result<bool, E>,
@@ -61,9 +58,6 @@ pub(super) fn wait<E: Into<anyhow::Error>>(
 }
 
 /// The same for a request, which is taken back when nobody is left to take note of it.
-///
-/// # Errors
-/// When the run folder cannot be looked at.
 pub(super) fn wait_or_withdraw(folder: &RunFolder, request: Pending) -> anyhow::Result<Heard> {
     let heard = wait(folder, || request.is_taken())?;
     if matches!(heard, Heard::Ended | Heard::Nobody) && !request.withdraw()? {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::ingest::phantom::{Kind, Request, generate};
+use crate::ingest::phantom::{Kind, PhantomRequest, generate};
 use crate::run::signals::file_size_limit_as_error;
 use crate::screen;
 
@@ -41,7 +41,7 @@ pub struct PhantomArgs {
 /// When the folder is taken or the disk refuses.
 pub fn run(args: &PhantomArgs) -> anyhow::Result<ExitCode> {
     file_size_limit_as_error()?;
-    let request = Request {
+    let request = PhantomRequest {
         kind: args.kind,
         subjects: args.subjects as usize,
         seed: args.seed,

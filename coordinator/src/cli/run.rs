@@ -196,9 +196,6 @@ pub(super) fn gpus() -> Vec<String> {
 }
 
 /// Runs the benchmark and prints its table.
-///
-/// # Errors
-/// [`crate::run::RunError`].
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let (spec_file, dir) = args.spec_file.open()?;
     let mut options = args.how.options(&dir, &spec_file.spec)?;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::summary::Row;
 use crate::run::operators::control_files;
-use crate::run::operators::snapshot::{Outcome, Snapshot};
+use crate::run::operators::snapshot::{RunOutcome, Snapshot};
 use crate::run_folder::RunFolder;
 
 /// Largest `summary.json` read, bytes.
@@ -91,11 +91,11 @@ impl Standing {
         let state = match (running, ended.map(|ended| ended.outcome)) {
             (true, _) if paused => State::Paused,
             (true, _) => State::Running,
-            (false, Some(Outcome::Failed)) => State::Failed,
-            (false, Some(Outcome::Interrupted)) => State::Interrupted,
-            (false, Some(Outcome::Cancelled)) => State::Cancelled,
+            (false, Some(RunOutcome::Failed)) => State::Failed,
+            (false, Some(RunOutcome::Interrupted)) => State::Interrupted,
+            (false, Some(RunOutcome::Cancelled)) => State::Cancelled,
             (false, _) if result.is_some() => State::Finished,
-            (false, Some(Outcome::Finished)) => State::Partial,
+            (false, Some(RunOutcome::Finished)) => State::Partial,
             (false, None) if live.is_some() => State::Killed,
             (false, None) => State::New,
         };

@@ -1,4 +1,4 @@
-//! Calibration of a run (SCIENCE 3): traces and image-level labels in, thresholds out.
+//! Calibration of a run: traces and image-level labels in, thresholds out.
 //!
 //! Pixel labels cannot reach this code: it is handed [`ImageReader`], which has no way to a mask, and
 //! records of traces, which were never compared with one.
@@ -33,49 +33,29 @@ const FILE_LIMIT: u64 = 16 << 20;
 /// Why thresholds cannot be found or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrateError {
-    /// The validation slices decide nothing.
     #[error("{0}")]
     Undecided(#[from] CalibrationError),
-    /// The slices.
     #[error("{0}")]
     Dataset(#[from] DatasetError),
-    /// The slice store.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The plan.
     #[error("{0}")]
     Plan(#[from] PlanError),
-    /// A record cannot be read.
     #[error("{0}")]
     Record(#[from] RecordError),
-    /// A record is not there.
     #[error("calibration record {0} is missing: run again")]
     Missing(Digest),
-    /// A baseline is to be tuned with pixel labels that are not there.
     #[error(
         "{method} is tuned with pixel labels, and validation subject {subject} has no mask: give it one noise_scale, \
          strength and threshold in [score.baseline.{method}] (then nothing is tuned), or leave the method out"
     )]
-    NoMask {
-        /// The method.
-        method: Baseline,
-        /// The subject.
-        subject: String,
-    },
-    /// A baseline has nothing to be tuned on.
+    NoMask { method: Baseline, subject: String },
     #[error("{0} has no validation slice or no setting to be tuned on. This is a bug.")]
     NoSlices(Baseline),
-    /// A calibration file.
     #[error("{0}")]
     Disk(#[from] DiskError),
-    /// A calibration file says something else.
     #[error("{path}: {message}; delete it and run again")]
-    File {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        message: String,
-    },
+    File { path: String, message: String },
 }
 
 /// All strengths of one encoding.
@@ -151,9 +131,6 @@ pub fn check_labels(dataset: &Dataset) -> Result<(), CalibrateError> {
 }
 
 /// Calibrates every encoding of `plan` from its records; Algorithm 2 goes by the accuracy of `decision`.
-///
-/// # Errors
-/// [`CalibrateError`].
 pub fn calibrate(
     plan: &ForwardPlan,
     decision: Decision,

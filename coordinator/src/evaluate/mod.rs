@@ -37,39 +37,24 @@ use tune::Tuning;
 /// Why a run cannot be added up.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
-    /// A stage has not begun.
     #[error("the run has no {0} stage yet: run it first")]
     NoStage(&'static str),
-    /// Records are missing.
     #[error("{missing} of {planned} records are not there yet: run again to go on")]
-    Incomplete {
-        /// Records without a counted result.
-        missing: usize,
-        /// All records.
-        planned: usize,
-    },
-    /// The spec or its slices.
+    Incomplete { missing: usize, planned: usize },
     #[error("{0}")]
-    Bench(#[from] SpecFileError),
-    /// The slices.
+    Spec(#[from] SpecFileError),
     #[error("{0}")]
     Dataset(#[from] DatasetError),
-    /// The slice store.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The plan.
     #[error("{0}")]
     Plan(#[from] PlanError),
-    /// A plan in the artifact store.
     #[error("{0}")]
     Artifact(#[from] ArtifactError),
-    /// A record.
     #[error("{0}")]
     Record(#[from] RecordError),
-    /// Calibration.
     #[error("{0}")]
     Calibrate(#[from] CalibrateError),
-    /// A record is not of the kind its cell asked for.
     #[error("record {0} is not of the kind its cell asked for. This is a bug.")]
     Kind(Digest),
 }
@@ -117,9 +102,6 @@ impl Finished {
 }
 
 /// The summary of a finished run.
-///
-/// # Errors
-/// [`EvaluateError`].
 pub fn summarise(
     spec_file: &SpecFile,
     folder: &RunFolder,

@@ -1,8 +1,8 @@
 //! The rows every table needs beside its methods: what no method at all would score.
 //!
 //! `raw-threshold` thresholds the stored FLAIR (else first) modality; its threshold is the one with the best DICE on the
-//! validation slices, found with pixel labels for each set-up apart, and the row says so. It is the only
-//! code of a run that looks at a validation mask.
+//! validation slices, found with pixel labels for each set-up apart, and the row says so. The
+//! tuning of the baselines looks at validation masks too; the calibration of AnoFPDM does not.
 
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;

@@ -1,4 +1,4 @@
-//! The tuning of the baselines (SCIENCE 9): the setting and threshold with the best mixed DICE on the validation
+//! The tuning of the baselines: the setting and threshold with the best mixed DICE on the validation
 //! slices, chosen with pixel labels as the paper does. Every row it leads to is marked.
 //!
 //! It reads the records of [`CellOutput::Overlaps`] cells and nothing else; [`mod@crate::evaluate::calibrate`], which
@@ -111,9 +111,6 @@ pub fn check_masks(score: &ScoreSpec, dataset: &Dataset) -> Result<(), Calibrate
 }
 
 /// Tunes every baseline of `score` from the records of `plan`.
-///
-/// # Errors
-/// [`CalibrateError`].
 pub fn tune(
     score: &ScoreSpec,
     plan: &ForwardPlan,

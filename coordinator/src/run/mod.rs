@@ -1,4 +1,4 @@
-//! Runs a benchmark: submit, watch, retry, resume, cancel (DESIGN 9).
+//! Runs a benchmark: submit, watch, retry, resume, cancel.
 //!
 //! Stages are derived, never remembered: at each start the journal says which records are there, the plan says which
 //! are wanted, and the difference is submitted. So `run` twice is `run` once, and a killed coordinator
@@ -15,6 +15,7 @@ mod shard_tracker;
 pub mod signals;
 mod stages;
 mod verification;
+mod warn_once;
 pub mod workers;
 
 use std::collections::BTreeMap;
@@ -119,9 +120,9 @@ pub fn run(
         })?),
     };
     let artifacts = ArtifactStore::open(&folder.records())?;
-    let mut judge = ResultCommitter::new(journal, artifacts, cache);
-    judge.distrust_suspects()?;
-    let run = match &judge.journal.ledger().created {
+    let mut committer = ResultCommitter::new(journal, artifacts, cache);
+    committer.distrust_suspects()?;
+    let run = match &committer.ledger().created {
         Some(created) => created.run.clone(),
         None => run_id::run_id(&spec_file.spec.name, folder.root()),
     };
@@ -140,8 +141,8 @@ pub fn run(
         spec_file,
         dataset: &dataset,
         folder: &folder,
-        engine: Scheduler::new(
-            judge,
+        scheduler: Scheduler::new(
+            committer,
             pool,
             run,
             options.audit,
@@ -160,16 +161,17 @@ pub fn run(
         Err(RunError::Scheduler(SchedulerError::Cancelled(_)))
     );
     let done = worked.is_ok() && options.until.is_none();
-    let (judge, live) = stages.engine.stop(done || cancelled);
-    let concluded = conclude(worked, judge, &stopped).and_then(|judge| match options.until {
-        Some(_) => Ok(None),
-        None => {
-            let summary = evaluate::summarise(spec_file, &folder, judge.journal.ledger())?;
-            report::write(&folder, &summary)?;
-            Ok(Some(summary))
-        }
-    });
-    live.end(match (&concluded, options.until) {
+    let (committer, status) = stages.scheduler.stop(done || cancelled);
+    let concluded =
+        conclude(worked, committer, &stopped).and_then(|committer| match options.until {
+            Some(_) => Ok(None),
+            None => {
+                let summary = evaluate::summarise(spec_file, &folder, committer.ledger())?;
+                report::write(&folder, &summary)?;
+                Ok(Some(summary))
+            }
+        });
+    status.end(match (&concluded, options.until) {
         (Ok(_), None) => Ended::finished("the report is written"),
         (Ok(_), Some(stage)) => {
             Ended::finished(&format!("{} is done, as was asked for", stage.name()))
@@ -266,17 +268,17 @@ fn refuse_other(
 /// Journals how long this start took, and says which error comes first.
 fn conclude(
     worked: Result<(), RunError>,
-    judge: Result<ResultCommitter, SchedulerError>,
+    committer: Result<ResultCommitter, SchedulerError>,
     stopped: &Entry,
 ) -> Result<ResultCommitter, RunError> {
-    match (worked, judge) {
-        (Ok(()), Ok(mut judge)) => {
-            judge.journal.append(stopped)?;
-            Ok(judge)
+    match (worked, committer) {
+        (Ok(()), Ok(mut committer)) => {
+            committer.append(stopped)?;
+            Ok(committer)
         }
         (Ok(()), Err(error)) => Err(error.into()),
-        (Err(error), Ok(mut judge)) => {
-            if let Err(second) = judge.journal.append(stopped) {
+        (Err(error), Ok(mut committer)) => {
+            if let Err(second) = committer.append(stopped) {
                 tracing::debug!(%second, "the time of this start is lost");
             }
             Err(error)

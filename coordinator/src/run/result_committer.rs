@@ -1,8 +1,8 @@
 //! Decides on what workers claim ([`verification`](super::verification)), and writes what counts into the journal
 //! before they hear of it.
 //!
-//! The judge is called from inside the queue and cannot call it; what somebody has to act on waits in
-//! `happened` until the engine comes to it.
+//! It is called from inside the queue and cannot call it: what has to be acted on waits as a [`ShardEvent`] until the
+//! scheduler comes to it.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,15 +12,15 @@ use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseId, Setback, V
 use anofpdm_common::record::RecordShape;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::journal::JournalError;
-use anofpdm_common::work::{ForwardPlan, Job, Stage, Task, WorkerInfo};
+use anofpdm_common::work::{Job, Stage, Task, WorkerInfo};
 
-use super::active_plan::Current;
-use super::verification::{self as verify, Rejection};
+use super::active_plan::{ActiveForward, ActivePlan};
+use super::verification::{self, Rejection};
 use crate::cache::RecordCache;
 use crate::ledger::journal::RunJournal;
-use crate::ledger::{CACHE, Entry};
+use crate::ledger::{Applied, CACHE, Entry, Ledger};
 
-/// Something the engine has to act on.
+/// Something the scheduler has to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ShardEvent {
     /// A worker has begun a shard.
@@ -80,19 +80,19 @@ pub(super) enum Ending {
     },
 }
 
-/// The coordinator's decisions for one run.
+/// Verifies what workers deliver to one run, and journals what counts.
 #[derive(Debug)]
 pub(super) struct ResultCommitter {
-    pub(super) journal: RunJournal,
-    pub(super) artifacts: ArtifactStore,
-    pub(super) cache: Option<RecordCache>,
-    pub(super) current: Current,
+    journal: RunJournal,
+    artifacts: ArtifactStore,
+    cache: Option<RecordCache>,
+    active: ActivePlan,
     /// Shards that repeat another to compare bits.
-    pub(super) audits: HashSet<u64>,
-    /// In the order it happened.
-    pub(super) events: Vec<ShardEvent>,
+    audits: HashSet<u64>,
+    /// In the order of happening.
+    events: Vec<ShardEvent>,
     /// The journal failed: the run must stop.
-    pub(super) failure: Option<JournalError>,
+    failure: Option<JournalError>,
 }
 
 impl ResultCommitter {
@@ -105,20 +105,72 @@ impl ResultCommitter {
             journal,
             artifacts,
             cache,
-            current: Current::Idle,
+            active: ActivePlan::Idle,
             audits: HashSet::new(),
             events: Vec::new(),
             failure: None,
         }
     }
 
+    /// What the journal adds up to.
+    pub(super) const fn ledger(&self) -> &Ledger {
+        self.journal.ledger()
+    }
+
+    /// Writes an entry that no worker brought.
+    pub(super) fn append(&mut self, entry: &Entry) -> Result<Applied, JournalError> {
+        self.journal.append(entry)
+    }
+
+    pub(super) const fn artifacts(&self) -> &ArtifactStore {
+        &self.artifacts
+    }
+
+    /// From now on results of `plan` are taken, and of no other.
+    pub(super) fn begin(&mut self, plan: ActivePlan) {
+        self.active = plan;
+    }
+
+    pub(super) const fn active(&self) -> &ActivePlan {
+        &self.active
+    }
+
+    /// Records of a stage that count.
+    pub(super) fn counted(&self, active: &ActiveForward) -> u64 {
+        let ledger = self.ledger();
+        let counted = active.keys().filter(|key| ledger.record(*key).is_some());
+        counted.count() as u64
+    }
+
+    /// What this shard brings is an audit.
+    pub(super) fn mark_audit(&mut self, shard: u64) {
+        self.audits.insert(shard);
+    }
+
+    /// True while something waits to be acted on.
+    pub(super) const fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// What happened since the last call.
+    ///
+    /// # Errors
+    /// When the journal has failed in the meantime.
+    pub(super) fn take_events(&mut self) -> Result<Vec<ShardEvent>, JournalError> {
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(std::mem::take(&mut self.events)),
+        }
+    }
+
     fn verify(&self, claim: &Claim<'_>) -> Result<Entry, Rejection> {
         if claim.job.task == Task::Trial {
             let chosen =
-                verify::trial(&self.current, claim.job, claim.completion, &self.artifacts)?;
+                verification::trial(&self.active, claim.job, claim.completion, &self.artifacts)?;
             return Ok(Entry::Precision(chosen));
         }
-        let records = verify::verify(&self.current, claim.job, claim.completion, &self.artifacts)?;
+        let records =
+            verification::verify(&self.active, claim.job, claim.completion, &self.artifacts)?;
         Ok(Entry::Delivered {
             stage: claim.job.stage,
             records,
@@ -157,11 +209,8 @@ impl ResultCommitter {
 
     /// Journals that workers found wrong are not trusted any more. Also called when a run starts: its last
     /// coordinator may have died between finding out and writing it down.
-    ///
-    /// # Errors
-    /// When the journal fails.
     pub(super) fn distrust_suspects(&mut self) -> Result<(), JournalError> {
-        for worker in self.journal.ledger().suspects() {
+        for worker in self.ledger().suspects() {
             let reason = "two other workers agree on other bits than it delivered".to_owned();
             tracing::error!(
                 worker,
@@ -178,16 +227,10 @@ impl ResultCommitter {
         Ok(())
     }
 
-    /// Adds records of the cache to the run, as far as they are there and are what `plan` asks for on slices
-    /// of `size` x `size` pixels; returns how many. `keys` are the plan's.
-    ///
-    /// # Errors
-    /// When the journal fails.
+    /// Adds records of the cache to the run, as far as they are there and are what the stage asks for; returns how many.
     pub(super) fn take_from_cache(
         &mut self,
-        plan: &ForwardPlan,
-        size: usize,
-        keys: &[Vec<Digest>],
+        active: &ActiveForward,
     ) -> Result<usize, JournalError> {
         /// Records a journal entry, so that none outgrows its limit.
         const CHUNK: usize = 4_096;
@@ -195,25 +238,23 @@ impl ResultCommitter {
             return Ok(0);
         };
         let mut found = Vec::new();
-        for (batch, cells) in keys.iter().enumerate() {
-            for (cell, key) in cells.iter().copied().enumerate() {
-                if self.journal.ledger().is_known(key) {
-                    continue;
-                }
-                let Some(path) = cache.find(key) else {
-                    continue;
-                };
-                match self.adopt(&path, plan, size, (batch, cell, key)) {
-                    Ok(record) => found.push((key, record)),
-                    Err(error) => {
-                        tracing::warn!(%key, %error, "a cached record cannot be used");
-                    }
+        for key in active.keys() {
+            if self.ledger().is_known(key) {
+                continue;
+            }
+            let Some(path) = cache.find(key) else {
+                continue;
+            };
+            match self.adopt(&path, active, key) {
+                Ok(record) => found.push((key, record)),
+                Err(error) => {
+                    tracing::warn!(%key, %error, "a cached record cannot be used");
                 }
             }
         }
         for records in found.chunks(CHUNK) {
             self.journal.append(&Entry::Delivered {
-                stage: plan.stage,
+                stage: active.plan.stage,
                 records: records.to_vec(),
                 evaluations: 0,
                 padding: 0,
@@ -227,16 +268,12 @@ impl ResultCommitter {
     }
 
     /// Copies a record of the cache into the run, measured like one that a worker delivers.
-    fn adopt(
-        &self,
-        path: &Path,
-        plan: &ForwardPlan,
-        size: usize,
-        (batch, cell, key): (usize, usize, Digest),
-    ) -> Result<Digest, Rejection> {
-        let shape = RecordShape::of(plan, batch, cell, size)?;
+    fn adopt(&self, path: &Path, active: &ActiveForward, key: Digest) -> Result<Digest, Rejection> {
+        let (batch, cell) = active.place_of(key).ok_or(Rejection::OtherPlan)?;
+        let (batch, cell) = (batch as usize, usize::from(cell));
+        let shape = RecordShape::of(&active.plan, batch, cell, active.slice_size)?;
         let record = self.artifacts.put_file(path)?;
-        verify::check_record(&shape, key, record, &self.artifacts)?;
+        verification::check_record(&shape, key, record, &self.artifacts)?;
         Ok(record)
     }
 
@@ -248,7 +285,7 @@ impl ResultCommitter {
         if *stage == Stage::Train {
             return;
         }
-        let ledger = self.journal.ledger();
+        let ledger = self.ledger();
         for (key, record) in records {
             if ledger.record(*key) == Some(*record)
                 && let Err(error) = cache.add(*key, &self.artifacts.path_of(record))
@@ -261,7 +298,7 @@ impl ResultCommitter {
 
 impl Judge for ResultCommitter {
     fn admit(&mut self, worker: &WorkerInfo) -> Result<(), String> {
-        let ledger = self.journal.ledger();
+        let ledger = self.ledger();
         if let Some(reason) = ledger.distrusted.get(&worker.worker) {
             return Err(format!("this worker was retired: {reason}"));
         }
@@ -286,7 +323,7 @@ impl Judge for ResultCommitter {
     }
 
     fn judge(&mut self, claim: Claim<'_>) -> Verdict {
-        let ledger = self.journal.ledger();
+        let ledger = self.ledger();
         if ledger.distrusted.contains_key(claim.worker) {
             // Its shard goes to somebody else without blame.
             return Verdict::Undecided;
@@ -378,7 +415,7 @@ impl Judge for ResultCommitter {
 fn devices_of(job: &Job) -> u64 {
     match &job.task {
         Task::Train(gang) => gang.world.into(),
-        Task::Batches { .. } | Task::Trial => 1,
+        Task::Batches(_) | Task::Trial => 1,
     }
 }
 

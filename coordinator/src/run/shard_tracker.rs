@@ -1,27 +1,19 @@
-//! The shards under way, and what follows from what happens to them: audits, further opinions, halves, copies.
-//!
-//! - An *audit* runs a shard again on another worker and compares bits.
-//! - A key whose deliveries disagree needs a further *opinion*, of a worker that has given none yet.
-//! - A shard that does not fit in a device's memory is cut in two; its batches stay what they are.
-//! - At the end of a stage, when workers have nothing to do, a shard that takes much longer than expected is given to
-//!   another worker as well. The first result counts; the *copy* or the original is then cancelled.
-//!
-//! All of it is safe since a result has a key: whoever computes it, the same key has the same bits.
+//! The shards under way, and what follows from what happens to them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::{Dispatch, Lane, QueueError, Submission, WorkerStatus};
-use anofpdm_common::work::{Job, Task};
+use anofpdm_common::queue::{Lane, Submission, WorkerStatus};
+use anofpdm_common::work::{BatchRun, Job, Task};
 
-use super::error::FlightError;
-use super::result_committer::{ResultCommitter, ShardEvent};
-use super::shard_source::halves;
-use super::workers::pool::is_away;
+use super::active_plan::{ActiveForward, ActivePlan};
+use super::error::NoAgreement;
+use super::result_committer::ShardEvent;
+use crate::ledger::Ledger;
 
 /// Further opinions on one key before the run gives up: the devices do not agree with themselves.
-pub(super) const MAX_OPINIONS: u32 = 6;
+const MAX_OPINIONS: u32 = 6;
 
 /// A shard is a straggler after this many times its expected duration.
 const STRAGGLES: f64 = 1.5;
@@ -39,6 +31,43 @@ pub(super) enum Purpose {
     Copy(u64),
 }
 
+/// What the tracker wants done; the scheduler does it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Put a shard into the queue.
+    Submit(Submission),
+    /// Take a shard out of the queue. One that is done, or cannot be reached, comes to its own end.
+    Cancel(u64),
+    /// Take a shard out of the queue and, only if it was still there, submit its [halves](ShardTracker::split).
+    Split(u64),
+    /// What this shard brings is compared with records that are there.
+    MarkAudit(u64),
+    /// Give a worker nothing any more.
+    Retire {
+        /// Its name.
+        worker: String,
+        /// What it did.
+        reason: String,
+    },
+}
+
+/// What the tracker's answers depend on beside its own shards.
+pub(super) struct Context<'a> {
+    pub(super) active: &'a ActivePlan,
+    pub(super) ledger: &'a Ledger,
+    /// The workers there are.
+    pub(super) workers: &'a [WorkerStatus],
+    pub(super) now: Instant,
+}
+
+impl Context<'_> {
+    fn worker_names(&self) -> impl Iterator<Item = &str> {
+        self.workers
+            .iter()
+            .map(|worker| worker.info.worker.as_str())
+    }
+}
+
 #[derive(Debug)]
 struct Shard {
     job: Job,
@@ -50,6 +79,13 @@ struct Shard {
     copy: Option<u64>,
 }
 
+/// Time and evaluations of what was delivered in this stage.
+#[derive(Debug, Default)]
+struct Throughput {
+    time: Duration,
+    evaluations: u64,
+}
+
 /// How shards are followed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TrackerRules {
@@ -59,7 +95,39 @@ pub(super) struct TrackerRules {
     pub(super) patience: Duration,
 }
 
-/// Shards that were submitted and have not come to an end.
+/// Knows every shard that was submitted and has not come to an end, and answers each [`ShardEvent`] with
+/// [`Command`]s. It touches neither queue nor journal, so it can be tested without either.
+///
+/// A shard goes through these states. The queue knows those on the left; the tracker adds why a shard is there and what
+/// its end brings about:
+///
+/// ```text
+///   planned ── cut by the ShardSource when the queue runs low
+///      │ register
+///      ▼
+///   queued ◀──────────────── released, crashed, failed (after a pause)
+///      │ Begun                        ▲                  │ too often
+///      ▼                              │                  ▼
+///   leased ──────── Ended ────────────┘                dead: the stage goes on without it, then fails;
+///      │   └── OutOfMemory: taken out, its two halves     `dead retry` or the next start offers it again
+///      │       are queued instead
+///      │ delivered and verified (ResultCommitter)
+///      ▼
+///   done ─┬─ the dice say so: queued once more as an audit, for another worker, which compares bits
+///         ├─ it had a copy, or was one: the other is cancelled
+///         └─ Contested keys: queued as an opinion, for a worker that has said nothing about them yet;
+///            where there is none the keys are parked until one comes
+/// ```
+///
+/// - An *audit* runs a shard again on another worker and compares bits. Which shards are audited is thrown by the key
+///   of the first record, so it is the same for every order of events.
+/// - A key whose deliveries disagree needs a further *opinion*. After [`MAX_OPINIONS`] of them the run stops: devices
+///   that do not agree with themselves make no table.
+/// - A shard that does not fit in a device's memory is cut in two; its batches stay what they are.
+/// - At the end of a stage, when workers have nothing to do, a shard that takes much longer than expected is given to
+///   another worker as well. The first result counts; the *copy* or the original is then cancelled.
+///
+/// All of it is safe since a result has a key: whoever computes it, the same key has the same bits.
 #[derive(Debug)]
 pub(super) struct ShardTracker {
     rules: TrackerRules,
@@ -70,12 +138,8 @@ pub(super) struct ShardTracker {
     parked: BTreeSet<Digest>,
     /// Workers there were when they were parked.
     asked: Vec<String>,
-    /// Time and evaluations of what was delivered in this stage.
-    measured: (Duration, u64),
+    throughput: Throughput,
 }
-
-/// One stage's keys: where in the plan each lies.
-pub(super) type Places = HashMap<Digest, (u32, u16)>;
 
 impl ShardTracker {
     /// Nothing under way.
@@ -87,44 +151,43 @@ impl ShardTracker {
             opinions: HashMap::new(),
             parked: BTreeSet::new(),
             asked: Vec::new(),
-            measured: (Duration::ZERO, 0),
+            throughput: Throughput::default(),
         }
     }
 
-    /// Shards are numbered from `next` on.
-    pub(super) fn start_at(&mut self, next: u64) {
+    /// The next stage begins: its evaluations take another time. Shards are numbered from `next` on, at least.
+    pub(super) fn begin_stage(&mut self, next: u64) {
         self.next = self.next.max(next);
-    }
-
-    /// The next stage begins: its evaluations take another time.
-    pub(super) fn begin_stage(&mut self) {
         self.shards.clear();
         self.opinions.clear();
         self.parked.clear();
-        self.measured = (Duration::ZERO, 0);
+        self.throughput = Throughput::default();
     }
 
     /// Time of one network evaluation in this stage, once measured.
     pub(super) fn evaluation(&self) -> Option<Duration> {
-        let (time, evaluations) = self.measured;
+        let Throughput { time, evaluations } = self.throughput;
         (evaluations > 0).then(|| time.div_f64(evaluations as f64))
     }
 
-    /// A number for a shard that is about to be submitted.
-    pub(super) fn register(&mut self, job: Job, purpose: Purpose, evaluations: u32) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.know(number, job, purpose, evaluations);
-        number
+    /// A shard about to be submitted, for any worker.
+    pub(super) fn register(&mut self, job: Job, purpose: Purpose, evaluations: u32) -> Submission {
+        let shard = self.next;
+        self.adopt(shard, job.clone(), purpose, evaluations);
+        let lane = match purpose {
+            Purpose::Work => Lane::Normal,
+            Purpose::Audit => Lane::Background,
+            Purpose::Opinion | Purpose::Copy(_) => Lane::Urgent,
+        };
+        Submission {
+            lane,
+            ..Submission::new(shard, job)
+        }
     }
 
-    /// A shard that is in the queue already, from an earlier coordinator.
-    pub(super) fn adopt(&mut self, number: u64, job: Job, evaluations: u32) {
+    /// Follows a shard that has a number, for instance since an earlier coordinator left it in the queue.
+    pub(super) fn adopt(&mut self, number: u64, job: Job, purpose: Purpose, evaluations: u32) {
         self.next = self.next.max(number + 1);
-        self.know(number, job, Purpose::Work, evaluations);
-    }
-
-    fn know(&mut self, number: u64, job: Job, purpose: Purpose, evaluations: u32) {
         self.shards.insert(
             number,
             Shard {
@@ -148,8 +211,8 @@ impl ShardTracker {
     }
 
     /// Numbers of what is under way.
-    pub(super) fn numbers(&self) -> Vec<u64> {
-        self.shards.keys().copied().collect()
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.shards.keys().copied()
     }
 
     /// Gives a shard up.
@@ -157,50 +220,21 @@ impl ShardTracker {
         self.shards.remove(&number);
     }
 
-    fn submit(
-        &mut self,
-        queue: &mut dyn Dispatch,
-        job: Job,
-        purpose: Purpose,
-        evaluations: u32,
-        avoid: Vec<String>,
-    ) -> Result<u64, QueueError> {
-        let shard = self.register(job.clone(), purpose, evaluations);
-        let lane = match purpose {
-            Purpose::Work => Lane::Normal,
-            Purpose::Audit => Lane::Background,
-            Purpose::Opinion | Purpose::Copy(_) => Lane::Urgent,
-        };
-        queue.submit(vec![Submission {
-            shard,
-            job,
-            lane,
-            avoid,
-        }])?;
-        Ok(shard)
-    }
-
     /// True while keys wait for another worker.
     pub(super) fn is_waiting(&self) -> bool {
         !self.parked.is_empty()
     }
 
-    /// Draws the consequences of what happened. `workers` are those there are.
-    ///
-    /// # Errors
-    /// [`FlightError`].
-    pub(super) fn follow(
+    /// What follows from something that happened.
+    pub(super) fn on_event(
         &mut self,
-        events: ShardEvent,
-        judge: &mut ResultCommitter,
-        queue: &mut dyn Dispatch,
-        workers: &[WorkerStatus],
-        places: &Places,
-    ) -> Result<(), FlightError> {
-        match events {
+        event: ShardEvent,
+        context: &Context<'_>,
+    ) -> Result<Vec<Command>, NoAgreement> {
+        match event {
             ShardEvent::Begun { lease, worker } => {
                 if let Some(shard) = self.shards.get_mut(&lease.shard) {
-                    shard.holder = Some((worker, Instant::now()));
+                    shard.holder = Some((worker, context.now));
                 }
             }
             ShardEvent::Ended { lease, .. } => {
@@ -213,28 +247,30 @@ impl ShardTracker {
                 evaluations,
                 device_millis,
             } => {
-                self.measured.0 += Duration::from_millis(device_millis);
-                self.measured.1 += evaluations;
-                self.accepted(lease.shard, judge, queue, workers.len())?;
+                self.throughput.time += Duration::from_millis(device_millis);
+                self.throughput.evaluations += evaluations;
+                return Ok(self.accepted(lease.shard, context));
             }
-            ShardEvent::Contested { keys, by } => {
-                self.ask_again(&keys, Some(&by), judge, queue, workers, places)?;
+            ShardEvent::Contested { keys, by } => return self.ask_again(&keys, Some(&by), context),
+            ShardEvent::OutOfMemory(lease) => {
+                let can_be_split = self.shards.get(&lease.shard).is_some_and(|shard| {
+                    shard.purpose == Purpose::Work && halves(&shard.job).is_some()
+                });
+                if can_be_split {
+                    return Ok(vec![Command::Split(lease.shard)]);
+                }
             }
-            ShardEvent::OutOfMemory(lease) => self.cut_in_two(lease.shard, queue)?,
-            ShardEvent::Distrusted { .. } => {}
+            ShardEvent::Distrusted { worker, reason } => {
+                return Ok(vec![Command::Retire { worker, reason }]);
+            }
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
-    fn accepted(
-        &mut self,
-        number: u64,
-        judge: &mut ResultCommitter,
-        queue: &mut dyn Dispatch,
-        workers: usize,
-    ) -> Result<(), QueueError> {
+    fn accepted(&mut self, number: u64, context: &Context<'_>) -> Vec<Command> {
+        let mut commands = Vec::new();
         let Some(done) = self.shards.remove(&number) else {
-            return Ok(());
+            return commands;
         };
         let twin = match done.purpose {
             Purpose::Copy(original) => Some(original),
@@ -243,28 +279,25 @@ impl ShardTracker {
         if let Some(twin) = twin
             && self.shards.remove(&twin).is_some()
         {
-            call_off(twin, queue)?;
+            commands.push(Command::Cancel(twin));
         }
         let is_result = matches!(done.purpose, Purpose::Work | Purpose::Copy(_));
-        if is_result && workers > 1 && self.is_audited(&done.job, judge) {
-            let avoid = done.holder.map(|(worker, _)| worker).into_iter().collect();
-            let job = done.job;
-            let audit = self.submit(queue, job, Purpose::Audit, done.evaluations, avoid)?;
-            judge.audits.insert(audit);
+        if is_result && context.workers.len() > 1 && self.is_audited(&done.job, context.active) {
+            let mut audit = self.register(done.job, Purpose::Audit, done.evaluations);
+            audit.avoid = done.holder.map(|(worker, _)| worker).into_iter().collect();
+            commands.push(Command::MarkAudit(audit.shard));
+            commands.push(Command::Submit(audit));
         }
-        Ok(())
+        commands
     }
 
-    /// Whether the dice, thrown by the key of the first record, say so: the same for every order of events.
-    fn is_audited(&self, job: &Job, judge: &ResultCommitter) -> bool {
-        let (Task::Batches { first, cells, .. }, Some((_, plan))) =
-            (&job.task, judge.current.forward_plan())
-        else {
+    /// Whether the dice, thrown by the key of the first record, say so.
+    fn is_audited(&self, job: &Job, active: &ActivePlan) -> bool {
+        let (Task::Batches(run), Some(active)) = (&job.task, active.forward()) else {
             return false;
         };
-        let key = cells
-            .first()
-            .and_then(|cell| plan.record_key(*first as usize, usize::from(*cell)).ok());
+        let first = run.parts().next();
+        let key = first.and_then(|(batch, cell)| active.key(batch, cell));
         let dice = key
             .as_ref()
             .and_then(|key| key.as_bytes().first_chunk())
@@ -273,21 +306,19 @@ impl ShardTracker {
     }
 
     /// Asks again about the keys that wait, once there are other workers.
-    ///
-    /// # Errors
-    /// [`FlightError`].
     pub(super) fn ask_newcomers(
         &mut self,
-        judge: &ResultCommitter,
-        queue: &mut dyn Dispatch,
-        workers: &[WorkerStatus],
-        places: &Places,
-    ) -> Result<(), FlightError> {
-        if self.parked.is_empty() || names(workers).eq(self.asked.iter().map(String::as_str)) {
-            return Ok(());
+        context: &Context<'_>,
+    ) -> Result<Vec<Command>, NoAgreement> {
+        if self.parked.is_empty()
+            || context
+                .worker_names()
+                .eq(self.asked.iter().map(String::as_str))
+        {
+            return Ok(Vec::new());
         }
         let keys: Vec<Digest> = std::mem::take(&mut self.parked).into_iter().collect();
-        self.ask_again(&keys, None, judge, queue, workers, places)
+        self.ask_again(&keys, None, context)
     }
 
     /// Asks workers that have not yet said anything about these keys; `by` has just spoken. Where there is no such
@@ -296,110 +327,86 @@ impl ShardTracker {
         &mut self,
         keys: &[Digest],
         by: Option<&str>,
-        judge: &ResultCommitter,
-        queue: &mut dyn Dispatch,
-        workers: &[WorkerStatus],
-        places: &Places,
-    ) -> Result<(), FlightError> {
+        context: &Context<'_>,
+    ) -> Result<Vec<Command>, NoAgreement> {
         let mut cells_of: BTreeMap<u32, (BTreeSet<u16>, BTreeSet<String>)> = BTreeMap::new();
-        let Some((digest, plan)) = judge.current.forward_plan() else {
-            return Ok(());
+        let Some(active) = context.active.forward() else {
+            return Ok(Vec::new());
         };
-        let ledger = judge.journal.ledger();
+        let ledger = context.ledger;
         for key in keys {
             // Keys of another stage are asked for again when that stage is looked at again.
-            let Some((batch, cell)) = places.get(key) else {
+            let Some((batch, cell)) = active.place_of(*key) else {
                 continue;
             };
             let said: BTreeSet<&str> = ledger.deliverers(*key).into_iter().chain(by).collect();
             let asked = self.opinions.entry(*key).or_default();
-            let anyone_new = names(workers)
+            let anyone_new = context
+                .worker_names()
                 .any(|name| !said.contains(name) && !ledger.distrusted.contains_key(name));
             if !anyone_new && *asked > 0 {
-                self.park(*key, workers);
+                self.park(*key, context);
                 continue;
             }
             *asked += 1;
             if *asked > MAX_OPINIONS {
-                return Err(FlightError::NoAgreement(*key));
+                return Err(NoAgreement {
+                    key: *key,
+                    opinions: MAX_OPINIONS,
+                });
             }
-            let (cells, avoid) = cells_of.entry(*batch).or_default();
-            cells.insert(*cell);
+            let (cells, avoid) = cells_of.entry(batch).or_default();
+            cells.insert(cell);
             avoid.extend(said.into_iter().map(str::to_owned));
         }
+        let mut commands = Vec::new();
         for (batch, (cells, avoid)) in cells_of {
-            // Of one trajectory each, as every shard.
-            let mut by_trajectory: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
-            for cell in cells {
-                let trajectory = plan
-                    .cells
-                    .get(usize::from(cell))
-                    .map_or(0, |c| c.trajectory);
-                by_trajectory.entry(trajectory).or_default().push(cell);
-            }
-            for cells in by_trajectory.into_values() {
-                let job = Job {
-                    stage: plan.stage,
-                    plan: digest,
-                    task: Task::Batches {
-                        first: batch,
-                        count: 1,
-                        cells,
-                    },
-                };
-                let avoid = avoid.iter().cloned().collect();
-                self.submit(queue, job, Purpose::Opinion, 0, avoid)?;
+            for cells in by_trajectory(active, cells) {
+                let job = active.job(BatchRun {
+                    first: batch,
+                    count: 1,
+                    cells,
+                });
+                let mut opinion = self.register(job, Purpose::Opinion, 0);
+                opinion.avoid = avoid.iter().cloned().collect();
+                commands.push(Command::Submit(opinion));
             }
         }
-        Ok(())
+        Ok(commands)
     }
 
-    fn park(&mut self, key: Digest, workers: &[WorkerStatus]) {
+    fn park(&mut self, key: Digest, context: &Context<'_>) {
         if self.parked.is_empty() {
             tracing::warn!(
                 "the workers that are there disagree about a record; it waits for another worker: start one, on another device"
             );
         }
         self.parked.insert(key);
-        self.asked = names(workers).map(str::to_owned).collect();
+        self.asked = context.worker_names().map(str::to_owned).collect();
     }
 
-    /// A shard of several batches that was too large for a worker becomes two.
-    fn cut_in_two(&mut self, number: u64, queue: &mut dyn Dispatch) -> Result<(), QueueError> {
-        let Some(shard) = self.shards.get(&number) else {
-            return Ok(());
+    /// The halves of a shard that was too large for a worker and is in the queue no more.
+    pub(super) fn split(&mut self, number: u64) -> Vec<Command> {
+        let Some(shard) = self.shards.remove(&number) else {
+            return Vec::new();
         };
-        let Some(parts) = halves(&shard.job) else {
-            return Ok(());
-        };
-        let (purpose, evaluations) = (shard.purpose, shard.evaluations / 2);
-        if purpose != Purpose::Work || !call_off(number, queue)? {
-            return Ok(());
-        }
         tracing::info!(
             shard = number,
             "too large for the memory of its device: cut in two"
         );
-        self.shards.remove(&number);
-        for job in parts {
-            self.submit(queue, job, purpose, evaluations, Vec::new())?;
-        }
-        Ok(())
+        let halves = halves(&shard.job).into_iter().flatten();
+        halves
+            .map(|job| self.register(job, shard.purpose, shard.evaluations / 2))
+            .map(Command::Submit)
+            .collect()
     }
 
     /// Gives shards that take much longer than expected to workers that have nothing to do.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub(super) fn copy_stragglers(
-        &mut self,
-        queue: &mut dyn Dispatch,
-        workers: &[WorkerStatus],
-    ) -> Result<(), QueueError> {
+    pub(super) fn copy_stragglers(&mut self, context: &Context<'_>) -> Vec<Command> {
         let Some(evaluation) = self.evaluation() else {
-            return Ok(());
+            return Vec::new();
         };
-        let mut idle = workers.iter().filter(|w| w.leases.is_empty()).count();
+        let idle = context.workers.iter().filter(|w| w.leases.is_empty());
         let late: Vec<u64> = self
             .shards
             .iter()
@@ -411,48 +418,59 @@ impl ShardTracker {
                     && shard.copy.is_none()
                     && shard.evaluations > 0
                     && shard.holder.as_ref().is_some_and(|(_, since)| {
-                        since.elapsed() > expected.max(self.rules.patience)
+                        let taken = context.now.saturating_duration_since(*since);
+                        taken > expected.max(self.rules.patience)
                     })
             })
             .map(|(number, _)| *number)
+            .take(idle.count())
             .collect();
-        for number in late {
-            if idle == 0 {
-                break;
-            }
-            idle -= 1;
-            let Some(shard) = self.shards.get(&number) else {
-                continue;
-            };
-            let (job, evaluations) = (shard.job.clone(), shard.evaluations);
-            let avoid = shard
-                .holder
-                .iter()
-                .map(|(worker, _)| worker.clone())
-                .collect();
-            tracing::info!(
-                shard = number,
-                "takes long: another worker is asked as well"
-            );
-            let copy = self.submit(queue, job, Purpose::Copy(number), evaluations, avoid)?;
-            if let Some(shard) = self.shards.get_mut(&number) {
-                shard.copy = Some(copy);
-            }
+        late.into_iter()
+            .filter_map(|number| self.copy(number))
+            .collect()
+    }
+
+    fn copy(&mut self, number: u64) -> Option<Command> {
+        let shard = self.shards.get(&number)?;
+        let (job, evaluations) = (shard.job.clone(), shard.evaluations);
+        let holder = shard.holder.as_ref().map(|(worker, _)| worker.clone());
+        tracing::info!(
+            shard = number,
+            "takes long: another worker is asked as well"
+        );
+        let mut copy = self.register(job, Purpose::Copy(number), evaluations);
+        copy.avoid = holder.into_iter().collect();
+        if let Some(shard) = self.shards.get_mut(&number) {
+            shard.copy = Some(copy.shard);
         }
-        Ok(())
+        Some(Command::Submit(copy))
     }
 }
 
-fn names(workers: &[WorkerStatus]) -> impl Iterator<Item = &str> {
-    workers.iter().map(|worker| worker.info.worker.as_str())
+/// The two halves of a shard; none when it is a single batch, or no run of batches.
+fn halves(job: &Job) -> Option<[Job; 2]> {
+    let Task::Batches(run) = &job.task else {
+        return None;
+    };
+    let half = |run| Job {
+        task: Task::Batches(run),
+        ..*job
+    };
+    Some(run.halves()?.map(half))
 }
 
-/// Takes a shard out. False when it was not, for instance since the queue is away: then it comes to its own end.
-fn call_off(number: u64, queue: &mut dyn Dispatch) -> Result<bool, QueueError> {
-    match queue.cancel(number) {
-        Err(error) if is_away(&error) => Ok(false),
-        answer => answer,
+/// Cells of one trajectory each, as in every shard.
+fn by_trajectory(
+    active: &ActiveForward,
+    cells: BTreeSet<u16>,
+) -> impl Iterator<Item = Vec<u16>> + use<> {
+    let mut groups: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
+    for cell in cells {
+        let known = active.plan.cells.get(usize::from(cell));
+        let trajectory = known.map_or(0, |cell| cell.trajectory);
+        groups.entry(trajectory).or_default().push(cell);
     }
+    groups.into_values()
 }
 
 #[cfg(test)]

@@ -14,10 +14,8 @@ pub const INTERRUPTED: u8 = 130;
 /// The program is to end in good order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Interrupted {
-    /// The user pressed Ctrl-C, or sent SIGTERM.
     #[error("interrupted; run the same command again to go on")]
     Signal,
-    /// A limit of time that the user had set is over.
     #[error("the time of --max-hours is over; run the same command again to go on")]
     TimeIsUp,
 }
@@ -31,9 +29,6 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// Listens from now on.
-    ///
-    /// # Errors
-    /// When the system grants no handler.
     pub fn listen() -> io::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
@@ -64,9 +59,6 @@ impl Interrupt {
     }
 
     /// The same, with what it was.
-    ///
-    /// # Errors
-    /// [`Interrupted`].
     pub fn check(&self) -> Result<(), Interrupted> {
         if self.signal.load(Ordering::Relaxed) {
             Err(Interrupted::Signal)
@@ -83,18 +75,12 @@ const NOBODY_READS: i32 = 141;
 
 /// Ends the process, without a word, when what it prints is read no more (`anofpdm status demo | head -1`). For commands
 /// that have nothing to do but to print; a run goes on without readers. Sockets raise no such signal.
-///
-/// # Errors
-/// When the system grants no handler.
 pub fn end_when_nobody_reads() -> io::Result<()> {
     flag::register_conditional_shutdown(SIGPIPE, NOBODY_READS, Arc::new(AtomicBool::new(true)))?;
     Ok(())
 }
 
 /// Makes a write past the file-size limit fail; unhandled, the signal would kill the process in the middle of it.
-///
-/// # Errors
-/// When the system grants no handler.
 pub fn file_size_limit_as_error() -> io::Result<()> {
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     Ok(())

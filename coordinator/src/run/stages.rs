@@ -1,6 +1,7 @@
 //! The stages of a run, each brought to its end: train, calibrate, score.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::spec::{Precision, TrainSpec};
@@ -9,11 +10,10 @@ use anofpdm_common::work::{
     TrialPlan,
 };
 
-use super::active_plan::Current;
+use super::active_plan::ActiveForward;
 use super::operators::progress::StageProgress;
 use super::operators::snapshot::Unit;
-use super::scheduler::{Scheduler, Wanted};
-use super::workers::gang::Gang;
+use super::scheduler::Scheduler;
 use super::{RunError, checkpoint_folder};
 use crate::dataset::Dataset;
 use crate::evaluate::calibrate;
@@ -34,7 +34,7 @@ pub(super) struct Stages<'a> {
     pub(super) spec_file: &'a SpecFile,
     pub(super) dataset: &'a Dataset,
     pub(super) folder: &'a RunFolder,
-    pub(super) engine: Scheduler,
+    pub(super) scheduler: Scheduler,
 }
 
 impl Stages<'_> {
@@ -63,7 +63,7 @@ impl Stages<'_> {
     }
 
     fn ledger(&self) -> &Ledger {
-        self.engine.judge.journal.ledger()
+        self.scheduler.committer.ledger()
     }
 
     /// The weights of every network the spec needs: given, or trained.
@@ -92,15 +92,16 @@ impl Stages<'_> {
 
     /// Takes the checkpoint file of the spec into the artifact store.
     fn adopt(&mut self, network: &str, path: &Path) -> Result<Digest, RunError> {
-        let judge = &mut self.engine.judge;
-        let weights = judge
-            .artifacts
-            .put_file(path)
-            .map_err(|source| RunError::Checkpoint {
-                network: network.to_owned(),
-                source,
-            })?;
-        judge.journal.append(&Entry::Weights {
+        let committer = &mut self.scheduler.committer;
+        let weights =
+            committer
+                .artifacts()
+                .put_file(path)
+                .map_err(|source| RunError::Checkpoint {
+                    network: network.to_owned(),
+                    source,
+                })?;
+        committer.append(&Entry::Weights {
             network: network.to_owned(),
             weights,
         })?;
@@ -119,7 +120,7 @@ impl Stages<'_> {
             network: network.parse().map_err(PlanError::Impossible)?,
             config: self.spec_file.network(network, self.dataset)?,
             train: train.clone(),
-            profile: self.engine.profile()?,
+            profile: self.scheduler.profile()?,
             data: self.dataset.training_plan()?,
             validation: self.dataset.validation_subjects(),
         };
@@ -129,16 +130,14 @@ impl Stages<'_> {
             let checkpoints = checkpoint_folder(self.folder, network);
             let saved = saved_step(&checkpoints).unwrap_or(0).min(train.steps);
             let mut progress = StageProgress::new("train", Unit::Steps, saved, train.steps);
-            self.engine.judge.current = Current::Train(digest, Box::new(plan));
             let newest = || {
                 let folder = newest_checkpoint(&checkpoints)?;
                 Some(folder.file_name()?.to_string_lossy().into_owned())
             };
-            let gang = Gang::new(digest, train.devices, newest());
-            self.engine.train(
-                gang,
-                key,
-                (saved, train.steps),
+            self.scheduler.train(
+                digest,
+                plan,
+                saved,
                 |work, note| progress.update(work, note),
                 newest,
             )?;
@@ -147,7 +146,7 @@ impl Stages<'_> {
         // Not only at the end of this training: a coordinator may have died between the two.
         training::keep(self.folder, network)?;
         let weights = self.ledger().record(key).ok_or(RunError::Conflicts(1))?;
-        self.engine.judge.journal.append(&Entry::Weights {
+        self.scheduler.committer.append(&Entry::Weights {
             network: network.to_owned(),
             weights,
         })?;
@@ -157,7 +156,7 @@ impl Stages<'_> {
     /// Refuses, before anything is trained, a number format that scoring could not have.
     fn check_precision(&mut self) -> Result<(), RunError> {
         let asked = self.spec_file.spec.compute.precision;
-        if asked.needs_gpu() && self.engine.profile()?.device == "cpu" {
+        if asked.needs_gpu() && self.scheduler.profile()?.device == "cpu" {
             return Err(RunError::Precision(asked));
         }
         Ok(())
@@ -180,8 +179,7 @@ impl Stages<'_> {
                     reason: reason.to_owned(),
                     report: None,
                 };
-                let journal = &mut self.engine.judge.journal;
-                journal.append(&Entry::Precision(fp32))?;
+                self.scheduler.committer.append(&Entry::Precision(fp32))?;
             }
         }
         let chosen = self.ledger().precision.clone();
@@ -199,7 +197,7 @@ impl Stages<'_> {
         &mut self,
         networks: &[NetworkPlan],
     ) -> Result<Result<TrialPlan, &'static str>, RunError> {
-        let candidates = match precision::candidates(&self.engine.profile()?) {
+        let candidates = match precision::candidates(&self.scheduler.profile()?) {
             Ok(candidates) => candidates,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -231,11 +229,9 @@ impl Stages<'_> {
     fn try_formats(&mut self, plan: TrialPlan) -> Result<(), RunError> {
         let slices = plan.forward.batches.iter().map(Vec::len).sum::<usize>() as u64;
         tracing::info!("precision: number formats are compared on {slices} validation slices");
-        let artifact = Plan::Trial(plan.clone()).to_json(self.engine.run())?;
-        let judge = &mut self.engine.judge;
-        let digest = judge.artifacts.put(&artifact)?;
-        judge.current = Current::Trial(digest, Box::new(plan));
-        self.engine.trial(digest, slices)?;
+        let artifact = Plan::Trial(plan.clone()).to_json(self.scheduler.run())?;
+        let digest = self.scheduler.committer.artifacts().put(&artifact)?;
+        self.scheduler.trial(digest, plan)?;
         let Some(report) = self
             .ledger()
             .precision
@@ -245,9 +241,9 @@ impl Stages<'_> {
             return Ok(());
         };
         let bytes = self
-            .engine
-            .judge
-            .artifacts
+            .scheduler
+            .committer
+            .artifacts()
             .get(&report, MAX_TRIAL_REPORT_BYTES)?;
         precision::write(self.folder, &bytes)?;
         Ok(())
@@ -264,7 +260,7 @@ impl Stages<'_> {
         let slices = self.dataset.validation()?.slices;
         let plan = self.plan(Stage::Calibrate, &columns, networks, precision, &slices)?;
         self.forward(&plan)?;
-        let artifacts = &self.engine.judge.artifacts;
+        let artifacts = self.scheduler.committer.artifacts();
         let images = self.dataset.store().images();
         let calibration =
             calibrate::calibrate(&plan, score.decision, self.ledger(), artifacts, &images)?;
@@ -303,7 +299,7 @@ impl Stages<'_> {
         precision: Precision,
         slices: &[SliceRef],
     ) -> Result<ForwardPlan, RunError> {
-        let profile = self.engine.profile()?;
+        let profile = self.scheduler.profile()?;
         let setting = Setting {
             spec: &self.spec_file.spec,
             data: &self.dataset.plan(),
@@ -317,56 +313,40 @@ impl Stages<'_> {
 
     /// Brings every record of a forward plan into the journal.
     fn forward(&mut self, plan: &ForwardPlan) -> Result<(), RunError> {
-        let keys = plan.record_keys()?;
-        let total: usize = keys.iter().map(Vec::len).sum();
-        let digest = self.publish(&Plan::Forward(plan.clone()), plan.stage, total as u64)?;
+        let records = plan.batches.len() as u64 * plan.cells.len() as u64;
+        let digest = self.publish(&Plan::Forward(plan.clone()), plan.stage, records)?;
         let size = self.dataset.store().manifest().size;
-        let cached = self.engine.judge.take_from_cache(plan, size, &keys)?;
+        let active = Arc::new(ActiveForward::new(digest, plan.clone(), size)?);
+        let committer = &mut self.scheduler.committer;
+        let cached = committer.take_from_cache(&active)?;
         if cached > 0 {
             tracing::info!(
                 "{}: {cached} records are taken from the cache",
                 plan.stage.name()
             );
         }
-        let slices: usize = plan.batches.iter().map(Vec::len).sum();
-        let in_slices = |records: u64| records * slices as u64 / (total as u64).max(1);
-        self.engine.judge.current = Current::Forward(digest, Box::new(plan.clone()), size);
-        let wanted = Wanted {
-            plan,
-            digest,
-            keys: &keys,
-            largest: self.spec_file.spec.compute.batches_per_shard(),
-        };
-        let ledger = self.ledger();
-        let there = keys.iter().flatten();
-        let there = there.filter(|key| ledger.record(**key).is_some()).count();
-        let before = in_slices(there as u64);
-        let mut progress =
-            StageProgress::new(plan.stage.name(), Unit::Slices, before, slices as u64);
-        self.engine
-            .forward(&wanted, |work| progress.update(work, ""))?;
-        let missing = self.missing(&keys);
+        let slices = active.slices();
+        let before = committer.counted(&active) * slices / records.max(1);
+        let mut progress = StageProgress::new(plan.stage.name(), Unit::Slices, before, slices);
+        let largest = self.spec_file.spec.compute.batches_per_shard();
+        self.scheduler
+            .forward(&active, largest, |work| progress.update(work, ""))?;
+        let missing = records - self.scheduler.committer.counted(&active);
         if missing > 0 {
+            let missing = usize::try_from(missing).unwrap_or(usize::MAX);
             return Err(RunError::Conflicts(missing));
         }
         progress.finish();
         Ok(())
     }
 
-    /// Keys of which no record counts.
-    fn missing(&self, keys: &[Vec<Digest>]) -> usize {
-        let ledger = self.ledger();
-        let keys = keys.iter().flatten();
-        keys.filter(|key| ledger.record(**key).is_none()).count()
-    }
-
     /// Stores a plan and notes in the journal how much work the stage is.
     fn publish(&mut self, plan: &Plan, stage: Stage, records: u64) -> Result<Digest, RunError> {
-        let artifact = plan.to_json(self.engine.run())?;
-        let judge = &mut self.engine.judge;
-        let digest = judge.artifacts.put(&artifact)?;
-        if judge.journal.ledger().planned.get(&stage) != Some(&(digest, records)) {
-            judge.journal.append(&Entry::Planned {
+        let artifact = plan.to_json(self.scheduler.run())?;
+        let committer = &mut self.scheduler.committer;
+        let digest = committer.artifacts().put(&artifact)?;
+        if committer.ledger().planned.get(&stage) != Some(&(digest, records)) {
+            committer.append(&Entry::Planned {
                 stage,
                 plan: digest,
                 records,

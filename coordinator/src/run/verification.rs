@@ -9,11 +9,11 @@ use anofpdm_common::record::RecordShape;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::wire::{self, WireError};
 use anofpdm_common::work::{
-    Completion, ForwardPlan, Job, MAX_TRIAL_REPORT_BYTES, Manifest, PlanError, Task, TrainPlan,
+    Completion, EvaluationCost, Job, MAX_TRIAL_REPORT_BYTES, Manifest, PlanError, Task, TrainPlan,
     TrialReport,
 };
 
-use super::active_plan::Current;
+use super::active_plan::ActivePlan;
 use crate::ledger::ChosenPrecision;
 use crate::precision;
 use crate::stored_record::{self, RecordError};
@@ -46,7 +46,10 @@ pub(super) enum Rejection {
         "{} network evaluations and {} of padding are claimed, the shard takes {} and {}",
         found.evaluations, found.padding, expected.evaluations, expected.padding
     )]
-    Cost { found: Cost, expected: Cost },
+    Cost {
+        found: EvaluationCost,
+        expected: EvaluationCost,
+    },
     #[error("record {key} is impossible: {what}")]
     Impossible { key: Digest, what: String },
     #[error("the report of the trial: {0}")]
@@ -55,37 +58,18 @@ pub(super) enum Rejection {
     Weights { bytes: u64, limit: u64 },
 }
 
-/// Network evaluations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cost {
-    /// Of real slices.
-    pub(super) evaluations: u64,
-    /// Of padding.
-    pub(super) padding: u64,
-}
-
-impl Cost {
-    /// Everything the device computes; saturates where no shard can be.
-    pub(super) fn all(&self) -> u32 {
-        u32::try_from(self.evaluations.saturating_add(self.padding)).unwrap_or(u32::MAX)
-    }
-}
-
 /// The record keys and record digests of a claim that holds.
-///
-/// # Errors
-/// [`Rejection`], with what is wrong.
 pub(super) fn verify(
-    current: &Current,
+    active: &ActivePlan,
     job: &Job,
     completion: &Completion,
     artifacts: &ArtifactStore,
 ) -> Result<Vec<(Digest, Digest)>, Rejection> {
     job.check().map_err(Rejection::Job)?;
     completion.check().map_err(Rejection::Completion)?;
-    match (current, &job.task) {
+    match (active, &job.task) {
         // The first rank speaks for its gang.
-        (Current::Train(plan, train), Task::Train(gang))
+        (ActivePlan::Train(plan, train), Task::Train(gang))
             if *plan == job.plan && gang.is_first() =>
         {
             check_cost(completion, train_cost(train))?;
@@ -95,26 +79,16 @@ pub(super) fn verify(
             }
             Ok(entries)
         }
-        (
-            Current::Forward(plan, forward, size),
-            Task::Batches {
-                first,
-                count,
-                cells,
-            },
-        ) if *plan == job.plan => {
-            let parts: Vec<(usize, usize)> = (*first..first.saturating_add(*count))
-                .flat_map(|batch| cells.iter().map(move |cell| (batch, *cell)))
-                .map(|(batch, cell)| (batch as usize, usize::from(cell)))
-                .collect();
-            check_cost(completion, forward_cost(forward, *first, *count, cells)?)?;
-            let keys = parts
-                .iter()
-                .map(|(batch, cell)| forward.record_key(*batch, *cell))
+        (ActivePlan::Forward(active), Task::Batches(run)) if active.digest == job.plan => {
+            let plan = &active.plan;
+            check_cost(completion, run.evaluations(plan)?)?;
+            let keys = run
+                .parts()
+                .map(|(batch, cell)| plan.record_key(batch, cell))
                 .collect::<Result<Vec<_>, _>>()?;
             let entries = read_manifest(completion.manifest, &keys, artifacts)?;
-            for ((batch, cell), (key, record)) in parts.iter().zip(&entries) {
-                let shape = RecordShape::of(forward, *batch, *cell, *size)?;
+            for ((batch, cell), (key, record)) in run.parts().zip(&entries) {
+                let shape = RecordShape::of(plan, batch, cell, active.slice_size)?;
                 check_record(&shape, *key, *record, artifacts)?;
             }
             Ok(entries)
@@ -124,24 +98,21 @@ pub(super) fn verify(
 }
 
 /// The number format that a trial speaks for.
-///
-/// # Errors
-/// [`Rejection`], with what is wrong.
 pub(super) fn trial(
-    current: &Current,
+    active: &ActivePlan,
     job: &Job,
     completion: &Completion,
     artifacts: &ArtifactStore,
 ) -> Result<ChosenPrecision, Rejection> {
     job.check().map_err(Rejection::Job)?;
     completion.check().map_err(Rejection::Completion)?;
-    let Current::Trial(digest, plan) = current else {
+    let ActivePlan::Trial(digest, plan) = active else {
         return Err(Rejection::OtherPlan);
     };
     if *digest != job.plan {
         return Err(Rejection::OtherPlan);
     }
-    let nothing = Cost {
+    let nothing = EvaluationCost {
         evaluations: 0,
         padding: 0,
     };
@@ -221,8 +192,8 @@ fn check_weights(
     Ok(())
 }
 
-fn check_cost(completion: &Completion, expected: Cost) -> Result<(), Rejection> {
-    let found = Cost {
+fn check_cost(completion: &Completion, expected: EvaluationCost) -> Result<(), Rejection> {
+    let found = EvaluationCost {
         evaluations: completion.evaluations,
         padding: completion.padding,
     };
@@ -234,31 +205,11 @@ fn check_cost(completion: &Completion, expected: Cost) -> Result<(), Rejection> 
 }
 
 /// Forward passes of the whole training: those of earlier attempts were counted nowhere.
-const fn train_cost(plan: &TrainPlan) -> Cost {
-    Cost {
+const fn train_cost(plan: &TrainPlan) -> EvaluationCost {
+    EvaluationCost {
         evaluations: plan.train.steps.saturating_mul(plan.train.batch),
         padding: 0,
     }
-}
-
-/// Each batch once, whatever the number of cells: they share the trajectory.
-pub(super) fn forward_cost(
-    plan: &ForwardPlan,
-    first: u32,
-    count: u32,
-    cells: &[u16],
-) -> Result<Cost, PlanError> {
-    let each = plan.passes(cells)?.total();
-    let mut cost = Cost {
-        evaluations: 0,
-        padding: 0,
-    };
-    for batch in first..first.saturating_add(count) {
-        let slices = plan.batch(batch as usize)?.len() as u64;
-        cost.evaluations += each * slices;
-        cost.padding += each * u64::from(plan.batch_slices).saturating_sub(slices);
-    }
-    Ok(cost)
 }
 
 #[cfg(test)]

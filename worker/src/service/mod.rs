@@ -56,7 +56,7 @@ use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::telemetry::metrics::Metrics;
 use anofpdm_common::work::{
-    Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
+    BatchRun, Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
 };
 use tch::Device;
 
@@ -314,11 +314,11 @@ impl Service<'_> {
             }
             (
                 Plan::Forward(plan),
-                Task::Batches {
+                Task::Batches(BatchRun {
                     first,
                     count,
                     cells,
-                },
+                }),
             ) => {
                 let shard = Shard {
                     plan,

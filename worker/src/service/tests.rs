@@ -170,11 +170,11 @@ fn errors_and_impossible_jobs_have_their_class() {
     let folder = tempfile::tempdir().unwrap();
     let run = Run::new(folder.path(), "a", 1.0);
     let mut beyond = run.forward();
-    beyond.task = Task::Batches {
+    beyond.task = Task::Batches(BatchRun {
         first: 1,
         count: u32::MAX,
         cells: vec![0],
-    };
+    });
     let mut mixed = run.forward();
     mixed.task = Task::Train(GangRank::alone(1));
     let mut other = run.forward_plan();

@@ -18,13 +18,14 @@ use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::unique_worker_id;
 use anofpdm_common::store::durable::{self, DiskError};
 use serde::{Deserialize, Serialize};
 
+use crate::run::warn_once::WarnOnce;
 use crate::run_folder::{RunFolder, RunLock};
 
 /// Most shards one request may name.
@@ -87,18 +88,18 @@ impl DeadShards {
 /// A request as its file holds it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
-enum Request {
+enum RequestFile {
     Cancel {},
     RetryAll {},
     Retry { shards: BTreeSet<u64> },
 }
 
-impl From<Request> for Order {
-    fn from(request: Request) -> Self {
+impl From<RequestFile> for Order {
+    fn from(request: RequestFile) -> Self {
         match request {
-            Request::Cancel {} => Self::Cancel,
-            Request::RetryAll {} => Self::Retry(DeadShards::All),
-            Request::Retry { shards } => Self::Retry(DeadShards::These(shards)),
+            RequestFile::Cancel {} => Self::Cancel,
+            RequestFile::RetryAll {} => Self::Retry(DeadShards::All),
+            RequestFile::Retry { shards } => Self::Retry(DeadShards::These(shards)),
         }
     }
 }
@@ -108,21 +109,18 @@ impl From<Request> for Order {
 pub struct ControlFiles {
     folder: PathBuf,
     paused: bool,
-    /// A folder that cannot be used is complained of once, not at every look.
-    complained: bool,
+    /// The folder cannot be used.
+    unusable: WarnOnce,
 }
 
 impl ControlFiles {
     /// Begins to listen, not paused. Whoever asked an earlier coordinator for something is not meant: call this as
     /// soon as the run is locked.
-    ///
-    /// # Errors
-    /// When the folder cannot be made.
     pub fn open(folder: &RunFolder, _lock: &RunLock) -> Result<Self, DiskError> {
         let mut control = Self {
             folder: folder.control(),
             paused: false,
-            complained: false,
+            unusable: WarnOnce::at_once(),
         };
         durable::create_dir(&control.folder)?;
         for order in control.requests(FILES_AT_START) {
@@ -170,7 +168,7 @@ impl ControlFiles {
             Ok(entries) => entries.filter_map(Result::ok).take(most).collect(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
             Err(error) => {
-                self.complain(&self.folder.clone(), &error);
+                self.warn(&self.folder.clone(), &error);
                 return Vec::new();
             }
         };
@@ -199,7 +197,7 @@ impl ControlFiles {
             _ => fs::remove_file(&path),
         };
         if let Err(error) = removed {
-            self.complain(&path, &error);
+            self.warn(&path, &error);
             return None;
         }
         read.inspect_err(|what| {
@@ -208,9 +206,8 @@ impl ControlFiles {
         .ok()
     }
 
-    fn complain(&mut self, path: &Path, error: &io::Error) {
-        if !self.complained {
-            self.complained = true;
+    fn warn(&mut self, path: &Path, error: &io::Error) {
+        if self.unusable.is_due(Instant::now()) {
             tracing::warn!(?path, %error, "operators may not be heard: this cannot be read and removed");
         }
     }
@@ -257,9 +254,9 @@ fn read_request(path: &Path) -> Result<Order, String> {
     if bytes.len() as u64 > REQUEST_LIMIT {
         return Err(format!("larger than {REQUEST_LIMIT} bytes"));
     }
-    let request: Request =
+    let request: RequestFile =
         serde_json::from_slice(&bytes).map_err(|error| format!("not a request: {error}"))?;
-    if let Request::Retry { shards } = &request
+    if let RequestFile::Retry { shards } = &request
         && !(1..=MOST_SHARDS).contains(&shards.len())
     {
         return Err(format!(
@@ -271,9 +268,6 @@ fn read_request(path: &Path) -> Result<Order, String> {
 }
 
 /// True while operators want the run paused.
-///
-/// # Errors
-/// When the folder cannot be looked at.
 pub fn is_paused(folder: &RunFolder) -> Result<bool, DiskError> {
     let path = folder.control().join(PAUSED);
     path.try_exists()
@@ -282,9 +276,6 @@ pub fn is_paused(folder: &RunFolder) -> Result<bool, DiskError> {
 
 /// Wants the run paused, or not; false when that was so already. A coordinator at work obeys within a moment, and
 /// one that starts later at its start.
-///
-/// # Errors
-/// When the state cannot be written.
 pub fn set_paused(folder: &RunFolder, paused: bool) -> Result<bool, DiskError> {
     let path = folder.control().join(PAUSED);
     if is_paused(folder)? == paused {
@@ -308,9 +299,6 @@ pub struct Pending(PathBuf);
 
 impl Pending {
     /// True once the coordinator has taken note of it.
-    ///
-    /// # Errors
-    /// When the folder cannot be looked at.
     pub fn is_taken(&self) -> Result<bool, DiskError> {
         let there = self.0.try_exists();
         there
@@ -319,9 +307,6 @@ impl Pending {
     }
 
     /// Takes it back; false when the coordinator has it already.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
     pub fn withdraw(self) -> Result<bool, DiskError> {
         match fs::remove_file(&self.0) {
             Ok(()) => Ok(true),
@@ -332,28 +317,22 @@ impl Pending {
 }
 
 /// Asks the coordinator at work to end the run.
-///
-/// # Errors
-/// When the request cannot be written.
 pub fn ask_to_cancel(folder: &RunFolder) -> Result<Pending, DiskError> {
-    ask(folder, &Request::Cancel {})
+    ask(folder, &RequestFile::Cancel {})
 }
 
 /// Asks the coordinator at work to offer dead shards again; at most [`MOST_SHARDS`] by number.
-///
-/// # Errors
-/// When the request cannot be written.
 pub fn ask_to_retry(folder: &RunFolder, shards: &DeadShards) -> Result<Pending, DiskError> {
     let request = match shards {
-        DeadShards::All => Request::RetryAll {},
-        DeadShards::These(shards) => Request::Retry {
+        DeadShards::All => RequestFile::RetryAll {},
+        DeadShards::These(shards) => RequestFile::Retry {
             shards: shards.clone(),
         },
     };
     ask(folder, &request)
 }
 
-fn ask(folder: &RunFolder, request: &Request) -> Result<Pending, DiskError> {
+fn ask(folder: &RunFolder, request: &RequestFile) -> Result<Pending, DiskError> {
     let control = folder.control();
     durable::create_dir(&control)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);

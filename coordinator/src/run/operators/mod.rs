@@ -1,4 +1,4 @@
-//! What operators ask of the run, obeyed, and what they are shown: [`ControlFiles`] and [`StatusFile`] at the engine's beat.
+//! What operators ask of the run and what they are shown: [`ControlFiles`] and [`StatusFile`].
 
 pub mod control_files;
 pub(super) mod progress;
@@ -13,7 +13,7 @@ use anofpdm_common::work::Stage;
 
 use super::error::SchedulerError;
 use super::shard_tracker::ShardTracker;
-use super::workers::pool::{WorkerPool, is_away};
+use super::workers::pool::{WorkerPool, if_reachable};
 use crate::ledger::Ledger;
 use control_files::{Cancelled, ControlFiles, DeadShards, Order};
 use snapshot::Work;
@@ -23,15 +23,15 @@ use status_file::{Done, Moment, StatusFile};
 #[derive(Debug)]
 pub(in crate::run) struct Operators {
     control: ControlFiles,
-    live: StatusFile,
+    status: StatusFile,
     at: Option<(Stage, Done)>,
 }
 
 impl Operators {
-    pub(in crate::run) const fn new(control: ControlFiles, live: StatusFile) -> Self {
+    pub(in crate::run) const fn new(control: ControlFiles, status: StatusFile) -> Self {
         Self {
             control,
-            live,
+            status,
             at: None,
         }
     }
@@ -43,32 +43,33 @@ impl Operators {
 
     /// The same as operators last saw it, with rate and time left.
     pub(in crate::run) fn work(&self) -> Option<&Work> {
-        self.live.at_work()
+        self.status.at_work()
     }
 
-    /// Obeys what was asked, and shows what is.
+    /// Does what was asked for, and shows how far the run is.
     ///
     /// # Errors
     /// [`Cancelled`], with every open shard taken out; when the queue fails.
-    pub(in crate::run) fn attend(
+    pub(in crate::run) fn serve(
         &mut self,
         pool: &mut WorkerPool,
         tracker: &ShardTracker,
-        dead: &mut BTreeSet<u64>,
+        given_up: &mut BTreeSet<u64>,
         ledger: &Ledger,
     ) -> Result<(), SchedulerError> {
+        let queue = pool.queue()?;
         let mut cancelled = false;
         for order in self.control.poll() {
             match order {
-                Order::Pause => pool.queue.set_paused(true)?,
-                Order::Resume => pool.queue.set_paused(false)?,
-                Order::Retry(shards) => retry(&shards, pool, dead)?,
+                Order::Pause => queue.set_paused(true)?,
+                Order::Resume => queue.set_paused(false)?,
+                Order::Retry(shards) => retry(&shards, queue, given_up)?,
                 Order::Cancel => cancelled = true,
             }
         }
         if cancelled {
             for shard in tracker.numbers() {
-                bear_absence(pool.queue.cancel(shard))?;
+                done_if_reachable(queue.cancel(shard))?;
             }
             return Err(Cancelled.into());
         }
@@ -76,10 +77,7 @@ impl Operators {
         Ok(())
     }
 
-    /// Shows what is, before it ends.
-    ///
-    /// # Errors
-    /// When the queue fails.
+    /// Shows how far the run is, before it ends.
     pub(in crate::run) fn show_last(
         &mut self,
         pool: &WorkerPool,
@@ -96,44 +94,44 @@ impl Operators {
         ledger: &Ledger,
         update: impl FnOnce(&mut StatusFile, &dyn Dispatch, &Moment<'_>) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
+        let Some((queue, address)) = pool.view() else {
+            return Ok(());
+        };
         let moment = Moment {
             stage: self.at.map(|(stage, _)| stage),
             work: self.at.map(|(_, done)| done),
             paused: self.control.paused(),
-            queue: pool.address(),
+            queue: address,
             ledger,
             job: &|shard| tracker.job(shard).cloned(),
         };
-        update(&mut self.live, pool.queue.as_ref(), &moment)
+        update(&mut self.status, queue, &moment)
     }
 
     /// The writer, for the last word.
-    pub(in crate::run) fn into_live(self) -> StatusFile {
-        self.live
+    pub(in crate::run) fn into_status_file(self) -> StatusFile {
+        self.status
     }
 }
 
 /// Offers dead shards again. They count as given up no more.
 fn retry(
     shards: &DeadShards,
-    pool: &mut WorkerPool,
-    dead: &mut BTreeSet<u64>,
+    queue: &mut dyn Dispatch,
+    given_up: &mut BTreeSet<u64>,
 ) -> Result<(), QueueError> {
-    for letter in pool.queue.dead_letters()? {
-        if shards.names(letter.shard) && bear_absence(pool.queue.revive(letter.shard))? {
-            dead.remove(&letter.shard);
+    for letter in queue.dead_letters()? {
+        if shards.names(letter.shard) && done_if_reachable(queue.revive(letter.shard))? {
+            given_up.remove(&letter.shard);
         }
     }
     Ok(())
 }
 
 /// What a queue that is away was not told is not done.
-fn bear_absence(answer: Result<bool, QueueError>) -> Result<bool, QueueError> {
-    match answer {
-        Err(error) if is_away(&error) => {
-            tracing::warn!(%error, "the queue is away: ask again when it is back");
-            Ok(false)
-        }
-        answer => answer,
-    }
+fn done_if_reachable(answer: Result<bool, QueueError>) -> Result<bool, QueueError> {
+    Ok(if_reachable(answer)?.unwrap_or_else(|| {
+        tracing::warn!("the queue is away: ask again when it is back");
+        false
+    }))
 }

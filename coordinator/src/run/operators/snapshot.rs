@@ -69,7 +69,7 @@ pub struct Writer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// In a word.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
     /// In a sentence.
     pub message: String,
 }
@@ -77,7 +77,7 @@ pub struct Ended {
 /// How a coordinator ended, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum RunOutcome {
     /// It did what it was started for.
     Finished,
     /// By a signal.
@@ -230,29 +230,14 @@ pub struct Verdicts {
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// It cannot be read.
     #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// It is not what a coordinator writes.
+    Read { path: PathBuf, source: io::Error },
     #[error("{path}: {what}; a coordinator at work writes it anew within a second, else remove it")]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
+    Content { path: PathBuf, what: String },
 }
 
 impl Snapshot {
     /// What the coordinator of this run says, or its last one said; none before the first.
-    ///
-    /// # Errors
-    /// [`SnapshotError`].
     pub fn read(folder: &RunFolder) -> Result<Option<Self>, SnapshotError> {
         let path = folder.live();
         let mut bytes = Vec::new();

@@ -18,10 +18,12 @@ use anofpdm_common::work::{Job, Stage, Task};
 use super::control_files::Cancelled;
 use super::rate::Rate;
 use super::snapshot::{
-    self, Dead, Ended, FORMAT, Held, Outcome, Snapshot, Unit, Verdicts, Work, WorkerEntry, Writer,
+    self, Dead, Ended, FORMAT, Held, RunOutcome, Snapshot, Unit, Verdicts, Work, WorkerEntry,
+    Writer,
 };
 use crate::ledger::Ledger;
 use crate::run::signals::Interrupted;
+use crate::run::warn_once::WarnOnce;
 use crate::run_folder::RunFolder;
 
 /// How often the file is replaced while nothing but numbers change.
@@ -39,7 +41,7 @@ const SHORT_MESSAGE: usize = 512;
 /// Longest sentence on how the run ended, bytes.
 const ENDED_LIMIT: usize = 16 << 10;
 
-/// What the engine knows and the queue does not.
+/// What the scheduler knows and the queue does not.
 #[derive(Clone, Copy)]
 pub struct Moment<'a> {
     /// The stage at work.
@@ -87,8 +89,8 @@ pub struct StatusFile {
     last: Snapshot,
     written: Instant,
     rate: Option<(Stage, Rate)>,
-    /// A disk that refuses is complained of once.
-    complained: bool,
+    /// The disk refuses the file.
+    refused: WarnOnce,
 }
 
 impl StatusFile {
@@ -122,13 +124,13 @@ impl StatusFile {
             },
             written: Instant::now(),
             rate: None,
-            complained: false,
+            refused: WarnOnce::at_once(),
         };
         live.write();
         live
     }
 
-    /// To be called at every beat: replaces the file when a second has passed, and at once when the stage, the pause
+    /// To be called at every turn of the loop: replaces the file when a second has passed, and at once when the stage, the pause
     /// or the number of dead shards has changed.
     ///
     /// # Errors
@@ -147,9 +149,6 @@ impl StatusFile {
     }
 
     /// Replaces the file, however young: before something ends by an error, so that the last file shows why.
-    ///
-    /// # Errors
-    /// As [`Self::update`].
     pub fn update_now(
         &mut self,
         queue: &dyn Dispatch,
@@ -232,7 +231,7 @@ impl StatusFile {
         let written = self
             .bytes()
             .and_then(|bytes| durable::write(&self.path, &bytes).map_err(io::Error::other));
-        self.complain(written);
+        self.warn_if_refused(written);
     }
 
     /// Replaces the file. Not synced: what it says is stale in a second.
@@ -244,18 +243,17 @@ impl StatusFile {
             .bytes()
             .and_then(|bytes| fs::write(&temporary, bytes))
             .and_then(|()| fs::rename(&temporary, &self.path));
-        self.complain(written);
+        self.warn_if_refused(written);
     }
 
     fn bytes(&self) -> io::Result<Vec<u8>> {
         serde_json::to_vec(&self.last).map_err(io::Error::other)
     }
 
-    fn complain(&mut self, written: io::Result<()>) {
+    fn warn_if_refused(&mut self, written: io::Result<()>) {
         match written {
-            Ok(()) => self.complained = false,
-            Err(error) if !self.complained => {
-                self.complained = true;
+            Ok(()) => self.refused.reset(),
+            Err(error) if self.refused.is_due(Instant::now()) => {
                 tracing::warn!(path = %self.path.display(), %error, "others cannot see what this run does");
             }
             Err(_) => {}
@@ -267,20 +265,20 @@ impl Ended {
     /// It did what it was started for, in a sentence.
     pub fn finished(message: &str) -> Self {
         Self {
-            outcome: Outcome::Finished,
+            outcome: RunOutcome::Finished,
             message: message.to_owned(),
         }
     }
 
     /// It stopped with this error.
     pub fn with_error(error: &(dyn Error + 'static)) -> Self {
-        let mut outcome = Outcome::Failed;
+        let mut outcome = RunOutcome::Failed;
         let mut cause = Some(error);
         while let Some(error) = cause {
             if error.is::<Interrupted>() {
-                outcome = Outcome::Interrupted;
+                outcome = RunOutcome::Interrupted;
             } else if error.is::<Cancelled>() {
-                outcome = Outcome::Cancelled;
+                outcome = RunOutcome::Cancelled;
             }
             cause = error.source();
         }
@@ -372,23 +370,7 @@ pub fn job_in_words(job: &Job) -> String {
             world => format!("{stage}, rank {} of {world}", gang.rank),
         },
         Task::Trial => "number formats compared".to_owned(),
-        Task::Batches {
-            first,
-            count,
-            cells,
-        } => {
-            let cells = match cells.len() {
-                1 => "1 cell".to_owned(),
-                many => format!("{many} cells"),
-            };
-            match count {
-                1 => format!("{stage} batch {first}, {cells}"),
-                _ => {
-                    let last = first.saturating_add(count - 1);
-                    format!("{stage} batches {first} to {last}, {cells}")
-                }
-            }
-        }
+        Task::Batches(run) => format!("{stage} {run}"),
     }
 }
 

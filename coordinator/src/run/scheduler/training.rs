@@ -1,61 +1,60 @@
-//! Training at the engine's beat: a gang is formed, watched, called off and formed again.
+//! Training: a gang is formed, watched, called off and formed again.
 
 use std::time::Instant;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::Submission;
 use anofpdm_common::queue::lease::Failure;
-use anofpdm_common::work::Stage;
+use anofpdm_common::work::{Stage, TrainPlan};
 
-use super::{OnDeath, Parts, Scheduler};
+use super::{OnDeath, Scheduler};
+use crate::run::active_plan::ActivePlan;
 use crate::run::error::SchedulerError;
 use crate::run::operators::snapshot::{Unit, Work};
 use crate::run::operators::status_file::Done;
-use crate::run::shard_tracker::{Places, Purpose};
+use crate::run::shard_tracker::Purpose;
 use crate::run::workers::gang::Gang;
-use crate::run::workers::pool::is_away;
+use crate::run::workers::pool::if_reachable;
 use crate::run::workers::stall_detector::StallDetector;
 
 impl Scheduler {
-    /// Trains until the journal has weights under `key`. `saved` steps are in a checkpoint already; `watch` is called at
-    /// every beat with how far it is and the words of the worker that is furthest, and `newest` says which checkpoint is
+    /// Trains until the journal has the weights of `plan`. `saved` steps are in a checkpoint already; `watch` is called at
+    /// every turn with how far it is and the words of the worker that is furthest, and `newest` says which checkpoint is
     /// the newest.
     pub(in crate::run) fn train(
         &mut self,
-        mut gang: Gang,
-        key: Digest,
-        (saved, steps): (u64, u64),
+        digest: Digest,
+        plan: TrainPlan,
+        saved: u64,
         mut watch: impl FnMut(&Work, &str),
         newest: impl Fn() -> Option<String>,
     ) -> Result<(), SchedulerError> {
-        self.ready()?;
-        self.tracker.begin_stage();
-        let usable = gang.adopt(&self.inherited);
-        for (number, job) in self.take_over(&usable)? {
-            self.tracker.adopt(number, job, 0);
-        }
-        let mut parts = self.parts()?;
+        let (key, steps) = (plan.key()?, plan.train.steps);
+        let mut gang = Gang::new(digest, plan.train.devices, newest());
+        self.committer
+            .begin(ActivePlan::Train(digest, Box::new(plan)));
+        let inherited = self.begin_stage()?;
+        let wanted = gang.adopt(&inherited);
+        self.take_over(inherited, &wanted)?;
         let at = |done: u64| Done {
             unit: Unit::Steps,
             done: done.clamp(saved, steps),
             total: steps,
             under_way: 0.0,
         };
-        parts.operators.at(Stage::Train, at(0));
-        parts.attend()?;
+        self.operators.at(Stage::Train, at(0));
+        self.serve_operators()?;
         let mut reached = newest();
-        let mut silence = StallDetector::default();
-        let places = Places::new();
+        let mut stalls = StallDetector::default();
         loop {
-            let (furthest, note) = parts.pool.furthest();
-            parts.operators.at(Stage::Train, at(furthest));
-            if let Some(work) = parts.operators.work() {
+            let (furthest, note) = self.pool.furthest();
+            self.operators.at(Stage::Train, at(furthest));
+            if let Some(work) = self.operators.work() {
                 watch(work, note);
             }
-            for (shard, how) in std::mem::take(parts.endings) {
+            for (shard, how) in std::mem::take(&mut self.lost_leases) {
                 gang.note(shard, how);
             }
-            parts.bury(&mut |letter| {
+            self.look_at_dead_shards(|letter| {
                 // A worker that dies and dies, but gets further each time, is not a poison job.
                 let now = newest();
                 let further = now > reached;
@@ -66,37 +65,35 @@ impl Scheduler {
                     OnDeath::GiveUp
                 }
             })?;
-            if !parts.dead.is_empty() {
-                parts.call_off(&gang)?;
-                return Err(parts.dead_error()?);
+            if !self.given_up.is_empty() {
+                self.call_off(&gang)?;
+                self.check_given_up()?;
             }
-            parts.end_stalled_ranks(&gang, &mut silence)?;
-            let trained = parts.judge.journal.ledger().record(key).is_some();
+            self.end_stalled_ranks(&gang, &mut stalls)?;
+            let trained = self.committer.ledger().record(key).is_some();
             if trained || gang.is_broken() {
-                parts.call_off(&gang)?;
+                self.call_off(&gang)?;
             }
-            if parts.pool.queue.counts()?.outstanding() == 0 {
+            if self.pool.queue()?.counts()?.outstanding() == 0 {
                 if trained {
                     return Ok(());
                 }
                 if gang.is_broken() {
                     gang.end(newest(), Instant::now())?;
                 }
-                parts.assemble(&mut gang, &silence)?;
+                self.assemble(&mut gang, &stalls)?;
             }
-            parts.beat(&places)?;
+            self.turn()?;
         }
     }
-}
 
-impl Parts<'_> {
     /// Starts the next generation of a gang, when enough workers are there.
-    fn assemble(&mut self, gang: &mut Gang, silence: &StallDetector) -> Result<(), SchedulerError> {
-        let distrusted = &self.judge.journal.ledger().distrusted;
+    fn assemble(&mut self, gang: &mut Gang, stalls: &StallDetector) -> Result<(), SchedulerError> {
+        let distrusted = &self.committer.ledger().distrusted;
         let workers = self.pool.workers().iter();
         let usable = workers
             .filter(|worker| !distrusted.contains_key(&worker.info.worker))
-            .filter(|worker| !silence.is_stalled(worker))
+            .filter(|worker| !stalls.is_stalled(worker))
             .count();
         let Some(world) = gang.world_for(usable, self.pool.workers_to_come(), Instant::now())
         else {
@@ -104,11 +101,10 @@ impl Parts<'_> {
         };
         let mut submissions = Vec::new();
         for job in gang.form(world) {
-            let number = self.tracker.register(job.clone(), Purpose::Work, 0);
-            submissions.push(Submission::new(number, job));
+            submissions.push(self.tracker.register(job, Purpose::Work, 0));
         }
         gang.formed(submissions.iter().map(|new| new.shard).collect());
-        self.pool.queue.submit(submissions)?;
+        self.pool.queue()?.submit(submissions)?;
         Ok(())
     }
 
@@ -116,39 +112,30 @@ impl Parts<'_> {
     fn end_stalled_ranks(
         &mut self,
         gang: &Gang,
-        silence: &mut StallDetector,
+        stalls: &mut StallDetector,
     ) -> Result<(), SchedulerError> {
         // The queue itself offers the shard of a training that is not shared.
         if gang.is_solo() {
             return Ok(());
         }
         let now = Instant::now();
-        for stalled in silence.look(gang.shards(), self.pool.workers(), now) {
+        for stalled in stalls.look(gang.shards(), self.pool.workers(), now) {
             tracing::warn!(
                 worker = stalled.worker,
                 seconds = stalled.silent.as_secs(),
                 "a rank of the training is silent: it is taken for lost"
             );
-            match self.pool.queue.expire(stalled.shard) {
-                Ok(_) => {}
-                // Its lease runs out by itself.
-                Err(error) if is_away(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
+            // Where the queue is away, its lease runs out by itself.
+            if_reachable(self.pool.queue()?.expire(stalled.shard))?;
             self.pool.replace(&stalled.worker);
         }
         Ok(())
     }
 
-    /// Takes what is left of a generation out.
+    /// Takes what is left of a generation out. Where the queue is away, the next turn tries again.
     fn call_off(&mut self, gang: &Gang) -> Result<(), SchedulerError> {
-        for shard in gang.shards().iter().copied() {
-            match self.pool.queue.cancel(shard) {
-                Ok(_) => {}
-                // The next beat tries again.
-                Err(error) if is_away(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
+        for shard in gang.shards() {
+            self.cancel(*shard)?;
         }
         Ok(())
     }

@@ -1,122 +1,88 @@
-use anofpdm_common::queue::broker::{Broker, MonotonicClock};
-use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseConfig, LeaseId, Take, Verdict};
-use anofpdm_common::spec::RunSpec;
-use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::work::{Stage, WorkerInfo};
+use std::sync::Arc;
 
-use super::super::active_plan::Current;
+use anofpdm_common::queue::{LeaseId, LiveLease};
+use anofpdm_common::work::{ForwardPlan, Stage, WorkerInfo};
+
+use super::super::result_committer::Ending;
 use super::super::verification::tests::{forward, profile};
 use super::*;
 use crate::ledger::Entry;
-use crate::ledger::journal::RunJournal;
-use crate::run_folder::RunFolder;
 
-const SPEC: &str = "name = \"x\"\n[data]\nstore = \"s\"\n[model.guided]\npreset = \"paper\"\n\
-    [model.guided.train]\n[score]\nmethods = [\"anofpdm-ddim\"]\nguidance = [2]\n";
+const SECOND: Duration = Duration::from_secs(1);
 
-/// Lets everybody in and decides nothing.
-struct Open;
-
-impl Judge for Open {
-    fn admit(&mut self, _: &WorkerInfo) -> Result<(), String> {
-        Ok(())
-    }
-    fn judge(&mut self, _: Claim<'_>) -> Verdict {
-        Verdict::Accept
-    }
-    fn notice(&mut self, _: Event) {}
-}
-
-struct Rig {
-    _dir: tempfile::TempDir,
-    broker: Broker,
-    judge: ResultCommitter,
+/// A tracker with a plan, a ledger and workers, and no queue.
+struct Fixture {
     tracker: ShardTracker,
-    places: Places,
+    active: ActivePlan,
+    ledger: Ledger,
+    workers: Vec<WorkerStatus>,
+    now: Instant,
 }
 
-impl Rig {
+impl Fixture {
     fn new(audit: f64, workers: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(dir.path(), &RunSpec::parse(SPEC).unwrap()).unwrap();
-        let journal = RunJournal::open(&folder).unwrap();
-        let artifacts = ArtifactStore::open(&folder.records()).unwrap();
-        let mut judge = ResultCommitter::new(journal, artifacts, None);
-        let plan = forward();
-        let mut places = Places::new();
-        for (batch, cells) in (0..).zip(plan.record_keys().unwrap()) {
-            places.extend((0..).zip(cells).map(|(cell, key)| (key, (batch, cell))));
-        }
-        judge.current = Current::Forward(Digest::of(b"plan"), Box::new(plan), 4);
-        let clock = Box::new(MonotonicClock::start());
-        let mut broker = Broker::new(LeaseConfig::default(), clock);
-        for worker in workers {
-            broker.register(&info(worker), &mut Open).unwrap();
-        }
-        let rules = TrackerRules {
-            audit,
-            patience: Duration::ZERO,
-        };
         Self {
-            _dir: dir,
-            broker,
-            judge,
-            tracker: ShardTracker::new(rules),
-            places,
+            tracker: ShardTracker::new(TrackerRules {
+                audit,
+                patience: SECOND,
+            }),
+            active: active(forward()),
+            ledger: Ledger::default(),
+            workers: workers.iter().map(|name| worker(name)).collect(),
+            now: Instant::now(),
         }
     }
 
-    fn submit(&mut self, first: u32, count: u32) -> u64 {
-        let work = Purpose::Work;
-        self.tracker
-            .submit(
-                &mut self.broker,
-                shard(first, count),
-                work,
-                count,
-                Vec::new(),
-            )
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut ShardTracker, &Context<'_>) -> T) -> T {
+        let context = Context {
+            active: &self.active,
+            ledger: &self.ledger,
+            workers: &self.workers,
+            now: self.now,
+        };
+        ask(&mut self.tracker, &context)
+    }
+
+    fn event(&mut self, event: ShardEvent) -> Vec<Command> {
+        self.ask(|tracker, context| tracker.on_event(event, context))
             .unwrap()
     }
 
-    fn take(&mut self, worker: &str) -> Option<(LeaseId, Job)> {
-        let Take::Leased(lease) = self.broker.take(worker, &mut Open) else {
-            return None;
-        };
-        self.follow(ShardEvent::Begun {
-            lease: lease.id,
-            worker: worker.to_owned(),
-        })
-        .unwrap();
-        Some((lease.id, lease.job))
+    fn submit(&mut self, first: u32, count: u32) -> u64 {
+        let job = job(first, count);
+        self.tracker.register(job, Purpose::Work, count).shard
     }
 
-    fn accepted(&mut self, worker: &str, lease: LeaseId) {
-        let completion = anofpdm_common::work::Completion {
-            manifest: Digest::of(b"manifest"),
-            evaluations: 1,
-            padding: 0,
-            device_millis: 1,
-        };
-        self.broker.complete(worker, lease, &completion, &mut Open);
-        self.follow(ShardEvent::Accepted {
-            lease,
+    fn begin(&mut self, name: &str, shard: u64) {
+        let commands = self.event(ShardEvent::Begun {
+            lease: lease(shard),
+            worker: name.to_owned(),
+        });
+        assert_eq!(commands, []);
+        let holder = self.workers.iter_mut().find(|w| w.info.worker == name);
+        holder.unwrap().leases.push(LiveLease {
+            lease: lease(shard),
+            since: Duration::ZERO,
+            deadline: SECOND,
+            progress: 0.into(),
+        });
+    }
+
+    /// A result of `shard` counts, after a millisecond of work for an evaluation.
+    fn accept(&mut self, shard: u64) -> Vec<Command> {
+        for worker in &mut self.workers {
+            worker.leases.retain(|lease| lease.lease.shard != shard);
+        }
+        self.event(ShardEvent::Accepted {
+            lease: lease(shard),
             evaluations: 1,
             device_millis: 1,
         })
-        .unwrap();
-    }
-
-    fn follow(&mut self, events: ShardEvent) -> Result<(), FlightError> {
-        let workers = self.broker.workers().unwrap();
-        let (judge, queue) = (&mut self.judge, &mut self.broker);
-        self.tracker
-            .follow(events, judge, queue, &workers, &self.places)
     }
 
     /// A delivery in the journal, and what follows from it.
-    fn delivered(&mut self, worker: &str, epoch: u64, key: Digest, record: &str) {
-        let entry = Entry::Delivered {
+    fn deliver(&mut self, worker: &str, epoch: u64, key: Digest, record: &str) -> Vec<Command> {
+        let applied = self.ledger.apply(&Entry::Delivered {
             stage: Stage::Score,
             records: vec![(key, Digest::of(record.as_bytes()))],
             evaluations: 1,
@@ -125,159 +91,193 @@ impl Rig {
             worker: worker.to_owned(),
             lease: LeaseId { shard: 90, epoch },
             audit: false,
-        };
-        let applied = self.judge.journal.append(&entry).unwrap();
-        if !applied.contested.is_empty() {
-            let (keys, by) = (applied.contested, worker.to_owned());
-            self.follow(ShardEvent::Contested { keys, by }).unwrap();
+        });
+        if applied.contested.is_empty() {
+            return Vec::new();
         }
+        self.event(ShardEvent::Contested {
+            keys: applied.contested,
+            by: worker.to_owned(),
+        })
+    }
+
+    fn ask_newcomers(&mut self) -> Vec<Command> {
+        self.ask(ShardTracker::ask_newcomers).unwrap()
+    }
+
+    fn copy_stragglers(&mut self) -> Vec<Command> {
+        self.ask(|tracker, context| tracker.copy_stragglers(context))
     }
 }
 
-fn info(worker: &str) -> WorkerInfo {
-    WorkerInfo {
-        worker: worker.to_owned(),
-        host: "host".to_owned(),
-        pid: 1,
-        profile: profile(),
-        memory_bytes: 0,
-        version: "0".to_owned(),
+fn active(plan: ForwardPlan) -> ActivePlan {
+    let active = ActiveForward::new(Digest::of(b"plan"), plan, 4).unwrap();
+    ActivePlan::Forward(Arc::new(active))
+}
+
+fn worker(name: &str) -> WorkerStatus {
+    WorkerStatus {
+        info: WorkerInfo {
+            worker: name.to_owned(),
+            host: "host".to_owned(),
+            pid: 1,
+            profile: profile(),
+            memory_bytes: 0,
+            version: "0".to_owned(),
+        },
+        heard: Duration::ZERO,
+        leases: Vec::new(),
     }
 }
 
-fn shard(first: u32, count: u32) -> Job {
+const fn lease(shard: u64) -> LeaseId {
+    LeaseId { shard, epoch: 1 }
+}
+
+fn run(first: u32, count: u32, cells: &[u16]) -> Task {
+    Task::Batches(BatchRun {
+        first,
+        count,
+        cells: cells.to_vec(),
+    })
+}
+
+fn job(first: u32, count: u32) -> Job {
     Job {
         stage: Stage::Score,
         plan: Digest::of(b"plan"),
-        task: Task::Batches {
-            first,
-            count,
-            cells: vec![0, 1],
-        },
+        task: run(first, count, &[0, 1]),
     }
+}
+
+/// The shards that are submitted, and nothing else.
+fn submitted(commands: Vec<Command>) -> Vec<Submission> {
+    let submission = |command| match command {
+        Command::Submit(submission) => submission,
+        other => panic!("{other:?}"),
+    };
+    commands.into_iter().map(submission).collect()
 }
 
 #[test]
 fn a_straggler_is_copied_to_an_idle_worker_and_the_slower_one_is_called_off() {
-    let mut rig = Rig::new(0.0, &["a", "b"]);
-    rig.submit(0, 1);
-    let (warm_up, _) = rig.take("b").unwrap();
-    rig.accepted("b", warm_up);
+    let mut fixture = Fixture::new(0.0, &["a", "b"]);
+    let warm_up = fixture.submit(0, 1);
+    fixture.begin("b", warm_up);
+    assert_eq!(fixture.accept(warm_up), []);
 
-    let number = rig.submit(1, 1);
-    let (slow, job) = rig.take("a").unwrap();
-    assert_eq!(slow.shard, number);
-    std::thread::sleep(Duration::from_millis(10));
-    let workers = rig.broker.workers().unwrap();
-    for _ in 0..2 {
-        rig.tracker
-            .copy_stragglers(&mut rig.broker, &workers)
-            .unwrap();
-    }
-    assert_eq!(rig.broker.counts().unwrap().queued, 1, "one copy, once");
-    let (copy, same) = rig.take("b").unwrap();
-    assert_eq!(same, job);
-    rig.accepted("b", copy);
-    assert!(
-        matches!(
-            rig.broker.renew("a", slow, 1.into()),
-            anofpdm_common::queue::Renewal::Held { cancel: true }
-        ),
-        "the original is called off"
-    );
-    rig.broker.hand_back("a", slow, &mut Open);
-    assert_eq!(rig.broker.counts().unwrap().outstanding(), 0);
-    assert!(rig.tracker.purpose(number).is_none());
+    let slow = fixture.submit(1, 1);
+    fixture.begin("a", slow);
+    assert_eq!(fixture.copy_stragglers(), [], "it has only begun");
+    fixture.now += 2 * SECOND;
+    let copies = submitted(fixture.copy_stragglers());
+    assert_eq!(fixture.copy_stragglers(), [], "one copy, once");
+    let [copy] = &copies[..] else {
+        panic!("{copies:?}")
+    };
+    assert_eq!((&copy.job, copy.lane), (&job(1, 1), Lane::Urgent));
+    assert_eq!(copy.avoid, ["a"]);
+    fixture.begin("b", copy.shard);
+    assert_eq!(fixture.accept(copy.shard), [Command::Cancel(slow)]);
+    assert!(fixture.tracker.purpose(slow).is_none());
+    assert_eq!(fixture.accept(slow), [], "it was at its end all the same");
+}
+
+#[test]
+fn the_original_calls_its_copy_off() {
+    let mut fixture = Fixture::new(0.0, &["a", "b"]);
+    let warm_up = fixture.submit(0, 1);
+    fixture.accept(warm_up);
+    let slow = fixture.submit(1, 1);
+    fixture.begin("a", slow);
+    fixture.now += 2 * SECOND;
+    let copy = submitted(fixture.copy_stragglers()).remove(0).shard;
+    assert_eq!(fixture.accept(slow), [Command::Cancel(copy)]);
 }
 
 #[test]
 fn nobody_is_asked_for_a_copy_while_everybody_works() {
-    let mut rig = Rig::new(0.0, &["a", "b"]);
-    rig.submit(0, 1);
-    let (warm_up, _) = rig.take("b").unwrap();
-    rig.accepted("b", warm_up);
-    rig.submit(0, 1);
-    rig.submit(1, 1);
-    rig.take("a").unwrap();
-    rig.take("b").unwrap();
-    std::thread::sleep(Duration::from_millis(10));
-    let workers = rig.broker.workers().unwrap();
-    rig.tracker
-        .copy_stragglers(&mut rig.broker, &workers)
-        .unwrap();
-    assert_eq!(rig.broker.counts().unwrap().queued, 0);
+    let mut fixture = Fixture::new(0.0, &["a", "b"]);
+    let warm_up = fixture.submit(0, 1);
+    fixture.accept(warm_up);
+    for (name, batch) in [("a", 0), ("b", 1)] {
+        let shard = fixture.submit(batch, 1);
+        fixture.begin(name, shard);
+    }
+    fixture.now += 2 * SECOND;
+    assert_eq!(fixture.copy_stragglers(), []);
+}
+
+#[test]
+fn a_shard_that_nobody_holds_is_no_straggler() {
+    let mut fixture = Fixture::new(0.0, &["a", "b"]);
+    let warm_up = fixture.submit(0, 1);
+    fixture.accept(warm_up);
+    let shard = fixture.submit(1, 1);
+    fixture.begin("a", shard);
+    fixture.event(ShardEvent::Ended {
+        lease: lease(shard),
+        how: Ending::Died,
+    });
+    fixture.now += 2 * SECOND;
+    assert_eq!(fixture.copy_stragglers(), []);
 }
 
 #[test]
 fn a_shard_that_does_not_fit_is_cut_in_two_of_the_same_batches() {
-    let mut rig = Rig::new(0.0, &["a"]);
-    let number = rig.submit(0, 3);
-    let (lease, _) = rig.take("a").unwrap();
-    let oom = ErrorClass::OutOfMemory;
-    rig.broker.fail("a", lease, oom, "too large", &mut Open);
-    rig.follow(ShardEvent::OutOfMemory(lease)).unwrap();
-    assert!(rig.tracker.purpose(number).is_none());
-    let mut batches = Vec::new();
-    while let Some((lease, job)) = rig.take("a") {
-        let Task::Batches {
-            first,
-            count,
-            cells,
-        } = job.task
-        else {
-            panic!("a shard of batches")
-        };
-        assert_eq!(cells, [0, 1]);
-        batches.extend(first..first + count);
-        rig.accepted("a", lease);
-    }
-    assert_eq!(batches, [0, 1, 2]);
+    let mut fixture = Fixture::new(0.0, &["a"]);
+    let shard = fixture.submit(0, 3);
+    let commands = fixture.event(ShardEvent::OutOfMemory(lease(shard)));
+    assert_eq!(commands, [Command::Split(shard)]);
+    assert!(
+        fixture.tracker.purpose(shard).is_some(),
+        "until it is taken out of the queue"
+    );
+    let halves = submitted(fixture.tracker.split(shard));
+    let tasks: Vec<_> = halves.iter().map(|half| half.job.task.clone()).collect();
+    assert_eq!(tasks, [run(0, 1, &[0, 1]), run(1, 2, &[0, 1])]);
+    assert!(fixture.tracker.purpose(shard).is_none());
 
     // A single batch stays what it is, and is tried again elsewhere.
-    let number = rig.submit(0, 1);
-    let (lease, _) = rig.take("a").unwrap();
-    rig.broker.fail("a", lease, oom, "too large", &mut Open);
-    rig.follow(ShardEvent::OutOfMemory(lease)).unwrap();
-    assert!(rig.tracker.purpose(number).is_some());
-    assert_eq!(rig.broker.counts().unwrap().retrying, 1);
+    let single = fixture.submit(0, 1);
+    assert_eq!(fixture.event(ShardEvent::OutOfMemory(lease(single))), []);
+    assert!(fixture.tracker.purpose(single).is_some());
 }
 
 #[test]
 fn an_audit_is_another_workers_work_and_is_not_audited() {
-    let mut rig = Rig::new(1.0, &["a", "b"]);
-    rig.submit(0, 2);
-    let (lease, job) = rig.take("a").unwrap();
-    rig.accepted("a", lease);
-    assert!(rig.take("a").is_none(), "not the one whose work it checks");
-    let (audit, same) = rig.take("b").unwrap();
-    assert_eq!(same, job);
-    assert!(rig.judge.audits.contains(&audit.shard));
-    rig.accepted("b", audit);
-    assert_eq!(rig.broker.counts().unwrap().outstanding(), 0);
+    let mut fixture = Fixture::new(1.0, &["a", "b"]);
+    let shard = fixture.submit(0, 2);
+    fixture.begin("a", shard);
+    let mut commands = fixture.accept(shard);
+    let audit = submitted(commands.split_off(1)).remove(0);
+    assert_eq!(commands, [Command::MarkAudit(audit.shard)]);
+    assert_eq!((&audit.job, audit.lane), (&job(0, 2), Lane::Background));
+    assert_eq!(audit.avoid, ["a"], "not the one whose work it checks");
+    assert_eq!(fixture.accept(audit.shard), []);
 
-    let mut alone = Rig::new(1.0, &["a"]);
-    alone.submit(0, 2);
-    let (lease, _) = alone.take("a").unwrap();
-    alone.accepted("a", lease);
-    assert_eq!(alone.broker.counts().unwrap().outstanding(), 0);
+    let mut alone = Fixture::new(1.0, &["a"]);
+    let shard = alone.submit(0, 2);
+    assert_eq!(alone.accept(shard), []);
 }
 
 #[test]
 fn a_share_of_the_shards_is_audited() {
+    let mut plan = forward();
+    let batch = plan.batches[0].clone();
+    plan.batches = (0..1_000)
+        .map(|number| {
+            let mut batch = batch.clone();
+            batch[0].position = number;
+            batch
+        })
+        .collect();
+    let active = active(plan);
     let audited = |share| {
-        let mut rig = Rig::new(share, &[]);
-        let mut plan = forward();
-        let batch = plan.batches[0].clone();
-        plan.batches = (0..1_000)
-            .map(|number| {
-                let mut batch = batch.clone();
-                batch[0].position = number;
-                batch
-            })
-            .collect();
-        rig.judge.current = Current::Forward(Digest::of(b"plan"), Box::new(plan), 4);
+        let fixture = Fixture::new(share, &[]);
+        let tracker = &fixture.tracker;
         (0..1_000)
-            .filter(|first| rig.tracker.is_audited(&shard(*first, 1), &rig.judge))
+            .filter(|first| tracker.is_audited(&job(*first, 1), &active))
             .count()
     };
     let some = audited(0.1);
@@ -287,45 +287,78 @@ fn a_share_of_the_shards_is_audited() {
 
 #[test]
 fn who_disagrees_waits_for_a_third() {
-    let mut rig = Rig::new(0.0, &["a", "b"]);
-    let (key, _) = rig
-        .places
-        .iter()
-        .find(|(_, place)| **place == (1, 0))
-        .unwrap();
-    let key = *key;
-    rig.delivered("a", 1, key, "x");
-    rig.delivered("b", 2, key, "y");
+    let mut fixture = Fixture::new(0.0, &["a", "b"]);
+    let key = fixture.active.forward().unwrap().key(1, 0).unwrap();
+    assert_eq!(fixture.deliver("a", 1, key, "x"), []);
     // Once, one of the two may correct itself.
-    let (lease, job) = rig.take("b").unwrap();
-    let Task::Batches {
-        first,
-        count,
-        cells,
-    } = job.task
-    else {
-        panic!("a shard of batches")
+    let opinions = submitted(fixture.deliver("b", 2, key, "y"));
+    let [opinion] = &opinions[..] else {
+        panic!("{opinions:?}")
     };
-    assert_eq!((first, count, cells), (1, 1, vec![0]));
-    rig.accepted("b", lease);
-    rig.delivered("b", 3, key, "y");
-    assert!(rig.tracker.is_waiting());
-    assert_eq!(rig.broker.counts().unwrap().outstanding(), 0);
+    assert_eq!(opinion.job.task, run(1, 1, &[0]));
+    assert_eq!(opinion.avoid, ["a", "b"]);
+    assert_eq!(fixture.accept(opinion.shard), []);
+    assert_eq!(fixture.deliver("b", 3, key, "y"), []);
+    assert!(fixture.tracker.is_waiting());
 
-    let ask = |rig: &mut Rig| {
-        let workers = rig.broker.workers().unwrap();
-        rig.tracker
-            .ask_newcomers(&rig.judge, &mut rig.broker, &workers, &rig.places)
-            .unwrap();
+    assert_eq!(fixture.ask_newcomers(), []);
+    assert!(fixture.tracker.is_waiting(), "nobody new is there");
+    fixture.workers.push(worker("c"));
+    let opinion = submitted(fixture.ask_newcomers()).remove(0);
+    assert!(!fixture.tracker.is_waiting());
+    assert_eq!(opinion.avoid, ["a", "b"]);
+    fixture.accept(opinion.shard);
+    assert_eq!(fixture.deliver("c", 4, key, "y"), []);
+    assert_eq!(fixture.ledger.suspects(), ["a"]);
+}
+
+#[test]
+fn opinions_come_to_an_end() {
+    let mut fixture = Fixture::new(0.0, &["a"]);
+    let key = fixture.active.forward().unwrap().key(1, 0).unwrap();
+    let contested = |by: &str| ShardEvent::Contested {
+        keys: vec![key],
+        by: by.to_owned(),
     };
-    ask(&mut rig);
-    assert!(rig.tracker.is_waiting(), "nobody new is there");
-    rig.broker.register(&info("c"), &mut Open).unwrap();
-    ask(&mut rig);
-    assert!(!rig.tracker.is_waiting());
-    assert!(rig.take("a").is_none() && rig.take("b").is_none());
-    let (lease, _) = rig.take("c").unwrap();
-    rig.accepted("c", lease);
-    rig.delivered("c", 4, key, "y");
-    assert_eq!(rig.judge.journal.ledger().suspects(), ["a"]);
+    for number in 0..MAX_OPINIONS {
+        fixture.workers.push(worker(&format!("w{number}")));
+        assert_eq!(fixture.event(contested("a")).len(), 1);
+    }
+    let answer = fixture.ask(|tracker, context| tracker.on_event(contested("a"), context));
+    assert!(answer.is_err_and(|error| error.key == key));
+}
+
+#[test]
+fn cells_of_two_trajectories_are_two_opinions() {
+    let mut fixture = Fixture::new(0.0, &["a"]);
+    let active = fixture.active.forward().unwrap();
+    let keys = (0..3).map(|cell| active.key(1, cell).unwrap()).collect();
+    let opinions = submitted(fixture.event(ShardEvent::Contested {
+        keys,
+        by: "b".to_owned(),
+    }));
+    let tasks: Vec<_> = opinions.into_iter().map(|new| new.job.task).collect();
+    assert_eq!(tasks, [run(1, 1, &[0, 1]), run(1, 1, &[2])]);
+}
+
+#[test]
+fn a_worker_that_is_not_trusted_is_retired() {
+    let mut fixture = Fixture::new(0.0, &["a"]);
+    let (worker, reason) = ("a".to_owned(), "wrong bits".to_owned());
+    let event = ShardEvent::Distrusted {
+        worker: worker.clone(),
+        reason: reason.clone(),
+    };
+    assert_eq!(fixture.event(event), [Command::Retire { worker, reason }]);
+}
+
+#[test]
+fn shards_are_numbered_above_those_that_were_there() {
+    let mut fixture = Fixture::new(0.0, &[]);
+    fixture.tracker.begin_stage(7);
+    fixture.tracker.adopt(9, job(0, 1), Purpose::Work, 1);
+    assert_eq!(fixture.submit(1, 1), 10);
+    fixture.tracker.begin_stage(0);
+    assert_eq!(fixture.tracker.numbers().count(), 0);
+    assert_eq!(fixture.submit(1, 1), 11);
 }

@@ -2,6 +2,7 @@ mod baselines;
 mod trial;
 
 use std::fs;
+use std::sync::Arc;
 
 use anofpdm_common::baseline::{Baseline, Clip, Sampler};
 use anofpdm_common::method::{Encoding, MapKind};
@@ -16,10 +17,12 @@ use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{FigureSpec, Precision, Preset, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::work::{
-    Cell, CellOutput, DataPlan, ForwardWalk, GangRank, MAX_SHARD_CELLS, NetworkPlan,
-    NumericProfile, Plan, Postprocessing, RestorationWalk, SliceRef, Stage, Trajectory,
+    BatchRun, Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, MAX_SHARD_CELLS,
+    NetworkPlan, NumericProfile, Plan, Postprocessing, RestorationWalk, SliceRef, Stage,
+    Trajectory,
 };
 
+use super::super::active_plan::ActiveForward;
 use super::*;
 
 const SIZE: usize = 4;
@@ -140,10 +143,15 @@ struct Fixture {
     _folder: tempfile::TempDir,
     artifacts: ArtifactStore,
     plan: ForwardPlan,
-    current: Current,
+    active: ActivePlan,
     job: Job,
     entries: Vec<(Digest, Digest)>,
     completion: Completion,
+}
+
+fn active(digest: Digest, plan: &ForwardPlan) -> ActivePlan {
+    let active = ActiveForward::new(digest, plan.clone(), SIZE).unwrap();
+    ActivePlan::Forward(Arc::new(active))
 }
 
 impl Fixture {
@@ -156,15 +164,15 @@ impl Fixture {
         let mut fixture = Self {
             _folder: folder,
             artifacts,
-            current: Current::Forward(digest, Box::new(plan.clone()), SIZE),
+            active: active(digest, &plan),
             job: Job {
                 stage: Stage::Score,
                 plan: digest,
-                task: Task::Batches {
+                task: Task::Batches(BatchRun {
                     first: 1,
                     count: 2,
                     cells: vec![0, 1],
-                },
+                }),
             },
             plan,
             entries: Vec::new(),
@@ -204,7 +212,7 @@ impl Fixture {
                 .unwrap(),
             ..self.completion.clone()
         };
-        verify(&self.current, &self.job, &completion, &self.artifacts)
+        verify(&self.active, &self.job, &completion, &self.artifacts)
     }
 
     fn rejection(&self) -> Rejection {
@@ -221,7 +229,7 @@ fn an_honest_claim_is_accepted() {
 #[test]
 fn the_job_must_belong_to_the_plan_at_hand() {
     let mut fixture = Fixture::new();
-    fixture.current = Current::Idle;
+    fixture.active = ActivePlan::Idle;
     assert!(matches!(fixture.rejection(), Rejection::OtherPlan));
     let mut fixture = Fixture::new();
     fixture.job.plan = Digest::of(b"another plan");
@@ -242,11 +250,11 @@ fn a_job_that_is_no_shard_of_the_plan_is_refused() {
         (1, 1, vec![1, 0]),
         (1, 1, (0..=MAX_SHARD_CELLS as u16).collect()),
     ] {
-        fixture.job.task = Task::Batches {
+        fixture.job.task = Task::Batches(BatchRun {
             first,
             count,
             cells,
-        };
+        });
         let rejection = fixture.rejection();
         assert!(matches!(rejection, Rejection::Job(_)), "{rejection}");
     }
@@ -256,11 +264,11 @@ fn a_job_that_is_no_shard_of_the_plan_is_refused() {
         // Cells of two trajectories are two walks, and never one shard.
         (1, 1, vec![1, 2]),
     ] {
-        fixture.job.task = Task::Batches {
+        fixture.job.task = Task::Batches(BatchRun {
             first,
             count,
             cells,
-        };
+        });
         let rejection = fixture.rejection();
         assert!(matches!(rejection, Rejection::Plan(_)), "{rejection}");
     }
@@ -323,7 +331,7 @@ fn a_manifest_must_be_one() {
             ..fixture.completion.clone()
         };
         verify(
-            &fixture.current,
+            &fixture.active,
             &fixture.job,
             &completion,
             &fixture.artifacts,
@@ -417,7 +425,7 @@ fn weights_are_counted_and_bounded() {
     };
     let key = plan.key().unwrap();
     let digest = Digest::of(b"plan");
-    let current = Current::Train(digest, Box::new(plan.clone()));
+    let active = ActivePlan::Train(digest, Box::new(plan.clone()));
     let job = Job {
         stage: Stage::Train,
         plan: digest,
@@ -433,7 +441,7 @@ fn weights_are_counted_and_bounded() {
             padding: 0,
             device_millis: 1,
         };
-        verify(&current, &job, &completion, &artifacts)
+        verify(&active, &job, &completion, &artifacts)
     };
     let weights = artifacts.put(b"weights").unwrap();
     assert_eq!(claim(40, weights).unwrap(), [(key, weights)]);
@@ -457,7 +465,7 @@ fn weights_are_counted_and_bounded() {
             task: Task::Train(gang),
             ..job.clone()
         };
-        let verified = verify(&current, &job, &completion, &artifacts);
+        let verified = verify(&active, &job, &completion, &artifacts);
         assert_eq!(verified.is_ok(), rank == 0, "rank {rank}");
     }
     assert!(matches!(

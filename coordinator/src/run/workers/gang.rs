@@ -1,4 +1,4 @@
-//! The ranks that train one network together, and when they start again (DESIGN 9).
+//! The ranks that train one network together, and when they start again.
 //!
 //! A generation is one attempt: as many ranks as workers are there, each a shard of its own. When a rank is lost, the
 //! others cannot go on: the generation is called off, and the next one goes on from the last checkpoint with whatever
@@ -14,13 +14,14 @@ use anofpdm_common::spec::Devices;
 use anofpdm_common::work::{GangRank, Job, Stage, Task};
 
 use crate::run::result_committer::Ending;
+use crate::run::warn_once::WarnOnce;
 
 /// How long a gang that could start waits for more workers.
-const SETTLE: Duration = Duration::from_secs(10);
+const GATHERING: Duration = Duration::from_secs(10);
 
-/// How long it waits in silence for enough of them, and how long until it says so again.
+/// How long it waits for enough of them before it warns, and how long until it warns again.
 const PATIENCE: Duration = Duration::from_secs(10);
-const SAID_AGAIN: Duration = Duration::from_secs(300);
+const WARN_AGAIN: Duration = Duration::from_secs(300);
 
 /// So many generations in a row that fail without a new checkpoint are enough.
 const MAX_FRUITLESS: u32 = 6;
@@ -53,8 +54,8 @@ pub(in crate::run) struct Gang {
     not_before: Option<Instant>,
     /// Since when it could start, if not with all it may have.
     enough_since: Option<Instant>,
-    /// Since when it cannot start, and when that was last said.
-    short_since: Option<(Instant, Option<Instant>)>,
+    /// Too few workers are there.
+    too_few: WarnOnce,
 }
 
 impl Gang {
@@ -72,7 +73,7 @@ impl Gang {
             reached,
             not_before: None,
             enough_since: None,
-            short_since: None,
+            too_few: WarnOnce::after(PATIENCE, WARN_AGAIN),
         }
     }
 
@@ -104,7 +105,7 @@ impl Gang {
             .filter(|(_, job)| job.plan == self.plan)
             .filter_map(|(shard, job)| match job.task {
                 Task::Train(gang) => Some((*shard, gang)),
-                Task::Batches { .. } | Task::Trial => None,
+                Task::Batches(_) | Task::Trial => None,
             })
             .collect();
         let Some(newest) = ranks.iter().map(|(_, gang)| gang.generation).max() else {
@@ -150,9 +151,7 @@ impl Gang {
         }
         if there < min {
             self.enough_since = None;
-            let (since, said) = self.short_since.get_or_insert((now, None));
-            if now - *since >= PATIENCE && said.is_none_or(|at| now - at >= SAID_AGAIN) {
-                *said = Some(now);
+            if self.too_few.is_due(now) {
                 let cure = if own >= min {
                     "this run starts them and waits until they are there"
                 } else {
@@ -167,7 +166,7 @@ impl Gang {
             return None;
         }
         let since = self.enough_since.get_or_insert(now);
-        (now - *since >= SETTLE).then_some(there)
+        (now - *since >= GATHERING).then_some(there)
     }
 
     /// The jobs of the next generation, rank by rank.
@@ -182,7 +181,7 @@ impl Gang {
         self.broken = false;
         self.cause = None;
         self.enough_since = None;
-        self.short_since = None;
+        self.too_few.reset();
         (0..world)
             .map(|rank| Job {
                 stage: Stage::Train,

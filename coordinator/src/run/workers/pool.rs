@@ -2,6 +2,8 @@
 //!
 //! With the local queue the coordinator is the queue and starts its workers itself. With Redis, workers come from
 //! anywhere; this coordinator starts some of its own only where that is asked for.
+//!
+//! Queue and workers start with the first thing there is to do: a run whose records are all there needs neither.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use anofpdm_common::queue::{Dispatch, LeaseConfig, QueueError, WorkerStatus};
 use super::supervisor::{Supervisor, WorkerCommand, worker_program};
 use crate::run::error::SchedulerError;
 use crate::run::result_committer::ResultCommitter;
+use crate::run::warn_once::WarnOnce;
 
 /// How long workers may take to stop in good order.
 const STOP_GRACE: Duration = Duration::from_secs(20);
@@ -21,10 +24,8 @@ const STOP_GRACE: Duration = Duration::from_secs(20);
 /// How old the list of workers may be.
 const WORKERS_EVERY: Duration = Duration::from_millis(500);
 
-/// How long a run waits for a worker before it says what to do.
+/// How long a run waits for a worker before it says what to do, and how long until it says so again.
 const NOBODY_AFTER: Duration = Duration::from_secs(10);
-
-/// And how long until it says so again.
 const NOBODY_AGAIN: Duration = Duration::from_secs(300);
 
 /// Where jobs go.
@@ -57,15 +58,21 @@ pub(in crate::run) struct PoolOptions {
     pub(in crate::run) lease: Duration,
 }
 
-/// An open queue with workers on it.
+/// The queue of one run and the workers on it, opened at the first need.
 pub(in crate::run) struct WorkerPool {
-    pub(in crate::run) queue: Box<dyn Dispatch>,
+    options: PoolOptions,
+    /// Name of the run in the queue.
+    run: String,
+    open: Option<OpenPool>,
+}
+
+struct OpenPool {
+    queue: Box<dyn Dispatch>,
     supervisor: Option<Supervisor>,
     address: String,
     workers: Vec<WorkerStatus>,
     looked: Option<Instant>,
-    /// Since when nobody is there, and when that was last said.
-    nobody: Option<(Instant, Option<Instant>)>,
+    nobody: WarnOnce,
     /// Declared last: removed once the dispatcher has closed the socket.
     socket: Option<SocketFolder>,
 }
@@ -93,8 +100,125 @@ impl Drop for SocketFolder {
 }
 
 impl WorkerPool {
+    /// Nothing is opened or started yet.
+    pub(in crate::run) const fn new(options: PoolOptions, run: String) -> Self {
+        Self {
+            options,
+            run,
+            open: None,
+        }
+    }
+
+    /// Name of the run in the queue.
+    pub(in crate::run) fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// The queue.
+    pub(in crate::run) fn queue(&mut self) -> Result<&mut dyn Dispatch, SchedulerError> {
+        Ok(self.opened()?.queue.as_mut())
+    }
+
+    fn opened(&mut self) -> Result<&mut OpenPool, SchedulerError> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => OpenPool::start(&self.options, &self.run)?,
+        };
+        Ok(self.open.insert(open))
+    }
+
+    /// The queue as it stands and what workers connect to; none before it was opened.
+    pub(in crate::run) fn view(&self) -> Option<(&dyn Dispatch, &str)> {
+        let open = self.open.as_ref()?;
+        Some((open.queue.as_ref(), &open.address))
+    }
+
+    /// Serves workers for a moment and replaces dead ones of our own.
+    pub(in crate::run) fn poll(
+        &mut self,
+        committer: &mut ResultCommitter,
+        wait: Duration,
+    ) -> Result<(), SchedulerError> {
+        self.opened()?.poll(committer, wait)
+    }
+
+    /// The workers there are, as of a moment ago.
+    pub(in crate::run) fn workers(&self) -> &[WorkerStatus] {
+        self.open.as_ref().map_or(&[], |open| &open.workers)
+    }
+
+    fn supervisor(&self) -> Option<&Supervisor> {
+        self.open.as_ref()?.supervisor.as_ref()
+    }
+
+    /// Workers this coordinator starts itself.
+    pub(in crate::run) fn own_workers(&self) -> usize {
+        self.supervisor().map_or(0, Supervisor::devices)
+    }
+
+    /// Those of them that are there or will be: all but the ones on devices that were given up.
+    pub(in crate::run) fn workers_to_come(&self) -> usize {
+        self.supervisor().map_or(0, Supervisor::usable_devices)
+    }
+
+    /// Ticks of the lease that is furthest, of a training job its step, and what its worker says of it.
+    pub(in crate::run) fn furthest(&self) -> (u64, &str) {
+        let leases = self.workers().iter().flat_map(|worker| &worker.leases);
+        let said = leases.map(|lease| (lease.progress.ticks, lease.progress.note.as_str()));
+        said.max().unwrap_or_default()
+    }
+
+    /// Ends a worker that does not answer, if this coordinator has started it: another takes its place.
+    pub(in crate::run) fn replace(&mut self, worker: &str) {
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        let Some(info) = open
+            .workers
+            .iter()
+            .find_map(|status| (status.info.worker == worker).then_some(&status.info))
+        else {
+            return;
+        };
+        // The number alone could be another machine's process.
+        let here = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .is_ok_and(|name| name.trim() == info.host);
+        if let Some(supervisor) = open.supervisor.as_mut().filter(|_| here)
+            && supervisor.kill(info.pid)
+        {
+            tracing::warn!(
+                worker,
+                "a worker that does not answer is ended and replaced"
+            );
+        }
+    }
+
+    /// Ends this coordinator's part in good order: nothing new is begun, its own workers hand back and end. In Redis
+    /// what other workers have begun goes on, and its result waits there for the next start.
+    pub(in crate::run) fn stop(
+        self,
+        committer: &mut ResultCommitter,
+    ) -> Result<(), SchedulerError> {
+        self.open.map_or(Ok(()), |open| open.stop(committer))
+    }
+
+    /// The run is over: its own workers end, and nothing of it stays in the queue. Its results are there, so nothing that
+    /// goes wrong now is an error.
+    pub(in crate::run) fn close(self, committer: &mut ResultCommitter) {
+        match self.open {
+            Some(mut open) => {
+                if let Err(error) = open.close(committer) {
+                    tracing::warn!(%error, "the run is done, but its queue did not end in good order");
+                }
+            }
+            None => clear(&self.options.queue, &self.run),
+        }
+    }
+}
+
+impl OpenPool {
     /// Opens the queue of `run` and starts the workers.
-    pub(in crate::run) fn start(options: &PoolOptions, run: &str) -> Result<Self, SchedulerError> {
+    fn start(options: &PoolOptions, run: &str) -> Result<Self, SchedulerError> {
         let config = LeaseConfig {
             ttl: options.lease,
             ..LeaseConfig::default()
@@ -135,91 +259,32 @@ impl WorkerPool {
             address,
             workers: Vec::new(),
             looked: None,
-            nobody: None,
+            nobody: WarnOnce::after(NOBODY_AFTER, NOBODY_AGAIN),
             socket,
         })
     }
 
-    /// What workers connect to.
-    pub(in crate::run) fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// Serves workers for a moment and replaces dead ones of our own.
-    pub(in crate::run) fn beat(
+    fn poll(
         &mut self,
-        judge: &mut ResultCommitter,
+        committer: &mut ResultCommitter,
         wait: Duration,
     ) -> Result<(), SchedulerError> {
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.look_after()?;
         }
-        self.queue.serve(judge, wait)?;
+        self.queue.serve(committer, wait)?;
         if self.looked.is_none_or(|at| at.elapsed() >= WORKERS_EVERY) {
             self.looked = Some(Instant::now());
             self.workers = self.queue.workers()?;
-            self.mind_absence();
+            self.warn_if_nobody();
         }
         Ok(())
     }
 
-    /// The workers there are, as of a moment ago.
-    pub(in crate::run) fn workers(&self) -> &[WorkerStatus] {
-        &self.workers
-    }
-
-    /// Ends a worker that does not answer, if this coordinator has started it: another takes its place.
-    pub(in crate::run) fn replace(&mut self, worker: &str) {
-        let Some(info) = self
-            .workers
-            .iter()
-            .find_map(|status| (status.info.worker == worker).then_some(&status.info))
-        else {
-            return;
-        };
-        // The number alone could be another machine's process.
-        let here = std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .is_ok_and(|name| name.trim() == info.host);
-        if let Some(supervisor) = self.supervisor.as_mut().filter(|_| here)
-            && supervisor.kill(info.pid)
-        {
-            tracing::warn!(
-                worker,
-                "a worker that does not answer is ended and replaced"
-            );
-        }
-    }
-
-    /// Ticks of the lease that is furthest, of a training job its step, and what its worker says of it.
-    pub(in crate::run) fn furthest(&self) -> (u64, &str) {
-        let leases = self.workers.iter().flat_map(|worker| &worker.leases);
-        let said = leases.map(|lease| (lease.progress.ticks, lease.progress.note.as_str()));
-        said.max().unwrap_or_default()
-    }
-
-    /// Workers this coordinator starts itself.
-    pub(in crate::run) const fn own_workers(&self) -> usize {
-        match &self.supervisor {
-            Some(supervisor) => supervisor.devices(),
-            None => 0,
-        }
-    }
-
-    /// Those of them that are there or will be: all but the ones on devices that were given up.
-    pub(in crate::run) fn workers_to_come(&self) -> usize {
-        let supervisor = self.supervisor.as_ref();
-        supervisor.map_or(0, Supervisor::usable_devices)
-    }
-
-    fn mind_absence(&mut self) {
+    fn warn_if_nobody(&mut self) {
         if !self.workers.is_empty() || self.supervisor.is_some() {
-            self.nobody = None;
-            return;
-        }
-        let now = Instant::now();
-        let (since, said) = self.nobody.get_or_insert((now, None));
-        if since.elapsed() >= NOBODY_AFTER && said.is_none_or(|at| at.elapsed() >= NOBODY_AGAIN) {
-            *said = Some(now);
+            self.nobody.reset();
+        } else if self.nobody.is_due(Instant::now()) {
             tracing::warn!(
                 "no worker is there; start one where a device is: anofpdm-worker run --queue {} --device cuda:0 --data FOLDER --artifacts FOLDER (folders that hold the slice store and this run)",
                 self.address
@@ -227,12 +292,7 @@ impl WorkerPool {
         }
     }
 
-    /// Ends this coordinator's part in good order: nothing new is begun, its own workers hand back and end. In Redis
-    /// what other workers have begun goes on, and its result waits there for the next start.
-    pub(in crate::run) fn stop(
-        mut self,
-        judge: &mut ResultCommitter,
-    ) -> Result<(), SchedulerError> {
+    fn stop(mut self, committer: &mut ResultCommitter) -> Result<(), SchedulerError> {
         self.queue.drain()?;
         let Some(mut supervisor) = self.supervisor.take() else {
             return Ok(());
@@ -250,25 +310,17 @@ impl WorkerPool {
                 // The second time, what is at work is handed back.
                 supervisor.ask_to_end();
             }
-            self.queue.serve(judge, Duration::from_millis(500))?;
+            self.queue.serve(committer, Duration::from_millis(500))?;
         }
         Ok(())
     }
 
-    /// The run is over: its own workers end, and nothing of it stays in the queue. Its results are there, so nothing that
-    /// goes wrong now is an error.
-    pub(in crate::run) fn close(mut self, judge: &mut ResultCommitter) {
-        if let Err(error) = self.close_queue(judge) {
-            tracing::warn!(%error, "the run is done, but its queue did not end in good order");
-        }
-    }
-
-    fn close_queue(&mut self, judge: &mut ResultCommitter) -> Result<(), QueueError> {
+    fn close(&mut self, committer: &mut ResultCommitter) -> Result<(), QueueError> {
         self.queue.finish()?;
         let deadline = Instant::now() + STOP_GRACE;
         if let Some(mut supervisor) = self.supervisor.take() {
             while supervisor.any_alive() && Instant::now() < deadline {
-                self.queue.serve(judge, Duration::from_millis(200))?;
+                self.queue.serve(committer, Duration::from_millis(200))?;
             }
         }
         self.queue.close()
@@ -288,7 +340,17 @@ pub(in crate::run) fn clear(queue: &QueueChoice, run: &str) {
     }
 }
 
-/// True for a server that is away for a moment: what was to be said can be said again later.
-pub(in crate::run) const fn is_away(error: &QueueError) -> bool {
-    matches!(error, QueueError::Redis(_))
+/// The queue's answer; none while its server is away for a moment, since what was to be said can be said again later. The
+/// one place that knows which failures of a queue are none.
+pub(in crate::run) fn if_reachable<T>(
+    answer: Result<T, QueueError>,
+) -> Result<Option<T>, QueueError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_transient() => {
+            tracing::debug!(%error, "the queue is away: it is asked again later");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -1,4 +1,4 @@
-//! Which ranks of a gang have fallen silent: stalled, or gone without a word (DESIGN 9).
+//! Which ranks of a gang have fallen silent: stalled, or gone without a word.
 //!
 //! A rank at work reports every two seconds from a thread of its own, whether its device computes, waits for the others,
 //! validates or writes a checkpoint. So silence says that the whole process stands still or is gone, and its peers, which wait
@@ -39,7 +39,7 @@ pub(in crate::run) struct StallDetector {
     looked: Option<Instant>,
     /// The gang's, rank by rank.
     shards: BTreeSet<u64>,
-    pace: Pace,
+    pace: StepPace,
     ranks: BTreeMap<u64, Rank>,
     /// When each was last heard, on the queue's clock.
     stalled: BTreeMap<String, Duration>,
@@ -54,14 +54,14 @@ struct Rank {
 
 /// How long the steps of a gang take.
 #[derive(Debug, Default)]
-struct Pace {
+struct StepPace {
     /// The first step that was reported, and when.
     first: Option<(u64, Instant)>,
     /// Steps since, and the time they took.
     since: (u64, Duration),
 }
 
-impl Pace {
+impl StepPace {
     fn see(&mut self, step: u64, now: Instant) {
         match self.first {
             Some((first, at)) if step > first + self.since.0 => {
@@ -96,7 +96,7 @@ impl StallDetector {
         self.looked = Some(now);
         if self.shards != *shards {
             self.shards.clone_from(shards);
-            self.pace = Pace::default();
+            self.pace = StepPace::default();
         }
         let leases = || {
             let leases = workers
@@ -179,16 +179,16 @@ mod tests {
         }
     }
 
-    struct Scene {
-        silence: StallDetector,
+    struct Fixture {
+        detector: StallDetector,
         shards: BTreeSet<u64>,
         start: Instant,
     }
 
-    impl Scene {
+    impl Fixture {
         fn new() -> Self {
             Self {
-                silence: StallDetector::default(),
+                detector: StallDetector::default(),
                 shards: [1, 2].into(),
                 start: Instant::now(),
             }
@@ -196,92 +196,95 @@ mod tests {
 
         fn at(&mut self, second: u64, workers: &[WorkerStatus]) -> Vec<String> {
             let now = self.start + SECOND * u32::try_from(second).unwrap();
-            let stalled = self.silence.look(&self.shards, workers, now);
+            let stalled = self.detector.look(&self.shards, workers, now);
             stalled.into_iter().map(|rank| rank.worker).collect()
         }
     }
 
     #[test]
     fn who_is_silent_for_ten_seconds_is_named_once_until_heard_again() {
-        let mut scene = Scene::new();
-        scene.at(0, &[worker(1, 0, 0), worker(2, 0, 0)]);
+        let mut fixture = Fixture::new();
+        fixture.at(0, &[worker(1, 0, 0), worker(2, 0, 0)]);
         for second in 1..=2 {
             let both = [worker(1, second, second), worker(2, second, second)];
-            assert!(scene.at(second, &both).is_empty());
+            assert!(fixture.at(second, &both).is_empty());
         }
         for second in 3..=11 {
             let one = [worker(1, 2, 2), worker(2, second, 3)];
-            assert!(scene.at(second, &one).is_empty(), "{second}");
+            assert!(fixture.at(second, &one).is_empty(), "{second}");
         }
         let silent = worker(1, 2, 2);
-        assert!(!scene.silence.is_stalled(&silent));
-        assert_eq!(scene.at(12, &[silent.clone(), worker(2, 12, 3)]), ["w1"]);
-        assert!(scene.silence.is_stalled(&silent));
-        assert!(scene.at(13, &[silent, worker(2, 13, 3)]).is_empty());
+        assert!(!fixture.detector.is_stalled(&silent));
+        assert_eq!(fixture.at(12, &[silent.clone(), worker(2, 12, 3)]), ["w1"]);
+        assert!(fixture.detector.is_stalled(&silent));
+        assert!(fixture.at(13, &[silent, worker(2, 13, 3)]).is_empty());
         let back = worker(1, 14, 2);
-        assert!(!scene.silence.is_stalled(&back));
-        assert!(scene.at(14, &[back, worker(2, 14, 3)]).is_empty());
+        assert!(!fixture.detector.is_stalled(&back));
+        assert!(fixture.at(14, &[back, worker(2, 14, 3)]).is_empty());
     }
 
     #[test]
     fn before_the_first_step_of_a_gang_a_rank_may_be_silent() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for second in 0..50 {
             let both = [worker(1, 0, 0), worker(2, second, 0)];
-            assert!(scene.at(second, &both).is_empty());
+            assert!(fixture.at(second, &both).is_empty());
         }
         // The other reports a step: this one has taken part in it.
         let both = [worker(1, 0, 0), worker(2, 50, 1)];
-        assert_eq!(scene.at(50, &both), ["w1"]);
+        assert_eq!(fixture.at(50, &both), ["w1"]);
     }
 
     #[test]
     fn the_next_generation_begins_afresh() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for second in 0..5 {
             let both = [worker(1, second, second), worker(2, second, second)];
-            assert!(scene.at(second, &both).is_empty());
+            assert!(fixture.at(second, &both).is_empty());
         }
-        scene.shards = [3, 4].into();
+        fixture.shards = [3, 4].into();
         for second in 5..60 {
             let both = [worker(3, 5, 0), worker(4, 5, 0)];
-            assert!(scene.at(second, &both).is_empty(), "{second}");
+            assert!(fixture.at(second, &both).is_empty(), "{second}");
         }
     }
 
     #[test]
     fn long_steps_are_given_their_time() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         // A step takes twenty seconds.
         for second in 0..=60 {
-            scene.at(second, &[worker(1, second, second / 20)]);
+            fixture.at(second, &[worker(1, second, second / 20)]);
         }
         for second in 61..120 {
-            assert!(scene.at(second, &[worker(1, 60, 3)]).is_empty(), "{second}");
+            assert!(
+                fixture.at(second, &[worker(1, 60, 3)]).is_empty(),
+                "{second}"
+            );
         }
-        assert_eq!(scene.at(120, &[worker(1, 60, 3)]), ["w1"]);
+        assert_eq!(fixture.at(120, &[worker(1, 60, 3)]), ["w1"]);
     }
 
     #[test]
     fn what_kept_the_coordinator_from_listening_is_nobodys_silence() {
-        let mut scene = Scene::new();
-        scene.at(0, &[worker(1, 0, 0)]);
-        scene.at(1, &[worker(1, 1, 1)]);
+        let mut fixture = Fixture::new();
+        fixture.at(0, &[worker(1, 0, 0)]);
+        fixture.at(1, &[worker(1, 1, 1)]);
         // Stopped for a minute.
-        assert!(scene.at(61, &[worker(1, 1, 1)]).is_empty());
+        assert!(fixture.at(61, &[worker(1, 1, 1)]).is_empty());
         // The queue is away for a minute: nobody is there.
         for second in 62..120 {
-            assert!(scene.at(second, &[]).is_empty());
+            assert!(fixture.at(second, &[]).is_empty());
         }
-        assert!(scene.at(121, &[worker(1, 1, 1)]).is_empty());
+        assert!(fixture.at(121, &[worker(1, 1, 1)]).is_empty());
     }
 
     #[test]
     fn other_shards_are_not_watched() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for second in 0..60 {
             assert!(
-                scene
+                fixture
                     .at(second, &[worker(7, 1.min(second), second)])
                     .is_empty()
             );

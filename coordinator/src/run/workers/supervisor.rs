@@ -51,54 +51,28 @@ pub struct WorkerCommand {
 /// Why a device has no worker any more.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
-    /// The program could not be started at all.
     #[error(
         "cannot start {program}: {source}; build both programs with `make build`, or set ANOFPDM_WORKER"
     )]
-    Start {
-        /// The program.
-        program: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// It does not start, and would not the next time.
+    Start { program: PathBuf, source: io::Error },
     #[error("the worker on {device} does not start; its log, {log}:\n{tail}")]
     Refuses {
-        /// Its device.
         device: String,
-        /// Its log file.
         log: PathBuf,
-        /// The last lines of it.
         tail: String,
     },
-    /// It keeps dying.
     #[error(
         "the worker on {device} died {MAX_EARLY_DEATHS} times within seconds of its start; the end of {log}:\n{tail}"
     )]
     KeepsDying {
-        /// Its device.
         device: String,
-        /// Its log file.
         log: PathBuf,
-        /// The last lines of it.
         tail: String,
     },
-    /// Every device is out.
     #[error("no device is left: each was lost, or gave wrong bits; the end of {log}:\n{tail}")]
-    NoDevice {
-        /// The log of the last one.
-        log: PathBuf,
-        /// The last lines of it.
-        tail: String,
-    },
-    /// The log could not be opened.
+    NoDevice { log: PathBuf, tail: String },
     #[error("{path}: {source}")]
-    Log {
-        /// The log file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Log { path: PathBuf, source: io::Error },
 }
 
 /// The worker program: `ANOFPDM_WORKER`, else `anofpdm-worker` beside this program.
@@ -173,7 +147,7 @@ impl Supervisor {
             if let Some(child) = &mut slot.child {
                 match child.try_wait() {
                     Ok(None) => continue,
-                    ended => slot.bury(&ended)?,
+                    ended => slot.note_exit(&ended)?,
                 }
             }
             if !slot.out && Instant::now() >= slot.pause_until {
@@ -250,8 +224,8 @@ impl Drop for Supervisor {
 }
 
 impl Slot {
-    /// Notes a death and when to start the next worker.
-    fn bury(&mut self, ended: &io::Result<Option<ExitStatus>>) -> Result<(), SupervisorError> {
+    /// Notes how a worker ended and when to start the next one.
+    fn note_exit(&mut self, ended: &io::Result<Option<ExitStatus>>) -> Result<(), SupervisorError> {
         self.child = None;
         self.proven |= self.started.elapsed() >= EARLY_DEATH;
         let code = match ended {

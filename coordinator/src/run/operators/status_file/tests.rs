@@ -6,7 +6,7 @@ use anofpdm_common::queue::broker::{Broker, Clock};
 use anofpdm_common::queue::{
     Claim, ErrorClass, Event, Judge, LeaseConfig, Progress, Renewal, Submission, Take, Verdict,
 };
-use anofpdm_common::work::{NumericProfile, WorkerInfo};
+use anofpdm_common::work::{BatchRun, NumericProfile, WorkerInfo};
 
 use super::*;
 use crate::ledger::Entry;
@@ -65,11 +65,11 @@ fn job(shard: u64) -> Job {
     Job {
         stage: Stage::Score,
         plan: Digest::of(b"plan"),
-        task: Task::Batches {
+        task: Task::Batches(BatchRun {
             first: u32::try_from(shard).unwrap(),
             count: 2,
             cells: vec![0, 1, 2],
-        },
+        }),
     }
 }
 
@@ -307,7 +307,7 @@ fn dead_letters_and_the_cause_outlive_the_coordinator() {
     live.end(Ended::with_error(&error));
     let last = read(&folder);
     let ended = last.ended.unwrap();
-    assert_eq!(ended.outcome, Outcome::Failed);
+    assert_eq!(ended.outcome, RunOutcome::Failed);
     assert!(
         ended.message.contains("1 shard(s) failed"),
         "{}",
@@ -320,7 +320,7 @@ fn dead_letters_and_the_cause_outlive_the_coordinator() {
     let begun = read(&folder);
     assert_eq!((begun.dead.len(), begun.ended), (0, None));
     next.end(Ended::finished("the report is written"));
-    assert_eq!(read(&folder).ended.unwrap().outcome, Outcome::Finished);
+    assert_eq!(read(&folder).ended.unwrap().outcome, RunOutcome::Finished);
 }
 
 #[test]
@@ -328,11 +328,11 @@ fn an_end_is_named_after_its_cause() {
     let interrupted = SchedulerError::from(Interrupted::TimeIsUp);
     assert_eq!(
         Ended::with_error(&interrupted).outcome,
-        Outcome::Interrupted
+        RunOutcome::Interrupted
     );
     let wrapped = crate::run::RunError::from(interrupted);
-    assert_eq!(Ended::with_error(&wrapped).outcome, Outcome::Interrupted);
-    assert_eq!(Ended::with_error(&Cancelled).outcome, Outcome::Cancelled);
+    assert_eq!(Ended::with_error(&wrapped).outcome, RunOutcome::Interrupted);
+    assert_eq!(Ended::with_error(&Cancelled).outcome, RunOutcome::Cancelled);
     let long = io::Error::other("x".repeat(1 << 20));
     assert_eq!(Ended::with_error(&long).message.len(), ENDED_LIMIT);
 }

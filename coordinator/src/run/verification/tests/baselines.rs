@@ -34,7 +34,7 @@ fn restored_fixture() -> Fixture {
         .artifacts
         .put(&whole.to_json("run").unwrap())
         .unwrap();
-    fixture.current = Current::Forward(digest, Box::new(fixture.plan.clone()), SIZE);
+    fixture.active = active(digest, &fixture.plan);
     fixture.job.plan = digest;
     // Two steps back for each of three slices, and of one of padding: both cells share them.
     fixture.completion.evaluations = 3 * 2;

@@ -19,7 +19,7 @@ struct Scene {
     _folder: tempfile::TempDir,
     artifacts: ArtifactStore,
     plan: TrialPlan,
-    current: Current,
+    active: ActivePlan,
     job: Job,
 }
 
@@ -41,7 +41,7 @@ impl Scene {
         Self {
             _folder: folder,
             artifacts,
-            current: Current::Trial(digest, Box::new(plan.clone())),
+            active: ActivePlan::Trial(digest, Box::new(plan.clone())),
             plan,
             job: Job {
                 stage: Stage::Calibrate,
@@ -79,7 +79,7 @@ impl Scene {
             padding: 0,
             device_millis: 1,
         };
-        trial(&self.current, &self.job, &completion, &self.artifacts)
+        trial(&self.active, &self.job, &completion, &self.artifacts)
             .map_err(|rejection| rejection.to_string())
     }
 

@@ -32,7 +32,7 @@ fn a_generation_has_every_rank_once_and_a_number_above_the_last() {
         .iter()
         .map(|job| match job.task {
             Task::Train(rank) => rank,
-            Task::Batches { .. } | Task::Trial => panic!("no rank"),
+            Task::Batches(_) | Task::Trial => panic!("no rank"),
         })
         .collect();
     assert_eq!(ranks.iter().map(|r| r.rank).collect::<Vec<_>>(), [0, 1, 2]);
@@ -51,14 +51,14 @@ fn the_world_is_what_is_there_after_a_while() {
     let mut gang = gang(2, 4);
     assert_eq!(gang.world_for(1, 0, now), None, "too few");
     assert_eq!(gang.world_for(3, 0, now), None, "more may come");
-    assert_eq!(gang.world_for(3, 0, now + SETTLE), Some(3));
+    assert_eq!(gang.world_for(3, 0, now + GATHERING), Some(3));
     assert_eq!(gang.world_for(4, 0, now), Some(4), "all there may be");
     assert_eq!(gang.world_for(9, 0, now), Some(4));
     // Losing a worker in the meantime starts the wait again.
-    assert_eq!(gang.world_for(1, 0, now + SETTLE), None);
-    assert_eq!(gang.world_for(2, 0, now + SETTLE), None);
+    assert_eq!(gang.world_for(1, 0, now + GATHERING), None);
+    assert_eq!(gang.world_for(2, 0, now + GATHERING), None);
     start(&mut gang, 2, 0);
-    assert_eq!(gang.world_for(4, 0, now + 2 * SETTLE), None, "under way");
+    assert_eq!(gang.world_for(4, 0, now + 2 * GATHERING), None, "under way");
 }
 
 /// Whatever comes first, and however late the others are.
@@ -78,13 +78,13 @@ fn workers_of_its_own_are_waited_for() {
         }
         let now = begin + Duration::from_secs(late);
         assert_eq!(gang.world_for(2, 2, now), None, "a stranger may come");
-        assert_eq!(gang.world_for(2, 2, now + SETTLE), Some(2));
+        assert_eq!(gang.world_for(2, 2, now + GATHERING), Some(2));
         assert_eq!(gang.world_for(3, 2, now), Some(3));
         assert_eq!(gang.world_for(3, 5, now), Some(3), "more than may train");
         // One of the two is lost, then given up.
-        assert_eq!(gang.world_for(1, 2, now + SETTLE), None);
-        assert_eq!(gang.world_for(1, 1, now + 2 * SETTLE), None);
-        assert_eq!(gang.world_for(1, 1, now + 3 * SETTLE), Some(1));
+        assert_eq!(gang.world_for(1, 2, now + GATHERING), None);
+        assert_eq!(gang.world_for(1, 1, now + 2 * GATHERING), None);
+        assert_eq!(gang.world_for(1, 1, now + 3 * GATHERING), Some(1));
     }
 }
 
