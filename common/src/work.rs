@@ -7,6 +7,7 @@
 //! (docs/architecture.md, "Identity of a result").
 
 mod artifact;
+mod batch_run;
 mod cell;
 mod check;
 mod cost;
@@ -19,6 +20,7 @@ mod train;
 mod trial;
 
 pub use artifact::{MAX_PLAN_BYTES, Plan};
+pub use batch_run::{BatchRun, EvaluationCost};
 pub use cell::{
     Cell, CellOutput, ForwardWalk, MAX_THRESHOLDS, Postprocessing, RestorationWalk, Trajectory,
     distinct_settings,

@@ -29,9 +29,6 @@ pub struct CacheEntry {
 
 impl RecordCache {
     /// Opens (and creates) a cache folder.
-    ///
-    /// # Errors
-    /// When the folder cannot be made.
     pub fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         Ok(Self {
@@ -67,9 +64,6 @@ impl RecordCache {
     }
 
     /// Takes the record of `key` out, where there is one: it is no longer believed.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
     pub fn remove(&self, key: Digest) -> io::Result<()> {
         match fs::remove_file(self.path(key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -9,10 +9,10 @@ use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
 use anofpdm_common::work::{DataPlan, SliceRef};
 
-use crate::drive::signals::Interrupted;
 use crate::ingest::patient::patient_of;
 use crate::ingest::split::{Member, SplitError, SplitSource};
 use crate::plan::selection::{Selection, choose};
+use crate::run::signals::Interrupted;
 use crate::store_check::{self, GoOn};
 
 /// Separates the permutation of the validation slices from that of the test slices.
@@ -22,30 +22,21 @@ const TEST: u64 = 1;
 /// What can be wrong with the slices of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// The store cannot be read.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// A person stopped it while the store was read.
     #[error("{0}")]
     Interrupted(#[from] Interrupted),
-    /// The split of the spec cannot be applied.
     #[error("data.split: {0}")]
     Split(#[from] SplitError),
-    /// A modality of the spec is not in the store.
     #[error("{0}")]
     Spec(#[from] SpecError),
-    /// A stage needs subjects and its split has none.
     #[error(
         "the {split} split has no subject{hint}; {subjects} subject(s) are in {store}: set data.split in the spec, or preprocess more"
     )]
     EmptySplit {
-        /// Which split.
         split: &'static str,
-        /// More precisely.
         hint: &'static str,
-        /// Subjects of the store.
         subjects: usize,
-        /// The store.
         store: PathBuf,
     },
 }
@@ -65,9 +56,6 @@ pub struct Dataset {
 impl Dataset {
     /// Opens the store of `spec` and verifies all of it, unless `asked` to stop; relative paths count from `base`, the
     /// folder of the spec file.
-    ///
-    /// # Errors
-    /// [`DatasetError`].
     pub fn open(spec: &DataSpec, base: &Path, go_on: &GoOn<'_>) -> Result<Self, DatasetError> {
         let store = SliceStore::open(base.join(&spec.store))?;
         store_check::verify(&store, go_on).map_err(|error| match error {
@@ -159,9 +147,6 @@ impl Dataset {
     }
 
     /// The slices' origin for training: the training subjects only.
-    ///
-    /// # Errors
-    /// [`DatasetError::EmptySplit`].
     pub fn training_plan(&self) -> Result<DataPlan, DatasetError> {
         let subjects: Vec<String> = self
             .subjects
@@ -206,9 +191,6 @@ impl Dataset {
     }
 
     /// The slices to calibrate on.
-    ///
-    /// # Errors
-    /// [`DatasetError::EmptySplit`].
     pub fn validation(&self) -> Result<Selection, DatasetError> {
         let subjects = self.of_split(Split::Validation);
         if subjects.is_empty() {

@@ -1,37 +1,10 @@
 //! What plans, watches and adds up. The command people type is `anofpdm`.
-//!
-//! | module | concept |
-//! |---|---|
-//! | [`cli`] | the command line, one file a command |
-//! | [`bench_file`] | a spec file with what surrounds it |
-//! | [`dataset`] | the slices of a run, split by patient |
-//! | [`store_check`] | a store against its manifest, before it is believed |
-//! | [`ingest`] | NIfTI to slice store; the phantom |
-//! | [`plan`] | from spec to batches, cells, shards, estimates |
-//! | [`precision`] | the number format of a run |
-//! | [`preflight`] | what is refused before anything is computed |
-//! | [`run_folder`] | the folder of a run and its lock |
-//! | [`known_runs`] | the runs there are, by name |
-//! | [`cache`] | records of other runs |
-//! | [`ledger`] | what the journal says of a run |
-//! | [`drive`] | submit, watch, retry, resume |
-//! | [`calibrate`] | thresholds from image-level labels |
-//! | [`tune`] | settings of the baselines from pixel labels |
-//! | [`aggregate`] | records added up to rows |
-//! | [`report`] | tables |
-//! | [`stored_record`] | a record by its digest |
-//! | [`arrays`] | anyone's array files |
-//! | [`screen`] | bars and log lines on one terminal |
-//! | [`readable`] | times, sizes and counts for people |
 
-pub mod aggregate;
 pub mod arrays;
-pub mod bench_file;
 pub mod cache;
-pub mod calibrate;
 pub mod cli;
 pub mod dataset;
-pub mod drive;
+pub mod evaluate;
 pub mod ingest;
 pub mod known_runs;
 pub mod ledger;
@@ -40,8 +13,9 @@ pub mod precision;
 pub mod preflight;
 pub mod readable;
 pub mod report;
+pub mod run;
 pub mod run_folder;
 pub mod screen;
+pub mod spec_file;
 pub mod store_check;
 pub mod stored_record;
-pub mod tune;

@@ -6,29 +6,23 @@ use std::path::{Path, PathBuf};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::store::checkpoint::{self, CheckpointError};
 
-use crate::bench_file::{BenchError, BenchFile};
-use crate::calibrate::{self, CalibrateError};
 use crate::dataset::Dataset;
+use crate::evaluate::calibrate::{self, CalibrateError};
+use crate::evaluate::tune;
 use crate::plan::cells;
-use crate::tune;
+use crate::spec_file::{SpecFile, SpecFileError};
 
 /// Why a spec cannot be run on its slices.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
-    /// The spec.
     #[error("{0}")]
-    Bench(#[from] BenchError),
-    /// The labels or masks of the validation slices.
+    Spec(#[from] SpecFileError),
     #[error("{0}")]
     Validation(#[from] CalibrateError),
-    /// A file of weights.
     #[error("{spec}: [model.{network}] checkpoint {source}")]
     Checkpoint {
-        /// The spec file.
         spec: PathBuf,
-        /// The network.
         network: String,
-        /// What is wrong with its weights.
         source: Box<CheckpointError>,
     },
 }
@@ -36,21 +30,18 @@ pub enum PreflightError {
 /// Checks that the validation slices have the labels and masks that calibration and tuning need, and that every
 /// checkpoint of the spec holds the weights of its network. Of a run that has begun, `adopted` names the weights that it
 /// has taken in already. Returns what a reader should know.
-///
-/// # Errors
-/// [`PreflightError`].
 pub fn check(
-    bench: &BenchFile,
+    spec_file: &SpecFile,
     dataset: &Dataset,
     adopted: &BTreeMap<String, Digest>,
 ) -> Result<Vec<String>, PreflightError> {
-    if !cells::encodings(&bench.spec.score).is_empty() {
+    if !cells::encodings(&spec_file.spec.score).is_empty() {
         calibrate::check_labels(dataset)?;
     }
-    tune::check_masks(&bench.spec.score, dataset)?;
+    tune::check_masks(&spec_file.spec.score, dataset)?;
     let mut warnings = Vec::new();
-    for (name, model) in bench.needed()? {
-        let network = bench.network(name, dataset)?;
+    for (name, model) in spec_file.needed()? {
+        let network = spec_file.network(name, dataset)?;
         let Some(path) = &model.checkpoint else {
             continue;
         };
@@ -65,7 +56,7 @@ pub fn check(
         }
         let said =
             checkpoint::check(path, &network).map_err(|source| PreflightError::Checkpoint {
-                spec: bench.path().to_path_buf(),
+                spec: spec_file.path().to_path_buf(),
                 network: name.to_owned(),
                 source: Box::new(source),
             })?;

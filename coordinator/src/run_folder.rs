@@ -1,4 +1,4 @@
-//! The folder of a run (DESIGN 4): its paths, its lock, and the spec it belongs to.
+//! The folder of a run: its paths, its lock, and the spec it belongs to.
 //!
 //! ```text
 //! runs/NAME/
@@ -42,49 +42,22 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// What can go wrong with a run folder.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFolderError {
-    /// A file operation failed.
     #[error("{path}: {source}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// A file could not be written.
+    Io { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Disk(#[from] DiskError),
-    /// Another coordinator works on it.
     #[error("{0} is locked: another coordinator is at work on this run; wait for it or stop it")]
     Locked(PathBuf),
-    /// The folder belongs to another spec.
     #[error(
         "{path} belongs to another spec (first difference: {difference}); give the new one another name or --dir, or remove the folder"
     )]
-    OtherSpec {
-        /// The run folder.
-        path: PathBuf,
-        /// The first line that differs.
-        difference: String,
-    },
-    /// The journal.
+    OtherSpec { path: PathBuf, difference: String },
     #[error("{0}")]
     Journal(#[from] JournalError),
-    /// There is no run here.
     #[error("{path} holds no run: no spec.toml; {hint}")]
-    NoRun {
-        /// What was named.
-        path: PathBuf,
-        /// The runs there are.
-        hint: String,
-    },
-    /// The stored spec is broken.
+    NoRun { path: PathBuf, hint: String },
     #[error("{path}: {source}")]
-    Spec {
-        /// The stored spec.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: SpecError,
-    },
+    Spec { path: PathBuf, source: SpecError },
 }
 
 /// What a run folder is to a spec and its slices.
@@ -257,9 +230,6 @@ impl RunFolder {
     }
 
     /// Opens an existing run: a folder, or a name under `runs/`.
-    ///
-    /// # Errors
-    /// [`RunFolderError::NoRun`].
     pub fn open(name: &Path) -> Result<Self, RunFolderError> {
         let runs = Path::new(RUNS);
         let candidates = [name.to_path_buf(), runs.join(name)];
@@ -274,9 +244,6 @@ impl RunFolder {
     }
 
     /// The spec of the run.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn spec(&self) -> Result<RunSpec, RunFolderError> {
         let path = self.spec_path();
         let text = fs::read_to_string(&path).map_err(|source| RunFolderError::Io {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anofpdm_common::store::slices::{SliceStore, StoreError};
 
-use crate::drive::signals::Interrupted;
+use crate::run::signals::Interrupted;
 
 /// Pause between two words: a store that takes less says nothing.
 const SAY_EVERY: Duration = Duration::from_secs(15);

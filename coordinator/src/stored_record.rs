@@ -11,31 +11,18 @@ const LIMIT: u64 = (Kind::Record.limit() + HEADER_LEN) as u64;
 /// Why a record cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// Its file is absent or damaged.
     #[error("{0}")]
     Artifact(#[from] ArtifactError),
-    /// Its bytes are no record of this version.
     #[error("record {digest}: {source}")]
-    Wire {
-        /// The record.
-        digest: Digest,
-        /// What is wrong.
-        source: WireError,
-    },
+    Wire { digest: Digest, source: WireError },
 }
 
 /// Reads and checks the bytes of a record.
-///
-/// # Errors
-/// [`RecordError`].
 pub fn read(artifacts: &ArtifactStore, digest: Digest) -> Result<Record, RecordError> {
     read_within(artifacts, digest, LIMIT)
 }
 
 /// The same for a record that has at most `limit` bytes.
-///
-/// # Errors
-/// [`RecordError`].
 pub fn read_within(
     artifacts: &ArtifactStore,
     digest: Digest,

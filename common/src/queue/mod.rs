@@ -64,6 +64,13 @@ fn check_credentials(address: QueueAddress) -> Result<QueueAddress, QueueError> 
     Ok(address)
 }
 
+impl QueueError {
+    /// True while the server is away for a moment: what was to be said can be said again later.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+}
+
 /// Connects a worker to the queue at `address`: `unix:PATH`, `redis://…` or `rediss://…`. In Redis it serves
 /// the run named, until that is over, or else every run there is.
 ///

@@ -32,7 +32,7 @@ impl Lease {
     pub fn generation(&self) -> Result<u64, QueueError> {
         match &self.job.task {
             Task::Train(rank) => Ok(rank.generation),
-            Task::Batches { .. } | Task::Trial => Err(QueueError::Protocol(
+            Task::Batches(_) | Task::Trial => Err(QueueError::Protocol(
                 "only the ranks of a training have a board".to_owned(),
             )),
         }

@@ -10,6 +10,7 @@ use crate::spec::{
 use crate::wire::{HEADER_LEN, Kind, Message};
 
 use super::artifact::Plan;
+use super::batch_run::BatchRun;
 use super::cell::{Cell, CellOutput, MAX_THRESHOLDS, Postprocessing, Trajectory};
 use super::error::PlanError;
 use super::forward::{DataPlan, ForwardPlan};
@@ -119,11 +120,11 @@ impl Job {
                 Ok(())
             }
             (
-                Task::Batches {
+                Task::Batches(BatchRun {
                     first,
                     count,
                     cells,
-                },
+                }),
                 Stage::Calibrate | Stage::Score,
             ) => {
                 if *count == 0 || first.checked_add(*count).is_none() {

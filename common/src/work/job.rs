@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::batch_run::BatchRun;
 use super::profile::NumericProfile;
 use crate::ids::Digest;
 use crate::wire::list;
@@ -81,14 +82,8 @@ pub const MAX_SHARD_RECORDS: usize = 16_000;
 pub enum Task {
     /// The whole training plan, as one rank of a gang.
     Train(GangRank),
-    /// A run of batches; of each, these cells.
-    Batches {
-        first: u32,
-        count: u32,
-        /// Indices into the plan's cells, ascending; all of one trajectory.
-        #[serde(deserialize_with = "list::<_, _, MAX_SHARD_CELLS>")]
-        cells: Vec<u16>,
-    },
+    /// Some cells of a run of batches.
+    Batches(BatchRun),
     /// The whole trial of number formats.
     Trial,
 }

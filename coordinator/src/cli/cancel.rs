@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::operator::{self, Heard};
 use super::print_json;
-use crate::drive::control;
+use crate::run::operators::control_files;
 use crate::run_folder::RunFolder;
 
 /// Arguments of `anofpdm cancel`.
@@ -41,7 +41,7 @@ pub fn run(args: &CancelArgs) -> anyhow::Result<ExitCode> {
         &args.run,
         "there is nothing to cancel; what is finished is kept, and `anofpdm run` goes on from there",
     )?;
-    let pending = control::ask_to_cancel(&folder)?;
+    let pending = control_files::ask_to_cancel(&folder)?;
     let heard = operator::wait_or_withdraw(&folder, pending)?;
     if args.json {
         print_json(&Asked {

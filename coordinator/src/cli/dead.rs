@@ -11,8 +11,8 @@ use super::failure::UsageError;
 use super::live_view::{dead_line, printable, printable_text};
 use super::operator::{self, Heard};
 use super::print_json;
-use crate::drive::control::{self, DeadShards, MOST_SHARDS};
-use crate::drive::live::{Dead, Snapshot};
+use crate::run::operators::control_files::{self, DeadShards, MOST_SHARDS};
+use crate::run::operators::snapshot::{Dead, Snapshot};
 use crate::run_folder::RunFolder;
 
 /// Arguments of `anofpdm dead`.
@@ -210,7 +210,7 @@ fn retry(args: &RetryArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn ask(folder: &RunFolder, wanted: &DeadShards) -> anyhow::Result<Heard> {
-    let pending = control::ask_to_retry(folder, wanted)?;
+    let pending = control_files::ask_to_retry(folder, wanted)?;
     operator::wait_or_withdraw(folder, pending)
 }
 

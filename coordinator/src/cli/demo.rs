@@ -10,13 +10,12 @@ use clap::Args;
 
 use super::outcome::OutcomeArgs;
 use super::run::HowArgs;
-use crate::bench_file::BenchFile;
-use crate::drive::drive;
-use crate::drive::signals::Interrupt;
 use crate::ingest::layouts::LayoutName;
 use crate::ingest::phantom::{self, Kind, generate};
 use crate::ingest::preprocess::{self, Outcome, PreprocessError, Progress, preprocess};
 use crate::readable;
+use crate::run::signals::Interrupt;
+use crate::spec_file::SpecFile;
 
 /// The spec of the demo, also there to be read and changed.
 const SPEC: &str = include_str!("../../../examples/demo.toml");
@@ -52,7 +51,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let interrupt = Interrupt::listen()?.within(args.how.time_limit());
     let volumes = args.dir.join("phantom");
-    let request = phantom::Request {
+    let request = phantom::PhantomRequest {
         kind: Kind::Brats,
         subjects: SUBJECTS,
         seed: 0,
@@ -69,9 +68,9 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 
     let mut spec = RunSpec::parse(SPEC)?;
     spec.data.store = store;
-    let bench = BenchFile::of(spec, args.dir.join("demo.toml"));
-    let options = args.how.options(&args.dir, &bench.spec)?;
-    let Some(summary) = drive(&bench, &options, &interrupt)? else {
+    let spec_file = SpecFile::of(spec, args.dir.join("demo.toml"));
+    let options = args.how.options(&args.dir, &spec_file.spec)?;
+    let Some(summary) = crate::run::run(&spec_file, &options, &interrupt)? else {
         return Ok(ExitCode::SUCCESS);
     };
     if args.outcome.print(&summary, &args.dir)? {

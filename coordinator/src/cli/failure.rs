@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anofpdm_common::spec::SpecError;
 
-use crate::bench_file::BenchError;
-use crate::drive::DriveError;
-use crate::drive::control::Cancelled;
-use crate::drive::signals::{INTERRUPTED, Interrupted};
+use crate::run::RunError;
+use crate::run::operators::control_files::Cancelled;
+use crate::run::signals::{INTERRUPTED, Interrupted};
 use crate::run_folder::RunFolderError;
+use crate::spec_file::SpecFileError;
 
 /// Success.
 pub const SUCCESS: u8 = 0;
@@ -44,8 +44,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 Some(INTERRUPTED)
             } else if cause.is::<UsageError>()
                 || cause.is::<SpecError>()
-                || matches!(cause.downcast_ref(), Some(BenchError::Read { .. }))
-                || matches!(cause.downcast_ref(), Some(DriveError::Precision(_)))
+                || matches!(cause.downcast_ref(), Some(SpecFileError::Read { .. }))
+                || matches!(cause.downcast_ref(), Some(RunError::Precision(_)))
                 || matches!(
                     cause.downcast_ref(),
                     Some(

@@ -1,7 +1,7 @@
 //! What a coordinator says of itself, in lines for people. Texts that workers wrote are made harmless first.
 
-use crate::drive::live::{Dead, Held, LiveWorker, Snapshot, Verdicts};
 use crate::readable::{self, Count, time};
+use crate::run::operators::snapshot::{Dead, Held, Snapshot, Verdicts, WorkerEntry};
 
 /// Older than this, a file of a coordinator at work is said to be old, seconds.
 const OLD: f64 = 5.0;
@@ -140,7 +140,7 @@ pub(super) fn progress(live: &Snapshot) -> String {
 
 /// How many of the workers listed hold a shard.
 pub(super) fn at_work(live: &Snapshot) -> usize {
-    let busy = |worker: &&LiveWorker| !worker.leases.is_empty();
+    let busy = |worker: &&WorkerEntry| !worker.leases.is_empty();
     live.workers.iter().filter(busy).count()
 }
 
@@ -172,7 +172,7 @@ fn verdicts(verdicts: &Verdicts) -> String {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn worker_line(worker: &LiveWorker) -> String {
+fn worker_line(worker: &WorkerEntry) -> String {
     let memory = match worker.memory_bytes {
         0 => String::new(),
         bytes => format!(", {:.1} GB", bytes as f64 / 1e9),
@@ -282,7 +282,7 @@ mod tests {
             held_line(&silent),
             "shard 12, score batches 3 to 5, 9 cells: for 45 s, 120 steps, silent: another gets it in 4 s"
         );
-        let worker = LiveWorker {
+        let worker = WorkerEntry {
             name: "node-1-ab".to_owned(),
             host: "node".to_owned(),
             pid: 7,

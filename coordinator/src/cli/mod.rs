@@ -1,6 +1,5 @@
-//! The command line (DESIGN 3): one file a command.
+//! The command line: one file a command.
 
-pub mod bench_args;
 pub mod cancel;
 pub mod dead;
 pub mod demo;
@@ -18,6 +17,7 @@ pub mod report;
 pub mod resume;
 pub mod run;
 pub mod runs;
+pub mod spec_args;
 mod standing;
 pub mod status;
 pub mod watch;
@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::drive::signals::end_when_nobody_reads;
+use crate::run::signals::end_when_nobody_reads;
 
 /// Benchmarks weakly-supervised anomaly segmentation on brain MRI with diffusion models.
 #[derive(Debug, Parser)]

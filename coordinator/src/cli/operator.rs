@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::live_view::printable;
 use super::standing::Standing;
-use crate::drive::control::{self, Pending};
-use crate::drive::live::Snapshot;
+use crate::run::operators::control_files::{self, Pending};
+use crate::run::operators::snapshot::Snapshot;
 use crate::run_folder::RunFolder;
 
 /// How long a command waits for the coordinator to take note.
@@ -33,9 +33,6 @@ pub(super) enum Heard {
 }
 
 /// Waits for a moment until the coordinator has taken note.
-///
-/// # Errors
-/// When the run folder cannot be looked at.
 pub(super) fn wait<E: Into<anyhow::Error>>(
     folder: &RunFolder,
     taken: impl Fn() -> Result<bool, E>,
@@ -61,9 +58,6 @@ pub(super) fn wait<E: Into<anyhow::Error>>(
 }
 
 /// The same for a request, which is taken back when nobody is left to take note of it.
-///
-/// # Errors
-/// When the run folder cannot be looked at.
 pub(super) fn wait_or_withdraw(folder: &RunFolder, request: Pending) -> anyhow::Result<Heard> {
     let heard = wait(folder, || request.is_taken())?;
     if matches!(heard, Heard::Ended | Heard::Nobody) && !request.withdraw()? {
@@ -141,7 +135,7 @@ pub(super) struct Told {
 /// When there is no such run, or its folder cannot be written to.
 pub(super) fn set_paused(run: &Path, paused: bool) -> anyhow::Result<Told> {
     let folder = RunFolder::open(run)?;
-    let changed = control::set_paused(&folder, paused)?;
+    let changed = control_files::set_paused(&folder, paused)?;
     let coordinator = wait(&folder, || {
         // A file that cannot be read shows nothing yet.
         let live = Snapshot::read(&folder).ok().flatten();

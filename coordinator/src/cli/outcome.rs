@@ -26,9 +26,6 @@ pub struct OutcomeArgs {
 
 impl OutcomeArgs {
     /// Prints the result of the run in `dir`; true where that is for people, and more may be said.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub(super) fn print(&self, summary: &Summary, dir: &Path) -> anyhow::Result<bool> {
         if self.json {
             print_json(summary)?;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::drive::signals::file_size_limit_as_error;
-use crate::ingest::phantom::{Kind, Request, generate};
+use crate::ingest::phantom::{Kind, PhantomRequest, generate};
+use crate::run::signals::file_size_limit_as_error;
 use crate::screen;
 
 /// Write a synthetic data set as NIfTI in the real folder layout
@@ -41,7 +41,7 @@ pub struct PhantomArgs {
 /// When the folder is taken or the disk refuses.
 pub fn run(args: &PhantomArgs) -> anyhow::Result<ExitCode> {
     file_size_limit_as_error()?;
-    let request = Request {
+    let request = PhantomRequest {
         kind: args.kind,
         subjects: args.subjects as usize,
         seed: args.seed,

@@ -6,10 +6,10 @@ use anofpdm_common::spec::RunSpec;
 use anyhow::Context;
 use clap::Args;
 
-use super::bench_args::BenchArgs;
 use super::outcome::columns;
 use super::print_json;
 use super::run::gpus;
+use super::spec_args::SpecArgs;
 use crate::plan::forecast;
 use crate::preflight;
 use crate::readable::{Bytes, Count, labelled};
@@ -19,7 +19,7 @@ use crate::readable::{Bytes, Count, labelled};
 #[command(after_help = "Example:\n  anofpdm plan examples/brats13-small.toml --json")]
 pub struct PlanArgs {
     #[command(flatten)]
-    bench: BenchArgs,
+    spec_file: SpecArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -30,16 +30,16 @@ pub struct PlanArgs {
 /// # Errors
 /// A bad spec, a damaged store, an empty split, weights that do not fit.
 pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
-    let (bench, dir) = args.bench.open()?;
-    let dataset = bench.dataset()?;
-    let begun = bench.begun(Some(&dir), &dataset);
-    let mut estimate = bench
+    let (spec_file, dir) = args.spec_file.open()?;
+    let dataset = spec_file.dataset()?;
+    let begun = spec_file.begun(Some(&dir), &dataset);
+    let mut estimate = spec_file
         .estimate(&dataset, Some(&dir))
         .context("cannot estimate the run")?;
     estimate
         .warnings
-        .extend(preflight::check(&bench, &dataset, &begun.weights())?);
-    estimate.warnings.extend(no_gpu(&bench.spec));
+        .extend(preflight::check(&spec_file, &dataset, &begun.weights())?);
+    estimate.warnings.extend(no_gpu(&spec_file.spec));
     if args.json {
         print_json(&estimate)?;
         return Ok(ExitCode::SUCCESS);
@@ -50,7 +50,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let evaluations = &estimate.network_evaluations;
-    let mut lines = forecast::benchmark(&bench, &dataset, &estimate, &dir);
+    let mut lines = forecast::benchmark(&spec_file, &dataset, &estimate, &dir);
     lines.extend(forecast::work(&estimate));
     let time = lines.pop();
     lines.push((

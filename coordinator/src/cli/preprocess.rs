@@ -10,10 +10,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::failure::UsageError;
-use crate::drive::signals::Interrupt;
-use crate::drive::signals::Interrupted;
 use crate::ingest::layouts::{LayoutName, modality_name};
 use crate::ingest::preprocess::{Outcome, PreprocessError, Progress, Report, Request, preprocess};
+use crate::run::signals::Interrupt;
+use crate::run::signals::Interrupted;
 use crate::screen;
 
 /// Skipped subjects that are listed.

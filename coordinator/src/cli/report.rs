@@ -9,7 +9,7 @@ use super::outcome::OutcomeArgs;
 use crate::ledger::journal::read_ledger;
 use crate::report;
 use crate::run_folder::RunFolder;
-use crate::{aggregate, bench_file::BenchFile};
+use crate::{evaluate, spec_file::SpecFile};
 
 /// Arguments of `anofpdm report`.
 #[derive(Debug, Args)]
@@ -27,9 +27,9 @@ pub struct ReportArgs {
 /// When records are missing or damaged.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
-    let bench = BenchFile::of(folder.spec()?, folder.root().join("spec.toml"));
+    let spec_file = SpecFile::of(folder.spec()?, folder.root().join("spec.toml"));
     let ledger = read_ledger(&folder)?;
-    let summary = aggregate::summarise(&bench, &folder, &ledger)?;
+    let summary = evaluate::summarise(&spec_file, &folder, &ledger)?;
     report::write(&folder, &summary)?;
     args.outcome.print(&summary, folder.root())?;
     Ok(ExitCode::SUCCESS)

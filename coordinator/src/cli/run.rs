@@ -10,11 +10,11 @@ use anofpdm_common::spec::RunSpec;
 use anofpdm_common::work::Stage;
 use clap::{Args, ValueEnum};
 
-use super::bench_args::BenchArgs;
 use super::failure::UsageError;
 use super::outcome::OutcomeArgs;
-use crate::drive::signals::Interrupt;
-use crate::drive::{DriveOptions, QueueChoice, drive};
+use super::spec_args::SpecArgs;
+use crate::run::signals::Interrupt;
+use crate::run::{self, QueueChoice, RunOptions};
 
 /// Arguments of `anofpdm run`.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ use crate::drive::{DriveOptions, QueueChoice, drive};
 )]
 pub struct RunArgs {
     #[command(flatten)]
-    bench: BenchArgs,
+    spec_file: SpecArgs,
     #[command(flatten)]
     how: HowArgs,
     /// Stop after this stage
@@ -33,7 +33,7 @@ pub struct RunArgs {
     outcome: OutcomeArgs,
 }
 
-/// How a run is driven; none of it changes a result.
+/// How a run is carried out; none of it changes a result.
 #[derive(Debug, Clone, Args)]
 pub struct HowArgs {
     /// The queue: local, which needs no server, or redis://[USER@]HOST[:PORT][/DB], rediss://…
@@ -82,9 +82,9 @@ impl HowArgs {
     ///
     /// # Errors
     /// A queue that cannot be used, a number of workers that makes no sense.
-    pub fn options(&self, dir: &Path, spec: &RunSpec) -> Result<DriveOptions, UsageError> {
+    pub fn options(&self, dir: &Path, spec: &RunSpec) -> Result<RunOptions, UsageError> {
         let queue = parse_queue(&self.queue)?;
-        Ok(DriveOptions {
+        Ok(RunOptions {
             dir: dir.to_path_buf(),
             until: None,
             devices: self.devices(spec, &queue)?,
@@ -93,7 +93,7 @@ impl HowArgs {
             cache: self.cache.clone(),
             lease: self
                 .lease
-                .map_or_else(DriveOptions::default_lease, Duration::from_secs),
+                .map_or_else(RunOptions::default_lease, Duration::from_secs),
         })
     }
 
@@ -195,12 +195,9 @@ pub(super) fn gpus() -> Vec<String> {
 }
 
 /// Runs the benchmark and prints its table.
-///
-/// # Errors
-/// [`crate::drive::DriveError`].
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let (bench, dir) = args.bench.open()?;
-    let mut options = args.how.options(&dir, &bench.spec)?;
+    let (spec_file, dir) = args.spec_file.open()?;
+    let mut options = args.how.options(&dir, &spec_file.spec)?;
     options.until = match args.until {
         Until::Train => Some(Stage::Train),
         Until::Calibrate => Some(Stage::Calibrate),
@@ -208,7 +205,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Until::Report => None,
     };
     let interrupt = Interrupt::listen()?.within(args.how.time_limit());
-    let Some(summary) = drive(&bench, &options, &interrupt)? else {
+    let Some(summary) = run::run(&spec_file, &options, &interrupt)? else {
         return Ok(ExitCode::SUCCESS);
     };
     args.outcome.print(&summary, &dir)?;

@@ -44,9 +44,6 @@ struct Entry {
 }
 
 /// Lists the runs.
-///
-/// # Errors
-/// When the list cannot be written.
 pub fn run(args: &RunsArgs) -> anyhow::Result<ExitCode> {
     let names = known_runs::names(&args.runs);
     let mut entries: Vec<Entry> = names

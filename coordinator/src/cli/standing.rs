@@ -8,9 +8,9 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::metrics::setup::Setup;
 use serde::{Deserialize, Serialize};
 
-use crate::drive::control;
-use crate::drive::live::{Outcome, Snapshot};
 use crate::report::summary::Row;
+use crate::run::operators::control_files;
+use crate::run::operators::snapshot::{RunOutcome, Snapshot};
 use crate::run_folder::RunFolder;
 
 /// Largest `summary.json` read, bytes.
@@ -85,17 +85,17 @@ impl Standing {
             None
         });
         let running = folder.is_locked()?;
-        let paused = control::is_paused(folder)?;
+        let paused = control_files::is_paused(folder)?;
         let result = Quick::read(folder);
         let ended = live.as_ref().and_then(|live| live.ended.as_ref());
         let state = match (running, ended.map(|ended| ended.outcome)) {
             (true, _) if paused => State::Paused,
             (true, _) => State::Running,
-            (false, Some(Outcome::Failed)) => State::Failed,
-            (false, Some(Outcome::Interrupted)) => State::Interrupted,
-            (false, Some(Outcome::Cancelled)) => State::Cancelled,
+            (false, Some(RunOutcome::Failed)) => State::Failed,
+            (false, Some(RunOutcome::Interrupted)) => State::Interrupted,
+            (false, Some(RunOutcome::Cancelled)) => State::Cancelled,
             (false, _) if result.is_some() => State::Finished,
-            (false, Some(Outcome::Finished)) => State::Partial,
+            (false, Some(RunOutcome::Finished)) => State::Partial,
             (false, None) if live.is_some() => State::Killed,
             (false, None) => State::New,
         };
@@ -165,8 +165,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::drive::live::{Ended, Live};
-    use crate::drive::signals::Interrupted;
+    use crate::run::operators::snapshot::Ended;
+    use crate::run::operators::status_file::StatusFile;
+    use crate::run::signals::Interrupted;
 
     const SPEC: &str = "name = \"x\"\n[data]\nstore = \"s\"\n[model.guided]\npreset = \"paper\"\n\
         [model.guided.train]\n[score]\nmethods = [\"anofpdm-ddim\"]\nguidance = [2]\n";
@@ -202,17 +203,17 @@ mod tests {
         );
 
         let lock = folder.lock().unwrap();
-        let live = Live::start(&folder, "x-1");
+        let live = StatusFile::start(&folder, "x-1");
         assert_eq!(state(), State::Running);
-        control::set_paused(&folder, true).unwrap();
+        control_files::set_paused(&folder, true).unwrap();
         assert_eq!(state(), State::Paused);
-        control::set_paused(&folder, false).unwrap();
+        control_files::set_paused(&folder, false).unwrap();
         drop(lock);
         assert_eq!(state(), State::Killed, "no last word");
         live.end(Ended::with_error(&Interrupted::TimeIsUp));
         assert_eq!(state(), State::Interrupted);
-        let end = |ended: Ended| Live::start(&folder, "x-1").end(ended);
-        end(Ended::with_error(&control::Cancelled));
+        let end = |ended: Ended| StatusFile::start(&folder, "x-1").end(ended);
+        end(Ended::with_error(&control_files::Cancelled));
         assert_eq!(state(), State::Cancelled);
         end(Ended::with_error(&std::io::Error::other("no")));
         assert_eq!(state(), State::Failed);

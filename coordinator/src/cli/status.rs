@@ -13,11 +13,11 @@ use super::live_view::{self, labelled, printable_text};
 use super::operator;
 use super::print_json;
 use super::standing::{Standing, State};
-use crate::drive::live::Snapshot;
 use crate::ledger::Ledger;
 use crate::ledger::journal::read_ledger;
 use crate::readable::{Count, count, time};
 use crate::report::training::saved_step;
+use crate::run::operators::snapshot::Snapshot;
 use crate::run_folder::RunFolder;
 
 /// Arguments of `anofpdm status`.

@@ -12,10 +12,10 @@ use console::Term;
 use super::live_view::{self, printable_text};
 use super::operator;
 use super::standing::{Standing, State};
-use crate::drive::live::{Outcome, Snapshot};
-use crate::drive::signals::Interrupt;
 use crate::ledger::journal::read_ledger;
 use crate::readable;
+use crate::run::operators::snapshot::{RunOutcome, Snapshot};
+use crate::run::signals::Interrupt;
 use crate::run_folder::RunFolder;
 
 /// Time between two looks.
@@ -84,7 +84,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     };
     let ended = last.and_then(|live| live.ended);
     match ended {
-        Some(ended) if ended.outcome == Outcome::Finished => {
+        Some(ended) if ended.outcome == RunOutcome::Finished => {
             if !args.json {
                 println!("{run} has finished: {}", printable_text(&ended.message));
             }

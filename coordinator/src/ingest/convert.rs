@@ -17,53 +17,32 @@ use super::volume::{Affine, Numbers, Orientation, Oriented, Volume, VolumeError}
 /// Why a subject is skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum SkipReason {
-    /// A modality that was asked for is absent.
     #[error("missing modality '{0}'")]
     MissingModality(String),
-    /// Two files claim to be the same thing.
     #[error(
         "{count} files for '{what}': {first} and {second}; keep one, or give a folder that holds only one"
     )]
     Ambiguous {
-        /// Modality or mask.
         what: String,
-        /// How many.
         count: usize,
-        /// One of them.
         first: String,
-        /// Another.
         second: String,
     },
-    /// Neither mask nor labels.
     #[error("no mask, and no row in a labels file (--labels)")]
     NoTruth,
-    /// A kept slice without a label.
     #[error("the labels file has no row for slice {0}")]
     NoLabel(usize),
-    /// Labels that are not of this volume.
     #[error("{0}")]
     Labels(#[from] LabelRange),
-    /// A file cannot be used.
     #[error("{file}: {source}")]
-    Volume {
-        /// Name of the file.
-        file: String,
-        /// Why.
-        source: VolumeError,
-    },
-    /// Volumes of different shapes.
+    Volume { file: String, source: VolumeError },
     #[error("{file}: shape {found:?} differs from {expected:?} of {first}")]
     Shape {
-        /// Name of the file.
         file: String,
-        /// Its shape.
         found: [usize; 3],
-        /// Shape of the first modality.
         expected: [usize; 3],
-        /// File of the first modality.
         first: String,
     },
-    /// Volumes on different grids.
     #[error(
         "{file}: its affine differs from that of {first}: {} and {}; save it with that image's affine if its voxels are the \
          same places (nibabel.Nifti1Image(data, image.affine, image.header)), resample it if they are not",
@@ -71,47 +50,28 @@ pub enum SkipReason {
         Numbers(.expected)
     )]
     Affine {
-        /// Name of the file.
         file: String,
-        /// Where its voxels lie.
         found: Box<Affine>,
-        /// Where those of the first modality lie.
         expected: Box<Affine>,
-        /// File of the first modality.
         first: String,
     },
-    /// Which way the axes run is unknown, and known of others in the set.
     #[error(
         "{file}: {what}, and {others} other subjects state theirs (e.g. {example}): it may face another way than they do; \
          save it with the affine of the scan that it came from"
     )]
     Unplaced {
-        /// Name of the file.
         file: String,
-        /// What its header says.
         what: &'static str,
-        /// How many state it.
         others: usize,
-        /// File of one of them.
         example: String,
     },
-    /// An image is no raw magnitude.
     #[error("{file}: {source}")]
     Intensities {
-        /// Name of the file.
         file: String,
-        /// Why.
         source: IntensityError,
     },
-    /// A mask is none.
     #[error("{file}: {source}")]
-    Mask {
-        /// Name of the file.
-        file: String,
-        /// Why.
-        source: MaskError,
-    },
-    /// No slice holds a head.
+    Mask { file: String, source: MaskError },
     #[error(
         "every slice is empty: the sum over its pixels is at most half the 99th percentile ({0})"
     )]
@@ -188,9 +148,6 @@ fn apart(path: &Path, other: &Path) -> String {
 /// Converts a subject. `labels` are used where there is no mask.
 ///
 /// What the user should know of a subject that is converted all the same stands in its `notices`.
-///
-/// # Errors
-/// [`SkipReason`].
 pub fn convert(
     conversion: &Conversion,
     files: &ChosenFiles,

@@ -26,40 +26,25 @@ const BRIGHT: f64 = 100.0;
 /// Why an image cannot be used.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum IntensityError {
-    /// Nothing above 0.
     #[error("no voxel is above 0{}", if *.negative > 0 { " (they are below: give the volume as it was before normalisation)" } else { "" })]
-    NoPositive {
-        /// Voxels below 0.
-        negative: usize,
-    },
-    /// Normalised, or shifted.
+    NoPositive { negative: usize },
     #[error(
         "{percent:.1} % of its voxels are below 0 (down to {}), as in z-scored or shifted volumes, and slices with \
          tissue would be taken for empty; give the volume as it was before normalisation, or add what makes the background \
          0 and tissue more",
         short(*.lowest)
     )]
-    Negative {
-        /// Of all voxels.
-        percent: f64,
-        /// The lowest value.
-        lowest: f64,
-    },
-    /// The percentile is one of outliers.
+    Negative { percent: f64, lowest: f64 },
     #[error(
         "its 99th percentile ({}) is a value of outliers: only {count} of {positive} voxels above 0 reach a hundredth of \
          it, and nothing would be left of the others; replace the outliers, e.g. numpy.clip",
         short(*.divisor)
     )]
     Sparse {
-        /// What the volume would be divided by.
         divisor: f64,
-        /// Voxels near it.
         count: usize,
-        /// Voxels above 0.
         positive: usize,
     },
-    /// A value that nothing in a head has.
     #[error(
         "above {OUTLIER} times its 99th percentile ({}) in {count} of {voxels} voxels, the highest {} at {voxel:?}; nothing \
          would be left of the tissue beside them: replace them, e.g. numpy.clip(data, 0, {})",
@@ -68,17 +53,11 @@ pub enum IntensityError {
         short(*.limit)
     )]
     Outlier {
-        /// How many.
         count: usize,
-        /// Of how many.
         voxels: usize,
-        /// What the volume is divided by.
         divisor: f64,
-        /// The highest value.
         highest: f64,
-        /// Where it is in the file's array.
         voxel: [usize; 3],
-        /// A value to clip at.
         limit: f64,
     },
 }
@@ -106,9 +85,6 @@ pub struct Intensities {
 
 impl Intensities {
     /// Of the values of a volume of `shape`, first axis fastest.
-    ///
-    /// # Errors
-    /// [`IntensityError`].
     pub fn of(values: &[f64], shape: [usize; 3]) -> Result<Self, IntensityError> {
         let negative = values.iter().filter(|x| **x < 0.0).count();
         let divisor =

@@ -15,43 +15,30 @@ const MAX_BYTES: u64 = 512 << 20;
 /// What is wrong with a labels file.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelsError {
-    /// It cannot be read.
     #[error("{path}: {source}")]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// It holds no label.
     #[error("{0}: holds no label; expected rows subject,slice,label below that header line")]
     Empty(PathBuf),
-    /// Larger than any labels are.
     #[error("{0}: is larger than 512 MiB, so it is no labels file")]
     TooLarge(PathBuf),
-    /// A line is not `subject,slice,label`.
     #[error(
         "{path}, line {line}: {reason}; expected subject,slice,label with slice counted from 0 and label 0 or 1"
     )]
     Line {
-        /// The file.
         path: PathBuf,
-        /// Counted from 1.
         line: usize,
-        /// What is wrong.
         reason: String,
     },
-    /// The rows of a subject show that slices are counted from 1.
     #[error(
         "{path}: slices are counted from 1: '{id}' has {slices} slices, a row for slice {slices} and none for slice 0; \
          subtract 1 from every slice number"
     )]
     FromOne {
-        /// The file.
         path: PathBuf,
-        /// The subject that shows it.
         id: String,
-        /// Its slices.
         slices: usize,
     },
 }
@@ -59,20 +46,10 @@ pub enum LabelsError {
 /// Why the labels of a subject do not fit its volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LabelRange {
-    /// A row for the slice behind the last one, and none for slice 0.
     #[error("the labels file counts its slices from 1")]
-    FromOne {
-        /// Slices of the volume.
-        slices: usize,
-    },
-    /// A row for a slice that there is not.
+    FromOne { slices: usize },
     #[error("the labels file has a row for slice {slice}, and the last slice is {}", slices - 1)]
-    PastEnd {
-        /// The row's.
-        slice: usize,
-        /// Slices of the volume.
-        slices: usize,
-    },
+    PastEnd { slice: usize, slices: usize },
 }
 
 /// Labels by subject and slice.

@@ -17,23 +17,17 @@ const MANY_LABELS: usize = 64;
 /// Why a volume is no lesion mask.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum MaskError {
-    /// Values below 0.
     #[error(
         "below 0 in {count} of {voxels} voxels (down to {}); a mask is 0 outside the lesion and a positive label within{}",
         short(*.lowest),
         left_over(*.scaling)
     )]
     Negative {
-        /// How many.
         count: usize,
-        /// Of how many.
         voxels: usize,
-        /// The lowest.
         lowest: f64,
-        /// Slope and intercept of the header.
         scaling: Option<[f64; 2]>,
     },
-    /// Probabilities, or a mask that was interpolated.
     #[error(
         "{count} of the {labelled} voxels that are not 0 hold no whole number (e.g. {}); a probability or an \
          interpolated mask is made one of labels first: (data > 0.5).astype(numpy.uint8){}",
@@ -41,44 +35,28 @@ pub enum MaskError {
         left_over(*.scaling)
     )]
     NotWhole {
-        /// How many.
         count: usize,
-        /// Voxels that are not 0.
         labelled: usize,
-        /// One of them.
         example: f64,
-        /// Slope and intercept of the header.
         scaling: Option<[f64; 2]>,
     },
-    /// Something is there, and nothing counts as lesion.
     #[error(
         "not 0 in {labelled} of {voxels} voxels and above {LESION} in none (up to {}), so nothing would be lesion{}",
         short(*.highest),
         left_over(*.scaling)
     )]
     NothingAbove {
-        /// Voxels that are not 0.
         labelled: usize,
-        /// Of how many.
         voxels: usize,
-        /// The highest value.
         highest: f64,
-        /// Slope and intercept of the header.
         scaling: Option<[f64; 2]>,
     },
-    /// The mask is one of the images.
     #[error("its voxels are those of {0}; give the lesion mask")]
     Copy(String),
-    /// An image of another modality, or labels of all tissue.
     #[error(
         "it has {labels} different values above 0 and covers {percent:.0} % of the head: an image or an atlas, no lesion mask"
     )]
-    Image {
-        /// Different values above 0.
-        labels: usize,
-        /// Of the head's voxels.
-        percent: f64,
-    },
+    Image { labels: usize, percent: f64 },
 }
 
 /// The cure where the header scales whole numbers to others.
@@ -94,9 +72,6 @@ fn left_over(scaling: Option<[f64; 2]>) -> String {
 }
 
 /// Checks that `mask` is one. `images` are those it is drawn on, with their names and divisors.
-///
-/// # Errors
-/// [`MaskError`].
 pub fn check(mask: &Volume, images: &[(&str, &Volume, f64)]) -> Result<(), MaskError> {
     let scaling = mask.scaling.filter(|scaling| *scaling != [1.0, 0.0]);
     let values = &mask.values;

@@ -47,68 +47,46 @@ pub struct Request {
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
 pub enum PreprocessError {
-    /// The data set cannot be listed.
     #[error("{path}: {source}")]
     Input {
-        /// The folder.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// Nothing that looks like a subject.
     #[error("{path}: no subject found; this layout expects {expects}{advice}")]
     NoSubject {
-        /// The folder.
         path: PathBuf,
-        /// What was looked for.
         expects: &'static str,
-        /// Where to look instead, and what is there.
         advice: String,
     },
-    /// Every subject was skipped.
     #[error(
         "{path}: no subject could be converted{advice}:{}",
         notes::skipped(skipped)
     )]
     AllSkipped {
-        /// The folder.
         path: PathBuf,
-        /// Where to look instead, and what is there.
         advice: String,
-        /// Why each was not.
         skipped: Vec<SkippedSubject>,
     },
-    /// No modality in common.
     #[error(
         "{path}: no modality is there for most of what was taken for subjects ({subjects}); this layout expects \
          {expects}{advice} (if the folder is right, name what to convert with --modalities)"
     )]
     NoModality {
-        /// The folder.
         path: PathBuf,
-        /// Some names of subjects.
         subjects: String,
-        /// What was looked for.
         expects: &'static str,
-        /// Where to look instead, and what is there.
         advice: String,
     },
-    /// The labels file.
     #[error("{0}")]
     Labels(#[from] LabelsError),
-    /// The split.
     #[error("--split: {0}")]
     Split(#[from] SplitError),
-    /// The store.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The contact sheet; the store itself is finished.
     #[error("{0}")]
     Preview(#[from] PreviewError),
-    /// [`Progress::stopped`]; what was converted is kept for the next call.
     #[error("stopped before all subjects were converted")]
     Stopped,
-    /// The system gives no threads.
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }

@@ -16,22 +16,16 @@ const OUTLINE: Rgb<u8> = Rgb([255, 64, 64]);
 /// Why there is no contact sheet.
 #[derive(Debug, thiserror::Error)]
 pub enum PreviewError {
-    /// The store cannot be read.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The picture cannot be written.
     #[error("{0}")]
     Disk(#[from] DiskError),
-    /// The picture cannot be encoded.
     #[error("the contact sheet cannot be encoded: {0}")]
     Encode(#[from] image::ImageError),
 }
 
 /// Writes `preview.png` into the store: a row for each of the first subjects, slices evenly spread from feet to head,
 /// the first modality, lesions outlined, forehead up.
-///
-/// # Errors
-/// [`PreviewError`].
 pub fn write(store: &SliceStore) -> Result<PathBuf, PreviewError> {
     let manifest = store.manifest();
     let size = manifest.size;

@@ -12,8 +12,8 @@ use nifti::writer::WriterOptions;
 
 use super::layouts::LayoutName;
 use super::preprocess::{self, Outcome, Progress, preprocess};
-use crate::bench_file::BenchFile;
 use crate::cli::failure::{USAGE, exit_code};
+use crate::spec_file::SpecFile;
 
 struct Silent;
 
@@ -203,8 +203,8 @@ fn planned(headers: [NiftiHeader; 3], train: &str) -> Result<Vec<String>, anyhow
     }
     store(folder.path(), LayoutName::Brats);
     let text = SPEC.replace("ema = 0.9", train);
-    let bench = BenchFile::of(RunSpec::parse(&text)?, folder.path().join("sides.toml"));
-    let estimate = bench.estimate(&bench.dataset()?, Some(&folder.path().join("run")))?;
+    let spec_file = SpecFile::of(RunSpec::parse(&text)?, folder.path().join("sides.toml"));
+    let estimate = spec_file.estimate(&spec_file.dataset()?, Some(&folder.path().join("run")))?;
     Ok(estimate.warnings)
 }
 

@@ -18,56 +18,35 @@ const LISTED: usize = 5;
 /// What is wrong with a split.
 #[derive(Debug, thiserror::Error)]
 pub enum SplitError {
-    /// Neither ratios nor `reference` nor a file.
     #[error(
         "'{0}' is no split: three whole percentages that add up to 100 (75/5/20), 'reference', or a JSON or CSV file"
     )]
     Unknown(String),
-    /// The file cannot be read.
     #[error("{path}: {source}")]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// The file does not hold a split.
     #[error(
         "{path}: {reason}; expected {{\"SUBJECT\": \"train\"}} or lines SUBJECT,SPLIT below 'subject,split', with train, validation or test"
     )]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A subject that the file does not mention.
+    File { path: PathBuf, reason: String },
     #[error("{path}: names neither subject '{id}' nor its patient{hint}")]
     Missing {
-        /// The file.
         path: PathBuf,
-        /// The subject.
         id: String,
-        /// A name in the file that may be meant, as the end of a sentence.
         hint: String,
     },
-    /// Scans of one patient in two splits.
     #[error(
         "{path}: puts '{first}' into {first_split} and '{second}' into {second_split}, and both are of patient \
          '{patient}'; all scans of a patient go into one split"
     )]
     Apart {
-        /// The file.
         path: PathBuf,
-        /// The patient.
         patient: String,
-        /// One name of the file.
         first: String,
-        /// Where it goes.
         first_split: Split,
-        /// Another.
         second: String,
-        /// Where that one goes.
         second_split: Split,
     },
 }
@@ -206,9 +185,6 @@ pub(super) fn name_strangers<'a, I: Iterator<Item = &'a str>>(
 
 /// The split of each of `members` as `source` has it, relative to `base`: [`SplitSource::read`] and then
 /// [`SplitSource::assign`].
-///
-/// # Errors
-/// [`SplitError`].
 pub fn assign(
     source: &str,
     base: &Path,

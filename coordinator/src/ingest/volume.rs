@@ -29,35 +29,23 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Why a volume cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
-    /// The file cannot be opened.
     #[error("cannot be opened: {0}")]
     Open(io::Error),
-    /// A folder, or something that a reader would wait at.
     #[error("is {0}, not a file")]
     NoFile(&'static str),
-    /// No bytes at all.
     #[error("is an empty file")]
     EmptyFile,
-    /// Named `.gz` and is not gzip.
     #[error("is named .gz and is not gzip-compressed; name a plain NIfTI file .nii")]
     NotGzip,
-    /// The gzip stream or the file ends too early, or its checksum is wrong.
     #[error("is truncated or damaged: {0}")]
     Truncated(io::Error),
-    /// Not a single-file NIfTI that this program reads.
     #[error("is not a usable NIfTI file: {0}")]
     Format(String),
-    /// Voxels are NaN or infinite.
     #[error(
         "holds NaN or infinity in {count} of {voxels} voxels; save it with 0 there: \
          numpy.nan_to_num(data, nan=0, posinf=0, neginf=0)"
     )]
-    NotFinite {
-        /// How many.
-        count: usize,
-        /// Of how many.
-        voxels: usize,
-    },
+    NotFinite { count: usize, voxels: usize },
 }
 
 /// A volume as its file holds it.

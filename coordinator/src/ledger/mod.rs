@@ -1,13 +1,13 @@
 //! What the journal says of a run: the entries, and the state they add up to.
 //!
 //! *Finished means its frame is in the journal.* The first record delivered for a key counts, an equal one is a
-//! duplicate, a different one is a conflict: neither counts until another worker agrees with one of them (DESIGN 9).
+//! duplicate, a different one is a conflict: neither counts until another worker agrees with one of them.
 //! Whoever delivered another record of that key is then wrong and is distrusted: keys that count on its word
 //! alone count no more and are computed again.
 
-mod claims;
 mod entry;
 pub mod journal;
+mod key_states;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -15,8 +15,8 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::queue::LeaseId;
 use anofpdm_common::work::{NumericProfile, Stage};
 
-use claims::{Claims, Delivery, WorkerIndex};
 pub use entry::{CACHE, ChosenPrecision, Entry};
+use key_states::{Delivery, KeyStates, WorkerIndex};
 
 /// Work done in one stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Created {
 
 /// Shards run a second time to compare bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Audits {
+pub struct AuditCounts {
     /// Delivered.
     pub shards: u64,
     /// Whose records were all equal to the earlier ones.
@@ -94,12 +94,12 @@ pub struct Ledger {
     /// Keys delivered with different bits, once a delivery.
     pub conflicts: Vec<Digest>,
     /// Shards run to compare bits.
-    pub audits: Audits,
+    pub audits: AuditCounts,
     /// Workers that gave wrong bits, and what they did.
     pub distrusted: BTreeMap<String, String>,
     /// Time coordinators were at work, milliseconds.
     pub wall_millis: u64,
-    claims: Claims,
+    keys: KeyStates,
     workers: Vec<String>,
     indices: BTreeMap<String, WorkerIndex>,
     /// Found wrong by a decision and not yet distrusted.
@@ -171,8 +171,8 @@ impl Ledger {
         let mut counted = 0;
         let mut lost = 0;
         for (key, record) in records {
-            let counts = self.claims.record(*key).is_some();
-            match self.claims.deliver(stage, *key, *record, worker) {
+            let counts = self.keys.record(*key).is_some();
+            match self.keys.deliver(stage, *key, *record, worker) {
                 Delivery::First => {
                     new += 1;
                     counted += 1;
@@ -224,7 +224,7 @@ impl Ledger {
         self.distrusted.insert(worker.to_owned(), reason.to_owned());
         let index = self.index(worker);
         self.suspects.remove(&index);
-        let contested = self.claims.distrust(index);
+        let contested = self.keys.distrust(index);
         for (_, stage) in &contested {
             let finished = self.finished.entry(*stage).or_default();
             *finished = finished.saturating_sub(1);
@@ -251,23 +251,23 @@ impl Ledger {
 
     /// The record that counts for `key`.
     pub fn record(&self, key: Digest) -> Option<Digest> {
-        self.claims.record(key)
+        self.keys.record(key)
     }
 
     /// True when `key` was delivered, whether or not a record counts.
     pub fn is_known(&self, key: Digest) -> bool {
-        self.claims.is_known(key)
+        self.keys.is_known(key)
     }
 
     /// True when a record of `key` counts on the word of one worker alone.
     pub fn is_single(&self, key: Digest) -> bool {
-        self.claims.is_single(key)
+        self.keys.is_single(key)
     }
 
     /// The workers that delivered `key`, once for each different delivery that is still open; none once
     /// two of them have agreed.
     pub fn deliverers(&self, key: Digest) -> Vec<&str> {
-        self.claims
+        self.keys
             .deliverers(key)
             .into_iter()
             .filter_map(|index| self.name(index))
@@ -276,7 +276,7 @@ impl Ledger {
 
     /// Keys of which no record counts although there are deliveries.
     pub const fn contested(&self) -> u64 {
-        self.claims.contested()
+        self.keys.contested()
     }
 
     /// Workers that a decision found wrong and that no entry distrusts yet.
@@ -299,7 +299,7 @@ impl Ledger {
     /// Every artifact a counted or contested key points at, for `gc`.
     pub fn referenced(&self) -> impl Iterator<Item = Digest> + '_ {
         let report = self.precision.as_ref().and_then(|chosen| chosen.report);
-        self.claims.records().chain(report)
+        self.keys.records().chain(report)
     }
 }
 

@@ -155,7 +155,7 @@ fn audits_are_counted_apart_and_cost_the_run_nothing() {
     ledger.apply(&audit("c", 2, &[("k", "x"), ("l", "z")]));
     assert_eq!(
         ledger.audits,
-        Audits {
+        AuditCounts {
             shards: 2,
             agreed: 1,
             conflicts: 1

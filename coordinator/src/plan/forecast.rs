@@ -6,15 +6,20 @@ use anofpdm_common::spec::{Guidance, ModelSpec, ScoreSpec};
 use anofpdm_common::store::slices::Split;
 
 use super::estimate::Estimate;
-use crate::bench_file::BenchFile;
 use crate::dataset::Dataset;
 use crate::readable::{Count, count, time};
+use crate::spec_file::SpecFile;
 
 /// Name and text of each line.
 pub type Lines = Vec<(&'static str, String)>;
 
 /// The benchmark: where, on what, with what.
-pub fn benchmark(bench: &BenchFile, dataset: &Dataset, estimate: &Estimate, dir: &Path) -> Lines {
+pub fn benchmark(
+    spec_file: &SpecFile,
+    dataset: &Dataset,
+    estimate: &Estimate,
+    dir: &Path,
+) -> Lines {
     let state = match estimate.cached {
         0 => "nothing is there yet".to_owned(),
         there => format!("{} are there already", count(there, "result")),
@@ -49,11 +54,11 @@ pub fn benchmark(bench: &BenchFile, dataset: &Dataset, estimate: &Estimate, dir:
             ),
         ),
     ];
-    let needed = bench.needed().unwrap_or_default();
+    let needed = spec_file.needed().unwrap_or_default();
     let networks = needed.into_iter().map(|(name, model)| network(name, model));
     lines.push(("networks", networks.collect::<Vec<_>>().join("; ")));
-    lines.push(("methods", methods(&bench.spec.score, estimate)));
-    let median = bench.spec.score.median;
+    lines.push(("methods", methods(&spec_file.spec.score, estimate)));
+    let median = spec_file.spec.score.median;
     let area = count(estimate.component_area.into(), "pixel");
     lines.push((
         "masks",

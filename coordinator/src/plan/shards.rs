@@ -1,92 +1,53 @@
-//! Groups missing records into jobs: cells that share a trajectory travel together (DESIGN 8).
+//! Groups missing records into runs of batches: cells that share a trajectory travel together.
 
 use std::collections::BTreeMap;
 
-use anofpdm_common::ids::Digest;
-use anofpdm_common::work::{
-    ForwardPlan, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, PlanError, Stage, Task,
-};
+use anofpdm_common::work::{BatchRun, ForwardPlan, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, PlanError};
 
-/// The jobs that make every missing record once.
+/// The runs that make every missing record once.
 ///
-/// `missing(batch, cell)` says whether a record is still needed. Batches whose trajectory lacks the same
-/// cells form runs of at most `batches_per_shard`, and of at most [`MAX_SHARD_RECORDS`] records; a finished record never enters a job again.
-///
-/// # Errors
-/// [`PlanError`] when the plan contradicts itself.
-pub fn shards(
+/// `missing(batch, cell)` says whether a record is still needed. Batches whose trajectory lacks the same cells form runs of
+/// at most [`MAX_SHARD_RECORDS`] records; a finished record never enters a run again.
+pub fn runs(
     plan: &ForwardPlan,
-    plan_digest: Digest,
-    batches_per_shard: u32,
     mut missing: impl FnMut(usize, usize) -> bool,
-) -> Result<Vec<Job>, PlanError> {
+) -> Result<Vec<BatchRun>, PlanError> {
+    let out_of_range = |what, index| PlanError::OutOfRange { what, index };
     let mut cells_of: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
     for (index, cell) in plan.cells.iter().enumerate() {
         plan.trajectory(cell)?;
-        let index = u16::try_from(index).map_err(|_| PlanError::OutOfRange {
-            what: "cell",
-            index,
-        })?;
-        cells_of.entry(cell.trajectory).or_default().push(index);
+        let number = u16::try_from(index).map_err(|_| out_of_range("cell", index))?;
+        cells_of.entry(cell.trajectory).or_default().push(number);
     }
-    let mut jobs = Vec::new();
+    let mut runs = Vec::new();
     for cells in cells_of.values() {
         for cells in cells.chunks(MAX_SHARD_CELLS) {
-            let mut open: Option<Task> = None;
+            let mut open: Option<BatchRun> = None;
             for batch in 0..plan.batches.len() {
-                let wanted: Vec<u16> = cells
-                    .iter()
-                    .copied()
-                    .filter(|cell| missing(batch, usize::from(*cell)))
-                    .collect();
-                open = extend(open, batch, wanted, batches_per_shard, |task| {
-                    jobs.push(job(plan.stage, plan_digest, task));
-                })?;
+                let number = u32::try_from(batch).map_err(|_| out_of_range("batch", batch))?;
+                let lacks = |cell: &u16| missing(batch, usize::from(*cell));
+                let wanted: Vec<u16> = cells.iter().copied().filter(lacks).collect();
+                match &mut open {
+                    Some(run) if goes_on(run, number, &wanted) => run.count += 1,
+                    open => {
+                        let next = (!wanted.is_empty()).then_some(BatchRun {
+                            first: number,
+                            count: 1,
+                            cells: wanted,
+                        });
+                        runs.extend(std::mem::replace(open, next));
+                    }
+                }
             }
-            jobs.extend(open.map(|task| job(plan.stage, plan_digest, task)));
+            runs.extend(open);
         }
     }
-    Ok(jobs)
+    Ok(runs)
 }
 
-/// Adds a batch to the open task, or closes it and opens the next.
-fn extend(
-    open: Option<Task>,
-    batch: usize,
-    wanted: Vec<u16>,
-    limit: u32,
-    mut close: impl FnMut(Task),
-) -> Result<Option<Task>, PlanError> {
-    let batch = u32::try_from(batch).map_err(|_| PlanError::OutOfRange {
-        what: "batch",
-        index: batch,
-    })?;
-    if let Some(Task::Batches {
-        first,
-        count,
-        cells,
-    }) = &open
-        && *cells == wanted
-        && *count < limit
-        && (*count as usize) < MAX_SHARD_RECORDS / cells.len()
-        && first + count == batch
-    {
-        return Ok(Some(Task::Batches {
-            first: *first,
-            count: count + 1,
-            cells: wanted,
-        }));
-    }
-    if let Some(task) = open {
-        close(task);
-    }
-    Ok((!wanted.is_empty()).then_some(Task::Batches {
-        first: batch,
-        count: 1,
-        cells: wanted,
-    }))
-}
-
-fn job(stage: Stage, plan: Digest, task: Task) -> Job {
-    Job { stage, plan, task }
+/// True when a batch that lacks these cells continues the run.
+fn goes_on(run: &BatchRun, batch: u32, cells: &[u16]) -> bool {
+    run.cells == cells
+        && (run.count as usize) < MAX_SHARD_RECORDS / cells.len()
+        && run.batches().end == batch
 }

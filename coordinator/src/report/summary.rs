@@ -1,4 +1,4 @@
-//! `report/summary.json`: what other programs read (DESIGN 4).
+//! `report/summary.json`: what other programs read.
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::metrics::best_dice::BestDice;

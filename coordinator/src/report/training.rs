@@ -85,9 +85,6 @@ pub fn curves(folder: &RunFolder) -> BTreeMap<String, Curves> {
 
 /// Keeps the curves of the newest checkpoint of `network` beside the run; false where no checkpoint has any that can be
 /// read.
-///
-/// # Errors
-/// When the file cannot be written.
 pub fn keep(folder: &RunFolder, network: &str) -> Result<bool, DiskError> {
     let Some(newest) = newest_checkpoint(&folder.checkpoints().join(network)) else {
         return Ok(false);

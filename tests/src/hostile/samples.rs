@@ -13,7 +13,7 @@ use anofpdm_common::record::{
 };
 use anofpdm_common::wire::{self, Kind, Message};
 use anofpdm_common::work::{
-    Completion, GangRank, Job, Manifest, NumericProfile, Stage, Task, WorkerInfo,
+    BatchRun, Completion, GangRank, Job, Manifest, NumericProfile, Stage, Task, WorkerInfo,
 };
 use anofpdm_coordinator::ledger::{CACHE, Entry};
 
@@ -112,11 +112,11 @@ fn jobs() -> [Job; 3] {
     let batches = |first, count, cells| Job {
         stage: Stage::Score,
         plan,
-        task: Task::Batches {
+        task: Task::Batches(BatchRun {
             first,
             count,
             cells,
-        },
+        }),
     };
     [
         Job {

@@ -5,7 +5,7 @@ pub mod measurement;
 pub mod worker;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::work::{Job, Stage, Task};
+use anofpdm_common::work::{BatchRun, Job, Stage, Task};
 
 /// The run's name in Redis.
 pub const RUN: &str = "cost-00c0ffee";
@@ -15,11 +15,11 @@ pub fn job(shard: u64) -> Job {
     Job {
         stage: Stage::Score,
         plan: Digest::of(b"plan"),
-        task: Task::Batches {
+        task: Task::Batches(BatchRun {
             first: u32::try_from(shard).unwrap_or(u32::MAX - 1),
             count: 1,
             cells: (0..12).collect(),
-        },
+        }),
     }
 }
 

@@ -15,7 +15,7 @@ use anofpdm_common::queue::{
     Claim, Counts, Dispatch, Event, Judge, Lease, LeaseConfig, Setback, Submission, Take, Verdict,
     WorkQueue,
 };
-use anofpdm_common::work::{Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
+use anofpdm_common::work::{BatchRun, Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 
 pub(crate) use drivers::{InProcess, Redis, UnixSocket};
 
@@ -277,11 +277,11 @@ pub(crate) fn job(shard: u64) -> Job {
     Job {
         stage: Stage::Score,
         plan: Digest::of(b"plan"),
-        task: Task::Batches {
+        task: Task::Batches(BatchRun {
             first: u32::try_from(shard).unwrap(),
             count: 1,
             cells: vec![0, 3],
-        },
+        }),
     }
 }
 

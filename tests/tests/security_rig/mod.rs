@@ -9,7 +9,7 @@ use anofpdm_common::queue::{
     Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, Submission, Take, Verdict,
     WorkQueue,
 };
-use anofpdm_common::work::{Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
+use anofpdm_common::work::{BatchRun, Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 use anofpdm_tests::redis_server::RedisServer;
 use anofpdm_tests::redis_users::{COORDINATOR, Users, WORKER};
 use redis::{Commands, Connection};
@@ -36,11 +36,11 @@ pub(crate) fn job(shard: u32) -> Job {
     Job {
         stage: Stage::Score,
         plan: Digest::of(b"plan"),
-        task: Task::Batches {
+        task: Task::Batches(BatchRun {
             first: shard,
             count: 1,
             cells: vec![0],
-        },
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anofpdm_common::queue::{ErrorClass, Take};
 use anofpdm_common::wire;
-use anofpdm_common::work::{GangRank, Manifest, Plan, Task};
+use anofpdm_common::work::{BatchRun, GangRank, Manifest, Plan, Task};
 
 use run::{Run, STEPS};
 use script::{Call, LONG, Told, leased, records, served};
@@ -162,11 +162,11 @@ fn errors_and_impossible_jobs_have_their_class() {
     let folder = tempfile::tempdir().unwrap();
     let run = Run::new(folder.path(), "a", 1.0);
     let mut beyond = run.forward();
-    beyond.task = Task::Batches {
+    beyond.task = Task::Batches(BatchRun {
         first: 1,
         count: u32::MAX,
         cells: vec![0],
-    };
+    });
     let mut mixed = run.forward();
     mixed.task = Task::Train(GangRank::alone(1));
     let mut other = run.forward_plan();

@@ -15,7 +15,7 @@ use anofpdm_common::store::slices::{
     AxisMap, SourceGrid, Split, StoreWriter, SubjectData, SubjectRecord,
 };
 use anofpdm_common::work::{
-    Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, Job, NetworkPlan,
+    BatchRun, Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, Job, NetworkPlan,
     NumericProfile, Plan, SliceRef, Stage, Task, TrainPlan, Trajectory,
 };
 
@@ -186,11 +186,11 @@ impl Run {
             Plan::Forward(_) => Job {
                 stage: Stage::Calibrate,
                 plan: digest,
-                task: Task::Batches {
+                task: Task::Batches(BatchRun {
                     first: 0,
                     count: 2,
                     cells: vec![0],
-                },
+                }),
             },
         }
     }

@@ -44,7 +44,7 @@ use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::telemetry::metrics::Metrics;
 use anofpdm_common::work::{
-    Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
+    BatchRun, Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
 };
 
 use crate::backend::Backend;
@@ -290,11 +290,11 @@ impl WorkerLoop<'_> {
             }
             (
                 Plan::Forward(plan),
-                Task::Batches {
+                Task::Batches(BatchRun {
                     first,
                     count,
                     cells,
-                },
+                }),
             ) => {
                 let shard = Shard {
                     plan,

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ids::Digest;
 use crate::queue::priority::Priority;
-use crate::work::{NumericProfile, Stage, Task};
+use crate::work::{BatchRun, NumericProfile, Stage, Task};
 
 const WORKERS: [&str; 4] = ["a", "b", "c", "d"];
 const SHARDS: u64 = 6;
@@ -28,11 +28,11 @@ fn job(shard: u64) -> Job {
     Job {
         stage: Stage::Score,
         plan: Digest::of(b"plan"),
-        task: Task::Batches {
+        task: Task::Batches(BatchRun {
             first: u32::try_from(shard).unwrap(),
             count: 1,
             cells: vec![0],
-        },
+        }),
     }
 }
 

@@ -112,7 +112,7 @@ mod tests {
     use crate::queue::worker::{LONGEST_TTL, Lease};
     use crate::wire::{self, WireError};
     use crate::work::{
-        GangRank, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, NumericProfile, Stage, Task,
+        BatchRun, GangRank, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, NumericProfile, Stage, Task,
     };
 
     const LARGEST_ID: LeaseId = LeaseId {
@@ -124,11 +124,11 @@ mod tests {
         Job {
             stage: Stage::Score,
             plan: Digest::of(b"plan"),
-            task: Task::Batches {
+            task: Task::Batches(BatchRun {
                 first,
                 count,
                 cells,
-            },
+            }),
         }
     }
 

@@ -30,7 +30,7 @@ const VERSION: u32 = 2;
 struct Marker {
     version: u32,
     #[serde(flatten)]
-    request: Request,
+    request: PhantomRequest,
 }
 
 /// Which real data set is imitated.
@@ -45,7 +45,7 @@ pub enum Kind {
 
 /// What to generate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
+pub struct PhantomRequest {
     /// Which real data set is imitated.
     pub kind: Kind,
     /// Number of subjects.
@@ -59,18 +59,13 @@ pub struct Request {
 /// Why there is no phantom.
 #[derive(Debug, thiserror::Error)]
 pub enum PhantomError {
-    /// The disk refused.
     #[error("{0}")]
     Disk(#[from] DiskError),
-    /// A volume cannot be written.
     #[error("cannot write {path}: {source}")]
     Volume {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: nifti::NiftiError,
     },
-    /// The folder is taken.
     #[error(
         "{0}: holds something else than this phantom, or one of another version of this program; choose an empty or new folder"
     )]
@@ -79,7 +74,7 @@ pub enum PhantomError {
 
 /// What was generated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct PhantomSummary {
     /// Subjects, with and without lesion.
     pub subjects: usize,
     /// Subjects without lesion.
@@ -90,14 +85,11 @@ pub struct Summary {
 
 /// Writes the phantom into `out`; `done` is told each finished subject, from several threads. Subjects that an
 /// interrupted call with the same request wrote are kept.
-///
-/// # Errors
-/// [`PhantomError`].
 pub fn generate(
-    request: &Request,
+    request: &PhantomRequest,
     out: &Path,
     done: &(dyn Fn(&str) + Sync),
-) -> Result<Summary, PhantomError> {
+) -> Result<PhantomSummary, PhantomError> {
     claim(request, out)?;
     let healthy = (0..request.subjects)
         .into_par_iter()
@@ -108,7 +100,7 @@ pub fn generate(
             Ok(usize::from(subject.is_healthy()))
         })
         .sum::<Result<usize, PhantomError>>()?;
-    Ok(Summary {
+    Ok(PhantomSummary {
         subjects: request.subjects,
         healthy_subjects: healthy,
         shape: volumes::shape(request.grid),
@@ -116,7 +108,7 @@ pub fn generate(
 }
 
 /// Takes a new or empty folder, or one that this very request has taken before.
-fn claim(request: &Request, out: &Path) -> Result<(), PhantomError> {
+fn claim(request: &PhantomRequest, out: &Path) -> Result<(), PhantomError> {
     durable::create_dir(out)?;
     let marker = out.join(MARKER);
     let wanted = Marker {

@@ -14,8 +14,8 @@ impl Progress for Silent {
     }
 }
 
-fn request(kind: Kind, subjects: usize, grid: usize) -> Request {
-    Request {
+fn request(kind: Kind, subjects: usize, grid: usize) -> PhantomRequest {
+    PhantomRequest {
         kind,
         subjects,
         seed: 7,
@@ -47,7 +47,7 @@ fn files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn store(
-    request: &Request,
+    request: &PhantomRequest,
     layout: LayoutName,
     modalities: Option<&[String]>,
     size: usize,
@@ -98,7 +98,7 @@ fn the_same_whatever_the_number_of_threads_and_after_an_interruption() {
     generate(&request, &many, &|_| ()).unwrap();
     assert!(files(&one) == files(&many));
 
-    let other = Request { seed: 8, ..request };
+    let other = PhantomRequest { seed: 8, ..request };
     assert!(matches!(
         generate(&other, &many, &|_| ()),
         Err(PhantomError::Foreign(_))
@@ -234,7 +234,7 @@ fn no_threshold_finds_the_lesions() {
 /// The phantom of `anofpdm demo`: neither where a slice lies nor how much brain it shows says whether it has a lesion.
 #[test]
 fn at_the_demos_size_neither_threshold_nor_place_nor_area_finds_the_lesions() {
-    let request = Request {
+    let request = PhantomRequest {
         seed: 0,
         ..request(Kind::Brats, 40, 64)
     };

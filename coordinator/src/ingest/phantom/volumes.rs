@@ -13,7 +13,7 @@ use super::anatomy::Anatomy;
 use super::contrast::Modality;
 use super::lesion::Lesions;
 use super::smooth::Field;
-use super::{Kind, PhantomError, Request};
+use super::{Kind, PhantomError, PhantomRequest};
 
 /// Noise in parts of the brightest tissue.
 const NOISE: f64 = 0.025;
@@ -36,14 +36,14 @@ pub(super) fn shape(grid: usize) -> [usize; 3] {
 
 /// One subject, not yet drawn.
 pub(super) struct Subject<'a> {
-    request: &'a Request,
+    request: &'a PhantomRequest,
     index: usize,
     anatomy: Anatomy,
     lesions: Lesions,
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn new(request: &'a Request, index: usize) -> Self {
+    pub(super) fn new(request: &'a PhantomRequest, index: usize) -> Self {
         let stream = |part| stream(request.seed, index, part);
         Self {
             request,

@@ -1,0 +1,256 @@
+//! Adds records up: from verified records to the rows of the table. No device is needed.
+
+pub mod calibrate;
+mod checks;
+mod classification;
+mod cost;
+mod fingerprint;
+mod position;
+mod records;
+mod rows;
+mod tally;
+mod trivial;
+pub mod tune;
+
+use std::collections::BTreeMap;
+
+use anofpdm_common::baseline::Baseline;
+use anofpdm_common::ids::Digest;
+use anofpdm_common::method::Encoding;
+use anofpdm_common::spec::ScoreSpec;
+use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
+use anofpdm_common::store::slices::StoreError;
+use anofpdm_common::work::{ForwardPlan, MAX_PLAN_BYTES, Plan, PlanError, Stage};
+
+use crate::dataset::DatasetError;
+use crate::ledger::Ledger;
+use crate::plan::cells::{baselines, encodings, seeds_served};
+use crate::report::summary::{Audits, CalibrationRow, Coverage, State, Summary, TuningRow};
+use crate::run_folder::RunFolder;
+use crate::spec_file::{SpecFile, SpecFileError};
+use crate::stored_record::RecordError;
+use calibrate::{CalibrateError, Calibration};
+use checks::Evidence;
+use rows::Decisions;
+use tune::Tuning;
+
+/// Why a run cannot be added up.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    #[error("the run has no {0} stage yet: run it first")]
+    NoStage(&'static str),
+    #[error("{missing} of {planned} records are not there yet: run again to go on")]
+    Incomplete { missing: usize, planned: usize },
+    #[error("{0}")]
+    Spec(#[from] SpecFileError),
+    #[error("{0}")]
+    Dataset(#[from] DatasetError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    #[error("{0}")]
+    Artifact(#[from] ArtifactError),
+    #[error("{0}")]
+    Record(#[from] RecordError),
+    #[error("{0}")]
+    Calibrate(#[from] CalibrateError),
+    #[error("record {0} is not of the kind its cell asked for. This is a bug.")]
+    Kind(Digest),
+}
+
+/// A forward plan with the record that counts for each batch and cell.
+struct Finished {
+    plan: ForwardPlan,
+    /// `[batch][cell]`: key and record.
+    records: Vec<Vec<(Digest, Digest)>>,
+}
+
+impl Finished {
+    fn load(
+        stage: Stage,
+        ledger: &Ledger,
+        artifacts: &ArtifactStore,
+    ) -> Result<Self, EvaluateError> {
+        let (digest, _) = ledger
+            .planned
+            .get(&stage)
+            .ok_or(EvaluateError::NoStage(stage.name()))?;
+        let Plan::Forward(plan) = Plan::from_json(&artifacts.get(digest, MAX_PLAN_BYTES)?)? else {
+            return Err(EvaluateError::NoStage(stage.name()));
+        };
+        let keys = plan.record_keys()?;
+        let all = || keys.iter().flatten();
+        let missing = all().filter(|key| ledger.record(**key).is_none()).count();
+        if missing > 0 {
+            return Err(EvaluateError::Incomplete {
+                missing,
+                planned: all().count(),
+            });
+        }
+        let records = keys
+            .into_iter()
+            .map(|cells| {
+                cells
+                    .into_iter()
+                    .filter_map(|key| Some((key, ledger.record(key)?)))
+                    .collect()
+            })
+            .collect();
+        Ok(Self { plan, records })
+    }
+}
+
+/// The summary of a finished run.
+pub fn summarise(
+    spec_file: &SpecFile,
+    folder: &RunFolder,
+    ledger: &Ledger,
+) -> Result<Summary, EvaluateError> {
+    let artifacts = ArtifactStore::open(&folder.records())?;
+    let calibrated = Finished::load(Stage::Calibrate, ledger, &artifacts)?;
+    let scored = Finished::load(Stage::Score, ledger, &artifacts)?;
+    let score = &spec_file.spec.score;
+    let calibration = encodings(score)
+        .into_iter()
+        .map(|encoding| Ok((encoding, calibrate::read(folder, encoding)?)))
+        .collect::<Result<BTreeMap<Encoding, Calibration>, CalibrateError>>()?;
+    let tunings = baselines(score)
+        .into_iter()
+        .map(|(baseline, _)| Ok((baseline, tune::read(folder, baseline)?)))
+        .collect::<Result<BTreeMap<Baseline, Tuning>, CalibrateError>>()?;
+    let dataset = spec_file.dataset()?;
+
+    let decisions = Decisions {
+        calibration: &calibration,
+        tunings: &tunings,
+        seeds: &score.seeds,
+        decision: score.decision,
+    };
+    let results = rows::results(&scored, &decisions, &dataset, &artifacts)?;
+    let (trivial, mut warnings) = trivial::rows(&dataset, &scored.plan)?;
+    let sources = classification::Sources {
+        dataset: &dataset,
+        calibrated: &calibrated,
+        scored: &scored,
+        calibration: &calibration,
+        decision: score.decision,
+        ledger,
+        artifacts: &artifacts,
+    };
+    let classification = classification::classifications(&sources, &results)?;
+    let coverage = coverage(&scored, score, ledger);
+    let audits = audits(ledger);
+    let checks = checks::checks(&Evidence {
+        spec: &spec_file.spec,
+        size: dataset.store().manifest().size,
+        component_area: scored.plan.component_area,
+        coverage,
+        audits: &audits,
+        validation_slices: calibrated.plan.batches.iter().map(Vec::len).sum(),
+        test: &results.slices,
+        methods: &results.methods,
+        trivial: &trivial,
+        calibration: &calibration,
+        classification: &classification,
+    });
+    let failed = checks.iter().filter(|check| check.state != State::Ok);
+    warnings.extend(failed.map(|check| check.text.clone()));
+    let of_methods = results.methods.into_iter().flat_map(|method| method.rows);
+    let rows = of_methods.chain(trivial).map(|measured| measured.row);
+    Ok(Summary {
+        run: spec_file.spec.name.clone(),
+        fingerprint: fingerprint::fingerprint([&calibrated, &scored]),
+        spec_digest: spec_file.digest()?,
+        semantics: scored.plan.semantics.name().to_owned(),
+        precision: scored.plan.precision.name().to_owned(),
+        precision_reason: ledger
+            .precision
+            .as_ref()
+            .map(|chosen| chosen.reason.clone()),
+        device: scored.plan.profile.device.clone(),
+        coverage,
+        audits,
+        rows: rows.collect(),
+        cost: cost::cost(&scored, ledger),
+        calibration: calibration_rows(&calibration),
+        tuning: tuning_rows(&tunings),
+        checks,
+        classification,
+        warnings,
+    })
+}
+
+/// Slices x cells x seeds, with what was delivered more than once.
+fn coverage(scored: &Finished, score: &ScoreSpec, ledger: &Ledger) -> Coverage {
+    let served: Vec<u64> = scored
+        .plan
+        .cells
+        .iter()
+        .map(|cell| {
+            let trajectory = scored.plan.trajectory(cell).ok();
+            trajectory.map_or(1, |trajectory| seeds_served(trajectory, score))
+        })
+        .collect();
+    let slices_of: BTreeMap<Digest, u64> = scored
+        .plan
+        .batches
+        .iter()
+        .zip(&scored.records)
+        .flat_map(|(batch, cells)| {
+            let of_cells = cells.iter().zip(&served);
+            of_cells.map(|((key, _), served)| (*key, batch.len() as u64 * served))
+        })
+        .collect();
+    let planned: usize = scored.plan.batches.iter().map(Vec::len).sum();
+    let count = |keys: &[Digest]| keys.iter().filter_map(|key| slices_of.get(key)).sum();
+    Coverage {
+        planned: planned as u64 * served.iter().sum::<u64>(),
+        scored: slices_of.values().sum(),
+        duplicates: count(&ledger.duplicates),
+        conflicts: count(&ledger.conflicts),
+    }
+}
+
+fn audits(ledger: &Ledger) -> Audits {
+    Audits {
+        shards: ledger.audits.shards,
+        agreed: ledger.audits.agreed,
+        conflicts: ledger.audits.conflicts,
+        distrusted: ledger.distrusted.keys().cloned().collect(),
+    }
+}
+
+fn calibration_rows(calibration: &BTreeMap<Encoding, Calibration>) -> Vec<CalibrationRow> {
+    calibration
+        .values()
+        .flat_map(|calibration| {
+            calibration.strengths.iter().map(|strength| CalibrationRow {
+                encoding: calibration.encoding.name().to_owned(),
+                guidance: strength.guidance,
+                cos_threshold: f64::from(strength.cos_threshold),
+                accuracy: strength.accuracy,
+                max_divergence: strength.max_divergence.clone(),
+                selected: strength.selected,
+            })
+        })
+        .collect()
+}
+
+fn tuning_rows(tunings: &BTreeMap<Baseline, Tuning>) -> Vec<TuningRow> {
+    tunings
+        .values()
+        .flat_map(|tuning| {
+            let candidates = tuning.candidates.iter().enumerate();
+            candidates.map(|(number, candidate)| TuningRow {
+                method: tuning.method.name().to_owned(),
+                noise_scale: candidate.noise_scale,
+                strength: tuning.method.has_strength().then_some(candidate.strength),
+                threshold: candidate.threshold,
+                dice: Tuning::best(candidate),
+                pixel_labels: tuning.pixel_labels,
+                selected: number == tuning.chosen,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,132 @@
+//! The records of one cell over all batches, read when asked for.
+
+use anofpdm_common::anofpdm::mse_ratio as ratio_of;
+use anofpdm_common::ids::Digest;
+use anofpdm_common::metrics::overlap::Overlap;
+use anofpdm_common::metrics::score_run::RunSource;
+use anofpdm_common::record::{ModalityDecision, Record, SliceScore};
+use anofpdm_common::store::artifacts::ArtifactStore;
+
+use super::{EvaluateError, Finished};
+use crate::stored_record;
+
+/// What any scoring cell says about one slice.
+#[derive(Debug)]
+pub(super) struct Scored {
+    pub(super) overlap: Overlap,
+    /// Cosine of the MSE sequences; `None` for a baseline, whose mask alone says whether a slice is unhealthy.
+    pub(super) cosine: Option<f32>,
+    /// Ratio of the MSE sequences, where the record carries it.
+    pub(super) mse_ratio: Option<f32>,
+    /// Threshold Q*; `None` for a baseline.
+    pub(super) q_star: Option<f32>,
+    /// What was decided for each modality; nothing for a baseline.
+    pub(super) modalities: Vec<ModalityDecision>,
+    /// Keys of the foreground pixels.
+    pub(super) run: Vec<u32>,
+}
+
+/// One cell of a finished scoring plan; slices are numbered through the batches.
+pub(super) struct CellRecords<'a> {
+    pub(super) artifacts: &'a ArtifactStore,
+    /// First slice and record of each batch.
+    batches: Vec<(usize, usize, Digest)>,
+}
+
+impl<'a> CellRecords<'a> {
+    pub(super) fn new(finished: &Finished, cell: usize, artifacts: &'a ArtifactStore) -> Self {
+        let mut first = 0;
+        let batches = finished
+            .plan
+            .batches
+            .iter()
+            .zip(&finished.records)
+            .map(|(batch, cells)| {
+                let entry = (first, batch.len(), cells[cell].1);
+                first += batch.len();
+                entry
+            })
+            .collect();
+        Self { artifacts, batches }
+    }
+
+    /// Hands every slice to `visit`, in order, one batch in memory at a time.
+    pub(super) fn for_each(
+        &self,
+        mut visit: impl FnMut(usize, &Scored),
+    ) -> Result<(), EvaluateError> {
+        for &(first, _, record) in &self.batches {
+            for (offset, score) in self.read(record)?.iter().enumerate() {
+                visit(first + offset, score);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, record: Digest) -> Result<Vec<Scored>, EvaluateError> {
+        match stored_record::read(self.artifacts, record)? {
+            Record::Masks(scores) => Ok(scores
+                .into_iter()
+                .map(|score| masked(score, None))
+                .collect()),
+            Record::RatedMasks(scores) => Ok(scores
+                .into_iter()
+                .map(|rated| masked(rated.score, Some(rated.mse_ratio)))
+                .collect()),
+            Record::Restored(scores) => Ok(scores
+                .into_iter()
+                .map(|score| Scored {
+                    overlap: score.overlap,
+                    cosine: None,
+                    mse_ratio: None,
+                    q_star: None,
+                    modalities: Vec::new(),
+                    run: score.run,
+                })
+                .collect()),
+            Record::Traces(_) | Record::Overlaps(_) => Err(EvaluateError::Kind(record)),
+        }
+    }
+}
+
+/// A slice of AnoFPDM. The ratio is in the record where the spec decides by it, or follows from the traces in it.
+fn masked(score: SliceScore, mse_ratio: Option<f32>) -> Scored {
+    let traces = score.figures.as_ref().and_then(|f| f.traces.as_ref());
+    let traced = || traces.map(|t| ratio_of(&t.trace.mse_h, &t.trace.mse_null));
+    Scored {
+        overlap: score.overlap,
+        cosine: Some(score.cosine),
+        mse_ratio: mse_ratio.or_else(traced),
+        q_star: Some(score.q_star),
+        modalities: score.modalities,
+        run: score.run,
+    }
+}
+
+impl RunSource for CellRecords<'_> {
+    type Error = EvaluateError;
+
+    fn visit_runs(
+        &self,
+        slices: &[usize],
+        visit: &mut dyn FnMut(usize, &[u32]),
+    ) -> Result<(), Self::Error> {
+        let mut wanted = slices;
+        for &(first, count, record) in &self.batches {
+            let here = wanted.partition_point(|slice| *slice < first + count);
+            let (of_batch, rest) = wanted.split_at(here);
+            wanted = rest;
+            if of_batch.is_empty() {
+                continue;
+            }
+            let scores = self.read(record)?;
+            for slice in of_batch {
+                let score = scores
+                    .get(slice - first)
+                    .ok_or(EvaluateError::Kind(record))?;
+                visit(*slice, &score.run);
+            }
+        }
+        Ok(())
+    }
+}

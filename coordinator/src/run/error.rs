@@ -1,0 +1,118 @@
+//! Why a run, or the work of one of its stages, stopped.
+
+use std::path::PathBuf;
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::queue::QueueError;
+use anofpdm_common::spec::{Devices, Precision};
+use anofpdm_common::store::artifacts::ArtifactError;
+use anofpdm_common::store::durable::DiskError;
+use anofpdm_common::store::journal::JournalError;
+use anofpdm_common::work::PlanError;
+
+use super::operators::control_files::Cancelled;
+use super::signals::Interrupted;
+use super::workers::gang::GivenUp;
+use super::workers::supervisor::SupervisorError;
+use crate::dataset::DatasetError;
+use crate::evaluate::EvaluateError;
+use crate::evaluate::calibrate::CalibrateError;
+use crate::preflight::PreflightError;
+use crate::run_folder::RunFolderError;
+use crate::spec_file::SpecFileError;
+
+/// Why a run stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}")]
+    Folder(#[from] RunFolderError),
+    #[error("{0}")]
+    Spec(#[from] SpecFileError),
+    #[error("{0}")]
+    Dataset(#[from] DatasetError),
+    #[error("{0}")]
+    Journal(#[from] JournalError),
+    #[error("{0}")]
+    Artifacts(#[from] ArtifactError),
+    #[error("{0}")]
+    Scheduler(#[from] SchedulerError),
+    #[error("{0}")]
+    Preflight(#[from] PreflightError),
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    #[error("{0}")]
+    Calibrate(#[from] CalibrateError),
+    #[error("{0}")]
+    Evaluate(#[from] EvaluateError),
+    #[error("{0}")]
+    Disk(#[from] DiskError),
+    #[error("cache {path}: {source}")]
+    Cache {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(
+        "{0} was begun on other slices than the store holds now; give the run another name or --dir"
+    )]
+    OtherData(PathBuf),
+    #[error("[model.{network}] checkpoint: {source}")]
+    Checkpoint {
+        network: String,
+        source: ArtifactError,
+    },
+    #[error("[model.{0}] has neither checkpoint nor train section")]
+    NoWeights(String),
+    #[error(
+        "[model.{network}.train]: devices is {devices}, but this run starts {workers} worker(s): start more (--workers, or --device with every GPU), lower devices, or give a checkpoint"
+    )]
+    Devices {
+        network: String,
+        devices: Devices,
+        workers: usize,
+    },
+    #[error("[compute] precision: {} needs a GPU: on the CPU fp32 and bf16 are there (or leave it at auto)", .0.name())]
+    Precision(Precision),
+    #[error(
+        "{0} record(s) stay in conflict after repeated runs: a device gives different bits for the same work"
+    )]
+    Conflicts(usize),
+}
+
+/// Why work stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    #[error("{0}")]
+    Queue(#[from] QueueError),
+    #[error("{0}")]
+    Supervisor(#[from] SupervisorError),
+    #[error("the journal failed, the run stops here and can be resumed: {0}")]
+    Journal(#[from] JournalError),
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    #[error("cannot name the queue's socket after the run folder: {0}")]
+    Folder(std::io::Error),
+    #[error("{shards} shard(s) failed for good; the first: {message}")]
+    Dead { shards: usize, message: String },
+    #[error("{0}")]
+    Disagreement(#[from] NoAgreement),
+    #[error("{0}")]
+    Interrupted(#[from] Interrupted),
+    #[error("{0}")]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<GivenUp> for SchedulerError {
+    fn from(GivenUp(message): GivenUp) -> Self {
+        Self::Dead { shards: 1, message }
+    }
+}
+
+/// Deliveries of one key disagree again and again.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no two workers agree on record {key} after {opinions} more runs: a device gives different bits for the same work; look for `conflict` in the log, take that device out, and run again"
+)]
+pub struct NoAgreement {
+    pub(super) key: Digest,
+    pub(super) opinions: u32,
+}
