@@ -9,7 +9,7 @@ use super::proxy::{Proxy, Weather};
 use super::scene::{SPEC_FILE, Scene};
 use super::schedule::{Fault, Kind};
 use super::tally::Faults;
-use crate::redis_server::{RedisOptions, RedisServer};
+use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 
 /// Lease of a drill's shards: short, so that silence is noticed within the drill.
 pub const LEASE: Duration = Duration::from_secs(2);

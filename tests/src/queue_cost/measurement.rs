@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::coordinator::Milestone;
-use crate::redis_server::{RedisOptions, RedisServer};
+use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 
 /// What one driver took.
 #[derive(Debug, Clone, Serialize)]

@@ -1,0 +1,57 @@
+//! One benchmark, one fingerprint: with one local worker or four, through Redis with one or four, and through Redis while
+//! everything fails. `make chaos N=200` runs as many drills as asked.
+
+use std::sync::atomic::AtomicBool;
+
+use anofpdm_tests::chaos::drill::drill;
+use anofpdm_tests::chaos::scene::Scene;
+use anofpdm_tests::chaos::schedule::Kind;
+use anofpdm_tests::chaos::tally::Tally;
+
+/// Drills, three of them of the last kind, in which some of everything goes wrong.
+const DRILLS: [(Kind, u64); 12] = [
+    (Kind::KillWorkers, 101),
+    (Kind::Stall, 102),
+    (Kind::RedisKill, 103),
+    (Kind::Flushall, 104),
+    (Kind::Network, 105),
+    (Kind::Network, 106),
+    (Kind::DiskFull, 107),
+    (Kind::CoordinatorKill, 108),
+    (Kind::DeviceFaults, 109),
+    (Kind::Mixed, 110),
+    (Kind::Mixed, 111),
+    (Kind::Mixed, 112),
+];
+
+#[test]
+fn the_answer_is_the_same_however_it_was_computed() {
+    let scene = Scene::new();
+    // The scene's own answer is that of local workers, as many as there are cores.
+    for workers in ["1", "4"] {
+        let run = format!("local-{workers}");
+        let arguments = ["run", "chaos.toml", "--dir", &run];
+        let workers = ["--device", "fake", "--workers", workers];
+        scene
+            .bench()
+            .succeeds("anofpdm", &[&arguments[..], &workers[..]].concat());
+        let (answer, coverage) = scene.outcome(&run);
+        assert_eq!(&answer, scene.answer(), "{run}");
+        assert_eq!(coverage.planned, coverage.scored, "{run}");
+    }
+    let interrupt = AtomicBool::new(false);
+    let mut tally = Tally::default();
+    for (kind, seed, workers) in [(Kind::Calm, 1, 1), (Kind::Calm, 4, 4)]
+        .into_iter()
+        .chain(DRILLS.map(|(kind, seed)| (kind, seed, 4)))
+    {
+        let drill = drill(&scene, kind, seed, workers, &interrupt);
+        println!("{drill}");
+        assert_eq!(drill.failure, None, "{drill}");
+        tally.add(drill);
+    }
+    println!("{}", tally.total);
+    assert!(tally.is_well());
+    let faults: u64 = tally.total.faults.values().sum();
+    assert!(faults >= 20, "only {faults} faults struck");
+}
