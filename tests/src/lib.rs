@@ -1,6 +1,7 @@
 //! What the whole-program tests and the comparisons with reference tensors share.
 
 pub mod chaos;
+pub mod fixture;
 pub mod programs;
 pub mod queue_cost;
 

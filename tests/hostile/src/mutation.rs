@@ -110,8 +110,8 @@ mod tests {
     use anofpdm_common::random::Domain;
     use anofpdm_common::wire::open;
 
-    use crate::samples::samples;
     use super::*;
+    use crate::samples::samples;
 
     #[test]
     fn a_sealed_message_is_open_to_its_reader_and_equal_seeds_mutate_alike() {

@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::fixture::{DrillFixture, SPEC_FILE};
 use super::process::Process;
 use super::proxy::{Proxy, Weather};
-use super::scene::{SPEC_FILE, Scene};
 use super::schedule::{Fault, Kind};
 use super::tally::Faults;
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
@@ -54,7 +54,7 @@ pub enum FleetError {
 /// The programs of one drill; all are killed when it is dropped.
 #[derive(Debug)]
 pub struct Fleet<'a> {
-    scene: &'a Scene,
+    fixture: &'a DrillFixture,
     kind: Kind,
     run: String,
     redis: RedisServer,
@@ -76,7 +76,7 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// When the proxy cannot listen.
     pub fn new(
-        scene: &'a Scene,
+        fixture: &'a DrillFixture,
         kind: Kind,
         seed: u64,
         run: &str,
@@ -86,11 +86,11 @@ impl<'a> Fleet<'a> {
         let proxy = matches!(kind, Kind::Network | Kind::Mixed)
             .then(|| Proxy::start(redis.port(), seed))
             .transpose()?;
-        let logs = scene.path().join(format!("{run}-logs"));
+        let logs = fixture.path().join(format!("{run}-logs"));
         std::fs::create_dir_all(&logs)?;
         let process = |name: String| Process::new(logs.join(format!("{name}.log")));
         Ok(Self {
-            scene,
+            fixture,
             kind,
             run: run.to_owned(),
             redis,
@@ -130,7 +130,7 @@ impl<'a> Fleet<'a> {
         let lease = LEASE.as_secs().to_string();
         let ended = self.coordinator.look_after(|_| {
             let where_to = ["--queue", &url, "--dir", &self.run, "--lease", &lease];
-            self.scene
+            self.fixture
                 .command("anofpdm", &[&["run", SPEC_FILE][..], &where_to].concat())
         })?;
         match ended {
@@ -152,9 +152,9 @@ impl<'a> Fleet<'a> {
         for (number, worker) in self.workers.iter_mut().enumerate() {
             let faults = self.kind.device_faults();
             let ended = worker.look_after(|_| {
-                let (name, value) = self.scene.device(faults);
+                let (name, value) = self.fixture.device(faults);
                 let arguments = ["run", "--queue", &url, "--device", "fake"];
-                let mut command = self.scene.command("anofpdm-worker", &arguments);
+                let mut command = self.fixture.command("anofpdm-worker", &arguments);
                 command.env(name, value);
                 command
             })?;
@@ -310,7 +310,7 @@ impl<'a> Fleet<'a> {
 
     /// The folders this drill left.
     pub fn folders(&self) -> [PathBuf; 2] {
-        let path = self.scene.path();
+        let path = self.fixture.path();
         [
             path.join(&self.run),
             path.join(format!("{}-logs", self.run)),

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
-use anofpdm_tests::chaos::scene::{SPEC_FILE, Scene};
+use anofpdm_tests::chaos::fixture::{DrillFixture, SPEC_FILE};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -17,38 +16,27 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a run that must not move is looked at.
 const STILL: Duration = Duration::from_secs(2);
 
-/// The scene of all tests, removed with the last of them.
-fn scene() -> Arc<Scene> {
-    static SCENE: Mutex<Weak<Scene>> = Mutex::new(Weak::new());
-    let mut shared = SCENE.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.upgrade().unwrap_or_else(|| {
-        let scene = Arc::new(Scene::new());
-        *shared = Arc::downgrade(&scene);
-        scene
-    })
-}
-
 /// A run at work; killed when dropped.
 struct Running<'a> {
-    scene: &'a Scene,
+    fixture: &'a DrillFixture,
     run: &'a str,
     coordinator: Child,
 }
 
 impl<'a> Running<'a> {
-    /// Starts a run on two workers; `faults` are added to those of the scene.
-    fn start(scene: &'a Scene, run: &'a str, faults: &str) -> Self {
-        Self::start_on(scene, run, "local", faults)
+    /// Starts a run on two workers; `faults` are added to those of the fixture.
+    fn start(fixture: &'a DrillFixture, run: &'a str, faults: &str) -> Self {
+        Self::start_on(fixture, run, "local", faults)
     }
 
-    fn start_on(scene: &'a Scene, run: &'a str, queue: &str, faults: &str) -> Self {
-        let (name, value) = scene.device(faults);
+    fn start_on(fixture: &'a DrillFixture, run: &'a str, queue: &str, faults: &str) -> Self {
+        let (name, value) = fixture.device(faults);
         let log = File::options()
             .create(true)
             .append(true)
-            .open(log(scene, run))
+            .open(log(fixture, run))
             .unwrap();
-        let coordinator = scene
+        let coordinator = fixture
             .command("anofpdm", &["run", SPEC_FILE, "--dir", run])
             .args(["--queue", queue, "--device", "fake", "--workers", "2"])
             // An audit does finished work again.
@@ -59,7 +47,7 @@ impl<'a> Running<'a> {
             .spawn()
             .unwrap();
         Self {
-            scene,
+            fixture,
             run,
             coordinator,
         }
@@ -69,12 +57,12 @@ impl<'a> Running<'a> {
     fn until(&mut self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let started = Instant::now();
         loop {
-            let status = status(self.scene, self.run);
+            let status = status(self.fixture, self.run);
             if status.as_ref().is_some_and(&condition) {
                 return status.unwrap();
             }
             let ended = self.coordinator.try_wait().unwrap();
-            let log = || std::fs::read_to_string(log(self.scene, self.run)).unwrap_or_default();
+            let log = || std::fs::read_to_string(log(self.fixture, self.run)).unwrap_or_default();
             assert!(ended.is_none(), "{what}: the run ended\n{}", log());
             assert!(
                 started.elapsed() < PATIENCE,
@@ -86,9 +74,9 @@ impl<'a> Running<'a> {
     }
 
     fn until_under_way(&mut self) -> Value {
-        let (scene, run) = (self.scene, self.run);
+        let (fixture, run) = (self.fixture, self.run);
         self.until("a share of the records is there", |_| {
-            scene.progress(run) > 0.2
+            fixture.progress(run) > 0.2
         })
     }
 
@@ -112,29 +100,29 @@ impl Drop for Running<'_> {
     }
 }
 
-fn log(scene: &Scene, run: &str) -> PathBuf {
-    scene.path().join(format!("{run}.log"))
+fn log(fixture: &DrillFixture, run: &str) -> PathBuf {
+    fixture.path().join(format!("{run}.log"))
 }
 
 /// `status --json`; none before there is a run.
-fn status(scene: &Scene, run: &str) -> Option<Value> {
-    let output = command(scene, &["status", run, "--json"]);
+fn status(fixture: &DrillFixture, run: &str) -> Option<Value> {
+    let output = command(fixture, &["status", run, "--json"]);
     let text = output.status.success().then_some(output.stdout)?;
     Some(serde_json::from_slice(&text).unwrap())
 }
 
-fn command(scene: &Scene, arguments: &[&str]) -> Output {
-    scene.command("anofpdm", arguments).output().unwrap()
+fn command(fixture: &DrillFixture, arguments: &[&str]) -> Output {
+    fixture.command("anofpdm", arguments).output().unwrap()
 }
 
 /// Runs a command that must succeed; returns what it printed.
-fn succeeds(scene: &Scene, arguments: &[&str]) -> String {
-    scene.bench().succeeds("anofpdm", arguments)
+fn succeeds(fixture: &DrillFixture, arguments: &[&str]) -> String {
+    fixture.succeeds("anofpdm", arguments)
 }
 
 /// Runs a command whose output is JSON.
-fn json(scene: &Scene, arguments: &[&str]) -> Value {
-    serde_json::from_str(&succeeds(scene, &[arguments, &["--json"]].concat())).unwrap()
+fn json(fixture: &DrillFixture, arguments: &[&str]) -> Value {
+    serde_json::from_str(&succeeds(fixture, &[arguments, &["--json"]].concat())).unwrap()
 }
 
 /// Records finished in all stages.
@@ -158,20 +146,20 @@ fn stands_still(running: &mut Running<'_>) {
 
 #[test]
 fn a_paused_run_stands_still_until_it_is_resumed_and_gives_the_same_answer() {
-    let scene = scene();
-    let mut running = Running::start(&scene, "paused", "");
+    let fixture = DrillFixture::shared();
+    let mut running = Running::start(&fixture, "paused", "");
     let status = running.until_under_way();
     assert_eq!(
         (&status["running"], &status["paused"]),
         (&true.into(), &false.into())
     );
 
-    let said = succeeds(&scene, &["pause", "paused"]);
+    let said = succeeds(&fixture, &["pause", "paused"]);
     assert!(said.contains("anofpdm resume paused"), "{said}");
     stands_still(&mut running);
-    let text = succeeds(&scene, &["status", "paused"]);
+    let text = succeeds(&fixture, &["status", "paused"]);
     assert!(text.contains("running, paused"), "{text}");
-    let again = json(&scene, &["pause", "paused"]);
+    let again = json(&fixture, &["pause", "paused"]);
     assert_eq!(
         (&again["changed"], &again["coordinator"]),
         (&false.into(), &"taken-note".into())
@@ -180,69 +168,69 @@ fn a_paused_run_stands_still_until_it_is_resumed_and_gives_the_same_answer() {
     // A pause outlives the coordinator that was told of it.
     running.coordinator.kill().unwrap();
     running.end();
-    let text = succeeds(&scene, &["status", "paused"]);
+    let text = succeeds(&fixture, &["status", "paused"]);
     assert!(text.contains("the next run starts paused"), "{text}");
-    let mut running = Running::start(&scene, "paused", "");
+    let mut running = Running::start(&fixture, "paused", "");
     stands_still(&mut running);
 
-    let said = succeeds(&scene, &["resume", "paused"]);
+    let said = succeeds(&fixture, &["resume", "paused"]);
     assert!(said.contains("given out again"), "{said}");
     assert!(running.end().success());
-    assert_eq!(&scene.outcome("paused").0, scene.answer());
-    let text = succeeds(&scene, &["status", "paused"]);
+    assert_eq!(&fixture.outcome("paused").0, fixture.answer());
+    let text = succeeds(&fixture, &["status", "paused"]);
     assert!(text.contains("is finished"), "{text}");
 }
 
 #[test]
 fn a_cancelled_run_ends_in_good_order_and_a_later_one_goes_on() {
-    let scene = scene();
-    let mut running = Running::start(&scene, "cancelled", "");
+    let fixture = DrillFixture::shared();
+    let mut running = Running::start(&fixture, "cancelled", "");
     running.until_under_way();
-    let said = json(&scene, &["cancel", "cancelled"]);
+    let said = json(&fixture, &["cancel", "cancelled"]);
     assert_eq!(said["coordinator"], "taken-note");
     assert_eq!(running.end().code(), Some(130));
-    let said = std::fs::read_to_string(log(&scene, "cancelled")).unwrap();
+    let said = std::fs::read_to_string(log(&fixture, "cancelled")).unwrap();
     assert!(
         said.contains("stopped: cancelled by `anofpdm cancel`"),
         "{said}"
     );
-    let left = status(&scene, "cancelled").unwrap();
+    let left = status(&fixture, "cancelled").unwrap();
     assert_eq!(left["running"], false);
     assert_eq!(left["live"]["ended"]["outcome"], "cancelled");
 
     // Nobody is there who could obey; a request that lies there all the same is not for the next coordinator.
-    let complaint = scene.bench().fails("anofpdm", &["cancel", "cancelled"], 1);
+    let complaint = fixture.fails("anofpdm", &["cancel", "cancelled"], 1);
     assert!(
         complaint.contains("no coordinator is at work on cancelled"),
         "{complaint}"
     );
-    let complaint = scene.bench().fails("anofpdm", &["watch", "cancelled"], 1);
+    let complaint = fixture.fails("anofpdm", &["watch", "cancelled"], 1);
     assert!(
         complaint.contains("anofpdm status cancelled"),
         "{complaint}"
     );
-    let late = scene.path().join("cancelled/control/request-0.json");
+    let late = fixture.path().join("cancelled/control/request-0.json");
     std::fs::write(&late, "{\"ask\":\"cancel\"}").unwrap();
-    let said = succeeds(&scene, &["resume", "cancelled"]);
+    let said = succeeds(&fixture, &["resume", "cancelled"]);
     assert!(said.contains("was not paused"), "{said}");
 
-    let mut running = Running::start(&scene, "cancelled", "");
+    let mut running = Running::start(&fixture, "cancelled", "");
     assert!(running.end().success());
     assert!(!late.exists());
-    let (answer, coverage) = scene.outcome("cancelled");
-    assert_eq!(&answer, scene.answer());
+    let (answer, coverage) = fixture.outcome("cancelled");
+    assert_eq!(&answer, fixture.answer());
     assert_eq!(coverage.duplicates, 0, "nothing finished was done again");
 }
 
 #[test]
 fn redis_is_paused_too_and_a_cancelled_run_leaves_nothing_in_it() {
-    let scene = scene();
+    let fixture = DrillFixture::shared();
     let redis = RedisServer::start(RedisOptions::default());
-    let mut running = Running::start_on(&scene, "redis", &redis.url(), "");
+    let mut running = Running::start_on(&fixture, "redis", &redis.url(), "");
     running.until_under_way();
-    succeeds(&scene, &["pause", "redis"]);
+    succeeds(&fixture, &["pause", "redis"]);
     stands_still(&mut running);
-    let said = json(&scene, &["cancel", "redis"]);
+    let said = json(&fixture, &["cancel", "redis"]);
     assert_eq!(said["coordinator"], "taken-note");
     assert_eq!(running.end().code(), Some(130));
     let keys: Vec<String> = redis::cmd("KEYS")
@@ -251,28 +239,28 @@ fn redis_is_paused_too_and_a_cancelled_run_leaves_nothing_in_it() {
         .unwrap();
     assert_eq!(keys, [""; 0], "something of the run is left");
 
-    succeeds(&scene, &["resume", "redis"]);
-    let mut running = Running::start_on(&scene, "redis", &redis.url(), "");
+    succeeds(&fixture, &["resume", "redis"]);
+    let mut running = Running::start_on(&fixture, "redis", &redis.url(), "");
     assert!(running.end().success());
-    let (answer, coverage) = scene.outcome("redis");
-    assert_eq!(&answer, scene.answer());
+    let (answer, coverage) = fixture.outcome("redis");
+    assert_eq!(&answer, fixture.answer());
     assert_eq!(coverage.duplicates, 0, "nothing finished was done again");
 }
 
 #[test]
 fn dead_shards_are_listed_shown_and_retried_and_outlive_the_run() {
-    let scene = scene();
+    let fixture = DrillFixture::shared();
     let trained = ["run", SPEC_FILE, "--dir", "dying", "--device", "fake"];
-    succeeds(&scene, &[&trained[..], &["--until", "train"]].concat());
-    let mut running = Running::start(&scene, "dying", ",error=1");
+    succeeds(&fixture, &[&trained[..], &["--until", "train"]].concat());
+    let mut running = Running::start(&fixture, "dying", ",error=1");
     let dead = |status: &Value| status["live"]["shards"]["dead"].as_u64() > Some(0);
     running.until("a shard is given up", dead);
     // So that the others cannot die too, and end the run, while we look.
-    succeeds(&scene, &["pause", "dying"]);
+    succeeds(&fixture, &["pause", "dying"]);
     running.until("every worker has let go", nobody_at_work_in_a_paused_run);
-    let letters = json(&scene, &["dead", "ls", "dying"]);
+    let letters = json(&fixture, &["dead", "ls", "dying"]);
     let shard = letters["dead"][0]["shard"].to_string();
-    let shown = succeeds(&scene, &["dead", "show", "dying", &shard]);
+    let shown = succeeds(&fixture, &["dead", "show", "dying", &shard]);
     for part in [
         "an error injected by",
         "calibrate batch",
@@ -281,15 +269,13 @@ fn dead_shards_are_listed_shown_and_retried_and_outlive_the_run() {
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let complaint = scene
-        .bench()
-        .fails("anofpdm", &["dead", "retry", "dying", "987654"], 2);
+    let complaint = fixture.fails("anofpdm", &["dead", "retry", "dying", "987654"], 2);
     assert!(
         complaint.contains("shard 987654 is not dead"),
         "{complaint}"
     );
     let count = letters["dead"].as_array().unwrap().len();
-    let retried = json(&scene, &["dead", "retry", "dying", &shard]);
+    let retried = json(&fixture, &["dead", "retry", "dying", &shard]);
     assert_eq!(
         (&retried["shards"], &retried["coordinator"]),
         (&1.into(), &"taken-note".into())
@@ -297,47 +283,45 @@ fn dead_shards_are_listed_shown_and_retried_and_outlive_the_run() {
     running.until("it is offered again", |status| {
         status["live"]["shards"]["dead"].as_u64() == Some(count as u64 - 1)
     });
-    succeeds(&scene, &["dead", "retry", "dying", "--all"]);
+    succeeds(&fixture, &["dead", "retry", "dying", "--all"]);
     running.until("all are offered again", |status| !dead(status));
 
-    succeeds(&scene, &["resume", "dying"]);
+    succeeds(&fixture, &["resume", "dying"]);
     assert_eq!(running.end().code(), Some(1));
-    let letters = json(&scene, &["dead", "ls", "dying"]);
+    let letters = json(&fixture, &["dead", "ls", "dying"]);
     assert_eq!(letters["running"], false);
     let shard = letters["dead"][0]["shard"].to_string();
-    let shown = succeeds(&scene, &["dead", "show", "dying", &shard]);
+    let shown = succeeds(&fixture, &["dead", "show", "dying", &shard]);
     assert!(shown.contains("an error injected by"), "{shown}");
-    let complaint = scene
-        .bench()
-        .fails("anofpdm", &["dead", "retry", "dying", "--all"], 1);
+    let complaint = fixture.fails("anofpdm", &["dead", "retry", "dying", "--all"], 1);
     assert!(
         complaint.contains("offers every unfinished shard again"),
         "{complaint}"
     );
-    let text = succeeds(&scene, &["status", "dying"]);
+    let text = succeeds(&fixture, &["status", "dying"]);
     assert!(
         text.contains("stopped: ") && text.contains("anofpdm dead ls"),
         "{text}"
     );
 
-    let mut running = Running::start(&scene, "dying", "");
+    let mut running = Running::start(&fixture, "dying", "");
     assert!(running.end().success());
-    assert_eq!(&scene.outcome("dying").0, scene.answer());
-    let said = succeeds(&scene, &["dead", "ls", "dying"]);
+    assert_eq!(&fixture.outcome("dying").0, fixture.answer());
+    let said = succeeds(&fixture, &["dead", "ls", "dying"]);
     assert!(said.contains("no dead shards"), "{said}");
 }
 
 #[test]
 fn a_run_is_seen_while_it_works_and_watched_to_its_end() {
-    let scene = scene();
-    let mut running = Running::start(&scene, "watched", "");
+    let fixture = DrillFixture::shared();
+    let mut running = Running::start(&fixture, "watched", "");
     running.until("workers work", |status| {
         status["live"]["workers"]
             .as_array()
             .is_some_and(|workers| workers.len() == 2)
     });
     let watching = |arguments: &[&str]| {
-        scene
+        fixture
             .command("anofpdm", &[&["watch", "watched"], arguments].concat())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -355,7 +339,7 @@ fn a_run_is_seen_while_it_works_and_watched_to_its_end() {
         live["queue"].as_str().unwrap().split(':').next(),
         Some("unix")
     );
-    let text = succeeds(&scene, &["status", "watched"]);
+    let text = succeeds(&fixture, &["status", "watched"]);
     for part in [
         "is running",
         "score",
@@ -401,21 +385,21 @@ fn a_run_is_seen_while_it_works_and_watched_to_its_end() {
     assert!(documents.len() > 2);
     assert_eq!(documents.last().unwrap()["ended"]["outcome"], "finished");
     // What has finished is told of, and is no error.
-    let said = succeeds(&scene, &["watch", "watched"]);
+    let said = succeeds(&fixture, &["watch", "watched"]);
     assert!(
         said.contains("watched has finished: its report is in watched/report"),
         "{said}"
     );
-    assert_eq!(&scene.outcome("watched").0, scene.answer());
+    assert_eq!(&fixture.outcome("watched").0, fixture.answer());
 }
 
 #[test]
 fn what_only_prints_ends_quietly_when_nobody_reads() {
-    let scene = scene();
+    let fixture = DrillFixture::shared();
     for arguments in [&["runs"][..], &["gc", "--json"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = scene.command("anofpdm", arguments);
+        let mut command = fixture.command("anofpdm", arguments);
         command.stdout(writer).stderr(Stdio::piped());
         let ended = command.spawn().unwrap().wait_with_output().unwrap();
         assert_eq!(ended.status.code(), Some(141), "{arguments:?}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anofpdm_common::random::{Domain, Stream};
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
-use anofpdm_tests::programs::{Bench, SPEC};
+use anofpdm_tests::fixture::{Fixture, SPEC};
 use serde_json::Value;
 
 /// The tiny spec with other values of `[model.guided.train]`.
@@ -23,18 +23,18 @@ fn spec(name: &str, steps: u64, batch: u64, rest: &str) -> String {
     text
 }
 
-fn run(bench: &Bench, name: &str, dir: &str, more: &[&str]) -> Value {
+fn run(fixture: &Fixture, name: &str, dir: &str, more: &[&str]) -> Value {
     let spec = format!("{name}.toml");
     let mut arguments = vec!["run", &spec, "--dir", dir, "--audit", "0"];
     arguments.extend(more);
-    bench.succeeds("anofpdm", &arguments);
-    bench.summary(dir)
+    fixture.succeeds("anofpdm", &arguments);
+    fixture.summary(dir)
 }
 
 /// The samples of every step that is part of the final weights: a step that was trained again after a loss replaces
 /// what was trained before.
-fn samples(bench: &Bench, dir: &str) -> BTreeMap<u64, Vec<u64>> {
-    let path = bench
+fn samples(fixture: &Fixture, dir: &str) -> BTreeMap<u64, Vec<u64>> {
+    let path = fixture
         .path()
         .join(dir)
         .join("checkpoints/guided/samples.log");
@@ -100,8 +100,8 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 #[test]
 fn two_ranks_train_and_score_in_one_run_local_and_redis() {
-    let bench = Bench::new();
-    bench.write(
+    let fixture = Fixture::new();
+    fixture.write(
         "pair.toml",
         &spec(
             "pair",
@@ -110,12 +110,12 @@ fn two_ranks_train_and_score_in_one_run_local_and_redis() {
             "checkpoint_every = 6\ndevices = 2\nvalidate_every = 6\nsample_every = 12",
         ),
     );
-    let local = run(&bench, "pair", "local", &["--workers", "2"]);
+    let local = run(&fixture, "pair", "local", &["--workers", "2"]);
     assert_eq!(local["coverage"]["scored"], local["coverage"]["planned"]);
     assert_eq!(local["cost"]["by_stage"]["train"], 24 * 4);
-    assert_eq!(samples(&bench, "local").len(), 24);
+    assert_eq!(samples(&fixture, "local").len(), 24);
     // A person sees it learn.
-    let report = bench.path().join("local/report");
+    let report = fixture.path().join("local/report");
     let csv = std::fs::read_to_string(report.join("loss.csv")).unwrap();
     for line in [
         "guided,train,1,",
@@ -125,27 +125,27 @@ fn two_ranks_train_and_score_in_one_run_local_and_redis() {
         assert!(csv.contains(line), "{csv}");
     }
     assert!(report.join("loss.svg").is_file());
-    let pictures = bench.path().join("local/checkpoints/guided/samples");
+    let pictures = fixture.path().join("local/checkpoints/guided/samples");
     assert!(pictures.join("step-00000012.png").is_file());
     // The same world, the same bits, dropout and all.
-    let again = run(&bench, "pair", "again", &["--workers", "2"]);
+    let again = run(&fixture, "pair", "again", &["--workers", "2"]);
     assert_eq!(again["fingerprint"], local["fingerprint"]);
 
     let server = RedisServer::start(RedisOptions::default());
     let url = server.url();
     let workers = ["--queue", &url, "--workers", "2", "--device", "cpu"];
-    let through = run(&bench, "pair", "redis", &workers);
+    let through = run(&fixture, "pair", "redis", &workers);
     assert_eq!(through["fingerprint"], local["fingerprint"]);
-    assert_eq!(samples(&bench, "redis"), samples(&bench, "local"));
+    assert_eq!(samples(&fixture, "redis"), samples(&fixture, "local"));
 }
 
 #[test]
 fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
     const KILLS: u32 = 20;
     const STEPS: u64 = 400;
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let rest = "checkpoint_every = 4\ndevices = 4\ndropout = 0.0";
-    bench.write("gang.toml", &spec("gang", STEPS, 4, rest));
+    fixture.write("gang.toml", &spec("gang", STEPS, 4, rest));
     let arguments = |dir| {
         [
             "run",
@@ -158,15 +158,15 @@ fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
             "train",
         ]
     };
-    bench.succeeds("anofpdm", &arguments("undisturbed"));
-    let mut coordinator = bench.start("anofpdm", &arguments("killed"));
+    fixture.succeeds("anofpdm", &arguments("undisturbed"));
+    let mut coordinator = fixture.start("anofpdm", &arguments("killed"));
     let mut dice = Stream::new(7, Domain::Backoff, 0, 0);
     let mut kills = 0;
     let mut last = None;
     while kills < KILLS && coordinator.try_wait().unwrap().is_none() {
         // Something new was learnt since the last kill, so that the run gets on.
         let reached = wait_for("a new checkpoint", || {
-            let newest = newest_checkpoint(&bench.path().join("killed"));
+            let newest = newest_checkpoint(&fixture.path().join("killed"));
             let ended = coordinator.try_wait().unwrap().is_some();
             (newest > last || ended).then_some(newest)
         });
@@ -184,7 +184,10 @@ fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
         kills, KILLS,
         "training was over too soon: more steps are needed"
     );
-    let (want, got) = (samples(&bench, "undisturbed"), samples(&bench, "killed"));
+    let (want, got) = (
+        samples(&fixture, "undisturbed"),
+        samples(&fixture, "killed"),
+    );
     assert_eq!(got.len() as u64, STEPS);
     assert_eq!(
         got, want,
@@ -192,7 +195,7 @@ fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
     );
     // Sums over four ranks have one order, so even the bits are those of the undisturbed run.
     let weights = |dir: &str| {
-        let newest = newest_checkpoint(&bench.path().join(dir)).unwrap();
+        let newest = newest_checkpoint(&fixture.path().join(dir)).unwrap();
         std::fs::read(newest.join("ema.safetensors")).unwrap()
     };
     assert_eq!(weights("killed"), weights("undisturbed"));
@@ -200,10 +203,10 @@ fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
 
 #[test]
 fn a_stalled_rank_does_not_hold_the_others() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let rest = "checkpoint_every = 2\ndevices = 2";
-    bench.write("stall.toml", &spec("stall", 60, 4, rest));
-    let mut coordinator = bench.start(
+    fixture.write("stall.toml", &spec("stall", 60, 4, rest));
+    let mut coordinator = fixture.start(
         "anofpdm",
         &[
             "run",
@@ -218,40 +221,40 @@ fn a_stalled_rank_does_not_hold_the_others() {
             "train",
         ],
     );
-    wait_for("a checkpoint", || {
-        newest_checkpoint(&bench.path().join("r"))
+    let mut stalled = None;
+    newest_after_a_stop(&fixture.path().join("r"), || {
+        let pid = pids_of_workers(&coordinator)[0];
+        signal(pid, "-STOP");
+        stalled = Some(pid);
     });
-    let stalled = pids_of_workers(&coordinator)[0];
-    signal(stalled, "-STOP");
-    let reached = newest_checkpoint(&bench.path().join("r"));
-    // Long enough for its lease to run out and for the other to be called off; then it may go on.
-    std::thread::sleep(Duration::from_secs(8));
-    signal(stalled, "-CONT");
+    // The others went on: its lease ran out, or it was replaced. If it is still there, it may go on too.
+    signal(stalled.unwrap(), "-CONT");
     assert!(coordinator.wait().unwrap().success());
-    assert!(newest_checkpoint(&bench.path().join("r")) > reached);
-    assert_eq!(samples(&bench, "r").len(), 60);
+    assert_eq!(samples(&fixture, "r").len(), 60);
 }
 
 /// A lease, seconds: what comes before its end has not waited for it. Far longer than [`wait_for`] waits.
 const LONG_LEASE: &str = "3600";
 
-/// Stops something once a training has a checkpoint, and waits for a newer one.
+/// Stops something once a training has a checkpoint, and waits until it has gone on without.
 fn newest_after_a_stop(root: &Path, stop: impl FnOnce()) {
     wait_for("a checkpoint", || newest_checkpoint(root));
     stop();
-    // What was under way when it stopped.
-    std::thread::sleep(Duration::from_secs(2));
-    let reached = newest_checkpoint(root);
-    wait_for("a newer checkpoint", || {
-        (newest_checkpoint(root) > reached).then_some(())
-    });
+    let mut reached = newest_checkpoint(root);
+    // The first may have been under way when it stopped.
+    for _ in 0..2 {
+        reached = wait_for("a newer checkpoint", || {
+            let newest = newest_checkpoint(root);
+            (newest > reached).then_some(newest)
+        });
+    }
 }
 
 #[test]
 fn a_stalled_worker_of_this_run_is_replaced_long_before_its_lease_ends() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let rest = "checkpoint_every = 2\ndevices = 2";
-    bench.write("still.toml", &spec("still", 4_000, 4, rest));
+    fixture.write("still.toml", &spec("still", 4_000, 4, rest));
     let arguments = [
         "run",
         "still.toml",
@@ -264,8 +267,8 @@ fn a_stalled_worker_of_this_run_is_replaced_long_before_its_lease_ends() {
         "--until",
         "train",
     ];
-    let mut coordinator = bench.start("anofpdm", &arguments);
-    let root = bench.path().join("r");
+    let mut coordinator = fixture.start("anofpdm", &arguments);
+    let root = fixture.path().join("r");
     newest_after_a_stop(&root, || {
         signal(pids_of_workers(&coordinator)[0], "-STOP");
     });
@@ -275,12 +278,12 @@ fn a_stalled_worker_of_this_run_is_replaced_long_before_its_lease_ends() {
 
 #[test]
 fn a_fleet_goes_on_without_a_stalled_worker() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let rest = "checkpoint_every = 2\ndevices = { min = 1, max = 2 }";
-    bench.write("fleet.toml", &spec("fleet", 4_000, 4, rest));
+    fixture.write("fleet.toml", &spec("fleet", 4_000, 4, rest));
     let server = RedisServer::start(RedisOptions::default());
     let url = server.url();
-    let mut workers = [fleet_worker(&bench, &url), fleet_worker(&bench, &url)];
+    let mut workers = [fleet_worker(&fixture, &url), fleet_worker(&fixture, &url)];
     let arguments = [
         "run",
         "fleet.toml",
@@ -293,8 +296,8 @@ fn a_fleet_goes_on_without_a_stalled_worker() {
         "--until",
         "train",
     ];
-    let mut coordinator = bench.start("anofpdm", &arguments);
-    let root = bench.path().join("r");
+    let mut coordinator = fixture.start("anofpdm", &arguments);
+    let root = fixture.path().join("r");
     newest_after_a_stop(&root, || signal(workers[0].id(), "-STOP"));
     // Awake again, it finds itself without its peers and starts anew.
     signal(workers[0].id(), "-CONT");
@@ -311,9 +314,9 @@ fn a_fleet_goes_on_without_a_stalled_worker() {
 #[test]
 fn a_pause_of_seconds_disturbs_nothing() {
     const STEPS: u64 = 800;
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let rest = "checkpoint_every = 10\ndevices = 2";
-    bench.write("pause.toml", &spec("pause", STEPS, 4, rest));
+    fixture.write("pause.toml", &spec("pause", STEPS, 4, rest));
     let arguments = [
         "run",
         "pause.toml",
@@ -324,8 +327,8 @@ fn a_pause_of_seconds_disturbs_nothing() {
         "--until",
         "train",
     ];
-    let mut coordinator = bench.start("anofpdm", &arguments);
-    let root = bench.path().join("r");
+    let mut coordinator = fixture.start("anofpdm", &arguments);
+    let root = fixture.path().join("r");
     wait_for("a checkpoint", || newest_checkpoint(&root));
     let lines = || {
         let log = root.join("checkpoints/guided/samples.log");
@@ -348,9 +351,9 @@ fn a_pause_of_seconds_disturbs_nothing() {
 
 #[test]
 fn bounds_take_what_is_there_and_a_number_wants_it_all() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let rest = "checkpoint_every = 6\ndevices = { min = 1, max = 3 }";
-    bench.write("elastic.toml", &spec("elastic", 12, 4, rest));
+    fixture.write("elastic.toml", &spec("elastic", 12, 4, rest));
     let arguments = [
         "run",
         "elastic.toml",
@@ -361,7 +364,7 @@ fn bounds_take_what_is_there_and_a_number_wants_it_all() {
         "--until",
         "train",
     ];
-    let output = bench.output("anofpdm", &arguments);
+    let output = fixture.output("anofpdm", &arguments);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{told}");
     assert!(
@@ -369,12 +372,12 @@ fn bounds_take_what_is_there_and_a_number_wants_it_all() {
         "{told}"
     );
 
-    bench.write(
+    fixture.write(
         "many.toml",
         &spec("many", 12, 4, "checkpoint_every = 6\ndevices = 3"),
     );
     let arguments = ["run", "many.toml", "--dir", "m", "--workers", "2"];
-    let told = bench.fails("anofpdm", &arguments, 1);
+    let told = fixture.fails("anofpdm", &arguments, 1);
     assert!(
         told.contains("devices is 3, but this run starts 2 worker(s)"),
         "{told}"
@@ -382,8 +385,8 @@ fn bounds_take_what_is_there_and_a_number_wants_it_all() {
 }
 
 /// A worker started by itself, as on a fleet.
-fn fleet_worker(bench: &Bench, url: &str) -> Child {
-    bench.start(
+fn fleet_worker(fixture: &Fixture, url: &str) -> Child {
+    fixture.start(
         "anofpdm-worker",
         &["run", "--queue", url, "--device", "cpu"],
     )
@@ -391,12 +394,12 @@ fn fleet_worker(bench: &Bench, url: &str) -> Child {
 
 #[test]
 fn a_lost_coordinator_and_a_lost_server_do_not_lose_the_training() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let rest = "checkpoint_every = 4\ndevices = 2";
-    bench.write("lost.toml", &spec("lost", 160, 4, rest));
+    fixture.write("lost.toml", &spec("lost", 160, 4, rest));
     let mut server = RedisServer::start(RedisOptions::default());
     let url = server.url();
-    let mut workers = [fleet_worker(&bench, &url), fleet_worker(&bench, &url)];
+    let mut workers = [fleet_worker(&fixture, &url), fleet_worker(&fixture, &url)];
     let arguments = [
         "run",
         "lost.toml",
@@ -409,18 +412,18 @@ fn a_lost_coordinator_and_a_lost_server_do_not_lose_the_training() {
         "--until",
         "train",
     ];
-    let root = bench.path().join("r");
+    let root = fixture.path().join("r");
     let further = |than: &Option<PathBuf>| {
         wait_for("a newer checkpoint", || {
             let newest = newest_checkpoint(&root);
             (newest > *than).then_some(newest)
         })
     };
-    let mut coordinator = bench.start("anofpdm", &arguments);
+    let mut coordinator = fixture.start("anofpdm", &arguments);
     let first = further(&None);
     coordinator.kill().unwrap();
     coordinator.wait().unwrap();
-    let mut coordinator = bench.start("anofpdm", &arguments);
+    let mut coordinator = fixture.start("anofpdm", &arguments);
     let second = further(&first);
     server.kill();
     std::thread::sleep(Duration::from_secs(2));
@@ -428,7 +431,7 @@ fn a_lost_coordinator_and_a_lost_server_do_not_lose_the_training() {
     further(&second);
     server.flushall();
     assert!(coordinator.wait().unwrap().success());
-    assert_eq!(samples(&bench, "r").len(), 160);
+    assert_eq!(samples(&fixture, "r").len(), 160);
     for worker in &mut workers {
         assert!(
             worker.try_wait().unwrap().is_none(),
@@ -441,13 +444,13 @@ fn a_lost_coordinator_and_a_lost_server_do_not_lose_the_training() {
 
 #[test]
 fn a_worker_that_leaves_makes_the_gang_smaller() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let rest = "checkpoint_every = 1000\ndevices = { min = 1, max = 2 }";
-    bench.write("shrink.toml", &spec("shrink", 300, 4, rest));
+    fixture.write("shrink.toml", &spec("shrink", 300, 4, rest));
     let server = RedisServer::start(RedisOptions::default());
     let url = server.url();
-    let mut stays = fleet_worker(&bench, &url);
-    let mut leaves = fleet_worker(&bench, &url);
+    let mut stays = fleet_worker(&fixture, &url);
+    let mut leaves = fleet_worker(&fixture, &url);
     let arguments = [
         "run",
         "shrink.toml",
@@ -458,8 +461,8 @@ fn a_worker_that_leaves_makes_the_gang_smaller() {
         "--until",
         "train",
     ];
-    let mut coordinator = bench.start("anofpdm", &arguments);
-    let log = bench.path().join("r/checkpoints/guided/samples.log");
+    let mut coordinator = fixture.start("anofpdm", &arguments);
+    let log = fixture.path().join("r/checkpoints/guided/samples.log");
     wait_for("a step", || {
         std::fs::read_to_string(&log)
             .ok()
@@ -468,7 +471,7 @@ fn a_worker_that_leaves_makes_the_gang_smaller() {
     signal(leaves.id(), "-TERM");
     assert!(leaves.wait().unwrap().success());
     // It stopped both after the same step, with a checkpoint: nothing was trained twice.
-    let left_at = newest_checkpoint(&bench.path().join("r")).unwrap();
+    let left_at = newest_checkpoint(&fixture.path().join("r")).unwrap();
     assert!(coordinator.wait().unwrap().success());
     let text = std::fs::read_to_string(&log).unwrap();
     assert_eq!(
@@ -477,7 +480,7 @@ fn a_worker_that_leaves_makes_the_gang_smaller() {
         "no step was trained again after {}",
         left_at.display()
     );
-    assert_eq!(samples(&bench, "r").len(), 300);
+    assert_eq!(samples(&fixture, "r").len(), 300);
     stays.kill().unwrap();
     stays.wait().unwrap();
 }

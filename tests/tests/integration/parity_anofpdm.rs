@@ -38,12 +38,12 @@ const GUIDANCE: f64 = 2.0;
 
 type Oracles = BTreeMap<String, Oracle>;
 
-struct Bench {
+struct Fixture {
     net: Engine,
     inputs: Oracles,
 }
 
-impl Bench {
+impl Fixture {
     fn new(oracles: &Path) -> Self {
         // Tests run side by side already.
         torch::set_threads(1);
@@ -101,7 +101,7 @@ fn scenarios() {
         return;
     };
     let oracles = shared.join("oracles");
-    let mut bench = Bench::new(&oracles);
+    let mut fixture = Fixture::new(&oracles);
     for (scenario, respacing, steps, encoding) in SCENARIOS {
         let oracle = read_tensors(&oracles.join(format!("fpdm_{scenario}.safetensors")));
         let schedule = Schedule::linear(1000, &respacing.parse().unwrap()).unwrap();
@@ -112,7 +112,7 @@ fn scenarios() {
                 .into_iter()
                 .map(|index| usize::try_from(index).unwrap())
                 .collect();
-            let result = bench.run(&ForwardPass {
+            let result = fixture.run(&ForwardPass {
                 keep: &keep,
                 ..pass(&schedule, semantics, encoding, steps)
             });
@@ -145,7 +145,7 @@ fn evaluations_do_not_depend_on_strengths_and_maps() {
     let Some(shared) = shared_dir("evaluations_do_not_depend_on_strengths_and_maps") else {
         return;
     };
-    let mut bench = Bench::new(&shared.join("oracles"));
+    let mut fixture = Fixture::new(&shared.join("oracles"));
     let schedule = Schedule::linear(1000, &"50".parse().unwrap()).unwrap();
     let all = [
         MapKind::Aam,
@@ -157,7 +157,7 @@ fn evaluations_do_not_depend_on_strengths_and_maps() {
     let (slices, steps) = (6, 5);
     for (_, semantics) in SEMANTICS {
         for encoding in [Encoding::Ddim, Encoding::Ddpm] {
-            let result = bench.run(&ForwardPass {
+            let result = fixture.run(&ForwardPass {
                 guidance: &[0.5, 1.0, 2.0, 5.0],
                 maps: &all,
                 end_step_ratios: &[0.5, 1.0, 2.0],
@@ -180,7 +180,7 @@ fn sweep() {
         return;
     };
     let oracles = shared.join("oracles");
-    let mut bench = Bench::new(&oracles);
+    let mut fixture = Fixture::new(&oracles);
     let oracle = read_tensors(&oracles.join("fpdm_sweep.safetensors"));
     for (scenario, respacing, steps, encoding) in SCENARIOS {
         if encoding != Encoding::Ddim {
@@ -190,7 +190,7 @@ fn sweep() {
         for (convention, semantics) in SEMANTICS {
             let name = |tensor: &str| format!("{scenario}.{convention}.{tensor}");
             let strengths = oracle[&name("w")].values.clone();
-            let result = bench.run(&ForwardPass {
+            let result = fixture.run(&ForwardPass {
                 guidance: &strengths,
                 ..pass(&schedule, semantics, encoding, steps)
             });
@@ -211,7 +211,7 @@ fn sweep() {
             let t_e = stack(&|i| result.guidance[i].t_e.shallow_clone());
             exact(&oracle, &name("t_e"), &t_e);
 
-            let alone = bench.run(&ForwardPass {
+            let alone = fixture.run(&ForwardPass {
                 guidance: &strengths[3..4],
                 ..pass(&schedule, semantics, encoding, steps)
             });
@@ -233,11 +233,11 @@ fn end_steps_of_ratios() {
         return;
     };
     let oracles = shared.join("oracles");
-    let mut bench = Bench::new(&oracles);
+    let mut fixture = Fixture::new(&oracles);
     for (scenario, respacing, steps, encoding) in SCENARIOS {
         let oracle = read_tensors(&oracles.join(format!("fpdm_{scenario}.safetensors")));
         let schedule = Schedule::linear(1000, &respacing.parse().unwrap()).unwrap();
-        let result = bench.run(&ForwardPass {
+        let result = fixture.run(&ForwardPass {
             end_step_ratios: &[0.5, 1.0, 2.0],
             ..pass(&schedule, Semantics::Reference, encoding, steps)
         });
@@ -257,16 +257,16 @@ fn every_third_step_and_extremes_of_divergence() {
         return;
     };
     let oracles = shared.join("oracles");
-    let mut bench = Bench::new(&oracles);
-    let x0 = bench.inputs["x0"]
+    let mut fixture = Fixture::new(&oracles);
+    let x0 = fixture.inputs["x0"]
         .torch()
         .index_select(1, &Tensor::from_slice(&MODALITIES));
-    let labels = bench.inputs["label"].i64();
+    let labels = fixture.inputs["label"].i64();
     for (scenario, respacing, steps, encoding) in SCENARIOS {
         let oracle = read_tensors(&oracles.join(format!("fpdm_{scenario}.safetensors")));
         let schedule = Schedule::linear(1000, &respacing.parse().unwrap()).unwrap();
         let all: Vec<usize> = (0..steps).collect();
-        let result = bench.run(&ForwardPass {
+        let result = fixture.run(&ForwardPass {
             keep: &all,
             ..pass(&schedule, Semantics::Reference, encoding, steps)
         });

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 use anofpdm_test_support::redis_users::{COORDINATOR, Users, WORKER};
-use anofpdm_tests::programs::{Bench, SPEC};
+use anofpdm_tests::fixture::{Fixture, SPEC};
 
 #[test]
 fn a_run_through_an_encrypted_server_with_users_says_no_secret() {
@@ -14,13 +14,13 @@ fn a_run_through_an_encrypted_server_with_users_says_no_secret() {
         tls: true,
         ..RedisOptions::default()
     });
-    let bench = Bench::new();
-    bench.write("secured.toml", SPEC);
-    bench.write("worker.password", &format!("{}\n", users.worker));
+    let fixture = Fixture::new();
+    fixture.write("secured.toml", SPEC);
+    fixture.write("worker.password", &format!("{}\n", users.worker));
     let authority = &server.certificates().authority;
     let start = |program: &str, arguments: &[&str], secret: [&str; 2]| {
-        let log = File::create(bench.path().join(format!("{program}.log"))).unwrap();
-        bench
+        let log = File::create(fixture.path().join(format!("{program}.log"))).unwrap();
+        fixture
             .command(program, arguments)
             .env("ANOFPDM_LOG", "trace")
             .env("ANOFPDM_REDIS_CA", authority)
@@ -31,7 +31,7 @@ fn a_run_through_an_encrypted_server_with_users_says_no_secret() {
             .unwrap()
     };
     let log_of = |program: &str| {
-        std::fs::read_to_string(bench.path().join(format!("{program}.log"))).unwrap()
+        std::fs::read_to_string(fixture.path().join(format!("{program}.log"))).unwrap()
     };
 
     let url = [COORDINATOR, WORKER].map(|user| server.url_of(user));
@@ -54,15 +54,15 @@ fn a_run_through_an_encrypted_server_with_users_says_no_secret() {
         texts.iter().all(|text| text.lines().count() > 3),
         "{texts:?}"
     );
-    assert_eq!(bench.summary("r")["coverage"]["conflicts"], 0);
+    assert_eq!(fixture.summary("r")["coverage"]["conflicts"], 0);
 
     // Passwords where they do not belong are refused, and not repeated.
     for (user, secret) in [(COORDINATOR, &users.coordinator), (WORKER, &users.worker)] {
         let address = format!("redis://{user}:{secret}@127.0.0.1");
         let run = ["run", "secured.toml", "--queue", &address, "--dir", "r2"];
-        texts.push(bench.fails("anofpdm", &run, 2));
+        texts.push(fixture.fails("anofpdm", &run, 2));
         let serve = ["run", "--queue", &address, "--device", "fake"];
-        let refused = bench.output("anofpdm-worker", &serve);
+        let refused = fixture.output("anofpdm-worker", &serve);
         assert!(!refused.status.success());
         texts.push(String::from_utf8_lossy(&refused.stderr).into_owned());
     }

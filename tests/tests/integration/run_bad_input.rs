@@ -2,14 +2,15 @@
 
 use std::process::Command;
 
-use anofpdm_tests::programs::{Bench, SPEC, program};
+use anofpdm_tests::fixture::{Fixture, SPEC};
+use anofpdm_tests::programs::program;
 
 /// Runs the spec after a replacement that must apply.
-fn refused(bench: &Bench, from: &str, to: &str, code: i32) -> String {
+fn refused(fixture: &Fixture, from: &str, to: &str, code: i32) -> String {
     let text = SPEC.replacen(from, to, 1);
     assert_ne!(text, SPEC, "'{from}' must be in the spec");
-    bench.write("bad.toml", &text);
-    bench.fails(
+    fixture.write("bad.toml", &text);
+    fixture.fails(
         "anofpdm",
         &["run", "bad.toml", "--dir", "bad", "--workers", "1"],
         code,
@@ -18,7 +19,7 @@ fn refused(bench: &Bench, from: &str, to: &str, code: i32) -> String {
 
 #[test]
 fn a_bad_spec_is_refused_before_anything_is_computed() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for (from, to, part) in [
         ("respacing", "respacign", "did you mean `respacing`"),
         ("guidance = [1, 3]", "guidance = [-1]", "guidance"),
@@ -26,7 +27,7 @@ fn a_bad_spec_is_refused_before_anything_is_computed() {
         ("\"t2\"]", "\"t3\"]", "t3"),
         ("attention = [8]", "attention = [7]", "attention"),
     ] {
-        let complaint = refused(&bench, from, to, 2);
+        let complaint = refused(&fixture, from, to, 2);
         assert!(complaint.contains(part), "{to}: {complaint}");
     }
     // Slices that cannot carry the benchmark: not the spec's grammar, so a failure.
@@ -43,11 +44,11 @@ fn a_bad_spec_is_refused_before_anything_is_computed() {
             "calibration needs both kinds",
         ),
     ] {
-        bench.write("all-train.csv", &split_file(&bench, |_| "train"));
-        let healthy = healthy_subject(&bench);
-        bench.write(
+        fixture.write("all-train.csv", &split_file(&fixture, |_| "train"));
+        let healthy = healthy_subject(&fixture);
+        fixture.write(
             "healthy-validation.csv",
-            &split_file(&bench, |id| {
+            &split_file(&fixture, |id| {
                 if id == healthy {
                     "validation"
                 } else if id.ends_with('1') {
@@ -57,19 +58,19 @@ fn a_bad_spec_is_refused_before_anything_is_computed() {
                 }
             }),
         );
-        let complaint = refused(&bench, from, to, 1);
+        let complaint = refused(&fixture, from, to, 1);
         assert!(complaint.contains(part), "{to}: {complaint}");
     }
-    assert!(!bench.path().join("bad").exists(), "no run was begun");
+    assert!(!fixture.path().join("bad").exists(), "no run was begun");
 }
 
-fn manifest(bench: &Bench) -> serde_json::Value {
-    let text = std::fs::read_to_string(bench.path().join("store/manifest.json")).unwrap();
+fn manifest(fixture: &Fixture) -> serde_json::Value {
+    let text = std::fs::read_to_string(fixture.path().join("store/manifest.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
-fn split_file(bench: &Bench, split_of: impl Fn(&str) -> &'static str) -> String {
-    let manifest = manifest(bench);
+fn split_file(fixture: &Fixture, split_of: impl Fn(&str) -> &'static str) -> String {
+    let manifest = manifest(fixture);
     let lines = manifest["subjects"]
         .as_array()
         .unwrap()
@@ -82,8 +83,8 @@ fn split_file(bench: &Bench, split_of: impl Fn(&str) -> &'static str) -> String 
 }
 
 /// A subject without lesion: the phantom is asked for enough subjects to have one.
-fn healthy_subject(bench: &Bench) -> String {
-    let manifest = manifest(bench);
+fn healthy_subject(fixture: &Fixture) -> String {
+    let manifest = manifest(fixture);
     let healthy = manifest["subjects"]
         .as_array()
         .unwrap()
@@ -96,8 +97,8 @@ fn healthy_subject(bench: &Bench) -> String {
 }
 
 /// Changes a number of a subject in the manifest.
-fn change_manifest(bench: &Bench, split: &str, field: &str, value: u64) -> String {
-    let mut manifest = manifest(bench);
+fn change_manifest(fixture: &Fixture, split: &str, field: &str, value: u64) -> String {
+    let mut manifest = manifest(fixture);
     let subjects = manifest["subjects"].as_array_mut().unwrap();
     let subject = subjects
         .iter_mut()
@@ -105,13 +106,13 @@ fn change_manifest(bench: &Bench, split: &str, field: &str, value: u64) -> Strin
         .unwrap();
     subject[field] = value.into();
     let id = subject["id"].as_str().unwrap().to_owned();
-    bench.write("store/manifest.json", &manifest.to_string());
+    fixture.write("store/manifest.json", &manifest.to_string());
     id
 }
 
 #[test]
 fn a_store_that_is_not_as_it_was_written_is_refused() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let run = ["run", "tiny.toml", "--dir", "run", "--workers", "1"];
     let again = [
         "preprocess",
@@ -126,17 +127,17 @@ fn a_store_that_is_not_as_it_was_written_is_refused() {
     ];
     let refused = |part: &str| {
         for arguments in [&["plan", "tiny.toml"][..], &run] {
-            let complaint = bench.fails("anofpdm", arguments, 1);
+            let complaint = fixture.fails("anofpdm", arguments, 1);
             assert!(complaint.contains(part), "{part}: {complaint}");
             assert!(complaint.contains("preprocess` again"), "{complaint}");
         }
-        assert!(!bench.path().join("run").exists(), "no run was begun");
-        bench.succeeds("anofpdm", &again);
-        bench.succeeds("anofpdm", &["plan", "tiny.toml"]);
+        assert!(!fixture.path().join("run").exists(), "no run was begun");
+        fixture.succeeds("anofpdm", &again);
+        fixture.succeeds("anofpdm", &["plan", "tiny.toml"]);
     };
 
     // The end of a test subject is lost, its length is kept: no lesion would be left in it.
-    let subjects = manifest(&bench)["subjects"].clone();
+    let subjects = manifest(&fixture)["subjects"].clone();
     let test = subjects
         .as_array()
         .unwrap()
@@ -147,7 +148,7 @@ fn a_store_that_is_not_as_it_was_written_is_refused() {
         "store/subjects/{}.safetensors",
         test["id"].as_str().unwrap()
     );
-    let path = bench.path().join(&file);
+    let path = fixture.path().join(&file);
     let mut bytes = std::fs::read(&path).unwrap();
     let from = bytes.len() * 2 / 3;
     bytes[from..].fill(0);
@@ -158,12 +159,12 @@ fn a_store_that_is_not_as_it_was_written_is_refused() {
 
     // Counts that nobody signed.
     for split in ["train", "validation", "test"] {
-        let id = change_manifest(&bench, split, "slices", 1_000_000_000);
+        let id = change_manifest(&fixture, split, "slices", 1_000_000_000);
         refused(&format!(
             "{id}.safetensors: the manifest says 1000000000 slices, and the file has"
         ));
     }
-    let id = change_manifest(&bench, "train", "lesion_slices", 1_000);
+    let id = change_manifest(&fixture, "train", "lesion_slices", 1_000);
     refused(&format!(
         "{id}.safetensors: the manifest says 1000 slices with lesion, and the file has"
     ));
@@ -171,7 +172,7 @@ fn a_store_that_is_not_as_it_was_written_is_refused() {
 
 #[test]
 fn a_queue_that_a_worker_would_refuse_is_refused_by_the_run() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for address in [
         "unix:///run/redis.sock",
         "redis+unix:///run/redis.sock",
@@ -181,52 +182,52 @@ fn a_queue_that_a_worker_would_refuse_is_refused_by_the_run() {
         "redis://127.0.0.1:1/?protocol=resp3",
     ] {
         let run = ["run", "tiny.toml", "--dir", "run", "--queue", address];
-        let complaint = bench.fails("anofpdm", &run, 2);
+        let complaint = fixture.fails("anofpdm", &run, 2);
         assert!(
             complaint.contains("is not the address of a queue"),
             "{complaint}"
         );
-        let worker = bench.fails("anofpdm-worker", &["run", "--queue", address], 2);
+        let worker = fixture.fails("anofpdm-worker", &["run", "--queue", address], 2);
         assert_eq!(complaint, worker);
     }
-    assert!(!bench.path().join("run").exists(), "no run was begun");
+    assert!(!fixture.path().join("run").exists(), "no run was begun");
 }
 
 #[test]
 fn a_device_that_is_not_there_is_told_once_and_locks_nothing() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let run = |device: &str, code: i32| {
         let arguments = ["run", "tiny.toml", "--dir", "run", "--device", device];
-        bench.fails("anofpdm", &arguments, code)
+        fixture.fails("anofpdm", &arguments, code)
     };
     let typo = run("gpu", 2);
     assert!(typo.contains("--device gpu: cpu, cuda, cuda:N"), "{typo}");
-    bench.write(
+    fixture.write(
         "tiny.toml",
         &SPEC.replace("[compute]\n", "[compute]\nprecision = \"fp16\"\n"),
     );
     let format = run("cpu", 2);
     assert!(format.contains("fp16 needs a GPU"), "{format}");
-    assert!(!bench.path().join("run").exists(), "no run was begun");
+    assert!(!fixture.path().join("run").exists(), "no run was begun");
 
     let absent = run("cuda:63", 1);
     assert_eq!(absent.matches("asked for, but").count(), 1, "{absent}");
     assert!(!absent.contains("starting another"), "{absent}");
-    assert!(bench.path().join("run/spec.toml").exists());
+    assert!(fixture.path().join("run/spec.toml").exists());
     // Nothing was computed: the folder takes the spec that can be run.
-    bench.write("tiny.toml", SPEC);
-    let estimate = bench.succeeds("anofpdm", &["plan", "tiny.toml", "--dir", "run", "--json"]);
+    fixture.write("tiny.toml", SPEC);
+    let estimate = fixture.succeeds("anofpdm", &["plan", "tiny.toml", "--dir", "run", "--json"]);
     assert!(!estimate.contains("belongs to"), "{estimate}");
     let arguments = ["run", "tiny.toml", "--dir", "run", "--workers", "1"];
-    bench.succeeds("anofpdm", &[&arguments[..], &["--until", "train"]].concat());
+    fixture.succeeds("anofpdm", &[&arguments[..], &["--until", "train"]].concat());
 }
 
 #[test]
 fn a_checkpoint_that_is_none_is_refused_before_anything_is_begun() {
-    let bench = Bench::new();
-    std::fs::create_dir(bench.path().join("folder")).unwrap();
-    std::fs::write(bench.path().join("m.pt"), b"PK\x03\x04 and so on").unwrap();
-    std::fs::write(bench.path().join("cut.safetensors"), b"\x10\0\0\0").unwrap();
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path().join("folder")).unwrap();
+    std::fs::write(fixture.path().join("m.pt"), b"PK\x03\x04 and so on").unwrap();
+    std::fs::write(fixture.path().join("cut.safetensors"), b"\x10\0\0\0").unwrap();
     for (checkpoint, code, part) in [
         ("", 2, "checkpoint is empty"),
         ("none.safetensors", 1, "none.safetensors: No such file"),
@@ -235,12 +236,12 @@ fn a_checkpoint_that_is_none_is_refused_before_anything_is_begun() {
         ("cut.safetensors", 1, "no whole safetensors file"),
     ] {
         let given = format!("[model.guided]\ncheckpoint = \"{checkpoint}\"\n");
-        bench.write("bad.toml", &SPEC.replace("[model.guided]\n", &given));
+        fixture.write("bad.toml", &SPEC.replace("[model.guided]\n", &given));
         for command in [
             &["plan", "bad.toml"][..],
             &["run", "bad.toml", "--dir", "bad"],
         ] {
-            let complaint = bench.fails("anofpdm", command, code);
+            let complaint = fixture.fails("anofpdm", command, code);
             assert!(complaint.contains(part), "{checkpoint}: {complaint}");
             assert!(
                 complaint.contains("bad.toml") && complaint.contains("[model.guided]"),
@@ -248,13 +249,13 @@ fn a_checkpoint_that_is_none_is_refused_before_anything_is_begun() {
             );
         }
     }
-    assert!(!bench.path().join("bad").exists(), "no run was begun");
+    assert!(!fixture.path().join("bad").exists(), "no run was begun");
 }
 
 #[test]
 fn a_checkpoint_that_does_not_fit_is_named() {
-    let bench = Bench::new();
-    bench.succeeds(
+    let fixture = Fixture::new();
+    fixture.succeeds(
         "anofpdm",
         &[
             "run",
@@ -267,7 +268,7 @@ fn a_checkpoint_that_does_not_fit_is_named() {
             "1",
         ],
     );
-    let folder = std::fs::read_dir(bench.path().join("trained/checkpoints/guided"))
+    let folder = std::fs::read_dir(fixture.path().join("trained/checkpoints/guided"))
         .unwrap()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .max()
@@ -287,21 +288,21 @@ fn a_checkpoint_that_does_not_fit_is_named() {
             "the spec asks for",
         ),
     ] {
-        bench.write("bad.toml", &spec.replace("[model.guided]\n", &given));
+        fixture.write("bad.toml", &spec.replace("[model.guided]\n", &given));
         let run = ["run", "bad.toml", "--dir", name, "--workers", "1"];
         for command in [&run[..], &["plan", "bad.toml"]] {
-            let complaint = bench.fails("anofpdm", command, 1);
+            let complaint = fixture.fails("anofpdm", command, 1);
             assert!(complaint.contains(part), "{name}: {complaint}");
             assert!(
                 complaint.contains(&weights.display().to_string()),
                 "{complaint}"
             );
         }
-        assert!(!bench.path().join(name).exists(), "no run was begun");
+        assert!(!fixture.path().join(name).exists(), "no run was begun");
     }
 
     // Slices with another number of channels than the weights.
-    bench.succeeds(
+    fixture.succeeds(
         "anofpdm",
         &[
             "preprocess",
@@ -321,8 +322,8 @@ fn a_checkpoint_that_does_not_fit_is_named() {
         .replace("[model.guided]\n", &given)
         .replace("store = \"store\"", "store = \"one-channel\"")
         .replace("scored = [\"flair\", \"t2\"]", "scored = [\"flair\"]");
-    bench.write("bad.toml", &spec);
-    let complaint = bench.fails(
+    fixture.write("bad.toml", &spec);
+    let complaint = fixture.fails(
         "anofpdm",
         &["run", "bad.toml", "--dir", "channels", "--workers", "1"],
         1,
@@ -332,42 +333,42 @@ fn a_checkpoint_that_does_not_fit_is_named() {
 
 #[test]
 fn a_run_folder_is_locked_and_belongs_to_its_spec() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let arguments = ["run", "tiny.toml", "--dir", "run", "--workers", "1"];
-    let mut first = bench.start("anofpdm", &arguments);
-    let lock = bench.path().join("run/journal");
+    let mut first = fixture.start("anofpdm", &arguments);
+    let lock = fixture.path().join("run/journal");
     while !lock.exists() && first.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    let complaint = bench.fails("anofpdm", &arguments, 1);
+    let complaint = fixture.fails("anofpdm", &arguments, 1);
     assert!(complaint.contains("locked"), "{complaint}");
     assert!(first.wait().unwrap().success());
 
-    bench.write(
+    fixture.write(
         "tiny.toml",
         &SPEC.replace("guidance = [1, 3]", "guidance = [1, 4]"),
     );
     let plan = ["plan", "tiny.toml", "--dir", "run"];
-    let said = bench.succeeds("anofpdm", &plan);
+    let said = fixture.succeeds("anofpdm", &plan);
     let first = said.lines().next().unwrap();
     assert!(
         first.starts_with("warning") && first.contains("run belongs to another spec"),
         "{said}"
     );
     assert!(said.contains("in run: nothing is there yet"), "{said}");
-    let complaint = bench.fails("anofpdm", &arguments, 2);
+    let complaint = fixture.fails("anofpdm", &arguments, 2);
     assert!(complaint.contains("another spec"), "{complaint}");
 }
 
 #[test]
 fn a_full_disk_is_an_error_and_the_run_goes_on_later() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     // A file-size limit stands for the full disk: no file of weights fits into 64 KiB.
     let limited = Command::new("bash")
         .arg("-c")
         .arg("ulimit -f 64; exec \"$0\" run tiny.toml --dir run --workers 1")
         .arg(program("anofpdm"))
-        .current_dir(bench.path())
+        .current_dir(fixture.path())
         .output()
         .unwrap();
     let complaint = String::from_utf8_lossy(&limited.stderr);
@@ -376,11 +377,11 @@ fn a_full_disk_is_an_error_and_the_run_goes_on_later() {
         complaint.contains("space") || complaint.contains("limit"),
         "{complaint}"
     );
-    bench.succeeds(
+    fixture.succeeds(
         "anofpdm",
         &["run", "tiny.toml", "--dir", "run", "--workers", "1"],
     );
-    let summary = bench.summary("run");
+    let summary = fixture.summary("run");
     assert_eq!(
         summary["coverage"]["scored"],
         summary["coverage"]["planned"]
@@ -389,10 +390,10 @@ fn a_full_disk_is_an_error_and_the_run_goes_on_later() {
 
 #[test]
 fn an_interrupt_ends_with_130_and_is_resumed() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let arguments = ["run", "tiny.toml", "--dir", "run", "--workers", "1"];
-    let mut run = bench.start("anofpdm", &arguments);
-    while !bench.path().join("run/journal").exists() {
+    let mut run = fixture.start("anofpdm", &arguments);
+    while !fixture.path().join("run/journal").exists() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     std::thread::sleep(std::time::Duration::from_millis(500));
@@ -402,5 +403,5 @@ fn an_interrupt_ends_with_130_and_is_resumed() {
         .unwrap();
     assert!(signalled.success());
     assert_eq!(run.wait().unwrap().code(), Some(130));
-    bench.succeeds("anofpdm", &arguments);
+    fixture.succeeds("anofpdm", &arguments);
 }

@@ -3,21 +3,22 @@
 use anofpdm_common::record::Record;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::wire;
-use anofpdm_tests::programs::{Bench, SPEC};
+use anofpdm_tests::fixture::{Fixture, SPEC};
 use serde_json::Value;
 
 #[test]
 fn a_run_makes_a_whole_table_and_counts_what_it_computes() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let plan: Value =
-        serde_json::from_str(&bench.succeeds("anofpdm", &["plan", "tiny.toml", "--json"])).unwrap();
-    let printed = bench.succeeds(
+        serde_json::from_str(&fixture.succeeds("anofpdm", &["plan", "tiny.toml", "--json"]))
+            .unwrap();
+    let printed = fixture.succeeds(
         "anofpdm",
         &["run", "tiny.toml", "--dir", "one", "--workers", "1"],
     );
     assert!(printed.contains("anofpdm-ddim-ste"), "{printed}");
 
-    let summary = bench.summary("one");
+    let summary = fixture.summary("one");
     // 2 methods of one encoding and 1 of the other, 2 strengths, 2 seeds, 18 slices.
     assert_eq!(summary["coverage"]["planned"], 3 * 2 * 2 * 18);
     assert_eq!(
@@ -58,30 +59,30 @@ fn a_run_makes_a_whole_table_and_counts_what_it_computes() {
     }
 
     // Again: nothing is computed, the answer stays; and without workers from the records alone.
-    let again = bench.succeeds(
+    let again = fixture.succeeds(
         "anofpdm",
         &["run", "tiny.toml", "--dir", "one", "--workers", "1"],
     );
     assert_eq!(again.lines().next(), printed.lines().next());
     assert_eq!(
-        bench.summary("one")["cost"]["network_evaluations"],
+        fixture.summary("one")["cost"]["network_evaluations"],
         summary["cost"]["network_evaluations"]
     );
     let rows = summary["rows"].clone();
-    bench.succeeds("anofpdm", &["report", "one"]);
-    assert_eq!(bench.summary("one")["rows"], rows);
+    fixture.succeeds("anofpdm", &["report", "one"]);
+    assert_eq!(fixture.summary("one")["rows"], rows);
 }
 
 #[test]
 fn one_worker_and_four_give_the_same_fingerprint() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for (run, workers) in [("one", "1"), ("four", "4")] {
-        bench.succeeds(
+        fixture.succeeds(
             "anofpdm",
             &["run", "tiny.toml", "--dir", run, "--workers", workers],
         );
     }
-    let (one, four) = (bench.summary("one"), bench.summary("four"));
+    let (one, four) = (fixture.summary("one"), fixture.summary("four"));
     assert_eq!(one["fingerprint"], four["fingerprint"]);
     assert_eq!(one["rows"], four["rows"]);
     assert_eq!(
@@ -91,7 +92,7 @@ fn one_worker_and_four_give_the_same_fingerprint() {
 
     // A cell's bits do not depend on which other cells ran, nor on how batches are cut into shards: with the trained
     // weights given, a run of one method and one strength repeats its rows.
-    let weights = std::fs::read_dir(bench.path().join("one/checkpoints/guided"))
+    let weights = std::fs::read_dir(fixture.path().join("one/checkpoints/guided"))
         .unwrap()
         .filter_map(|entry| Some(entry.ok()?.path().join("ema.safetensors")))
         .filter(|path| path.is_file())
@@ -109,12 +110,12 @@ fn one_worker_and_four_give_the_same_fingerprint() {
         )
         .replace("guidance = [1, 3]", "guidance = [3]")
         .replace("shard_slices = 4", "shard_slices = 12");
-    bench.write("narrow.toml", &narrow);
-    bench.succeeds(
+    fixture.write("narrow.toml", &narrow);
+    fixture.succeeds(
         "anofpdm",
         &["run", "narrow.toml", "--dir", "narrow", "--workers", "2"],
     );
-    let narrow = bench.summary("narrow");
+    let narrow = fixture.summary("narrow");
     let row = |summary: &Value, setup: &str| {
         summary["rows"]
             .as_array()
@@ -133,32 +134,32 @@ fn one_worker_and_four_give_the_same_fingerprint() {
 
 #[test]
 fn figures_come_out_of_the_same_pass_and_change_no_row() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let plain = SPEC.replace("guidance = [1, 3]", "guidance = [3]");
-    bench.write("plain.toml", &plain);
-    bench.write(
+    fixture.write("plain.toml", &plain);
+    fixture.write(
         "figures.toml",
         &plain.replace(
             "[compute]",
             "[score.figures]\ntraces = true\nend_step_ratios = [0.5, 1, 2]\nfixed_thresholds = [0.05]\n[compute]",
         ),
     );
-    bench.succeeds(
+    fixture.succeeds(
         "anofpdm",
         &["run", "plain.toml", "--dir", "plain", "--workers", "1"],
     );
-    bench.succeeds(
+    fixture.succeeds(
         "anofpdm",
         &["run", "figures.toml", "--dir", "figures", "--workers", "1"],
     );
-    let (plain, figures) = (bench.summary("plain"), bench.summary("figures"));
+    let (plain, figures) = (fixture.summary("plain"), fixture.summary("figures"));
     assert_eq!(plain["rows"], figures["rows"]);
     assert_eq!(
         plain["cost"]["network_evaluations"],
         figures["cost"]["network_evaluations"]
     );
 
-    let artifacts = ArtifactStore::open(&bench.path().join("figures/records")).unwrap();
+    let artifacts = ArtifactStore::open(&fixture.path().join("figures/records")).unwrap();
     let mut slices_with_figures = 0;
     for entry in artifacts.entries().unwrap() {
         let bytes = artifacts.get(&entry.unwrap().digest, 64 << 20).unwrap();
@@ -188,10 +189,10 @@ fn figures_come_out_of_the_same_pass_and_change_no_row() {
 
 #[test]
 fn a_shared_cache_spares_the_second_run_and_gc_knows_what_is_used() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for run in ["first", "second"] {
         let dir = format!("runs/{run}");
-        bench.succeeds(
+        fixture.succeeds(
             "anofpdm",
             &[
                 "run",
@@ -205,7 +206,10 @@ fn a_shared_cache_spares_the_second_run_and_gc_knows_what_is_used() {
             ],
         );
     }
-    let (first, second) = (bench.summary("runs/first"), bench.summary("runs/second"));
+    let (first, second) = (
+        fixture.summary("runs/first"),
+        fixture.summary("runs/second"),
+    );
     assert_eq!(first["fingerprint"], second["fingerprint"]);
     assert!(first["cost"]["by_stage"]["score"].as_u64().unwrap() > 0);
     assert_eq!(
@@ -215,14 +219,14 @@ fn a_shared_cache_spares_the_second_run_and_gc_knows_what_is_used() {
     assert_eq!(second["coverage"]["scored"], second["coverage"]["planned"]);
 
     let removable = || -> u64 {
-        let text = bench.succeeds("anofpdm", &["gc", "--cache", "cache", "--json"]);
+        let text = fixture.succeeds("anofpdm", &["gc", "--cache", "cache", "--json"]);
         let holdings: Vec<Value> = serde_json::from_str(&text).unwrap();
         let cache = holdings.iter().find(|h| h["place"] == "cache").unwrap();
         cache["removable_files"].as_u64().unwrap()
     };
     assert_eq!(removable(), 0, "both runs share the cached records");
-    std::fs::remove_dir_all(bench.path().join("runs")).unwrap();
+    std::fs::remove_dir_all(fixture.path().join("runs")).unwrap();
     assert!(removable() > 0);
-    bench.succeeds("anofpdm", &["gc", "--cache", "cache", "--delete"]);
+    fixture.succeeds("anofpdm", &["gc", "--cache", "cache", "--delete"]);
     assert_eq!(removable(), 0);
 }

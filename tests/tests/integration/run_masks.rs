@@ -4,11 +4,11 @@ use anofpdm_common::metrics::Overlap;
 use anofpdm_common::record::{RatedScore, Record};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::wire;
-use anofpdm_tests::programs::{Bench, SPEC};
+use anofpdm_tests::fixture::{Fixture, SPEC};
 use serde_json::Value;
 
-fn records(bench: &Bench, run: &str) -> Vec<Record> {
-    let artifacts = ArtifactStore::open(&bench.path().join(run).join("records")).unwrap();
+fn records(fixture: &Fixture, run: &str) -> Vec<Record> {
+    let artifacts = ArtifactStore::open(&fixture.path().join(run).join("records")).unwrap();
     let bytes = artifacts
         .entries()
         .unwrap()
@@ -26,7 +26,7 @@ fn row<'a>(summary: &'a Value, setup: &str) -> &'a Value {
 
 #[test]
 fn another_way_to_the_mask_shares_the_calibration_and_decides_by_the_ratio() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let published = SPEC
         .replace(
             "\"anofpdm-ddim\", \"anofpdm-ddim-ste\", \"anofpdm-ddpm\"",
@@ -40,7 +40,7 @@ fn another_way_to_the_mask_shares_the_calibration_and_decides_by_the_ratio() {
     );
     for (name, text) in [("published", &published), ("ours", &ours)] {
         let spec = format!("{name}.toml");
-        bench.write(&spec, text);
+        fixture.write(&spec, text);
         let run = [
             "run",
             &spec,
@@ -51,9 +51,9 @@ fn another_way_to_the_mask_shares_the_calibration_and_decides_by_the_ratio() {
             "--cache",
             "cache",
         ];
-        bench.succeeds("anofpdm", &run);
+        fixture.succeeds("anofpdm", &run);
     }
-    let (before, after) = (bench.summary("published"), bench.summary("ours"));
+    let (before, after) = (fixture.summary("published"), fixture.summary("ours"));
     assert_eq!(
         after["cost"]["by_stage"]["calibrate"], 0,
         "sequences have no mask: all of them were in the cache"
@@ -61,14 +61,14 @@ fn another_way_to_the_mask_shares_the_calibration_and_decides_by_the_ratio() {
     assert_ne!(before["fingerprint"], after["fingerprint"]);
     let plain = |record: &Record| matches!(record, Record::Masks(_));
     let rated = |record: &Record| matches!(record, Record::RatedMasks(_));
-    let old = records(&bench, "published");
+    let old = records(&fixture, "published");
     assert!(old.iter().any(plain) && !old.iter().any(rated));
-    let new = records(&bench, "ours");
+    let new = records(&fixture, "ours");
     assert!(new.iter().any(rated) && !new.iter().any(plain));
 
     // Both decisions are calibrated whatever the spec decides by; Algorithm 2 goes by the one that decides.
     let calibration = |run: &str| -> Value {
-        let path = bench.path().join(run).join("calibration/ddim.json");
+        let path = fixture.path().join(run).join("calibration/ddim.json");
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     };
     let strengths = calibration("ours")["strengths"].clone();
@@ -124,7 +124,7 @@ fn another_way_to_the_mask_shares_the_calibration_and_decides_by_the_ratio() {
     assert!((found - expected).abs() < 1e-12, "{found}, {expected}");
 
     // What a spec leaves out is written down in the run folder as what was meant.
-    let normalised = std::fs::read_to_string(bench.path().join("published/spec.toml")).unwrap();
+    let normalised = std::fs::read_to_string(fixture.path().join("published/spec.toml")).unwrap();
     for line in [
         "median = 5",
         "quantile_of = \"map\"",
@@ -134,18 +134,18 @@ fn another_way_to_the_mask_shares_the_calibration_and_decides_by_the_ratio() {
         assert!(normalised.contains(line), "{line}: {normalised}");
     }
     // The component area goes with the slices where it is not given: 40 pixels of 128 x 128.
-    let store = std::fs::read(bench.path().join("store/manifest.json")).unwrap();
+    let store = std::fs::read(fixture.path().join("store/manifest.json")).unwrap();
     let size = serde_json::from_slice::<Value>(&store).unwrap()["size"]
         .as_f64()
         .unwrap();
-    bench.write("open.toml", &published.replace("component_area = 2\n", ""));
-    let plan = bench.succeeds("anofpdm", &["plan", "open.toml", "--json"]);
+    fixture.write("open.toml", &published.replace("component_area = 2\n", ""));
+    let plan = fixture.succeeds("anofpdm", &["plan", "open.toml", "--json"]);
     let plan: Value = serde_json::from_str(&plan).unwrap();
     assert_eq!(
         plan["component_area"],
         (40.0 * (size / 128.0).powi(2)).round() as u64
     );
-    let printed = bench.succeeds("anofpdm", &["plan", "ours.toml"]);
+    let printed = fixture.succeeds("anofpdm", &["plan", "ours.toml"]);
     let said = "masks        median of 3 x 3 pixels, components of at most 2 pixels dropped\n";
     assert!(printed.contains(said), "{printed}");
 }

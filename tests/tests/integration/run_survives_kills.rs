@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anofpdm_common::random::{Domain, Stream};
-use anofpdm_tests::programs::Bench;
+use anofpdm_tests::fixture::Fixture;
 
 /// Kills of each kind.
 const KILLS: u64 = 10;
@@ -30,12 +30,12 @@ fn pause(stream: &mut Stream, least: Duration) {
 
 #[test]
 fn a_killed_coordinator_goes_on_where_it_was() {
-    let bench = Bench::new();
-    bench.succeeds("anofpdm", &run_arguments("undisturbed"));
+    let fixture = Fixture::new();
+    fixture.succeeds("anofpdm", &run_arguments("undisturbed"));
     let mut stream = Stream::new(1, Domain::Backoff, 0, 0);
     let mut kills = 0;
     for _ in 0..KILLS {
-        let mut coordinator = bench.start("anofpdm", &run_arguments("killed"));
+        let mut coordinator = fixture.start("anofpdm", &run_arguments("killed"));
         pause(&mut stream, Duration::from_millis(300));
         let finished = coordinator.try_wait().unwrap().is_some();
         coordinator.kill().unwrap();
@@ -43,16 +43,16 @@ fn a_killed_coordinator_goes_on_where_it_was() {
         kills += u64::from(!finished);
     }
     assert!(kills >= 3, "only {kills} kills hit a running coordinator");
-    bench.succeeds("anofpdm", &run_arguments("killed"));
-    compare(&bench, "undisturbed", "killed");
+    fixture.succeeds("anofpdm", &run_arguments("killed"));
+    compare(&fixture, "undisturbed", "killed");
 }
 
 #[test]
 fn killed_workers_are_replaced() {
-    let bench = Bench::new();
-    bench.succeeds("anofpdm", &run_arguments("undisturbed"));
+    let fixture = Fixture::new();
+    fixture.succeeds("anofpdm", &run_arguments("undisturbed"));
     let mut stream = Stream::new(2, Domain::Backoff, 0, 0);
-    let mut coordinator = bench.start("anofpdm", &run_arguments("killed"));
+    let mut coordinator = fixture.start("anofpdm", &run_arguments("killed"));
     let mut kills = 0;
     while kills < KILLS && coordinator.try_wait().unwrap().is_none() {
         pause(&mut stream, Duration::from_millis(300));
@@ -72,13 +72,13 @@ fn killed_workers_are_replaced() {
     let status = coordinator.wait().unwrap();
     if !status.success() {
         // A shard that lost three workers is given up by design; running again goes on.
-        bench.succeeds("anofpdm", &run_arguments("killed"));
+        fixture.succeeds("anofpdm", &run_arguments("killed"));
     }
-    compare(&bench, "undisturbed", "killed");
+    compare(&fixture, "undisturbed", "killed");
 }
 
-fn compare(bench: &Bench, undisturbed: &str, killed: &str) {
-    let (want, got) = (bench.summary(undisturbed), bench.summary(killed));
+fn compare(fixture: &Fixture, undisturbed: &str, killed: &str) {
+    let (want, got) = (fixture.summary(undisturbed), fixture.summary(killed));
     assert_eq!(got["fingerprint"], want["fingerprint"]);
     assert_eq!(got["rows"], want["rows"]);
     assert_eq!(

@@ -1,8 +1,9 @@
 //! Every method of the paper's tables from one spec, one store, one queue and one report.
 
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use anofpdm_tests::programs::Bench;
+use anofpdm_tests::fixture::Fixture;
 use serde_json::Value;
 
 /// Networks of all roles, as small as they come.
@@ -55,13 +56,13 @@ fn spec(name: &str, steps: u64) -> String {
     )
 }
 
-fn plan(bench: &Bench, spec: &str, dir: &str) -> Value {
-    let printed = bench.succeeds("anofpdm", &["plan", spec, "--dir", dir, "--json"]);
+fn plan(fixture: &Fixture, spec: &str, dir: &str) -> Value {
+    let printed = fixture.succeeds("anofpdm", &["plan", spec, "--dir", dir, "--json"]);
     serde_json::from_str(&printed).unwrap()
 }
 
-fn run(bench: &Bench, spec: &str, dir: &str, device: &str, workers: &str) -> Value {
-    bench.succeeds(
+fn run(fixture: &Fixture, spec: &str, dir: &str, device: &str, workers: &str) -> Value {
+    fixture.succeeds(
         "anofpdm",
         &[
             "run",
@@ -74,7 +75,7 @@ fn run(bench: &Bench, spec: &str, dir: &str, device: &str, workers: &str) -> Val
             workers,
         ],
     );
-    bench.summary(dir)
+    fixture.summary(dir)
 }
 
 fn rows<'a>(summary: &'a Value, method: &str) -> Vec<&'a Value> {
@@ -90,14 +91,14 @@ fn rows<'a>(summary: &'a Value, method: &str) -> Vec<&'a Value> {
 /// best of its grid for the guided ones.
 #[test]
 fn one_run_makes_every_row_and_counts_what_it_computes() {
-    let bench = Bench::new();
-    bench.write("table.toml", &spec("table", 4));
-    let before = plan(&bench, "table.toml", "table");
+    let fixture = Fixture::new();
+    fixture.write("table.toml", &spec("table", 4));
+    let before = plan(&fixture, "table.toml", "table");
     let warnings = before["warnings"].to_string();
     assert!(warnings.contains("ddim-clf-free"), "{warnings}");
-    let summary = run(&bench, "table.toml", "table", "cpu", "2");
+    let summary = run(&fixture, "table.toml", "table", "cpu", "2");
 
-    let plan = plan(&bench, "table.toml", "table");
+    let plan = plan(&fixture, "table.toml", "table");
     let evaluations = &plan["network_evaluations"];
     let cost = &summary["cost"];
     assert_eq!(cost["by_stage"], evaluations["by_stage"]);
@@ -198,7 +199,7 @@ fn one_run_makes_every_row_and_counts_what_it_computes() {
     let scale = settings["noise_scale"].as_u64().unwrap();
     assert_eq!(cost_of("ddim-clf-free"), 3 * scale);
 
-    let table = std::fs::read_to_string(bench.path().join("table/report/table.md")).unwrap();
+    let table = std::fs::read_to_string(fixture.path().join("table/report/table.md")).unwrap();
     for method in [
         "ddim-clf-free †",
         "anoddpm-gaussian-native",
@@ -214,10 +215,10 @@ fn one_run_makes_every_row_and_counts_what_it_computes() {
 
 #[test]
 fn workers_kills_and_the_port_change_nothing_they_should_not() {
-    let bench = Bench::new();
-    bench.write("table.toml", &spec("table", 4));
-    let one = run(&bench, "table.toml", "one", "fake", "1");
-    let two = run(&bench, "table.toml", "two", "fake", "2");
+    let fixture = Fixture::new();
+    fixture.write("table.toml", &spec("table", 4));
+    let one = run(&fixture, "table.toml", "one", "fake", "1");
+    let two = run(&fixture, "table.toml", "two", "fake", "2");
     assert_eq!(one["fingerprint"], two["fingerprint"]);
     assert_eq!(one["rows"], two["rows"]);
 
@@ -233,23 +234,27 @@ fn workers_kills_and_the_port_change_nothing_they_should_not() {
         "--workers",
         "2",
     ];
+    let whole = fixture.artifacts("one");
     let mut kills = 0;
-    for attempt in 0..4 {
-        let mut child = bench
+    for fifths in 1..5 {
+        let mut child = fixture
             .command("anofpdm", &arguments)
             .env(slow.0, slow.1)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(1_500 + 700 * attempt));
-        kills += u32::from(child.try_wait().unwrap().is_none());
+        let works = |child: &mut Child| child.try_wait().unwrap().is_none();
+        while fixture.artifacts("killed") * 5 < whole * fifths && works(&mut child) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        kills += u32::from(works(&mut child));
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    assert!(kills >= 1, "only {kills} kills hit a running coordinator");
-    bench.succeeds("anofpdm", &arguments);
-    let killed = bench.summary("killed");
+    assert!(kills >= 3, "only {kills} kills hit a running coordinator");
+    fixture.succeeds("anofpdm", &arguments);
+    let killed = fixture.summary("killed");
     assert_eq!(killed["fingerprint"], one["fingerprint"]);
     assert_eq!(killed["rows"], one["rows"]);
     assert_eq!(
@@ -259,9 +264,9 @@ fn workers_kills_and_the_port_change_nothing_they_should_not() {
 
     // The public port is another form of the baselines, and another number of evaluations.
     let port = spec("port", 4).replace("steps = 6\n", "semantics = \"reference\"\nsteps = 6\n");
-    bench.write("port.toml", &port);
-    let ported = run(&bench, "port.toml", "port", "fake", "2");
-    let planned = plan(&bench, "port.toml", "port");
+    fixture.write("port.toml", &port);
+    let ported = run(&fixture, "port.toml", "port", "fake", "2");
+    let planned = plan(&fixture, "port.toml", "port");
     assert_eq!(
         ported["cost"]["by_stage"],
         planned["network_evaluations"]["by_stage"]
@@ -273,7 +278,7 @@ fn workers_kills_and_the_port_change_nothing_they_should_not() {
 
 #[test]
 fn a_sweep_of_ten_strengths_costs_what_one_costs() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let family = "methods = [\"anofpdm-ddim\", \"anofpdm-ddim-ste\", \"anofpdm-ddpm\", \"anofpdm-ddpm-ste\", \
                   \"gradient\", \"gradient-te\", \"gradient-weighted\"]\n";
     let spec = |name: &str, guidance: &str| {
@@ -283,15 +288,15 @@ fn a_sweep_of_ten_strengths_costs_what_one_costs() {
             networks(2)
         )
     };
-    bench.write("one.toml", &spec("one", "[2]"));
-    bench.write(
+    fixture.write("one.toml", &spec("one", "[2]"));
+    fixture.write(
         "ten.toml",
         &spec("ten", "[0.5, 1, 2, 3, 5, 8, 13, 21, 30, 50]"),
     );
     let counted = ["one", "ten"].map(|name| {
         let file = format!("{name}.toml");
-        let planned = plan(&bench, &file, name)["network_evaluations"].clone();
-        let summary = run(&bench, &file, name, "fake", "2");
+        let planned = plan(&fixture, &file, name)["network_evaluations"].clone();
+        let summary = run(&fixture, &file, name, "fake", "2");
         let cost = &summary["cost"];
         assert_eq!(cost["by_stage"], planned["by_stage"], "{name}");
         assert_eq!(cost["network_evaluations"], planned["total"], "{name}");
@@ -308,8 +313,8 @@ fn a_sweep_of_ten_strengths_costs_what_one_costs() {
 
 #[test]
 fn a_single_channel_and_given_settings_need_no_tuning() {
-    let bench = Bench::new();
-    bench.succeeds(
+    let fixture = Fixture::new();
+    fixture.succeeds(
         "anofpdm",
         &[
             "phantom",
@@ -324,7 +329,7 @@ fn a_single_channel_and_given_settings_need_no_tuning() {
             "48",
         ],
     );
-    bench.succeeds(
+    fixture.succeeds(
         "anofpdm",
         &[
             "preprocess",
@@ -345,8 +350,8 @@ fn a_single_channel_and_given_settings_need_no_tuning() {
          [score.baseline.ddim-clf-free]\nthresholds = [0.52]\n[compute]\nbatch_slices = 4\n",
         networks(2)
     );
-    bench.write("given.toml", &given);
-    let summary = run(&bench, "given.toml", "given", "fake", "2");
+    fixture.write("given.toml", &given);
+    let summary = run(&fixture, "given.toml", "given", "fake", "2");
     assert_eq!(summary["cost"]["by_stage"]["calibrate"], 0);
     for (method, noise_scale, threshold) in
         [("anoddpm-gaussian", 2, 0.32), ("ddim-clf-free", 6, 0.52)]

@@ -8,7 +8,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
-use anofpdm_tests::programs::{Bench, SPEC};
+use anofpdm_tests::fixture::{Fixture, SPEC};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(120);
@@ -76,10 +76,10 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A worker, and the port it says it serves its numbers at: the system chooses, so nobody else can take it before.
-fn worker(bench: &Bench, url: &str, name: &str) -> (Child, u16) {
-    let log = bench.path().join(name);
+fn worker(fixture: &Fixture, url: &str, name: &str) -> (Child, u16) {
+    let log = fixture.path().join(name);
     let arguments = ["run", "--queue", url, "--metrics", "127.0.0.1:0"];
-    let child = bench
+    let child = fixture
         .command("anofpdm-worker", &arguments)
         .stderr(File::create(&log).unwrap())
         .spawn()
@@ -96,7 +96,7 @@ fn worker(bench: &Bench, url: &str, name: &str) -> (Child, u16) {
 #[test]
 fn two_ranks_count_what_they_train() {
     const STEPS: u32 = 150;
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let spec = SPEC
         .replace(
             "steps = 24\nbatch = 4",
@@ -104,10 +104,10 @@ fn two_ranks_count_what_they_train() {
         )
         .replace("checkpoint_every = 6", "checkpoint_every = 50\ndevices = 2");
     assert!(spec.contains("devices = 2") && spec.contains("batch = 5"));
-    bench.write("two.toml", &spec);
+    fixture.write("two.toml", &spec);
     let server = RedisServer::start(RedisOptions::default());
     let url = server.url();
-    let started = ["worker-0.log", "worker-1.log"].map(|name| worker(&bench, &url, name));
+    let started = ["worker-0.log", "worker-1.log"].map(|name| worker(&fixture, &url, name));
     let ports = [started[0].1, started[1].1];
     for port in ports {
         let health = wait_for("the endpoint", || get(port, "/healthz"));
@@ -121,8 +121,8 @@ fn two_ranks_count_what_they_train() {
     let arguments = [
         "run", "two.toml", "--dir", "r", "--queue", &url, "--until", "train",
     ];
-    let log = bench.path().join("coordinator.log");
-    let mut coordinator = bench
+    let log = fixture.path().join("coordinator.log");
+    let mut coordinator = fixture
         .command("anofpdm", &arguments)
         .stderr(File::create(&log).unwrap())
         .spawn()
@@ -175,7 +175,7 @@ fn two_ranks_count_what_they_train() {
 
 #[test]
 fn a_taken_port_is_an_error_that_says_what_to_do() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let arguments = [
@@ -185,12 +185,12 @@ fn a_taken_port_is_an_error_that_says_what_to_do() {
         "--metrics",
         &address,
     ];
-    let told = bench.fails("anofpdm-worker", &arguments, 1);
+    let told = fixture.fails("anofpdm-worker", &arguments, 1);
     assert!(
         told.contains(&address) && told.contains("--metrics"),
         "{told}"
     );
-    bench.fails(
+    fixture.fails(
         "anofpdm-worker",
         &["run", "--queue", "redis://127.0.0.1:1", "--metrics", "9464"],
         2,
