@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-gpu build demo test bench chaos hostile queue-cost lint clean
+.PHONY: help check setup setup-gpu build demo test slow-tests bench chaos hostile queue-cost lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -35,6 +35,11 @@ test: build ## run all tests (installs redis-server where it is missing)
 	scripts/check-linkage.sh
 	-@scripts/need-redis.sh # tests that need it say so themselves
 	RUST_TEST_THREADS=$$(($$(nproc) + 2)) cargo test $(CARGO_FLAGS) --no-fail-fast
+
+# What names the times is not stable: the test executables take it with that variable, the compiler must not see it.
+slow-tests: build ## run all tests and name the ten slowest
+	@cargo test $(CARGO_FLAGS) --no-fail-fast --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]' -- \
+		-Z unstable-options --report-time | sed -n 's/^test \(.*\) \.\.\. ok <\(.*\)s>$$/\2 s\t\1/p' | sort -rn | head
 
 bench: setup ## measure post-processing, average precision, verification, noise and each saving of the engine (docs/benchmarks.md)
 	cargo bench --locked --workspace --bench segmentation --bench average_precision --bench store_verification --bench simplex --bench engine

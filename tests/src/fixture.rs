@@ -48,9 +48,6 @@ shard_slices = 4
 
 impl Fixture {
     /// Makes phantom and store with the real commands.
-    ///
-    /// # Panics
-    /// When they fail.
     pub fn new() -> Self {
         let fixture = Self {
             dir: tempfile::tempdir().unwrap_or_else(|e| panic!("temporary folder: {e}")),
@@ -88,15 +85,10 @@ impl Fixture {
         fixture
     }
 
-    /// The folder.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Writes a file.
-    ///
-    /// # Panics
-    /// When it cannot be written.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path().join(name);
         std::fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -114,9 +106,6 @@ impl Fixture {
     }
 
     /// Runs a command to its end.
-    ///
-    /// # Panics
-    /// When it cannot be started.
     pub fn output<S: AsRef<OsStr>>(&self, name: &str, arguments: &[S]) -> Output {
         self.command(name, arguments)
             .output()
@@ -124,9 +113,6 @@ impl Fixture {
     }
 
     /// Starts a command and returns while it runs; its output is dropped.
-    ///
-    /// # Panics
-    /// When it cannot be started.
     pub fn start<S: AsRef<OsStr>>(&self, name: &str, arguments: &[S]) -> Child {
         self.command(name, arguments)
             .stdout(Stdio::null())
@@ -136,9 +122,6 @@ impl Fixture {
     }
 
     /// Runs a command that must succeed; returns what it printed.
-    ///
-    /// # Panics
-    /// When it fails.
     pub fn succeeds<S: AsRef<OsStr> + std::fmt::Debug>(
         &self,
         name: &str,
@@ -155,9 +138,6 @@ impl Fixture {
     }
 
     /// Runs a command that must fail with `code`; returns what it complained.
-    ///
-    /// # Panics
-    /// When it ends otherwise.
     pub fn fails<S: AsRef<OsStr> + std::fmt::Debug>(
         &self,
         name: &str,
@@ -181,9 +161,6 @@ impl Fixture {
     }
 
     /// The summary of a finished run.
-    ///
-    /// # Panics
-    /// When there is none.
     pub fn summary(&self, run: &str) -> Value {
         let path = self.path().join(run).join("report/summary.json");
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

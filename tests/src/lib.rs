@@ -22,9 +22,6 @@ impl Torch for Tensor {
 }
 
 /// The numbers of a libtorch tensor in row-major order, widened to f64.
-///
-/// # Panics
-/// Never for a tensor of numbers.
 pub fn values(tensor: &tch::Tensor) -> Vec<f64> {
     let flat = tensor.to_kind(tch::Kind::Double).contiguous().view([-1]);
     Vec::<f64>::try_from(flat).expect("a flat f64 tensor")

@@ -6,9 +6,6 @@ use std::sync::OnceLock;
 
 /// A program of this workspace, built in the profile of the tests: once for each test executable cargo makes sure that it is
 /// there and not older than the code, which `cargo test` alone does not.
-///
-/// # Panics
-/// When it cannot be built.
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(build).join(name)
@@ -33,6 +30,8 @@ fn build() -> PathBuf {
         .args(["build", "--quiet", "--workspace", "--bins"])
         .args(profile)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
+        // `make slow-tests` sets it for this process; everything would be built anew with it.
+        .env_remove("RUSTC_BOOTSTRAP")
         .status()
         .unwrap_or_else(|e| panic!("cargo: {e}"));
     assert!(built.success(), "the programs do not build: {built}");

@@ -24,14 +24,13 @@ pub const MOST_MEMORY: usize = most_memory(Kind::Journal.limit()) + 4 * Kind::Jo
 
 /// What came of a storm.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Tally {
+pub struct JournalTally {
     /// Journals read to their end.
     pub whole: u64,
     /// Journals whose torn tail was cut off.
     pub cut: u64,
     /// Journals that are corrupt, of another version, or hold what cannot be read.
     pub refused: u64,
-    /// Entries read.
     pub entries: u64,
     /// Most memory that one took, bytes.
     pub most_memory: usize,
@@ -40,16 +39,18 @@ pub struct Tally {
 }
 
 /// Reads `number` mutated journals, each written to the same file in `folder`.
-///
-/// # Panics
-/// When the file cannot be written.
-pub fn storm(seed: u64, number: u64, folder: &Path, mut go_on: impl FnMut(u64) -> bool) -> Tally {
+pub fn storm(
+    seed: u64,
+    number: u64,
+    folder: &Path,
+    mut go_on: impl FnMut(u64) -> bool,
+) -> JournalTally {
     let path = folder.join("journal");
     let envelopes: Vec<Vec<u8>> = entries()
         .iter()
         .map(|entry| wire::encode(entry).unwrap_or_else(|e| panic!("an entry of ours: {e}")))
         .collect();
-    let mut tally = Tally::default();
+    let mut tally = JournalTally::default();
     for journal in 0..number {
         if !go_on(journal) {
             break;
@@ -108,11 +109,7 @@ fn read(path: &Path) -> Outcome {
     Ok((seen, recovered.torn.is_some()))
 }
 
-impl Tally {
-    /// Counts an outcome.
-    ///
-    /// # Errors
-    /// What is wrong with it.
+impl JournalTally {
     fn add(&mut self, outcome: Outcome, path: &Path, bytes: &[u8]) -> Result<(), String> {
         let left = std::fs::read(path).map_err(|error| error.to_string())?;
         let (seen, torn) = match outcome {

@@ -45,7 +45,6 @@ struct Reading {
 /// What came of all messages of one kind.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct KindTally {
-    /// Messages read.
     pub messages: u64,
     /// How many ended how: `value`, or which error.
     pub outcomes: BTreeMap<&'static str, u64>,
@@ -57,8 +56,7 @@ pub struct KindTally {
 
 /// What came of a storm.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Tally {
-    /// By kind.
+pub struct MessageTally {
     pub kinds: BTreeMap<String, KindTally>,
     /// What must not be: panics, too much memory, values that cannot be written or differ when read again. With the
     /// number of the message, from which it can be made again.
@@ -66,9 +64,9 @@ pub struct Tally {
 }
 
 /// Reads `number` mutated messages, or fewer when `go_on` says so.
-pub fn storm(seed: u64, number: u64, mut go_on: impl FnMut(u64) -> bool) -> Tally {
+pub fn storm(seed: u64, number: u64, mut go_on: impl FnMut(u64) -> bool) -> MessageTally {
     let (corpus, large) = (samples(), large_samples());
-    let mut tally = Tally::default();
+    let mut tally = MessageTally::default();
     for message in 0..number {
         if !go_on(message) {
             break;
@@ -148,7 +146,7 @@ const fn name(error: &WireError) -> &'static str {
     }
 }
 
-impl Tally {
+impl MessageTally {
     fn add(&mut self, message: u64, kind: Kind, bytes: usize, reading: Option<Reading>) {
         let reading = reading.unwrap_or_else(|| Reading {
             outcome: "panic",
@@ -168,7 +166,6 @@ impl Tally {
         }
     }
 
-    /// Messages read.
     pub fn messages(&self) -> u64 {
         self.kinds.values().map(|tally| tally.messages).sum()
     }

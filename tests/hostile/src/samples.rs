@@ -20,9 +20,7 @@ use anofpdm_coordinator::ledger::{CACHE, Entry};
 /// An envelope as it is sent.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// What it holds.
     pub kind: Kind,
-    /// All its bytes.
     pub bytes: Vec<u8>,
 }
 

@@ -28,7 +28,6 @@ pub struct DrillFixture {
 /// What must be the same however a run went.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// The run's fingerprint.
     pub fingerprint: String,
     /// The rows of the table.
     pub rows: Value,
@@ -60,9 +59,6 @@ impl DrillFixture {
     }
 
     /// Makes phantom and store and computes the answer, with the real commands.
-    ///
-    /// # Panics
-    /// When one of them fails.
     pub fn new() -> Self {
         let fixture = Fixture::new();
         fixture.write(SPEC_FILE, &spec());
@@ -87,7 +83,6 @@ impl DrillFixture {
         &self.answer
     }
 
-    /// Shards of a run.
     pub fn shards(&self) -> u64 {
         self.shards
     }
@@ -107,9 +102,6 @@ impl DrillFixture {
     }
 
     /// What the finished run in folder `run` says.
-    ///
-    /// # Panics
-    /// When it left no summary.
     pub fn outcome(&self, run: &str) -> (Answer, Coverage) {
         outcome(&self.fixture, run)
     }

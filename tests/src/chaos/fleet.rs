@@ -34,12 +34,7 @@ pub enum FleetError {
     Process(#[from] io::Error),
     /// A worker ended with a code that another start will not change.
     #[error("worker {number} ended with {status}")]
-    Worker {
-        /// Which.
-        number: usize,
-        /// How.
-        status: String,
-    },
+    Worker { number: usize, status: String },
     /// The command failed again and again.
     #[error("`anofpdm run` ended with an error {0} times, last with {1}")]
     GivesUp(u64, String),
@@ -62,7 +57,6 @@ pub struct Fleet<'a> {
     proxy: Option<Proxy>,
     coordinator: Process,
     workers: Vec<Process>,
-    /// Faults injected so far.
     pub faults: Faults,
     /// Starts of the command after an error.
     pub run_again: u64,
@@ -72,9 +66,6 @@ pub struct Fleet<'a> {
 
 impl<'a> Fleet<'a> {
     /// Starts Redis; the others start with the first [`Fleet::look_after`].
-    ///
-    /// # Errors
-    /// When the proxy cannot listen.
     pub fn new(
         fixture: &'a DrillFixture,
         kind: Kind,
@@ -114,9 +105,6 @@ impl<'a> Fleet<'a> {
     }
 
     /// Starts what has to be started, replaces what died. True when the command has ended well.
-    ///
-    /// # Errors
-    /// [`FleetError`].
     pub fn look_after(&mut self) -> Result<bool, FleetError> {
         if self
             .redis_back_at
@@ -171,9 +159,6 @@ impl<'a> Fleet<'a> {
     }
 
     /// Does something bad. What it hits may not be there at the moment; then nothing is counted.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub fn inject(&mut self, fault: &Fault) -> io::Result<()> {
         let now = Instant::now();
         let count = match fault {
@@ -234,9 +219,6 @@ impl<'a> Fleet<'a> {
     }
 
     /// Counts what the fake devices did by themselves: they say so in the workers' logs.
-    ///
-    /// # Errors
-    /// When a log cannot be read.
     pub fn count_device_faults(&mut self) -> io::Result<()> {
         const SAID: [(&str, &str); 4] = [
             ("device error", "an error injected by"),
@@ -268,9 +250,6 @@ impl<'a> Fleet<'a> {
     }
 
     /// Ends the workers as an operator would and waits for them. Those that were going down anyway do not count.
-    ///
-    /// # Errors
-    /// When one does not end in good order.
     pub fn drain(&mut self) -> Result<(), FleetError> {
         if self.redis_back_at.take().is_some() {
             self.redis.restart();

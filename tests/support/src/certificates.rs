@@ -13,15 +13,10 @@ pub struct Certificates {
     pub wrong_authority: PathBuf,
     /// The server's certificate, for `localhost` and 127.0.0.1.
     pub server: PathBuf,
-    /// Its private key.
     pub key: PathBuf,
 }
 
 impl Certificates {
-    /// Makes them in `dir`.
-    ///
-    /// # Panics
-    /// When they cannot be made or written.
     pub fn make(dir: &Path) -> Self {
         let (authority, issuer) = authority("the test authority");
         let (wrong_authority, _) = self::authority("another authority");

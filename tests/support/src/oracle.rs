@@ -48,9 +48,6 @@ impl Tensor {
 }
 
 /// All tensors of a safetensors file.
-///
-/// # Panics
-/// When the file cannot be read: a test that gets here was told that the folder exists.
 pub fn read_tensors(path: &Path) -> BTreeMap<String, Tensor> {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let file =
@@ -88,9 +85,6 @@ fn widen(dtype: Dtype, data: &[u8]) -> Vec<f64> {
 
 /// Asserts that two tensors agree within `rtol |want| + atol`, naming the worst element.
 /// NaN agrees with NaN only.
-///
-/// # Panics
-/// When they do not.
 pub fn assert_close(name: &str, got: &[f64], want: &[f64], rtol: f64, atol: f64) {
     assert_eq!(got.len(), want.len(), "{name}: number of elements");
     let mut worst = (0.0_f64, 0_usize);

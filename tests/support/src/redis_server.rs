@@ -78,9 +78,6 @@ pub struct RedisServer {
 
 impl RedisServer {
     /// Starts a server on a free port of this machine and waits until it answers.
-    ///
-    /// # Panics
-    /// When there is no `redis-server`, or it does not start.
     pub fn start(options: RedisOptions) -> Self {
         let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("temporary folder: {e}"));
         if let Some(users) = &options.users {
@@ -128,10 +125,6 @@ impl RedisServer {
         if self.options.tls { "rediss" } else { "redis" }
     }
 
-    /// Its certificates.
-    ///
-    /// # Panics
-    /// When the server was started without encryption.
     pub fn certificates(&self) -> &Certificates {
         self.certificates
             .as_ref()
@@ -139,9 +132,6 @@ impl RedisServer {
     }
 
     /// Kills it as a power cut would, as far as this process can: SIGKILL, no farewell.
-    ///
-    /// # Panics
-    /// When the system refuses.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child
@@ -152,9 +142,6 @@ impl RedisServer {
     }
 
     /// Starts it again on the same port and folder; a running one is killed first. Returns when it answers.
-    ///
-    /// # Panics
-    /// When it does not start.
     pub fn restart(&mut self) {
         self.kill();
         assert!(
@@ -165,9 +152,6 @@ impl RedisServer {
     }
 
     /// Forgets everything it holds.
-    ///
-    /// # Panics
-    /// When the server does not do it.
     pub fn flushall(&self) {
         redis::cmd("FLUSHALL")
             .exec(&mut self.connection())
@@ -175,18 +159,12 @@ impl RedisServer {
     }
 
     /// A connection with all rights, through a socket file in the server's folder: it needs neither port nor encryption.
-    ///
-    /// # Panics
-    /// When the server does not answer.
     pub fn connection(&self) -> redis::Connection {
         self.try_connection()
             .unwrap_or_else(|e| panic!("redis-server: {e}\n{}", self.log()))
     }
 
     /// A number of its `INFO`, say `used_memory`.
-    ///
-    /// # Panics
-    /// When the server does not say it.
     pub fn info(&self, name: &str) -> u64 {
         let text: String = redis::cmd("INFO")
             .query(&mut self.connection())
@@ -313,9 +291,6 @@ fn write_users(path: &Path, users: &str) {
 }
 
 /// A port nobody listens on now, another one each time within this process.
-///
-/// # Panics
-/// When there is none.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let count = PORTS.end - PORTS.start;

@@ -12,25 +12,18 @@ const SCRIPT: &str = concat!(
 /// The coordinator's name for the server.
 pub const COORDINATOR: &str = "coordinator";
 
-/// The workers'.
 pub const WORKER: &str = "worker";
 
 /// The ACL file and what it holds only hashes of.
 #[derive(Debug, Clone)]
 pub struct Users {
-    /// The ACL file.
     pub acl: String,
-    /// The coordinator's password.
     pub coordinator: String,
-    /// The workers'.
     pub worker: String,
 }
 
 impl Users {
     /// Makes passwords and the ACL file, as an operator does.
-    ///
-    /// # Panics
-    /// When the script fails.
     pub fn make() -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|e| panic!("temporary folder: {e}"));
         let output = Command::new(SCRIPT)
@@ -54,9 +47,6 @@ impl Users {
     }
 
     /// A plain connection of `user`'s, for commands of the test's own.
-    ///
-    /// # Panics
-    /// When the server does not let it in.
     pub fn connection(&self, server: &RedisServer, user: &str) -> redis::Connection {
         let password = self.password(user);
         let url = format!("redis://{user}:{password}@127.0.0.1:{}", server.port());
@@ -65,10 +55,6 @@ impl Users {
             .unwrap_or_else(|e| panic!("{user}: {e}"))
     }
 
-    /// The password of `user`.
-    ///
-    /// # Panics
-    /// For another name than the two.
     pub fn password(&self, user: &str) -> &str {
         match user {
             COORDINATOR => &self.coordinator,
