@@ -1,4 +1,4 @@
-# Every target installs what it needs first; on a fresh machine any of them may be the first command.
+# Every target installs what it needs first; on a fresh machine any of them may be the first command. `check` needs Rust alone.
 # `make` alone lists them.
 
 SHELL := /bin/bash
@@ -8,10 +8,15 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu build demo test bench chaos hostile queue-cost lint clean
+.PHONY: help check setup setup-gpu build demo test slow-tests bench chaos hostile queue-cost lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+check: ## format, lints and unit tests of common/ and coordinator/: no set-up, no libtorch, under a minute after an edit
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+	cargo test --locked --all-features --lib --quiet
 
 setup: ## install libtorch for the CPU (544 MB download, once)
 	@scripts/setup.sh cpu
@@ -25,10 +30,16 @@ build: setup ## build target/release/anofpdm and target/release/anofpdm-worker
 demo: build ## benchmark a synthetic data set from end to end on this machine
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm demo
 
+# Tests of whole programs mostly wait for them, so more of them run at a time than there are cores.
 test: build ## run all tests (installs redis-server where it is missing)
 	scripts/check-linkage.sh
 	-@scripts/need-redis.sh # tests that need it say so themselves
-	cargo test $(CARGO_FLAGS) --no-fail-fast
+	RUST_TEST_THREADS=$$(($$(nproc) + 2)) cargo test $(CARGO_FLAGS) --no-fail-fast
+
+# What names the times is not stable: the test executables take it with that variable, the compiler must not see it.
+slow-tests: build ## run all tests and name the ten slowest
+	@cargo test $(CARGO_FLAGS) --no-fail-fast --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]' -- \
+		-Z unstable-options --report-time | sed -n 's/^test \(.*\) \.\.\. ok <\(.*\)s>$$/\2 s\t\1/p' | sort -rn | head
 
 bench: setup ## measure post-processing, average precision, verification, noise and each saving of the engine (docs/benchmarks.md)
 	cargo bench --locked --workspace --bench segmentation --bench average_precision --bench store_verification --bench simplex --bench engine

@@ -7,8 +7,9 @@ cd "$(dirname "$0")/.."
 version=0.20.2
 export PATH=$PWD/.tools/bin:$PATH
 if [ "$(cargo-deny --version 2>/dev/null || true)" != "cargo-deny $version" ]; then
-    echo "check-dependencies: building cargo-deny $version into .tools/ (about 3 minutes on two cores, once)"
-    cargo install --quiet --locked --version "$version" --root .tools cargo-deny
+    echo "check-dependencies: building cargo-deny $version into .tools/ (a minute or two on two cores, once)"
+    # Unoptimised: to make it fast takes longer than it ever runs.
+    cargo install --quiet --locked --debug --version "$version" --root .tools cargo-deny
 fi
 
 cargo deny --locked check bans licenses sources

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anofpdm_tests::chaos::drill::drill;
-use anofpdm_tests::chaos::scene::Scene;
+use anofpdm_tests::chaos::fixture::DrillFixture;
 use anofpdm_tests::chaos::schedule::Kind;
 use anofpdm_tests::chaos::tally::Tally;
 use clap::Parser;
@@ -49,11 +49,11 @@ fn main() -> ExitCode {
             println!("{text}");
         }
     };
-    let scene = Scene::new();
+    let fixture = DrillFixture::new();
     say(format!(
         "{} shards; undisturbed fingerprint {}",
-        scene.shards(),
-        scene.answer().fingerprint
+        fixture.shards(),
+        fixture.answer().fingerprint
     ));
     let mut tally = Tally::default();
     for (turn, kind) in (0..cli.number).zip(cli.kinds.iter().cycle()) {
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
             break;
         }
         let seed = cli.seed.wrapping_add(turn);
-        let drill = drill(&scene, *kind, seed, cli.workers.into(), &interrupt);
+        let drill = drill(&fixture, *kind, seed, cli.workers.into(), &interrupt);
         say(drill.to_string());
         tally.add(drill);
     }

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::fixture::DrillFixture;
 use super::fleet::{Fleet, LEASE};
-use super::scene::Scene;
 use super::schedule::{Kind, Planned, schedule};
 use super::tally::Drill;
 
@@ -15,10 +15,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Runs the scene's spec through Redis with so many workers while the faults of `kind` and `seed` strike. Ends early, as
+/// Runs the fixture's spec through Redis with so many workers while the faults of `kind` and `seed` strike. Ends early, as
 /// failed, when `interrupt` is set.
 pub fn drill(
-    scene: &Scene,
+    fixture: &DrillFixture,
     kind: Kind,
     seed: u64,
     workers: usize,
@@ -29,7 +29,7 @@ pub fn drill(
         kind,
         seed,
         faults: super::tally::Faults::new(),
-        shards: scene.shards(),
+        shards: fixture.shards(),
         duplicates: 0,
         conflicts: 0,
         lost: 0,
@@ -40,7 +40,7 @@ pub fn drill(
     };
     // The rig panics where it cannot go on; the next drill may.
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        play(scene, &mut drill, workers, interrupt)
+        play(fixture, &mut drill, workers, interrupt)
     }));
     drill.failure = match ended {
         Ok(Ok(())) => None,
@@ -59,16 +59,16 @@ pub fn drill(
 }
 
 fn play(
-    scene: &Scene,
+    fixture: &DrillFixture,
     drill: &mut Drill,
     workers: usize,
     interrupt: &AtomicBool,
 ) -> Result<(), String> {
     let run = format!("{}-{}", drill.kind.name(), drill.seed);
-    let mut fleet = Fleet::new(scene, drill.kind, drill.seed, &run, workers)
+    let mut fleet = Fleet::new(fixture, drill.kind, drill.seed, &run, workers)
         .map_err(|error| format!("the drill does not start: {error}"))?;
     let planned = schedule(drill.kind, drill.seed, workers, LEASE);
-    let ended = until_done(scene, &mut fleet, &run, planned, interrupt);
+    let ended = until_done(fixture, &mut fleet, &run, planned, interrupt);
     fleet
         .count_device_faults()
         .map_err(|error| format!("the workers' logs: {error}"))?;
@@ -76,18 +76,18 @@ fn play(
     drill.run_again = fleet.run_again;
     drill.workers_died = fleet.workers_died;
     let checked = ended.and_then(|()| {
-        let (answer, coverage) = scene.outcome(&run);
+        let (answer, coverage) = fixture.outcome(&run);
         drill.duplicates = coverage.duplicates;
         drill.conflicts = coverage.conflicts;
         drill.lost = coverage.planned.saturating_sub(coverage.scored);
-        if answer.fingerprint != scene.answer().fingerprint {
+        if answer.fingerprint != fixture.answer().fingerprint {
             return Err(format!(
                 "fingerprint {}, undisturbed {}",
                 answer.fingerprint,
-                scene.answer().fingerprint
+                fixture.answer().fingerprint
             ));
         }
-        if answer.rows != scene.answer().rows {
+        if answer.rows != fixture.answer().rows {
             return Err("same fingerprint, other rows".to_owned());
         }
         if drill.lost > 0 || drill.conflicts > 0 {
@@ -108,7 +108,7 @@ fn play(
 }
 
 fn until_done(
-    scene: &Scene,
+    fixture: &DrillFixture,
     fleet: &mut Fleet<'_>,
     run: &str,
     planned: Vec<Planned>,
@@ -128,12 +128,12 @@ fn until_done(
         if started.elapsed() > LIMIT {
             return Err(format!(
                 "not done within {LIMIT:?}, {:.0} % of the records are there",
-                100.0 * scene.progress(run)
+                100.0 * fixture.progress(run)
             ));
         }
         if let Some(next) = planned.peek()
             && due.is_none()
-            && scene.progress(run) >= next.progress
+            && fixture.progress(run) >= next.progress
         {
             due = Some(Instant::now() + next.pause);
         }

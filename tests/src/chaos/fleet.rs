@@ -4,13 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::fixture::{DrillFixture, SPEC_FILE};
 use super::process::Process;
 use super::proxy::{Proxy, Weather};
-use super::scene::{SPEC_FILE, Scene};
 use super::schedule::{Fault, Kind};
 use super::tally::Faults;
 use crate::fake;
-use crate::redis_server::{RedisOptions, RedisServer};
+use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 
 /// Lease of a drill's shards: short, so that silence is noticed within the drill.
 pub const LEASE: Duration = Duration::from_secs(2);
@@ -35,12 +35,7 @@ pub enum FleetError {
     Process(#[from] io::Error),
     /// A worker ended with a code that another start will not change.
     #[error("worker {number} ended with {status}")]
-    Worker {
-        /// Which.
-        number: usize,
-        /// How.
-        status: String,
-    },
+    Worker { number: usize, status: String },
     /// The command failed again and again.
     #[error("`anofpdm run` ended with an error {0} times, last with {1}")]
     GivesUp(u64, String),
@@ -55,7 +50,7 @@ pub enum FleetError {
 /// The programs of one drill; all are killed when it is dropped.
 #[derive(Debug)]
 pub struct Fleet<'a> {
-    scene: &'a Scene,
+    fixture: &'a DrillFixture,
     kind: Kind,
     run: String,
     redis: RedisServer,
@@ -63,7 +58,6 @@ pub struct Fleet<'a> {
     proxy: Option<Proxy>,
     coordinator: Process,
     workers: Vec<Process>,
-    /// Faults injected so far.
     pub faults: Faults,
     /// Starts of the command after an error.
     pub run_again: u64,
@@ -73,11 +67,8 @@ pub struct Fleet<'a> {
 
 impl<'a> Fleet<'a> {
     /// Starts Redis; the others start with the first [`Fleet::look_after`].
-    ///
-    /// # Errors
-    /// When the proxy cannot listen.
     pub fn new(
-        scene: &'a Scene,
+        fixture: &'a DrillFixture,
         kind: Kind,
         seed: u64,
         run: &str,
@@ -87,11 +78,11 @@ impl<'a> Fleet<'a> {
         let proxy = matches!(kind, Kind::Network | Kind::Mixed)
             .then(|| Proxy::start(redis.port(), seed))
             .transpose()?;
-        let logs = scene.path().join(format!("{run}-logs"));
+        let logs = fixture.path().join(format!("{run}-logs"));
         std::fs::create_dir_all(&logs)?;
         let process = |name: String| Process::new(logs.join(format!("{name}.log")));
         Ok(Self {
-            scene,
+            fixture,
             kind,
             run: run.to_owned(),
             redis,
@@ -115,9 +106,6 @@ impl<'a> Fleet<'a> {
     }
 
     /// Starts what has to be started, replaces what died. True when the command has ended well.
-    ///
-    /// # Errors
-    /// [`FleetError`].
     pub fn look_after(&mut self) -> Result<bool, FleetError> {
         if self
             .redis_back_at
@@ -131,7 +119,7 @@ impl<'a> Fleet<'a> {
         let lease = LEASE.as_secs().to_string();
         let ended = self.coordinator.look_after(|_| {
             let where_to = ["--queue", &url, "--dir", &self.run, "--lease", &lease];
-            self.scene
+            self.fixture
                 .command("anofpdm", &[&["run", SPEC_FILE][..], &where_to].concat())
         })?;
         match ended {
@@ -153,9 +141,9 @@ impl<'a> Fleet<'a> {
         for (number, worker) in self.workers.iter_mut().enumerate() {
             let faults = self.kind.device_faults();
             let ended = worker.look_after(|_| {
-                let (name, value) = self.scene.device(faults);
+                let (name, value) = self.fixture.device(faults);
                 let arguments = ["run", "--queue", &url];
-                let mut command = self.scene.command(fake::PROGRAM, &arguments);
+                let mut command = self.fixture.command(fake::PROGRAM, &arguments);
                 command.env(name, value);
                 command
             })?;
@@ -172,9 +160,6 @@ impl<'a> Fleet<'a> {
     }
 
     /// Does something bad. What it hits may not be there at the moment; then nothing is counted.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub fn inject(&mut self, fault: &Fault) -> io::Result<()> {
         let now = Instant::now();
         let count = match fault {
@@ -235,9 +220,6 @@ impl<'a> Fleet<'a> {
     }
 
     /// Counts what the fake workers did by themselves: they say so in the workers' logs.
-    ///
-    /// # Errors
-    /// When a log cannot be read.
     pub fn count_device_faults(&mut self) -> io::Result<()> {
         const SAID: [(&str, &str); 4] = [
             ("device error", "an error injected by"),
@@ -269,9 +251,6 @@ impl<'a> Fleet<'a> {
     }
 
     /// Ends the workers as an operator would and waits for them. Those that were going down anyway do not count.
-    ///
-    /// # Errors
-    /// When one does not end in good order.
     pub fn drain(&mut self) -> Result<(), FleetError> {
         if self.redis_back_at.take().is_some() {
             self.redis.restart();
@@ -311,7 +290,7 @@ impl<'a> Fleet<'a> {
 
     /// The folders this drill left.
     pub fn folders(&self) -> [PathBuf; 2] {
-        let path = self.scene.path();
+        let path = self.fixture.path();
         [
             path.join(&self.run),
             path.join(format!("{}-logs", self.run)),

@@ -2,9 +2,9 @@
 //! that of the undisturbed run.
 
 pub mod drill;
+pub mod fixture;
 pub mod fleet;
 pub mod process;
 pub mod proxy;
-pub mod scene;
 pub mod schedule;
 pub mod tally;

@@ -43,7 +43,6 @@ impl Process {
         self.starts
     }
 
-    /// True while it runs.
     pub fn runs(&self) -> bool {
         self.child.is_some()
     }
@@ -54,9 +53,6 @@ impl Process {
     }
 
     /// Starts it if its time has come, wakes it, lifts its limit; returns how it ended if it has.
-    ///
-    /// # Errors
-    /// When it cannot be started or looked after.
     pub fn look_after(
         &mut self,
         command: impl FnOnce(u64) -> Command,
@@ -90,9 +86,6 @@ impl Process {
     }
 
     /// SIGKILL. False when it does not run.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub fn kill(&mut self) -> io::Result<bool> {
         let Some(mut child) = self.child.take() else {
             return Ok(false);
@@ -104,9 +97,6 @@ impl Process {
     }
 
     /// SIGTERM: it is asked to end.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub fn ask_to_end(&mut self) -> io::Result<()> {
         self.start_at = None;
         self.wake()?;
@@ -114,9 +104,6 @@ impl Process {
     }
 
     /// SIGSTOP until `moment`. False when it does not run.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub fn stop_until(&mut self, moment: Instant) -> io::Result<bool> {
         let stopped = self.signal(Signal::STOP)?;
         if stopped {
@@ -126,9 +113,6 @@ impl Process {
     }
 
     /// Until `moment`, files that it writes cannot grow past so many bytes. False when it does not run.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub fn limit_files_until(&mut self, bytes: u64, moment: Instant) -> io::Result<bool> {
         let limited = self.limit_files(Some(bytes))?;
         if limited {
@@ -185,7 +169,6 @@ impl Process {
         format!("--- {}\n{}", self.log.display(), tail(&self.log))
     }
 
-    /// Its log.
     pub fn log(&self) -> &Path {
         &self.log
     }

@@ -49,9 +49,6 @@ struct State {
 
 impl Proxy {
     /// Listens on a free port of 127.0.0.1 and forwards to port `target`. Delays are drawn from `seed`.
-    ///
-    /// # Errors
-    /// When it cannot listen.
     pub fn start(target: u16, seed: u64) -> io::Result<Self> {
         // The system chooses: between a look for a free port and its use somebody else may take it.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -72,7 +69,6 @@ impl Proxy {
         Ok(Self { port, state })
     }
 
-    /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
     }

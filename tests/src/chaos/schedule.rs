@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::proxy::Weather;
 
-/// A kind of drill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -83,9 +82,7 @@ pub enum Fault {
     Stall(usize, Duration),
     /// SIGKILL of Redis, started again after this long.
     KillRedis(Duration),
-    /// Redis forgets everything.
     Flushall,
-    /// All connections are cut.
     Cut,
     /// The network misbehaves for this long.
     Weather(Weather, Duration),
@@ -125,7 +122,6 @@ pub struct Planned {
     pub progress: f64,
     /// And so long after that.
     pub pause: Duration,
-    /// What.
     pub fault: Fault,
 }
 

@@ -10,16 +10,12 @@ use super::schedule::Kind;
 /// Faults injected, by name.
 pub type Faults = BTreeMap<&'static str, u64>;
 
-/// One drill.
 #[derive(Debug, Clone, Serialize)]
 pub struct Drill {
-    /// Its kind.
     pub kind: Kind,
-    /// Its seed.
     pub seed: u64,
     /// What was done to it.
     pub faults: Faults,
-    /// Shards of the run.
     pub shards: u64,
     /// Slices x cells x seeds that were delivered again, with equal bits.
     pub duplicates: u64,
@@ -31,7 +27,6 @@ pub struct Drill {
     pub run_again: u64,
     /// Workers that ended though nobody killed them.
     pub workers_died: u64,
-    /// Duration, seconds.
     pub seconds: f64,
     /// What was wrong; nothing, if all is well.
     pub failure: Option<String>,
@@ -40,22 +35,18 @@ pub struct Drill {
 /// All drills of a call.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Tally {
-    /// Each.
     pub drills: Vec<Drill>,
     /// What the call says in the end.
     pub total: Total,
 }
 
-/// Sums over drills.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Total {
-    /// Drills.
     pub runs: u64,
     /// Drills whose answer was wrong or missing.
     pub failed: u64,
     /// Faults injected, by name.
     pub faults: Faults,
-    /// Shards.
     pub shards: u64,
     /// Delivered again, with equal bits.
     pub duplicates: u64,
@@ -68,7 +59,6 @@ pub struct Total {
 }
 
 impl Tally {
-    /// Adds a drill.
     pub fn add(&mut self, drill: Drill) {
         let total = &mut self.total;
         total.runs += 1;

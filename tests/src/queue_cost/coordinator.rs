@@ -25,7 +25,6 @@ const FAREWELL: Duration = Duration::from_secs(20);
 pub struct Milestone {
     /// `open`, `submitted`, `begun` (every worker is there), `done`.
     pub name: String,
-    /// What workers connect to.
     pub address: String,
     /// Since this process began its work.
     pub seconds: f64,
@@ -40,7 +39,6 @@ pub struct Milestone {
 /// Where the queue is.
 #[derive(Debug)]
 pub enum Place<'a> {
-    /// A server.
     Redis(&'a str),
     /// A folder for the socket.
     Local(&'a Path),
@@ -72,9 +70,6 @@ impl Judge for Everything {
 }
 
 /// Opens the queue, submits `shards`, waits for `workers`, and serves until all is done.
-///
-/// # Errors
-/// Those of the queue.
 pub fn coordinate(place: &Place<'_>, shards: u64, workers: usize) -> Result<(), QueueError> {
     let begin = Instant::now();
     // Leases end with their workers' processes here, not by themselves.

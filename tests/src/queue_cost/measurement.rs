@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::coordinator::Milestone;
-use crate::redis_server::{RedisOptions, RedisServer};
+use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 
 /// What one driver took.
 #[derive(Debug, Clone, Serialize)]
@@ -113,9 +113,6 @@ fn start_workers(address: &str, workers: usize, more: &[&str]) -> Vec<Running> {
 }
 
 /// Through a Redis of its own.
-///
-/// # Panics
-/// When something does not work.
 pub fn redis(shards: u64, workers: usize) -> Cost {
     let server = RedisServer::start(RedisOptions::default());
     let url = server.url();
@@ -144,9 +141,6 @@ pub fn redis(shards: u64, workers: usize) -> Cost {
 
 /// Through the coordinator's own socket in `folder`. Nothing of the queue outlives the coordinator: a restarted one
 /// submits everything again.
-///
-/// # Panics
-/// When something does not work.
 pub fn local(folder: &Path, shards: u64, workers: usize) -> Cost {
     let folder = folder.to_string_lossy();
     let place = ["--local", &folder];

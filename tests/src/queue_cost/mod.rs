@@ -24,9 +24,6 @@ pub fn job(shard: u64) -> Job {
 }
 
 /// Current and largest resident memory of this process, bytes.
-///
-/// # Panics
-/// Where the system does not say it.
 pub fn resident() -> (u64, u64) {
     let path = "/proc/self/status";
     let status = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));

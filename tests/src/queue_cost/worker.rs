@@ -9,9 +9,6 @@ use anofpdm_common::work::{Completion, NumericProfile, WorkerInfo};
 use super::RUN;
 
 /// Serves the run at `address` until it is finished or, with `hold`, until it has a shard, which it then keeps.
-///
-/// # Errors
-/// Those of the queue.
 pub fn work(address: &str, name: &str, hold: bool) -> Result<(), QueueError> {
     let queue = connect(address, Some(RUN))?;
     queue.register(&info(name))?;

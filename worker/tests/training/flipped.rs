@@ -5,8 +5,8 @@ use anofpdm_common::store::slices::SliceAxis;
 
 use super::together::{go_on, ranks};
 use super::{
-    Arc, Control, Discs, Path, TrainRequest, assert_same_bits, contents, request, take_turns,
-    train, undisturbed,
+    Arc, Control, Discs, Path, TrainRequest, all_cores, assert_same_bits, contents, one_core,
+    request, train, undisturbed,
 };
 
 /// Discs with a lesion right of the middle, whose left and right lie along `sides`.
@@ -21,7 +21,7 @@ fn lopsided(folder: &Path, sides: Option<SliceAxis>, augment: Augment) -> TrainR
 
 #[test]
 fn a_flipped_training_resumes_with_the_same_bits_and_shares_them() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let columns = Some(SliceAxis::Columns);
@@ -69,7 +69,7 @@ fn a_flipped_training_resumes_with_the_same_bits_and_shares_them() {
 
 #[test]
 fn validation_slices_are_never_flipped() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let columns = Some(SliceAxis::Columns);
     // The same trained weights go on so slowly that they stay what they are.
@@ -93,7 +93,7 @@ fn validation_slices_are_never_flipped() {
 
 #[test]
 fn slices_without_left_and_right_are_refused_before_training() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let request = lopsided(folder.path(), None, Augment::Flip);
     let refused = train(&request, &mut |_| panic!("a step was trained"));

@@ -1,7 +1,7 @@
 //! The training loop as a whole: interrupted runs end with the same bits, the loss falls, damage and
 //! foreign checkpoints are noticed.
 //!
-//! The tests of this process take turns: each of them keeps the processor busy.
+//! Tests of one rank run beside each other, each on one thread; a test of several ranks has the process to itself.
 #![allow(clippy::unwrap_used)]
 
 mod flipped;
@@ -13,7 +13,7 @@ mod watching;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
@@ -27,11 +27,18 @@ use anofpdm_worker::train::{
     train,
 };
 
-static TORCH: Mutex<()> = Mutex::new(());
+static CORES: RwLock<()> = RwLock::new(());
 
-fn take_turns() -> MutexGuard<'static, ()> {
+/// For a test of one rank.
+fn one_core() -> RwLockReadGuard<'static, ()> {
     tch::set_num_threads(1);
-    TORCH.lock().unwrap_or_else(PoisonError::into_inner)
+    CORES.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For a test of several ranks, whose timeouts are short, or of what the process has only once.
+fn all_cores() -> RwLockWriteGuard<'static, ()> {
+    tch::set_num_threads(1);
+    CORES.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 const SIZE: usize = 16;
@@ -224,7 +231,7 @@ fn folders(path: &Path) -> Vec<String> {
 
 #[test]
 fn stopped_at_any_step_a_run_ends_with_the_same_bits() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("straight");
     let straight = undisturbed(&request(&path, 14, Discs::new(10)));
@@ -258,7 +265,7 @@ fn stopped_at_any_step_a_run_ends_with_the_same_bits() {
 
 #[test]
 fn a_run_that_died_between_checkpoints_ends_with_the_same_bits() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("straight");
     let straight = undisturbed(&request(&path, 11, Discs::new(10)));
@@ -278,7 +285,7 @@ fn a_run_that_died_between_checkpoints_ends_with_the_same_bits() {
 
 #[test]
 fn dropout_and_label_drop_take_part() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let weights = |name: &str, change: fn(&mut TrainSpec)| {
         let path = folder.path().join(name);
@@ -296,7 +303,7 @@ fn dropout_and_label_drop_take_part() {
 
 #[test]
 fn the_loss_falls() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let mut request = request(folder.path(), 150, Discs::new(32));
     request.train.batch = 8;
@@ -315,7 +322,7 @@ fn the_loss_falls() {
 
 #[test]
 fn the_last_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
     let straight = undisturbed(&request(&path, 6, Discs::new(10)));
@@ -359,7 +366,7 @@ fn the_last_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     undisturbed(&request(folder.path(), 2, Discs::new(10)));
     let refused = |change: fn(&mut TrainRequest<'_>)| {
@@ -411,7 +418,7 @@ fn what_does_not_fit_is_refused() {
 
 #[test]
 fn a_loss_that_is_not_finite_names_step_and_samples() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let mut data = Discs::new(4);
     data.poisoned = Some(2);
@@ -445,7 +452,7 @@ fn on_a_full_disk() {
 
 #[test]
 fn no_space_left_keeps_the_last_checkpoint() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
     train(

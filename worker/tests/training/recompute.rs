@@ -12,7 +12,7 @@ use tch::Kind;
 
 use super::roles::request_of;
 use super::together::{distance, go_on, ranks};
-use super::{Discs, contents, take_turns, undisturbed};
+use super::{Discs, all_cores, contents, one_core, undisturbed};
 
 /// The first moments after one step, a tenth of its gradients, and its loss: with and without recomputation.
 fn both(
@@ -44,7 +44,7 @@ fn dropping(role: Role, folder: &Path) -> TrainRequest<'_> {
 
 #[test]
 fn gradients_of_every_role_are_the_same_alone_and_with_others() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     for role in Role::ALL {
         for (world, micro_batch) in [(1, None), (1, Some(1)), (2, None), (2, Some(1))] {
             let [(kept, alone), (recomputed, other)] = both(world, |folder| {
@@ -62,7 +62,7 @@ fn gradients_of_every_role_are_the_same_alone_and_with_others() {
 
 #[test]
 fn single_precision_differs_by_rounding_and_autocast_is_that_of_the_forward_pass() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     for world in [1, 2] {
         for (precision, tolerance) in [(TrainPrecision::Fp32, 1e-6), (TrainPrecision::Bf16, 1e-2)] {
             let [(kept, alone), (recomputed, other)] = both(world, |folder| {
@@ -79,7 +79,7 @@ fn single_precision_differs_by_rounding_and_autocast_is_that_of_the_forward_pass
 
 #[test]
 fn the_peak_of_memory_is_lower() {
-    let _turn = take_turns();
+    let _turn = one_core();
     // What is kept grows with the depth, what one block needs while it is recomputed does not.
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.json");

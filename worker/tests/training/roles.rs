@@ -9,7 +9,7 @@ use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::role::Role;
 use anofpdm_worker::train::{Control, TrainRequest, train};
 
-use super::{Discs, assert_same_bits, network, request, take_turns, undisturbed};
+use super::{Discs, assert_same_bits, network, one_core, request, undisturbed};
 
 /// A small network that can have the role.
 pub(super) fn network_of(role: Role) -> NetworkConfig {
@@ -48,7 +48,7 @@ pub(super) fn request_of(
 
 #[test]
 fn the_loss_of_each_role_falls() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     for role in Role::ALL {
         let path = folder.path().join(role.name());
@@ -74,7 +74,7 @@ fn the_loss_of_each_role_falls() {
 
 #[test]
 fn interrupted_roles_end_with_the_same_bits() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     for role in Role::ALL {
         let straight = folder.path().join(format!("{role}-straight"));
@@ -97,7 +97,7 @@ fn interrupted_roles_end_with_the_same_bits() {
 
 #[test]
 fn healthy_roles_never_read_a_slice_with_a_lesion() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     for role in Role::ALL {
         let data = Arc::new(Discs::new(16));
@@ -118,7 +118,7 @@ fn healthy_roles_never_read_a_slice_with_a_lesion() {
 
 #[test]
 fn too_few_slices_without_lesion_are_told_as_such() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let request = request_of(
         Role::HealthyGaussian,
@@ -140,7 +140,7 @@ fn too_few_slices_without_lesion_are_told_as_such() {
 
 #[test]
 fn the_classifier_sees_every_slice_each_epoch() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     // Eleven slices, batches of four: no batch ends where an epoch does before the eleventh.
     let data = Arc::new(Discs::new(11));

@@ -15,7 +15,7 @@ use anofpdm_worker::train::{
 };
 use tch::Kind;
 
-use super::{Discs, assert_same_bits, contents, request, take_turns, undisturbed};
+use super::{Discs, all_cores, assert_same_bits, contents, request, undisturbed};
 
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(60),
@@ -109,7 +109,7 @@ pub(super) fn distance(found: &NamedTensors, expected: &NamedTensors, prefix: &s
 
 #[test]
 fn gradients_of_a_step_do_not_depend_on_the_world() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     // After one step a first moment is a tenth of the gradient.
     let moments = |world: usize, micro_batch: Option<u64>| {
@@ -137,7 +137,7 @@ fn gradients_of_a_step_do_not_depend_on_the_world() {
 
 #[test]
 fn weights_after_twenty_steps_do_not_depend_on_the_world() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     let weights = |world: usize, micro_batch: Option<u64>| {
         let path = folder.path().join(format!("{world}-{micro_batch:?}"));
@@ -162,7 +162,7 @@ fn weights_after_twenty_steps_do_not_depend_on_the_world() {
 
 #[test]
 fn every_role_trains_with_others() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     for role in Role::ALL {
         let of = |world: usize| {
@@ -184,7 +184,7 @@ fn every_role_trains_with_others() {
 
 #[test]
 fn two_runs_of_the_same_ranks_have_the_same_bits_and_a_resumed_one_too() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     for world in [2, 3] {
         let run = |name: &str, stops: &[u64]| {
@@ -215,7 +215,7 @@ fn two_runs_of_the_same_ranks_have_the_same_bits_and_a_resumed_one_too() {
 
 #[test]
 fn dropout_masks_differ_between_ranks() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     let weights = |world: usize| {
         let path = folder.path().join(world.to_string());
@@ -230,7 +230,7 @@ fn dropout_masks_differ_between_ranks() {
 
 #[test]
 fn a_run_goes_on_with_another_number_of_ranks() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     let straight = trained(1, &folder.path().join("straight"), |_| {});
     let path = folder.path().join("changing");
@@ -278,7 +278,7 @@ fn with_a_lost_rank(
 
 #[test]
 fn a_rank_that_hangs_is_an_error_of_the_others_in_time() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     let (said, after) = with_a_lost_rank(folder.path(), || std::thread::sleep(SHORT.operation * 2));
     assert!(after < TIMEOUTS.operation, "{after:?}");
@@ -309,7 +309,7 @@ fn log_of(folder: &Path) -> Vec<(u64, u64, Vec<usize>)> {
 
 #[test]
 fn whatever_ranks_are_lost_every_step_has_its_samples_once() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("lossy");
     let make = |world: usize, rank: usize, reads: usize, generation: u64| {
@@ -372,7 +372,7 @@ fn whatever_ranks_are_lost_every_step_has_its_samples_once() {
 
 #[test]
 fn an_aborted_group_ends_training_everywhere() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     let rendezvous: Arc<dyn Rendezvous> = Arc::new(MemoryRendezvous::default());
     let start = Instant::now();
@@ -409,7 +409,7 @@ fn an_aborted_group_ends_training_everywhere() {
 
 #[test]
 fn more_ranks_than_samples_are_refused() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     for outcome in ranks(5, |_| exact(folder.path(), 2), go_on) {
         let message = outcome.unwrap_err().to_string();
@@ -419,7 +419,7 @@ fn more_ranks_than_samples_are_refused() {
 
 #[test]
 fn training_leaves_the_global_generator_alone() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     let draw = || tch::Tensor::rand([8], (Kind::Float, tch::Device::Cpu));
     tch::manual_seed(9);

@@ -11,7 +11,9 @@ use anofpdm_worker::train::loss::LossPoint;
 use anofpdm_worker::train::{Control, TrainRequest, train};
 
 use super::together::{go_on, ranks};
-use super::{Discs, assert_same_bits, contents, folders, request, take_turns, undisturbed};
+use super::{
+    Discs, all_cores, assert_same_bits, contents, folders, one_core, request, undisturbed,
+};
 
 fn validated(folder: &Path, steps: u64) -> TrainRequest<'_> {
     let mut request = request(folder, steps, Discs::new(10));
@@ -22,7 +24,7 @@ fn validated(folder: &Path, steps: u64) -> TrainRequest<'_> {
 
 #[test]
 fn validation_changes_nothing_and_goes_on_after_an_interruption() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("plain");
     let plain = undisturbed(&request(&plain, 11, Discs::new(10)));
@@ -64,7 +66,7 @@ fn validation_changes_nothing_and_goes_on_after_an_interruption() {
 
 #[test]
 fn validation_sees_the_averaged_weights_and_the_best_checkpoint_stays() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let mut request = validated(folder.path(), 60);
     request.train.checkpoint_every = 4;
@@ -106,7 +108,7 @@ fn validation_sees_the_averaged_weights_and_the_best_checkpoint_stays() {
 
 #[test]
 fn averaged_weights_that_never_move_validate_the_same() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let mut request = validated(folder.path(), 9);
     // The smallest step away from 1 keeps the average where it started.
@@ -120,7 +122,7 @@ fn averaged_weights_that_never_move_validate_the_same() {
 
 #[test]
 fn validation_without_slices_is_refused() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     let mut request = validated(folder.path(), 3);
     request.validation = None;
@@ -133,7 +135,7 @@ fn validation_without_slices_is_refused() {
 
 #[test]
 fn pictures_are_drawn_and_change_nothing() {
-    let _turn = take_turns();
+    let _turn = one_core();
     let folder = tempfile::tempdir().unwrap();
     for role in Role::ALL {
         let of = |name: &str, every: u64| {
@@ -168,7 +170,7 @@ fn pictures_are_drawn_and_change_nothing() {
 
 #[test]
 fn lower_precisions_learn_as_float32_does() {
-    let _turn = take_turns();
+    let _turn = all_cores();
     let folder = tempfile::tempdir().unwrap();
     let outcome = |precision: TrainPrecision, steps: u64, world: usize| {
         let path = folder.path().join(format!("{precision}-{steps}-{world}"));

@@ -1,0 +1,26 @@
+//! The real programs from outside, and the worker library beside reference tensors: one executable, linked once.
+
+#![allow(clippy::unwrap_used)]
+
+mod audits;
+mod bench_command;
+mod chaos;
+mod control_commands;
+mod gang_training;
+mod parity_anofpdm;
+mod parity_baselines;
+mod parity_network;
+mod parity_schedules;
+mod parity_simplex;
+mod parity_trace;
+mod redis_secure_run;
+mod run_bad_input;
+mod run_end_to_end;
+mod run_masks;
+mod run_precision;
+mod run_survives_kills;
+mod table_methods;
+mod trace_call;
+mod trace_consistency;
+mod worker_loop;
+mod worker_metrics;
