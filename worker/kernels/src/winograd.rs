@@ -66,8 +66,8 @@ impl Winograd {
     /// Of transformed kernels `[16, outputs / PANEL, inputs, PANEL]` and a bias `[outputs]`; `None` where the widths are
     /// no multiples of [`PANEL`] or the lengths differ.
     pub fn new(inputs: usize, outputs: usize, weights: Vec<f32>, bias: Vec<f32>) -> Option<Self> {
-        let fits = inputs % PANEL == 0
-            && outputs % PANEL == 0
+        let fits = inputs.is_multiple_of(PANEL)
+            && outputs.is_multiple_of(PANEL)
             && weights.len() == POINTS * inputs * outputs
             && bias.len() == outputs;
         fits.then_some(Self {
