@@ -136,7 +136,7 @@ pub trait Dispatch {
     fn inherited(&mut self) -> Result<Vec<(u64, Job)>, QueueError>;
 
     /// Ends a worker that is not trusted any more: what it holds goes back, and its next take is answered
-    /// [`Take::Retired`].
+    /// [`Take::Retired`](super::Take::Retired).
     fn retire(&mut self, worker: &str, reason: &str) -> Result<(), QueueError>;
 
     /// Takes a shard out, through renewal where a worker has it; false when it is done, dead or unknown.
@@ -152,11 +152,11 @@ pub trait Dispatch {
     /// Stops or starts giving out shards.
     fn set_paused(&mut self, paused: bool) -> Result<(), QueueError>;
 
-    /// Says that nothing more will be submitted: takes are answered [`Take::Finished`] once nothing is
+    /// Says that nothing more will be submitted: takes are answered [`Take::Finished`](super::Take::Finished) once nothing is
     /// outstanding.
     fn finish(&mut self) -> Result<(), QueueError>;
 
-    /// From now on takes are answered [`Take::Drain`]; leases go on.
+    /// From now on takes are answered [`Take::Drain`](super::Take::Drain); leases go on.
     fn drain(&mut self) -> Result<(), QueueError>;
 
     /// Forgets the run: it is over, and nothing of it is left in the queue.

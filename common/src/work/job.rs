@@ -35,7 +35,7 @@ impl Stage {
 pub struct Job {
     /// Stage, for people.
     pub stage: Stage,
-    /// Digest of the [`Plan`] in the artifact store.
+    /// Digest of the [`Plan`](super::Plan) in the artifact store.
     pub plan: Digest,
     /// Which part of it.
     pub task: Task,
