@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::ids::Digest;
-use crate::work::is_worker_name_character;
+use crate::plan::is_worker_name_character;
 
 /// The name of this machine; empty where the system has none.
 pub fn host_name() -> String {

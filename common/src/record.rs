@@ -8,11 +8,11 @@ mod shape;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::overlap::Overlap;
+use crate::plan::MAX_THRESHOLDS;
 use crate::spec::{
     DIFFUSION_STEPS, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS, MAX_SCORED,
 };
 use crate::wire::{Kind, Message, list};
-use crate::work::MAX_THRESHOLDS;
 pub use shape::RecordShape;
 
 /// Longest sequence: a value for each step and scored channel.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{DataPlan, SliceRef};
 use anofpdm_common::spec::{DataSpec, SpecError};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
-use anofpdm_common::work::{DataPlan, SliceRef};
 
 use crate::ingest::patient::patient_of;
 use crate::ingest::split::{Member, SplitError, SplitSource};

@@ -1,13 +1,13 @@
 //! `precision = "auto"`: which number format a run computes in, and why.
 //!
 //! The same spec on the same machine has the same format, so nothing here reads a clock. A CPU computes in float32. On a
-//! GPU a worker compares formats with float32 on validation slices (`anofpdm_common::work::TrialPlan`), and the first of a
+//! GPU a worker compares formats with float32 on validation slices (`anofpdm_common::plan::TrialPlan`), and the first of a
 //! fixed order whose results agree is taken, float32 where none does. How fast a format is on a machine is what
 //! `anofpdm-worker bench` prints.
 
+use anofpdm_common::plan::{Agreement, Finding, NumericProfile, TrialReport};
 use anofpdm_common::spec::Precision;
 use anofpdm_common::store::durable::{self, DiskError};
-use anofpdm_common::work::{Agreement, Finding, NumericProfile, TrialReport};
 
 use crate::run_folder::RunFolder;
 
@@ -190,7 +190,7 @@ pub fn write(folder: &RunFolder, report: &[u8]) -> Result<(), DiskError> {
 
 #[cfg(test)]
 mod tests {
-    use anofpdm_common::work::Candidate;
+    use anofpdm_common::plan::Candidate;
 
     use super::*;
 

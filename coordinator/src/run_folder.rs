@@ -388,8 +388,8 @@ mod tests {
 
     #[test]
     fn a_folder_without_work_takes_another_spec() {
+        use anofpdm_common::plan::Stage;
         use anofpdm_common::queue::LeaseId;
-        use anofpdm_common::work::Stage;
 
         use crate::ledger::Entry;
         use crate::ledger::journal::RunJournal;

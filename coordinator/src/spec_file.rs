@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::plan::Stage;
 use anofpdm_common::spec::{Augment, ModelSpec, RunSpec, SpecError};
 use anofpdm_common::store::slices::Split;
-use anofpdm_common::work::Stage;
 
 use crate::dataset::{Dataset, DatasetError};
 use crate::evaluate::tune;

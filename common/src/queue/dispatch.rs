@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::QueueError;
 use super::lease::{Counts, DeadLetter, ErrorClass, LeaseId, LiveLease, Setback};
 use super::priority::Priority;
-use crate::work::{Completion, Job, WorkerInfo};
+use crate::plan::{Completion, Job, WorkerInfo};
 
 /// A result as it reaches the coordinator.
 #[derive(Debug, Clone, Copy)]

@@ -14,7 +14,7 @@ use super::lease::{Counts, DeadLetter, Expired, Finish, LeaseTable, Setback};
 use super::lease::{ErrorClass, LeaseConfig, LeaseId, Progress, Renewal};
 use super::rendezvous_store::RendezvousStore;
 use super::worker::{Lease, Take};
-use crate::work::{Completion, Job, WorkerInfo};
+use crate::plan::{Completion, Job, WorkerInfo};
 
 /// Time since some start; never goes back.
 pub trait Clock: std::fmt::Debug + Send {

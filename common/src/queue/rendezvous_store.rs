@@ -36,7 +36,7 @@ pub fn check_key(key: &str) -> Result<(), String> {
     if key.is_empty() {
         return Err("a note without a key".to_owned());
     }
-    crate::work::check_text("the key of a note", key, KEY_LIMIT)
+    crate::plan::check_text("the key of a note", key, KEY_LIMIT)
 }
 
 /// The values of the newest generation.

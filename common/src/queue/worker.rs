@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::QueueError;
 use super::lease::{ErrorClass, LeaseId, Progress, Renewal};
-use crate::work::{Completion, Job, Task, WorkerInfo};
+use crate::plan::{Completion, Job, Task, WorkerInfo};
 
 /// The longest a lease may live without renewal.
 pub const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);

@@ -2,9 +2,9 @@
 
 use crate::metrics::overlap::Overlap;
 use crate::metrics::score_run::is_score_run;
+use crate::plan::{CellOutput, ForwardPlan, PlanError, Postprocessing};
 use crate::spec::FigureSpec;
 use crate::wire::HEADER_LEN;
-use crate::work::{CellOutput, ForwardPlan, PlanError, Postprocessing};
 
 use super::{
     FigureTraces, ModalityDecision, Record, RestoredScore, SliceFigures, SliceScore, SliceTrace,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::score::{alike, twice};
 use super::{DIFFUSION_STEPS, Respacing, SpecError};
 use crate::baseline::{Baseline, CG_CDM_DIFFUSION_STEPS, Clip, PublishedFor, Sampler, Setting};
-use crate::work::{MAX_SHARD_CELLS, MAX_THRESHOLDS};
+use crate::plan::{MAX_SHARD_CELLS, MAX_THRESHOLDS};
 
 /// `[score.baseline]` of a spec.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
-use crate::work::MAX_WORLD;
+use crate::plan::MAX_WORLD;
 
 /// Data-parallel world size: a number, or the least and the most that will do.
 ///

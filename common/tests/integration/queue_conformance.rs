@@ -7,11 +7,11 @@ mod rig;
 
 use std::time::Duration;
 
+use anofpdm_common::plan::{GangRank, Job, Stage, Task};
 use anofpdm_common::queue::rendezvous_store::VALUE_LIMIT;
 use anofpdm_common::queue::{
     ErrorClass, Lease, Priority, Progress, QueueError, Renewal, Setback, Submission, Take, Verdict,
 };
-use anofpdm_common::work::{GangRank, Job, Stage, Task};
 use rig::lease_rules::{
     a_lease_lasts_as_long_as_four_of_its_ticks, a_shard_avoids_the_last_eight_who_failed_it,
     a_shard_that_comes_back_stands_behind_the_others,

@@ -1,9 +1,9 @@
 //! Servers that a run cannot use: each is told in words, by both ends, before anything waits for it.
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{NumericProfile, WorkerInfo};
 use anofpdm_common::queue::redis::{Credentials, RedisDispatcher, RedisEndpoint, RedisQueue};
 use anofpdm_common::queue::{LeaseConfig, QueueError, WorkQueue};
-use anofpdm_common::work::{NumericProfile, WorkerInfo};
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 
 const RUN: &str = "refused-00c0ffee";

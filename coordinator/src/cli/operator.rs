@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anofpdm_common::work::Stage;
+use anofpdm_common::plan::Stage;
 use serde::Serialize;
 
 use super::live_view::printable;

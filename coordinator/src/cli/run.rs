@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anofpdm_common::device::DeviceName;
+use anofpdm_common::plan::Stage;
 use anofpdm_common::queue::{LONGEST_TTL, QueueAddress, address_for_run};
 use anofpdm_common::spec::RunSpec;
-use anofpdm_common::work::Stage;
 use clap::{Args, ValueEnum};
 
 use super::failure::UsageError;

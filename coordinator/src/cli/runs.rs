@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anofpdm_common::work::Stage;
+use anofpdm_common::plan::Stage;
 use clap::Args;
 use serde::Serialize;
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::Stage;
 use anofpdm_common::spec::RunSpec;
-use anofpdm_common::work::Stage;
 use clap::Args;
 use serde::Serialize;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anofpdm_common::work::Stage;
+use anofpdm_common::plan::Stage;
 use clap::Args;
 use console::Term;
 

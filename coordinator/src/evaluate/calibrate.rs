@@ -12,12 +12,12 @@ use anofpdm_common::anofpdm::{
 use anofpdm_common::baseline::Baseline;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
+use anofpdm_common::plan::{ForwardPlan, PlanError, SliceRef, Trajectory};
 use anofpdm_common::record::Record;
 use anofpdm_common::spec::{Decision, Guidance};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::durable::{self, DiskError};
 use anofpdm_common::store::slices::{ImageReader, StoreError};
-use anofpdm_common::work::{ForwardPlan, PlanError, SliceRef, Trajectory};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -7,10 +7,10 @@ use anofpdm_common::anofpdm::{CalibrationSlice, ImageLabel, cosine, mse_ratio, s
 use anofpdm_common::method::Encoding;
 use anofpdm_common::metrics::auroc::{Case, auroc};
 use anofpdm_common::metrics::bootstrap::auroc_interval;
+use anofpdm_common::plan::{SliceRef, Trajectory};
 use anofpdm_common::spec::Decision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::Split;
-use anofpdm_common::work::{SliceRef, Trajectory};
 
 use super::position::Subjects;
 use super::rows::{BOOTSTRAP_SEED, MethodResult, Results, TestSlice};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anofpdm_common::baseline::Passes;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::{Encoding, Method};
-use anofpdm_common::work::{Cell, CellOutput, Stage, Trajectory};
+use anofpdm_common::plan::{Cell, CellOutput, Stage, Trajectory};
 
 use super::Finished;
 use crate::ledger::{Ledger, StageCost};

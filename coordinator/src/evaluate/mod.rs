@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 use anofpdm_common::baseline::Baseline;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
+use anofpdm_common::plan::{ForwardPlan, MAX_PLAN_BYTES, Plan, PlanError, Stage};
 use anofpdm_common::spec::ScoreSpec;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::store::slices::StoreError;
-use anofpdm_common::work::{ForwardPlan, MAX_PLAN_BYTES, Plan, PlanError, Stage};
 
 use crate::dataset::DatasetError;
 use crate::ledger::Ledger;

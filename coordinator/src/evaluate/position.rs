@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use anofpdm_common::plan::SliceRef;
 use anofpdm_common::store::scaling::foreground;
 use anofpdm_common::store::slices::{StoreError, SubjectImages};
-use anofpdm_common::work::SliceRef;
 use rayon::prelude::*;
 
 use crate::dataset::Dataset;

@@ -14,11 +14,11 @@ use anofpdm_common::metrics::evaluate::{Section, evaluate};
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
+use anofpdm_common::plan::{Cell, CellOutput, Postprocessing, Trajectory};
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::Decision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::strength::Strength;
-use anofpdm_common::work::{Cell, CellOutput, Postprocessing, Trajectory};
 
 use super::records::{CellRecords, Scored};
 use super::tally::Tally;

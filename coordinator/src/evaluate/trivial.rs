@@ -8,9 +8,9 @@ use anofpdm_common::anofpdm::drop_small;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
+use anofpdm_common::plan::{ForwardPlan, SliceRef};
 use anofpdm_common::store::scaling::foreground;
 use anofpdm_common::store::slices::{ImageReader, TruthReader};
-use anofpdm_common::work::{ForwardPlan, SliceRef};
 use rayon::prelude::*;
 
 use super::EvaluateError;

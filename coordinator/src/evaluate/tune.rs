@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use anofpdm_common::baseline::{Baseline, Setting};
 use anofpdm_common::baseline_masks::{ThresholdCurve, first_best};
+use anofpdm_common::plan::{CellOutput, ForwardPlan, Trajectory};
 use anofpdm_common::record::Record;
 use anofpdm_common::spec::{Grid, ScoreSpec};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::durable::{self, DiskError};
-use anofpdm_common::work::{CellOutput, ForwardPlan, Trajectory};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;

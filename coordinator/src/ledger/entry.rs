@@ -1,13 +1,13 @@
 //! One frame of the journal.
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::queue::LeaseId;
-use anofpdm_common::spec::Precision;
-use anofpdm_common::wire::{Kind, Message, list};
-use anofpdm_common::work::{
+use anofpdm_common::plan::{
     LONGEST_MILLIS, MAX_SHARD_RECORDS, MOST_EVALUATIONS, NumericProfile, Stage, check_text,
     check_worker_name,
 };
+use anofpdm_common::queue::LeaseId;
+use anofpdm_common::spec::Precision;
+use anofpdm_common::wire::{Kind, Message, list};
 use serde::{Deserialize, Serialize};
 
 /// One frame of the journal. The order of variants and fields is its format: see `docs/formats.md`.

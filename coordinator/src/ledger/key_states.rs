@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::work::Stage;
+use anofpdm_common::plan::Stage;
 
 /// A worker, by the order of its first delivery.
 pub(super) type WorkerIndex = u32;

@@ -12,8 +12,8 @@ mod key_states;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{NumericProfile, Stage};
 use anofpdm_common::queue::LeaseId;
-use anofpdm_common::work::{NumericProfile, Stage};
 
 pub use entry::{CACHE, ChosenPrecision, Entry};
 use key_states::{Delivery, KeyStates, WorkerIndex};

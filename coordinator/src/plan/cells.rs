@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use anofpdm_common::baseline::{Baseline, Setting};
 use anofpdm_common::method::{Encoding, MapKind, Method};
+use anofpdm_common::plan::{
+    Cell, CellOutput, ForwardWalk, Postprocessing, RestorationWalk, Trajectory,
+};
 use anofpdm_common::role::Role;
 use anofpdm_common::semantics::BaselineForm;
 use anofpdm_common::spec::{Decision, FigureSpec, Grid, ScoreSpec};
-use anofpdm_common::work::{
-    Cell, CellOutput, ForwardWalk, Postprocessing, RestorationWalk, Trajectory,
-};
 
 /// Noise seed of calibration and tuning. Not one of the spec's: what is chosen is chosen once and serves every seed.
 pub const CALIBRATION_SEED: u64 = 0;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anofpdm_common::baseline::Baseline;
+use anofpdm_common::plan::{Cell, MAX_SHARD_CELLS, Trajectory, evaluations_per_slice};
 use anofpdm_common::spec::{Guidance, Precision, RunSpec, ScoreSpec};
-use anofpdm_common::work::{Cell, MAX_SHARD_CELLS, Trajectory, evaluations_per_slice};
 use serde::Serialize;
 
 use crate::precision;

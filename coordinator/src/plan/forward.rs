@@ -1,7 +1,7 @@
 //! The plans of calibration and scoring.
 
+use anofpdm_common::plan::{DataPlan, ForwardPlan, NetworkPlan, NumericProfile, SliceRef, Stage};
 use anofpdm_common::spec::{Precision, RunSpec};
-use anofpdm_common::work::{DataPlan, ForwardPlan, NetworkPlan, NumericProfile, SliceRef, Stage};
 
 use super::cells::Columns;
 use super::selection::batches;

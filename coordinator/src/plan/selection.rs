@@ -1,7 +1,7 @@
 //! Which slices are calibrated on and scored: without replacement, by a permutation of `[data] seed`.
 
+use anofpdm_common::plan::SliceRef;
 use anofpdm_common::random::{Domain, Stream};
-use anofpdm_common::work::SliceRef;
 
 /// The chosen slices, in the order of the permutation, and how many there were to choose from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anofpdm_common::work::{BatchRun, ForwardPlan, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, PlanError};
+use anofpdm_common::plan::{BatchRun, ForwardPlan, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, PlanError};
 
 /// The runs that make every missing record once.
 ///

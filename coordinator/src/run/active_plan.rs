@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::work::{BatchRun, ForwardPlan, Job, PlanError, Task, TrainPlan, TrialPlan};
+use anofpdm_common::plan::{BatchRun, ForwardPlan, Job, PlanError, Task, TrainPlan, TrialPlan};
 
 /// The plan at work. Results of any other are refused.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::PlanError;
 use anofpdm_common::queue::QueueError;
 use anofpdm_common::spec::{Devices, Precision};
 use anofpdm_common::store::artifacts::ArtifactError;
 use anofpdm_common::store::durable::DiskError;
 use anofpdm_common::store::journal::JournalError;
-use anofpdm_common::work::PlanError;
 
 use super::operators::control_files::Cancelled;
 use super::signals::Interrupted;

@@ -22,9 +22,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anofpdm_common::plan::Stage;
 use anofpdm_common::queue::LeaseConfig;
 use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::work::Stage;
 
 use crate::cache::RecordCache;
 use crate::dataset::Dataset;

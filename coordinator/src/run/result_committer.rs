@@ -8,11 +8,11 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{Job, Stage, Task, WorkerInfo};
 use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseId, Setback, Verdict};
 use anofpdm_common::record::RecordShape;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::journal::JournalError;
-use anofpdm_common::work::{Job, Stage, Task, WorkerInfo};
 
 use super::active_plan::{ActiveForward, ActivePlan};
 use super::verification::{self, Rejection};

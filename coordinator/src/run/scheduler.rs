@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anofpdm_common::plan::{Job, NumericProfile, PlanError, Task};
 use anofpdm_common::queue::DeadLetter;
 use anofpdm_common::queue::lease::Failure;
-use anofpdm_common::work::{Job, NumericProfile, PlanError, Task};
 
 use super::active_plan::{ActiveForward, ActivePlan};
 use super::error::{NoAgreement, SchedulerError};

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use anofpdm_common::work::{BatchRun, Job, PlanError};
+use anofpdm_common::plan::{BatchRun, Job, PlanError};
 
 use super::active_plan::ActiveForward;
 use crate::plan::shards::runs;
@@ -94,7 +94,7 @@ impl<'a> ShardSource<'a> {
 #[cfg(test)]
 mod tests {
     use anofpdm_common::ids::Digest;
-    use anofpdm_common::work::Task;
+    use anofpdm_common::plan::Task;
 
     use super::super::verification::tests::forward;
     use super::*;

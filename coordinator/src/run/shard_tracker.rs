@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{BatchRun, Job, Task};
 use anofpdm_common::queue::{Priority, Submission, WorkerStatus};
-use anofpdm_common::work::{BatchRun, Job, Task};
 
 use super::active_plan::{ActiveForward, ActivePlan};
 use super::error::NoAgreement;

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::spec::{Precision, TrainSpec};
-use anofpdm_common::work::{
+use anofpdm_common::plan::{
     ForwardPlan, MAX_TRIAL_REPORT_BYTES, NetworkPlan, Plan, PlanError, SliceRef, Stage, TrainPlan,
     TrialPlan,
 };
+use anofpdm_common::spec::{Precision, TrainSpec};
 
 use super::active_plan::ActiveForward;
 use super::operators::progress::StageProgress;

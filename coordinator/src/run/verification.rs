@@ -5,13 +5,13 @@
 //! finished. Nothing is read beyond the bytes that an honest answer has.
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::record::RecordShape;
-use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
-use anofpdm_common::wire::{self, WireError};
-use anofpdm_common::work::{
+use anofpdm_common::plan::{
     Completion, EvaluationCost, Job, MAX_TRIAL_REPORT_BYTES, Manifest, PlanError, Task, TrainPlan,
     TrialReport,
 };
+use anofpdm_common::record::RecordShape;
+use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
+use anofpdm_common::wire::{self, WireError};
 
 use super::active_plan::ActivePlan;
 use crate::ledger::ChosenPrecision;

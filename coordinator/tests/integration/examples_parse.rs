@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anofpdm_common::baseline::{Baseline, Setting};
 use anofpdm_common::method::{Encoding, Method};
+use anofpdm_common::plan::evaluations_per_slice;
 use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{Augment, RunSpec, published_thresholds};
-use anofpdm_common::work::evaluations_per_slice;
 use anofpdm_coordinator::plan::estimate::{Slices, estimate};
 
 /// All examples, by file name.
@@ -76,7 +76,7 @@ fn the_small_real_sets_are_flipped_and_the_published_set_ups_are_not() {
     }
 }
 
-/// Slices, scored modalities, training steps, strength (SCIENCE 1, 3, 7, 8).
+/// Slices, scored modalities, training steps, strength (docs/spec.md).
 const PAPER: [(&str, u64, &[&str], u64, f64); 2] = [
     ("brats21.toml", 10_000, &["flair", "t2"], 210_000, 2.0),
     ("atlas2.toml", 4_000, &["t1"], 290_000, 30.0),
@@ -138,7 +138,7 @@ fn a_slice_of_the_papers_set_ups_takes_1200_evaluations() {
 /// A baseline with its published steps and strength.
 type Published = (Baseline, u32, f64);
 
-/// A table of all methods, and the settings that SCIENCE 9 gives for it: `(S, strength)` of the port.
+/// A table of all methods, and the settings published for it: `(S, strength)` of the port.
 const TABLES: [(&str, &str, [Published; 4]); 2] = [
     (
         "brats21-table1.toml",

@@ -1,4 +1,4 @@
-//! Preprocessing against the public implementation's numbers (SCIENCE 8), and the counts on real volumes.
+//! Preprocessing against the public implementation's numbers, and the counts on real volumes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

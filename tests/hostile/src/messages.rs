@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use anofpdm_common::plan::{Job, Manifest};
 use anofpdm_common::queue::local::{Request, Response};
 use anofpdm_common::queue::redis::{DeliveredClaim, Hello};
 use anofpdm_common::random::{Domain, Stream};
 use anofpdm_common::record::Record;
 use anofpdm_common::wire::{self, Kind, Message, WireError, most_memory};
-use anofpdm_common::work::{Job, Manifest};
 use anofpdm_coordinator::ledger::Entry;
 use serde::Serialize;
 

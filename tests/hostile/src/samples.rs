@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::metrics::overlap::Overlap;
+use anofpdm_common::plan::{
+    BatchRun, Completion, GangRank, Job, Manifest, NumericProfile, Stage, Task, WorkerInfo,
+};
 use anofpdm_common::queue::local::{Request, Response};
 use anofpdm_common::queue::redis::{DeliveredClaim, Hello};
 use anofpdm_common::queue::{ErrorClass, Lease, LeaseId, Progress, Renewal, Take};
@@ -12,9 +15,6 @@ use anofpdm_common::record::{
     SliceTrace, ThresholdOverlaps,
 };
 use anofpdm_common::wire::{self, Kind, Message};
-use anofpdm_common::work::{
-    BatchRun, Completion, GangRank, Job, Manifest, NumericProfile, Stage, Task, WorkerInfo,
-};
 use anofpdm_coordinator::ledger::{CACHE, Entry};
 
 /// An envelope as it is sent.

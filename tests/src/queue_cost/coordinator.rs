@@ -4,12 +4,12 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anofpdm_common::plan::WorkerInfo;
 use anofpdm_common::queue::local::LocalDispatcher;
 use anofpdm_common::queue::redis::RedisDispatcher;
 use anofpdm_common::queue::{
     Claim, Dispatch, Event, Judge, LeaseConfig, QueueError, Submission, Verdict,
 };
-use anofpdm_common::work::WorkerInfo;
 use serde::{Deserialize, Serialize};
 
 use super::{RUN, job, resident};

@@ -5,7 +5,7 @@ pub mod measurement;
 pub mod worker;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::work::{BatchRun, Job, Stage, Task};
+use anofpdm_common::plan::{BatchRun, Job, Stage, Task};
 
 /// The run's name in Redis.
 pub const RUN: &str = "cost-00c0ffee";

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{Completion, NumericProfile, WorkerInfo};
 use anofpdm_common::queue::{QueueError, Take, connect};
-use anofpdm_common::work::{Completion, NumericProfile, WorkerInfo};
 
 use super::RUN;
 

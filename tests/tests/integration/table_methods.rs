@@ -183,7 +183,7 @@ fn one_run_makes_every_row_and_counts_what_it_computes() {
     assert_eq!(baseline[0]["dice"]["std"], 0.0);
     assert_eq!(baseline[0]["seeds"], serde_json::json!([0, 1]));
 
-    // Cost by method: what SCIENCE 9 says of one slice.
+    // Cost by method: what docs/science.md says of one slice.
     let cost_of = |method: &str| {
         let costs = cost["methods"].as_array().unwrap();
         let found = costs.iter().find(|cost| cost["method"] == method).unwrap();

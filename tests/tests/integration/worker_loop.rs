@@ -5,9 +5,9 @@ mod script;
 
 use std::time::Duration;
 
+use anofpdm_common::plan::{BatchRun, GangRank, Manifest, Plan, Task};
 use anofpdm_common::queue::{ErrorClass, Take};
 use anofpdm_common::wire;
-use anofpdm_common::work::{BatchRun, GangRank, Manifest, Plan, Task};
 
 use run::{Run, STEPS};
 use script::{Call, LONG, Told, leased, records, served};

@@ -3,8 +3,8 @@
 use anofpdm_common::anofpdm::{MaskRule, Segmentation, drop_small};
 use anofpdm_common::method::MapKind;
 use anofpdm_common::metrics::{Overlap, ScoreError, average_precision, score_run};
+use anofpdm_common::plan::Agreement;
 use anofpdm_common::semantics::LevelIndex;
-use anofpdm_common::work::Agreement;
 use tch::Tensor;
 
 use super::classification::batch_cosines;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anofpdm_common::network::Arch;
+use anofpdm_common::plan::NetworkPlan;
 use anofpdm_common::spec::Precision;
-use anofpdm_common::work::NetworkPlan;
 use tch::{Device, Kind};
 
 use super::{Backend, BackendError, OpenNetwork};

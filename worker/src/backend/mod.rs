@@ -10,9 +10,9 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
+use anofpdm_common::plan::NetworkPlan;
 use anofpdm_common::record::Record;
 use anofpdm_common::spec::Precision;
-use anofpdm_common::work::NetworkPlan;
 use tch::{Device, Kind};
 
 use crate::collective::{CollectiveError, Group, Membership, Rendezvous};

@@ -99,7 +99,7 @@ pub enum CollectiveError {
 }
 
 /// Ranks of a world, at most: those of a gang.
-pub const MAX_WORLD: usize = anofpdm_common::work::MAX_WORLD as usize;
+pub const MAX_WORLD: usize = anofpdm_common::plan::MAX_WORLD as usize;
 
 #[cfg(test)]
 mod tests {

@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anofpdm_common::instance;
+use anofpdm_common::plan::{NumericProfile, WorkerInfo};
 use anofpdm_common::queue::{self, QueueAddress, WorkQueue};
 use anofpdm_common::telemetry::endpoint::Endpoint;
 use anofpdm_common::telemetry::metrics::Metrics;
-use anofpdm_common::work::{NumericProfile, WorkerInfo};
 use clap::Args;
 
 use crate::backend::Backend;

@@ -1,10 +1,10 @@
 //! Plans, manifests and records in the artifact store.
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{MAX_PLAN_BYTES, Plan};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::wire::{self, Message};
-use anofpdm_common::work::{MAX_PLAN_BYTES, Plan};
 
 use super::job_error::JobError;
 

@@ -2,9 +2,9 @@
 //!
 //! Reading is plain memory and may run ahead on another thread; tensors are made on the device's own.
 
+use anofpdm_common::plan::{ForwardPlan, PlanError, SliceRef};
 use anofpdm_common::store::scaling::foreground;
 use anofpdm_common::store::slices::{ImageReader, SliceStore, StoreError, TruthReader};
-use anofpdm_common::work::{ForwardPlan, PlanError, SliceRef};
 use tch::{Device, Tensor};
 
 /// Why a batch cannot be loaded.

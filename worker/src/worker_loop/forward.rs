@@ -1,10 +1,10 @@
 //! Shards of AnoFPDM: batches through the forward process.
 
 use anofpdm_common::method::MapKind;
+use anofpdm_common::plan::{Cell, CellOutput, ForwardWalk};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::record::Record;
 use anofpdm_common::spec::DIFFUSION_STEPS;
-use anofpdm_common::work::{Cell, CellOutput, ForwardWalk};
 use tch::Device;
 
 use crate::anofpdm::{ForwardPass, ForwardResult};

@@ -195,8 +195,8 @@ fn renew(
 mod tests {
     use std::sync::mpsc::{Sender, channel};
 
+    use anofpdm_common::plan::{Completion, WorkerInfo};
     use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take};
-    use anofpdm_common::work::{Completion, WorkerInfo};
 
     use super::*;
 

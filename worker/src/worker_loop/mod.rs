@@ -40,12 +40,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{
+    BatchRun, Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
+};
 use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::telemetry::metrics::Metrics;
-use anofpdm_common::work::{
-    BatchRun, Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
-};
 
 use crate::backend::Backend;
 

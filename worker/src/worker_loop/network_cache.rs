@@ -2,10 +2,10 @@
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::plan::NetworkPlan;
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::spec::Precision;
 use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::work::NetworkPlan;
 use tch::{Device, Kind};
 
 use crate::backend::{Backend, OpenNetwork};

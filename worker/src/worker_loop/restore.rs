@@ -1,9 +1,9 @@
 //! Shards of the baselines: batches up to a noise level and back.
 
 use anofpdm_common::baseline::Setting;
+use anofpdm_common::plan::{RestorationWalk, distinct_settings};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::record::Record;
-use anofpdm_common::work::{RestorationWalk, distinct_settings};
 use tch::{Device, Tensor};
 
 use crate::baselines::{BaselineSetup, Restoration, Restored, RestoredBatch};

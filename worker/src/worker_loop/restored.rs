@@ -5,8 +5,8 @@ use anofpdm_common::baseline::{Baseline, NATIVE_THRESHOLD, NativeRule};
 use anofpdm_common::baseline_masks::{otsu, threshold_overlaps};
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
+use anofpdm_common::plan::{Cell, CellOutput, Postprocessing};
 use anofpdm_common::record::{Record, RestoredScore};
-use anofpdm_common::work::{Cell, CellOutput, Postprocessing};
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 

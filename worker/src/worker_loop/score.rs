@@ -4,13 +4,13 @@ use anofpdm_common::anofpdm::{MaskRule, Segmentation, drop_small, mask_at, mse_r
 use anofpdm_common::method::MapKind;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::{ScoreError, score_run};
+use anofpdm_common::plan::{Cell, CellOutput};
 use anofpdm_common::record::{
     FigureTraces, ModalityDecision, RatedScore, Record, SliceFigures, SliceScore, SliceTrace,
 };
 use anofpdm_common::semantics::Switches;
 use anofpdm_common::spec::FigureSpec;
 use anofpdm_common::strength::Strength;
-use anofpdm_common::work::{Cell, CellOutput};
 use rayon::prelude::*;
 use tch::Tensor;
 

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use anofpdm_common::plan::{Cell, ForwardPlan, PlanError, Trajectory};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::SliceStore;
-use anofpdm_common::work::{Cell, ForwardPlan, PlanError, Trajectory};
 
 use crate::method_error::MethodError;
 

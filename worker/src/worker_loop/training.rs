@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{GangRank, TrainPlan};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::{SliceStore, StoreError};
 use anofpdm_common::telemetry::training::{TrainMetrics, TrainStep};
-use anofpdm_common::work::{GangRank, TrainPlan};
 use tch::Kind;
 
 use crate::backend::Backend;

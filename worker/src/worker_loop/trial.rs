@@ -1,13 +1,13 @@
 //! Number formats compared: the job behind `precision = "auto"`.
 
 use anofpdm_common::method::MapKind;
+use anofpdm_common::plan::{
+    Agreement, Candidate, Finding, ForwardWalk, Trajectory, TrialPlan, TrialReport,
+};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::spec::{DIFFUSION_STEPS, Precision};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::SliceStore;
-use anofpdm_common::work::{
-    Agreement, Candidate, Finding, ForwardWalk, Trajectory, TrialPlan, TrialReport,
-};
 
 use crate::anofpdm::agreement::{FormatResults, MaskSettings, PixelTruth};
 use crate::anofpdm::{ForwardPass, ForwardResult};

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::Digest;
+use crate::plan::{BatchRun, NumericProfile, Stage, Task};
 use crate::queue::priority::Priority;
-use crate::work::{BatchRun, NumericProfile, Stage, Task};
 
 const WORKERS: [&str; 4] = ["a", "b", "c", "d"];
 const SHARDS: u64 = 6;

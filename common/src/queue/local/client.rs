@@ -7,12 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::protocol::{LONGEST_WAIT, Request, Response};
+use crate::plan::{Completion, WorkerInfo};
 use crate::queue::error::QueueError;
 use crate::queue::lease::shorten;
 use crate::queue::lease::{ErrorClass, LeaseId, Progress, Renewal};
 use crate::queue::worker::{Lease, Take, WorkQueue};
 use crate::wire::{self, HEADER_LEN, Message};
-use crate::work::{Completion, WorkerInfo};
 
 /// Longest wait for an answer, beyond what a take asks for: the coordinator may be verifying records.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);

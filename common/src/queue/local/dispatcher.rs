@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::protocol::{LONGEST_WAIT, Request, Response};
 use super::server::{self, Call};
+use crate::plan::Job;
 use crate::queue::dispatch::{Dispatch, Judge, Submission, WorkerStatus};
 use crate::queue::error::QueueError;
 use crate::queue::in_memory::{InMemoryQueue, MonotonicClock};
 use crate::queue::lease::{Counts, DeadLetter, LeaseConfig};
 use crate::queue::worker::Take;
-use crate::work::Job;
 
 /// Requests waiting for the dispatcher's thread; more make their connections wait.
 const REQUEST_BACKLOG: usize = 256;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::{Completion, WorkerInfo, check_text, check_worker_name};
 use crate::queue::lease::{ERROR_TEXT_LIMIT, NOTE_LIMIT};
 use crate::queue::lease::{ErrorClass, LeaseId, Progress, Renewal};
 use crate::queue::rendezvous_store::{check_key, check_value};
 use crate::queue::worker::Take;
 use crate::wire::{Kind, Message};
-use crate::work::{Completion, WorkerInfo, check_text, check_worker_name};
 
 /// The longest a take may wait; keeps a connection from being parked for ever.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -109,11 +109,11 @@ impl Message for Response {
 mod tests {
     use super::*;
     use crate::ids::Digest;
-    use crate::queue::worker::{LONGEST_TTL, Lease};
-    use crate::wire::{self, WireError};
-    use crate::work::{
+    use crate::plan::{
         BatchRun, GangRank, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, NumericProfile, Stage, Task,
     };
+    use crate::queue::worker::{LONGEST_TTL, Lease};
+    use crate::wire::{self, WireError};
 
     const LARGEST_ID: LeaseId = LeaseId {
         shard: u64::MAX,

@@ -16,9 +16,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::protocol::{Request, Response};
 use crate::backoff::Backoff;
+use crate::plan::WorkerInfo;
 use crate::queue::error::QueueError;
 use crate::wire::{self, HEADER_LEN, Message};
-use crate::work::WorkerInfo;
 
 /// Connections at once, two for each worker.
 const MAX_CONNECTIONS: usize = 512;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::{LocalDispatcher, LocalQueue};
 use crate::ids::Digest;
+use crate::plan::{GangRank, Job, NumericProfile, Stage, Task, WorkerInfo};
 use crate::queue::{
     Claim, Dispatch, Event, Judge, LeaseConfig, QueueError, Renewal, Submission, Take, Verdict,
     WorkQueue, connect,
 };
-use crate::work::{GangRank, Job, NumericProfile, Stage, Task, WorkerInfo};
 
 struct Yes;
 

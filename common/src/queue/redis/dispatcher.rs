@@ -15,10 +15,10 @@ use super::keys::{Keys, RUNS};
 use super::reading;
 use super::{scripts, server};
 use crate::backoff::{JITTER_PER_ERROR, JITTER_PER_SHARD};
+use crate::plan::{Job, WorkerInfo};
 use crate::queue::dispatch::{Dispatch, Judge, Submission, WorkerStatus};
 use crate::queue::error::QueueError;
 use crate::queue::lease::{Counts, DeadLetter, LeaseConfig, MAX_AVOIDED, TICKS_PER_LEASE};
-use crate::work::{Job, WorkerInfo};
 
 /// Shards a submitting call carries.
 const SUBMIT_CHUNK: usize = 500;

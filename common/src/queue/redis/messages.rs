@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::{Completion, Job, WorkerInfo, check_text, check_worker_name};
 use crate::queue::lease::LeaseId;
 use crate::wire::{Kind, Message};
-use crate::work::{Completion, Job, WorkerInfo, check_text, check_worker_name};
 
 /// Longest nonce, bytes.
 const NONCE_LIMIT: usize = 64;

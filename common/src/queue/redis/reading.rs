@@ -8,12 +8,12 @@ use redis::streams::{StreamId, StreamRangeReply};
 use serde::Deserialize;
 
 use super::messages::Hello;
+use crate::plan::Job;
 use crate::queue::dispatch::{Event, Submission, WorkerStatus};
 use crate::queue::lease::Failure;
 use crate::queue::lease::{DeadLetter, ErrorClass, LeaseId, LiveLease, Progress, Setback};
 use crate::queue::priority::Priority;
 use crate::wire::{self, WireError};
-use crate::work::Job;
 
 /// One entry of a stream.
 #[derive(Debug)]

@@ -11,13 +11,13 @@ use super::endpoint::RedisEndpoint;
 use super::keys::Keys;
 use super::messages::DeliveredClaim;
 use super::scripts;
+use crate::plan::{Completion, WorkerInfo};
 use crate::queue::error::QueueError;
 use crate::queue::lease::NOTE_LIMIT;
 use crate::queue::lease::{ErrorClass, LeaseId, Progress, Renewal};
 use crate::queue::rendezvous_store::MOST_ENTRIES;
 use crate::queue::worker::{Lease, Take, WorkQueue};
 use crate::wire;
-use crate::work::{Completion, WorkerInfo};
 use session::{ADMISSION_RETRY, POLL_EVERY, PollOutcome, Session};
 
 /// Longest wait to be let in.

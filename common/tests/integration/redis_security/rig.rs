@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::redis_access::endpoint;
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{BatchRun, Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 use anofpdm_common::queue::redis::{RedisDispatcher, RedisEndpoint, RedisQueue};
 use anofpdm_common::queue::{
     Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, Submission, Take, Verdict,
     WorkQueue,
 };
-use anofpdm_common::work::{BatchRun, Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 use anofpdm_test_support::redis_server::RedisServer;
 use anofpdm_test_support::redis_users::{COORDINATOR, Users, WORKER};
 use redis::{Commands, Connection};

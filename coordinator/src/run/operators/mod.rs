@@ -8,8 +8,8 @@ pub mod status_file;
 
 use std::collections::BTreeSet;
 
+use anofpdm_common::plan::Stage;
 use anofpdm_common::queue::{Dispatch, QueueError};
-use anofpdm_common::work::Stage;
 
 use super::error::SchedulerError;
 use super::shard_tracker::ShardTracker;

@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 
 use anofpdm_common::instance::unix_millis;
+use anofpdm_common::plan::Stage;
 use anofpdm_common::queue::Counts;
-use anofpdm_common::work::Stage;
 use serde::{Deserialize, Serialize};
 
 use crate::run_folder::RunFolder;

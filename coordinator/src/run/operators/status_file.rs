@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use anofpdm_common::error_text::error_text;
 use anofpdm_common::instance;
+use anofpdm_common::plan::{Job, Stage, Task};
 use anofpdm_common::queue::lease::Failure;
 use anofpdm_common::queue::{Counts, DeadLetter, Dispatch, LiveLease, QueueError, WorkerStatus};
 use anofpdm_common::store::durable;
-use anofpdm_common::work::{Job, Stage, Task};
 
 use super::control_files::Cancelled;
 use super::rate::Rate;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anofpdm_common::work::{PlanError, Task};
+use anofpdm_common::plan::{PlanError, Task};
 
 use super::Scheduler;
 use crate::run::active_plan::ActiveForward;

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{Stage, TrainPlan};
 use anofpdm_common::queue::lease::Failure;
-use anofpdm_common::work::{Stage, TrainPlan};
 
 use super::{OnDeath, Scheduler};
 use crate::run::active_plan::ActivePlan;

@@ -1,7 +1,7 @@
 //! The trial of number formats: one job, until its answer is in the journal.
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::work::{Job, Stage, Task, TrialPlan};
+use anofpdm_common::plan::{Job, Stage, Task, TrialPlan};
 
 use super::{OnDeath, Scheduler};
 use crate::run::active_plan::ActivePlan;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
+use anofpdm_common::plan::{ForwardPlan, Stage, WorkerInfo};
 use anofpdm_common::queue::{LeaseId, LiveLease};
-use anofpdm_common::work::{ForwardPlan, Stage, WorkerInfo};
 
 use super::super::result_committer::Ending;
 use super::super::verification::tests::{forward, profile};

@@ -9,6 +9,11 @@ use anofpdm_common::baseline::{Baseline, Clip, Sampler};
 use anofpdm_common::method::{Encoding, MapKind};
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::network::NetworkConfig;
+use anofpdm_common::plan::{
+    BatchRun, Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, MAX_SHARD_CELLS,
+    NetworkPlan, NumericProfile, Plan, Postprocessing, RestorationWalk, SliceRef, Stage,
+    Trajectory,
+};
 use anofpdm_common::record::{
     ModalityDecision, Record, RestoredScore, SliceScore, SliceTrace, ThresholdOverlaps,
 };
@@ -16,11 +21,6 @@ use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{FigureSpec, Precision, Preset, Respacing, TrainSpec};
 use anofpdm_common::store::scaling::Scaling;
-use anofpdm_common::work::{
-    BatchRun, Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, MAX_SHARD_CELLS,
-    NetworkPlan, NumericProfile, Plan, Postprocessing, RestorationWalk, SliceRef, Stage,
-    Trajectory,
-};
 
 use super::super::active_plan::ActiveForward;
 use super::*;

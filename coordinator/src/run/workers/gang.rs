@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anofpdm_common::backoff::Backoff;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::instance::unix_millis;
+use anofpdm_common::plan::{GangRank, Job, Stage, Task};
 use anofpdm_common::spec::Devices;
-use anofpdm_common::work::{GangRank, Job, Stage, Task};
 
 use crate::run::result_committer::Ending;
 use crate::run::warn_once::WarnOnce;

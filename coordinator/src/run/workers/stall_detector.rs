@@ -143,8 +143,8 @@ impl StallDetector {
 
 #[cfg(test)]
 mod tests {
+    use anofpdm_common::plan::{NumericProfile, WorkerInfo};
     use anofpdm_common::queue::{LeaseId, LiveLease};
-    use anofpdm_common::work::{NumericProfile, WorkerInfo};
 
     use super::*;
 

@@ -6,6 +6,10 @@ use anofpdm_common::anofpdm::MaskRule;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
+use anofpdm_common::plan::{
+    BatchRun, Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, Job, NetworkPlan,
+    NumericProfile, Plan, SliceRef, Stage, Task, TrainPlan, Trajectory,
+};
 use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{Augment, Devices, Precision, Respacing, TrainPrecision, TrainSpec};
@@ -13,10 +17,6 @@ use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{
     AxisMap, SourceGrid, Split, StoreWriter, SubjectData, SubjectRecord,
-};
-use anofpdm_common::work::{
-    BatchRun, Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, Job, NetworkPlan,
-    NumericProfile, Plan, SliceRef, Stage, Task, TrainPlan, Trajectory,
 };
 
 pub(super) const SIZE: usize = 8;

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anofpdm_common::plan::{Completion, Job, Manifest, WorkerInfo};
 use anofpdm_common::queue::{self, ErrorClass, Lease, LeaseId, QueueError, Take, WorkQueue};
 use anofpdm_common::record::Record;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::telemetry::metrics::Metrics;
 use anofpdm_common::wire;
-use anofpdm_common::work::{Completion, Job, Manifest, WorkerInfo};
 use anofpdm_tests::fake::FakeBackend;
 use anofpdm_worker::worker_loop::drain::Drain;
 use anofpdm_worker::worker_loop::{WorkerConfig, WorkerError, serve};

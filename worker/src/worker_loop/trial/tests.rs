@@ -4,14 +4,14 @@ use anofpdm_common::anofpdm::MaskRule;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
+use anofpdm_common::plan::{
+    Cell, CellOutput, DataPlan, ForwardPlan, NetworkPlan, NumericProfile, Plan, SliceRef, Stage,
+};
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::Respacing;
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{
     AxisMap, SourceGrid, Split, StoreWriter, SubjectData, SubjectRecord,
-};
-use anofpdm_common::work::{
-    Cell, CellOutput, DataPlan, ForwardPlan, NetworkPlan, NumericProfile, Plan, SliceRef, Stage,
 };
 use tch::nn::VarStore;
 use tch::{Device, Kind};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::plan::{Job, WorkerInfo};
 use crate::queue::error::QueueError;
 use crate::queue::lease::shorten;
 use crate::queue::lease::{ErrorClass, LeaseId};
@@ -14,7 +15,6 @@ use crate::queue::redis::messages::Hello;
 use crate::queue::redis::scripts;
 use crate::queue::worker::{Lease, Take};
 use crate::wire;
-use crate::work::{Job, WorkerInfo};
 
 /// Longest wait without asking the runs: new ones, pauses and ends are seen after this.
 pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);

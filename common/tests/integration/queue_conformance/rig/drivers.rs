@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anofpdm_common::plan::{Completion, Job, WorkerInfo};
 use anofpdm_common::queue::in_memory::{Clock, InMemoryQueue};
 use anofpdm_common::queue::local::{LocalDispatcher, LocalQueue};
 use anofpdm_common::queue::redis::{RedisDispatcher, RedisQueue};
@@ -10,7 +11,6 @@ use anofpdm_common::queue::{
     Counts, DeadLetter, Dispatch, ErrorClass, Judge, Lease, LeaseConfig, LeaseId, Progress,
     QueueError, Renewal, Submission, Take, WorkQueue, WorkerStatus,
 };
-use anofpdm_common::work::{Completion, Job, WorkerInfo};
 
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 use anofpdm_test_support::redis_users::{COORDINATOR, Users, WORKER};

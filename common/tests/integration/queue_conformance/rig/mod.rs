@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use anofpdm_common::backoff::Backoff;
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{BatchRun, Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 use anofpdm_common::queue::{
     Claim, Counts, Dispatch, Event, Judge, Lease, LeaseConfig, Setback, Submission, Take, Verdict,
     WorkQueue,
 };
-use anofpdm_common::work::{BatchRun, Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 
 pub(crate) use drivers::{InProcess, Redis, UnixSocket};
 

@@ -2,11 +2,11 @@ use std::fs::File;
 use std::sync::{Arc, Mutex};
 
 use anofpdm_common::ids::Digest;
+use anofpdm_common::plan::{BatchRun, NumericProfile, WorkerInfo};
 use anofpdm_common::queue::in_memory::{Clock, InMemoryQueue};
 use anofpdm_common::queue::{
     Claim, ErrorClass, Event, Judge, LeaseConfig, Progress, Renewal, Submission, Take, Verdict,
 };
-use anofpdm_common::work::{BatchRun, NumericProfile, WorkerInfo};
 
 use super::*;
 use crate::ledger::Entry;

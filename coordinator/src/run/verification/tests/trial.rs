@@ -1,6 +1,6 @@
 //! The answer to a trial of number formats.
 
-use anofpdm_common::work::{Agreement, Candidate, Finding, Task, TrialPlan, TrialReport};
+use anofpdm_common::plan::{Agreement, Candidate, Finding, Task, TrialPlan, TrialReport};
 
 use super::*;
 

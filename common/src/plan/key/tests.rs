@@ -1,6 +1,6 @@
 //! Keys as they were when the first results were stored: one that moves loses every cache and every journal.
 
-use crate::work::Plan;
+use crate::plan::Plan;
 
 const RUN: &str = "pinned-00c0ffee";
 

@@ -4,12 +4,12 @@ use crate::baseline::{Baseline, Clip, Sampler};
 use crate::ids::Digest;
 use crate::method::{Encoding, MapKind};
 use crate::network::NetworkConfig;
+use crate::plan::{
+    ForwardWalk, NetworkPlan, Postprocessing, RestorationWalk, SliceRef, Trajectory,
+};
 use crate::semantics::Semantics;
 use crate::spec::{FigureSpec, Precision, Respacing};
 use crate::store::scaling::Scaling;
-use crate::work::{
-    ForwardWalk, NetworkPlan, Postprocessing, RestorationWalk, SliceRef, Trajectory,
-};
 
 /// Makes a sound plan unsound.
 type Spoil = fn(&mut ForwardPlan);
