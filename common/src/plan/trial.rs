@@ -2,7 +2,7 @@
 //!
 //! A worker pushes some validation slices through the network in float32 and in every candidate, and says how far each
 //! strays. How long anything takes is no part of it: the same plan on the same machine has the same report. The
-//! coordinator judges; nothing of a trial enters a record.
+//! coordinator compares them; nothing of a trial enters a record.
 
 use serde::{Deserialize, Serialize};
 

@@ -71,7 +71,7 @@ pub enum Event {
 }
 
 /// The coordinator's decisions, asked for by the queue from inside [`Dispatch::serve`].
-pub trait Judge {
+pub trait QueueHandler {
     /// Lets a worker in, or says why not.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ pub trait Judge {
 
     /// Verifies a result, journals it, and says whether the shard is done. Also asked for results of
     /// shards that are done already: a duplicate must be counted, and a conflict noticed.
-    fn judge(&mut self, claim: Claim<'_>) -> Verdict;
+    fn commit(&mut self, claim: Claim<'_>) -> Verdict;
 
     fn notice(&mut self, event: Event);
 }
@@ -163,7 +163,7 @@ pub trait Dispatch {
     fn close(&mut self) -> Result<(), QueueError>;
 
     /// Answers workers for about `wait`, returning earlier when something was answered.
-    fn serve(&mut self, judge: &mut dyn Judge, wait: Duration) -> Result<(), QueueError>;
+    fn serve(&mut self, handler: &mut dyn QueueHandler, wait: Duration) -> Result<(), QueueError>;
 
     /// Shards by state.
     fn counts(&self) -> Result<Counts, QueueError>;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::dispatch::{Claim, Dispatch, Event, Judge, Submission, Verdict, WorkerStatus};
+use super::dispatch::{Claim, Dispatch, Event, QueueHandler, Submission, Verdict, WorkerStatus};
 use super::error::QueueError;
 use super::lease::{Counts, DeadLetter, Expired, Finish, LeaseTable, Setback};
 use super::lease::{ErrorClass, LeaseConfig, LeaseId, Progress, Renewal};
@@ -57,7 +57,7 @@ pub struct InMemoryQueue {
     rendezvous: RendezvousStore,
     finishing: bool,
     draining: bool,
-    /// Events of calls that have no judge to tell.
+    /// Events of calls that have no handler to tell.
     untold: Vec<Event>,
 }
 
@@ -79,29 +79,33 @@ impl InMemoryQueue {
     /// Lets a worker in.
     ///
     /// # Errors
-    /// The reason why not: the judge's, or that its name is taken.
-    pub fn register(&mut self, worker: &WorkerInfo, judge: &mut dyn Judge) -> Result<(), String> {
+    /// The reason why not: the coordinator's, or that its name is taken.
+    pub fn register(
+        &mut self,
+        worker: &WorkerInfo,
+        handler: &mut dyn QueueHandler,
+    ) -> Result<(), String> {
         if self.workers.contains_key(&worker.worker) {
             let name = &worker.worker;
             return Err(format!(
                 "a worker named {name} is here already; names are unique per start"
             ));
         }
-        judge.admit(worker)?;
+        handler.admit(worker)?;
         let present = ConnectedWorker {
             info: worker.clone(),
             heard: self.clock.now(),
         };
         self.workers.insert(worker.worker.clone(), present);
-        judge.notice(Event::WorkerJoined(worker.clone()));
+        handler.notice(Event::WorkerJoined(worker.clone()));
         Ok(())
     }
 
     /// Work for `worker`, if there is any right now. A name that is not registered gets
     /// [`Take::Drain`].
-    pub fn take(&mut self, worker: &str, judge: &mut dyn Judge) -> Take {
+    pub fn take(&mut self, worker: &str, handler: &mut dyn QueueHandler) -> Take {
         self.hear(worker);
-        self.advance(judge);
+        self.advance(handler);
         if let Some(reason) = self.retired.get(worker) {
             return Take::Retired(reason.clone());
         }
@@ -126,7 +130,7 @@ impl InMemoryQueue {
                     ttl,
                     job: grant.payload.clone(),
                 };
-                judge.notice(Event::Leased {
+                handler.notice(Event::Leased {
                     lease: lease.id,
                     worker: worker.to_owned(),
                 });
@@ -141,13 +145,13 @@ impl InMemoryQueue {
         self.table.renew(worker, lease, progress, self.clock.now())
     }
 
-    /// Has a result judged and moves its shard accordingly.
+    /// Has a result verified and moves its shard accordingly.
     pub fn complete(
         &mut self,
         worker: &str,
         lease: LeaseId,
         completion: &Completion,
-        judge: &mut dyn Judge,
+        handler: &mut dyn QueueHandler,
     ) {
         self.hear(worker);
         let Some(job) = self.table.payload(lease.shard) else {
@@ -164,7 +168,7 @@ impl InMemoryQueue {
             worker,
             completion,
         };
-        match judge.judge(claim) {
+        match handler.commit(claim) {
             Verdict::Accept => {
                 let finish = self.table.complete(worker, lease);
                 if finish != Finish::InTime {
@@ -178,9 +182,9 @@ impl InMemoryQueue {
             }
             Verdict::Reject(reason) => {
                 let message = format!("the result was rejected: {reason}");
-                self.fail(worker, lease, ErrorClass::Transient, &message, judge);
+                self.fail(worker, lease, ErrorClass::Transient, &message, handler);
             }
-            Verdict::Undecided => self.release(worker, lease, judge),
+            Verdict::Undecided => self.release(worker, lease, handler),
         }
     }
 
@@ -191,12 +195,12 @@ impl InMemoryQueue {
         lease: LeaseId,
         class: ErrorClass,
         message: &str,
-        judge: &mut dyn Judge,
+        handler: &mut dyn QueueHandler,
     ) {
         self.hear(worker);
         let now = self.clock.now();
         let setback = self.table.fail(worker, lease, class, message, now);
-        judge.notice(Event::Failed {
+        handler.notice(Event::Failed {
             lease,
             worker: worker.to_owned(),
             class,
@@ -206,11 +210,11 @@ impl InMemoryQueue {
     }
 
     /// Takes a shard back without blame.
-    pub fn release(&mut self, worker: &str, lease: LeaseId, judge: &mut dyn Judge) {
+    pub fn release(&mut self, worker: &str, lease: LeaseId, handler: &mut dyn QueueHandler) {
         self.hear(worker);
         let setback = self.table.release(worker, lease);
         if setback != Setback::NotHeld {
-            judge.notice(Event::Released {
+            handler.notice(Event::Released {
                 lease,
                 worker: worker.to_owned(),
                 setback,
@@ -229,12 +233,12 @@ impl InMemoryQueue {
     }
 
     /// A worker ends in good order: it holds nothing any more.
-    pub fn leave(&mut self, worker: &str, judge: &mut dyn Judge) {
+    pub fn leave(&mut self, worker: &str, handler: &mut dyn QueueHandler) {
         let held: Vec<LeaseId> = self.held_by(worker);
         for lease in held {
-            self.release(worker, lease, judge);
+            self.release(worker, lease, handler);
         }
-        self.gone(worker, judge);
+        self.gone(worker, handler);
     }
 
     fn held_by(&self, worker: &str) -> Vec<LeaseId> {
@@ -243,14 +247,14 @@ impl InMemoryQueue {
     }
 
     /// A worker is gone for good: each of its leases is a crash.
-    pub fn gone(&mut self, worker: &str, judge: &mut dyn Judge) {
+    pub fn gone(&mut self, worker: &str, handler: &mut dyn QueueHandler) {
         let Some(present) = self.workers.remove(worker) else {
             return;
         };
         self.retired.remove(worker);
-        judge.notice(Event::WorkerLeft(present.info));
+        handler.notice(Event::WorkerLeft(present.info));
         let expired = self.table.owner_lost(worker);
-        report(expired, judge);
+        report(expired, handler);
     }
 
     fn hear(&mut self, worker: &str) {
@@ -260,12 +264,12 @@ impl InMemoryQueue {
     }
 
     /// Tells of events that could not be told at once, and ends leases that have run out.
-    pub fn advance(&mut self, judge: &mut dyn Judge) {
+    pub fn advance(&mut self, handler: &mut dyn QueueHandler) {
         for event in self.untold.drain(..) {
-            judge.notice(event);
+            handler.notice(event);
         }
         let expired = self.table.reap(self.clock.now());
-        report(expired, judge);
+        report(expired, handler);
     }
 
     /// Time until something happens by itself, if anything will.
@@ -275,14 +279,14 @@ impl InMemoryQueue {
     }
 }
 
-fn report(expired: Vec<Expired>, judge: &mut dyn Judge) {
+fn report(expired: Vec<Expired>, handler: &mut dyn QueueHandler) {
     for Expired {
         lease,
         owner,
         setback,
     } in expired
     {
-        judge.notice(Event::Crashed {
+        handler.notice(Event::Crashed {
             lease,
             worker: owner,
             setback,
@@ -356,8 +360,8 @@ impl Dispatch for InMemoryQueue {
     }
 
     /// Nobody can call meanwhile, so there is nothing to wait for: this only ends leases that have run out.
-    fn serve(&mut self, judge: &mut dyn Judge, _wait: Duration) -> Result<(), QueueError> {
-        self.advance(judge);
+    fn serve(&mut self, handler: &mut dyn QueueHandler, _wait: Duration) -> Result<(), QueueError> {
+        self.advance(handler);
         Ok(())
     }
 

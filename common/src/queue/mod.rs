@@ -10,7 +10,7 @@
 //!   specification of its state machine;
 //! - the *worker* owns its progress: it renews only when its device has moved on, from a thread of its own,
 //!   and it may not renew on behalf of a stuck device;
-//! - the *coordinator* owns the truth. It is asked through [`Judge`] before a worker is let in and before
+//! - the *coordinator* owns the truth. It is asked through [`QueueHandler`] before a worker is let in and before
 //!   a result counts, and writes its journal before it answers. First, duplicate or conflict is decided
 //!   there for each record key; the queue knows shards only.
 //!
@@ -32,7 +32,7 @@ pub mod rendezvous_store;
 mod worker;
 
 pub use address::{QueueAddress, RedisAddress};
-pub use dispatch::{Claim, Dispatch, Event, Judge, Submission, Verdict, WorkerStatus};
+pub use dispatch::{Claim, Dispatch, Event, QueueHandler, Submission, Verdict, WorkerStatus};
 pub use error::QueueError;
 pub use lease::{
     Counts, DeadLetter, ErrorClass, LeaseConfig, LeaseId, LiveLease, Progress, Renewal, Setback,

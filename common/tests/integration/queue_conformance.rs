@@ -199,16 +199,16 @@ fn a_rejected_result_is_tried_again<D: Driver>() {
     let rig = Rig::<D>::start();
     rig.submit(1);
     let worker = rig.worker("a");
-    rig.ask(|_, judge| judge.verdict = Verdict::Reject("record 3 is not finite".into()));
+    rig.ask(|_, handler| handler.verdict = Verdict::Reject("record 3 is not finite".into()));
     let lease = leased(worker.take(SOON).unwrap());
     worker.complete(&lease, &completion(0)).unwrap();
     rig.claims(1);
     rig.counted("not done", |counts| counts.done == 0);
-    rig.ask(|_, judge| judge.verdict = Verdict::Undecided);
+    rig.ask(|_, handler| handler.verdict = Verdict::Undecided);
     let lease = rig.take_after_backoff(&*worker);
     worker.complete(&lease, &completion(0)).unwrap();
     rig.claims(2);
-    rig.ask(|_, judge| judge.verdict = Verdict::Accept);
+    rig.ask(|_, handler| handler.verdict = Verdict::Accept);
     let lease = leased(worker.take(SOON).unwrap());
     worker.complete(&lease, &completion(0)).unwrap();
     rig.counted("done", |counts| counts.done == 1);
@@ -261,13 +261,13 @@ fn drain_stops_taking<D: Driver>() {
 fn a_worker_may_be_refused<D: Driver>() {
     let rig = Rig::<D>::start();
     rig.submit(1);
-    rig.ask(|_, judge| judge.refuse = Some("profile differs: threads 2, the run has 1".into()));
+    rig.ask(|_, handler| handler.refuse = Some("profile differs: threads 2, the run has 1".into()));
     let refused = rig.connect("a").register(&rig::info("a"));
     let Err(QueueError::Refused(reason)) = refused else {
         panic!("{refused:?}");
     };
     assert!(reason.contains("threads 2"));
-    rig.ask(|_, judge| judge.refuse = None);
+    rig.ask(|_, handler| handler.refuse = None);
     let _first = rig.worker("a");
     let twice = rig.connect("a").register(&rig::info("a"));
     assert!(

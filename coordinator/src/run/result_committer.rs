@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{Job, Stage, Task, WorkerInfo};
-use anofpdm_common::queue::{Claim, ErrorClass, Event, Judge, LeaseId, Setback, Verdict};
+use anofpdm_common::queue::{Claim, ErrorClass, Event, LeaseId, QueueHandler, Setback, Verdict};
 use anofpdm_common::record::RecordShape;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::journal::JournalError;
@@ -296,7 +296,7 @@ impl ResultCommitter {
     }
 }
 
-impl Judge for ResultCommitter {
+impl QueueHandler for ResultCommitter {
     fn admit(&mut self, worker: &WorkerInfo) -> Result<(), String> {
         let ledger = self.ledger();
         if let Some(reason) = ledger.distrusted.get(&worker.worker) {
@@ -322,7 +322,7 @@ impl Judge for ResultCommitter {
         }
     }
 
-    fn judge(&mut self, claim: Claim<'_>) -> Verdict {
+    fn commit(&mut self, claim: Claim<'_>) -> Verdict {
         let ledger = self.ledger();
         if ledger.distrusted.contains_key(claim.worker) {
             // Its shard goes to somebody else without blame.

@@ -8,7 +8,7 @@ use anofpdm_common::plan::WorkerInfo;
 use anofpdm_common::queue::local::LocalDispatcher;
 use anofpdm_common::queue::redis::RedisDispatcher;
 use anofpdm_common::queue::{
-    Claim, Dispatch, Event, Judge, LeaseConfig, QueueError, Submission, Verdict,
+    Claim, Dispatch, Event, LeaseConfig, QueueError, QueueHandler, Submission, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,12 +51,12 @@ struct Everything {
     left: usize,
 }
 
-impl Judge for Everything {
+impl QueueHandler for Everything {
     fn admit(&mut self, _worker: &WorkerInfo) -> Result<(), String> {
         Ok(())
     }
 
-    fn judge(&mut self, _claim: Claim<'_>) -> Verdict {
+    fn commit(&mut self, _claim: Claim<'_>) -> Verdict {
         Verdict::Accept
     }
 
@@ -111,22 +111,22 @@ pub fn coordinate(place: &Place<'_>, shards: u64, workers: usize) -> Result<(), 
     )?;
     queue.finish()?;
     queue.set_paused(true)?;
-    let mut judge = Everything::default();
-    queue.serve(&mut judge, Duration::from_millis(1))?;
+    let mut handler = Everything::default();
+    queue.serve(&mut handler, Duration::from_millis(1))?;
     say("submitted", queue.as_ref())?;
-    while judge.joined < workers {
-        queue.serve(&mut judge, BEAT)?;
+    while handler.joined < workers {
+        queue.serve(&mut handler, BEAT)?;
     }
     queue.set_paused(false)?;
     say("begun", queue.as_ref())?;
     while queue.counts()?.outstanding() > 0 {
-        queue.serve(&mut judge, BEAT)?;
+        queue.serve(&mut handler, BEAT)?;
     }
     say("done", queue.as_ref())?;
     let until = Instant::now() + FAREWELL;
-    while judge.left < workers && Instant::now() < until {
-        queue.serve(&mut judge, BEAT)?;
+    while handler.left < workers && Instant::now() < until {
+        queue.serve(&mut handler, BEAT)?;
     }
     // The last of them may still wait for its answer.
-    queue.serve(&mut judge, BEAT)
+    queue.serve(&mut handler, BEAT)
 }

@@ -134,7 +134,7 @@ struct Observer {
     dead: BTreeSet<u64>,
 }
 
-impl Judge for Observer {
+impl QueueHandler for Observer {
     fn admit(&mut self, worker: &WorkerInfo) -> Result<(), String> {
         match worker.worker.as_str() {
             "d" if self.workers.is_empty() => Err("not as the first".to_owned()),
@@ -142,7 +142,7 @@ impl Judge for Observer {
         }
     }
 
-    fn judge(&mut self, claim: Claim<'_>) -> Verdict {
+    fn commit(&mut self, claim: Claim<'_>) -> Verdict {
         let shard = claim.lease.shard;
         assert_eq!(claim.job, &job(shard), "a claim with another shard's job");
         self.verdict.clone().unwrap_or(Verdict::Accept)
@@ -463,10 +463,10 @@ proptest! {
         taker in 0..WORKERS.len(),
     ) {
         let mut world = World::new();
-        let mut judge = Observer::default();
-        judge.workers.insert("somebody".to_owned());
+        let mut handler = Observer::default();
+        handler.workers.insert("somebody".to_owned());
         for worker in &there {
-            world.queue.register(&info(WORKERS[*worker]), &mut judge).unwrap();
+            world.queue.register(&info(WORKERS[*worker]), &mut handler).unwrap();
         }
         if let Some(worker) = retired {
             world.queue.retire(WORKERS[worker], "its bits differ").unwrap();
@@ -479,7 +479,7 @@ proptest! {
         let may = there.contains(&taker)
             && Some(taker) != retired
             && !(avoided.contains(&taker) && another_is_there);
-        let taken = world.queue.take(WORKERS[taker], &mut judge);
+        let taken = world.queue.take(WORKERS[taker], &mut handler);
         prop_assert_eq!(matches!(taken, Take::Leased(_)), may);
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::protocol::{LONGEST_WAIT, Request, Response};
 use super::server::{self, Call};
 use crate::plan::Job;
-use crate::queue::dispatch::{Dispatch, Judge, Submission, WorkerStatus};
+use crate::queue::dispatch::{Dispatch, QueueHandler, Submission, WorkerStatus};
 use crate::queue::error::QueueError;
 use crate::queue::in_memory::{InMemoryQueue, MonotonicClock};
 use crate::queue::lease::{Counts, DeadLetter, LeaseConfig};
@@ -76,10 +76,10 @@ impl LocalDispatcher {
         format!("unix:{}", self.path.display())
     }
 
-    fn answer(&mut self, call: Call, judge: &mut dyn Judge) {
+    fn answer(&mut self, call: Call, handler: &mut dyn QueueHandler) {
         match call {
             Call::Register(worker, reply) => {
-                let response = match self.queue.register(&worker, judge) {
+                let response = match self.queue.register(&worker, handler) {
                     Ok(()) => Response::Registered,
                     Err(reason) => Response::Refused(reason),
                 };
@@ -87,7 +87,7 @@ impl LocalDispatcher {
             }
             Call::Gone(worker) => {
                 self.waiting.retain(|waiting| waiting.worker != worker);
-                self.queue.gone(&worker, judge);
+                self.queue.gone(&worker, handler);
             }
             Call::Request(worker, request, reply) => {
                 let response = match request {
@@ -103,19 +103,19 @@ impl LocalDispatcher {
                         Response::Renewal(self.queue.renew(&worker, lease, progress))
                     }
                     Request::Complete(lease, completion) => {
-                        self.queue.complete(&worker, lease, &completion, judge);
+                        self.queue.complete(&worker, lease, &completion, handler);
                         Response::Done
                     }
                     Request::Fail(lease, class, message) => {
-                        self.queue.fail(&worker, lease, class, &message, judge);
+                        self.queue.fail(&worker, lease, class, &message, handler);
                         Response::Done
                     }
                     Request::Release(lease) => {
-                        self.queue.release(&worker, lease, judge);
+                        self.queue.release(&worker, lease, handler);
                         Response::Done
                     }
                     Request::Leave => {
-                        self.queue.leave(&worker, judge);
+                        self.queue.leave(&worker, handler);
                         Response::Done
                     }
                     Request::RendezvousSet(generation, key, value) => {
@@ -137,13 +137,13 @@ impl LocalDispatcher {
     }
 
     /// Answers what has arrived, but no more than one calls, so that the caller gets its turn.
-    fn answer_arrived(&mut self, judge: &mut dyn Judge) -> bool {
+    fn answer_arrived(&mut self, handler: &mut dyn QueueHandler) -> bool {
         let mut answered = false;
         for _ in 0..REQUEST_BACKLOG {
             let Ok(call) = self.calls.try_recv() else {
                 break;
             };
-            self.answer(call, judge);
+            self.answer(call, handler);
             answered = true;
         }
         answered
@@ -151,18 +151,18 @@ impl LocalDispatcher {
 
     /// What follows from answers and from time. Comes after the answers: a renewal that arrived while
     /// this thread was busy elsewhere counts.
-    fn advance(&mut self, judge: &mut dyn Judge) {
-        self.queue.advance(judge);
-        self.answer_waiting(judge);
+    fn advance(&mut self, handler: &mut dyn QueueHandler) {
+        self.queue.advance(handler);
+        self.answer_waiting(handler);
     }
 
     /// Gives waiting workers, oldest first, what there is, and sends those home whose time is up.
-    fn answer_waiting(&mut self, judge: &mut dyn Judge) {
+    fn answer_waiting(&mut self, handler: &mut dyn QueueHandler) {
         for waiting in std::mem::take(&mut self.waiting) {
             if waiting.reply.is_closed() {
                 continue;
             }
-            match self.queue.take(&waiting.worker, judge) {
+            match self.queue.take(&waiting.worker, handler) {
                 Take::Empty if Instant::now() < waiting.until => self.waiting.push_back(waiting),
                 take => {
                     let lease = match &take {
@@ -173,7 +173,7 @@ impl LocalDispatcher {
                     if waiting.reply.send(Response::Take(take)).is_err()
                         && let Some(lease) = lease
                     {
-                        self.queue.release(&waiting.worker, lease, judge);
+                        self.queue.release(&waiting.worker, lease, handler);
                     }
                 }
             }
@@ -238,9 +238,9 @@ impl Dispatch for LocalDispatcher {
         self.queue.drain()
     }
 
-    fn serve(&mut self, judge: &mut dyn Judge, wait: Duration) -> Result<(), QueueError> {
-        let answered = self.answer_arrived(judge);
-        self.advance(judge);
+    fn serve(&mut self, handler: &mut dyn QueueHandler, wait: Duration) -> Result<(), QueueError> {
+        let answered = self.answer_arrived(handler);
+        self.advance(handler);
         if answered {
             return Ok(());
         }
@@ -250,10 +250,10 @@ impl Dispatch for LocalDispatcher {
             .runtime
             .block_on(async { tokio::time::timeout(quiet, calls.recv()).await });
         if let Ok(Some(call)) = first {
-            self.answer(call, judge);
-            self.answer_arrived(judge);
+            self.answer(call, handler);
+            self.answer_arrived(handler);
         }
-        self.advance(judge);
+        self.advance(handler);
         Ok(())
     }
 

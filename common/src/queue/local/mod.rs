@@ -4,7 +4,7 @@
 //! worker process                                coordinator process
 //! LocalQueue  -- connection for takes ------->  a task per connection (tokio)
 //!             -- connection for the rest ---->          | bounded channel
-//!                                               LocalDispatcher on the run's thread: InMemoryQueue + Judge
+//!                                               LocalDispatcher on the run's thread: InMemoryQueue + QueueHandler
 //! ```
 //!
 //! Takes wait on a connection of their own, so a renewal never stands behind one. The end of the other

@@ -11,18 +11,18 @@ use super::{LocalDispatcher, LocalQueue};
 use crate::ids::Digest;
 use crate::plan::{GangRank, Job, NumericProfile, Stage, Task, WorkerInfo};
 use crate::queue::{
-    Claim, Dispatch, Event, Judge, LeaseConfig, QueueError, Renewal, Submission, Take, Verdict,
-    WorkQueue, connect,
+    Claim, Dispatch, Event, LeaseConfig, QueueError, QueueHandler, Renewal, Submission, Take,
+    Verdict, WorkQueue, connect,
 };
 
 struct Yes;
 
-impl Judge for Yes {
+impl QueueHandler for Yes {
     fn admit(&mut self, _worker: &WorkerInfo) -> Result<(), String> {
         Ok(())
     }
 
-    fn judge(&mut self, _claim: Claim<'_>) -> Verdict {
+    fn commit(&mut self, _claim: Claim<'_>) -> Verdict {
         Verdict::Accept
     }
 

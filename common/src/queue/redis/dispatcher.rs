@@ -1,4 +1,4 @@
-//! The coordinator's end: submits shards, judges claims, and puts back what the server has lost.
+//! The coordinator's end: submits shards, has claims verified, and puts back what the server has lost.
 
 mod event_loop;
 
@@ -16,7 +16,7 @@ use super::reading;
 use super::{scripts, server};
 use crate::backoff::{JITTER_PER_ERROR, JITTER_PER_SHARD};
 use crate::plan::{Job, WorkerInfo};
-use crate::queue::dispatch::{Dispatch, Judge, Submission, WorkerStatus};
+use crate::queue::dispatch::{Dispatch, QueueHandler, Submission, WorkerStatus};
 use crate::queue::error::QueueError;
 use crate::queue::lease::{Counts, DeadLetter, LeaseConfig, MAX_AVOIDED, TICKS_PER_LEASE};
 
@@ -395,8 +395,8 @@ impl Dispatch for RedisDispatcher {
     }
 
     /// While the server is away this waits for it, at most `wait` at a time.
-    fn serve(&mut self, judge: &mut dyn Judge, wait: Duration) -> Result<(), QueueError> {
-        match self.serve_once(judge, wait) {
+    fn serve(&mut self, handler: &mut dyn QueueHandler, wait: Duration) -> Result<(), QueueError> {
+        match self.serve_once(handler, wait) {
             Ok(()) => {
                 if let Some(since) = self.away.take() {
                     tracing::info!(seconds = since.elapsed().as_secs(), "the queue is back");

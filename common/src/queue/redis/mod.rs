@@ -4,7 +4,7 @@
 //! worker                              Redis, keys anofpdm:{RUN}:…                 coordinator
 //! RedisQueue -- take, renew, … ---->  lanes (streams), leases, retries, dead      RedisDispatcher
 //!            -- XREAD BLOCK ------->  lanes                                             |
-//!            -- claims, hellos ---->  claims, events, hello (streams)  <-- reads -- Judge, journal
+//!            -- claims, hellos ---->  claims, events, hello (streams)  <-- reads -- QueueHandler, journal
 //! ```
 //!
 //! Each transition of the state machine is one Lua script (`scripts/`), so it happens whole or not at all,

@@ -8,8 +8,8 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{BatchRun, Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 use anofpdm_common::queue::redis::{RedisDispatcher, RedisEndpoint, RedisQueue};
 use anofpdm_common::queue::{
-    Claim, Dispatch, ErrorClass, Event, Judge, Lease, LeaseConfig, Submission, Take, Verdict,
-    WorkQueue,
+    Claim, Dispatch, ErrorClass, Event, Lease, LeaseConfig, QueueHandler, Submission, Take,
+    Verdict, WorkQueue,
 };
 use anofpdm_test_support::redis_server::RedisServer;
 use anofpdm_test_support::redis_users::{COORDINATOR, Users, WORKER};
@@ -21,12 +21,12 @@ pub(crate) const RUN: &str = "secured-00c0ffee";
 /// Lets everybody in and accepts everything.
 pub(crate) struct Yes;
 
-impl Judge for Yes {
+impl QueueHandler for Yes {
     fn admit(&mut self, _worker: &WorkerInfo) -> Result<(), String> {
         Ok(())
     }
 
-    fn judge(&mut self, _claim: Claim<'_>) -> Verdict {
+    fn commit(&mut self, _claim: Claim<'_>) -> Verdict {
         Verdict::Accept
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::streams::StreamRangeReply;
 
 use super::{KnownShard, RedisDispatcher};
-use crate::queue::dispatch::{Claim, Event, Judge, Verdict};
+use crate::queue::dispatch::{Claim, Event, QueueHandler, Verdict};
 use crate::queue::lease::shorten;
 use crate::queue::redis::connection::CallError;
 use crate::queue::redis::messages::{DeliveredClaim, Hello};
@@ -23,7 +23,7 @@ const READ_CHUNK: usize = 256;
 impl RedisDispatcher {
     pub(super) fn serve_once(
         &mut self,
-        judge: &mut dyn Judge,
+        handler: &mut dyn QueueHandler,
         wait: Duration,
     ) -> Result<(), CallError> {
         let silent = match self.refresh() {
@@ -35,7 +35,7 @@ impl RedisDispatcher {
             Err(error) => return Err(error),
         };
         for worker in silent {
-            self.forget(&worker, judge)?;
+            self.forget(&worker, handler)?;
         }
         let streams = ["hello", "events", "claims"].map(|name| self.keys.named(name).to_owned());
         let (hellos, events, claims) = self.call(|connection| {
@@ -49,9 +49,9 @@ impl RedisDispatcher {
         if quiet {
             return self.wait(&streams, wait);
         }
-        self.admit_workers(&StreamEntry::all(hellos), judge)?;
-        self.tell_events(&StreamEntry::all(events), judge)?;
-        self.judge_claims(&StreamEntry::all(claims), judge)?;
+        self.admit_workers(&StreamEntry::all(hellos), handler)?;
+        self.tell_events(&StreamEntry::all(events), handler)?;
+        self.commit_claims(&StreamEntry::all(claims), handler)?;
         self.refresh().map(drop)
     }
 
@@ -77,14 +77,14 @@ impl RedisDispatcher {
     fn admit_workers(
         &mut self,
         hellos: &[StreamEntry],
-        judge: &mut dyn Judge,
+        handler: &mut dyn QueueHandler,
     ) -> Result<(), CallError> {
         for entry in hellos {
             let worker = entry.text("worker");
             match entry.bytes("hello") {
-                [] => self.forget(&worker, judge)?,
+                [] => self.forget(&worker, handler)?,
                 bytes => match wire::decode::<Hello>(bytes) {
-                    Ok(hello) if hello.info.worker == worker => self.admit(&hello, judge)?,
+                    Ok(hello) if hello.info.worker == worker => self.admit(&hello, handler)?,
                     Ok(_) => tracing::warn!(worker, "a hello in another's name is ignored"),
                     Err(error) => tracing::warn!(worker, %error, "a hello that cannot be read"),
                 },
@@ -93,7 +93,7 @@ impl RedisDispatcher {
         self.delete("hello", hellos)
     }
 
-    fn admit(&mut self, hello: &Hello, judge: &mut dyn Judge) -> Result<(), CallError> {
+    fn admit(&mut self, hello: &Hello, handler: &mut dyn QueueHandler) -> Result<(), CallError> {
         let (info, nonce) = (&hello.info, &hello.nonce);
         let before: Option<String> = self.call(|connection| {
             redis::cmd("HGET")
@@ -105,7 +105,7 @@ impl RedisDispatcher {
         if before.is_some_and(|answer| answer.starts_with(['+', '!'])) {
             return Ok(());
         }
-        let answer = match judge.admit(info) {
+        let answer = match handler.admit(info) {
             Ok(()) => format!("+{nonce}"),
             Err(reason) => format!("-{nonce} {reason}"),
         };
@@ -114,15 +114,15 @@ impl RedisDispatcher {
         let _: i64 = self.run_script(&scripts::ADMIT, &arguments)?;
         if answer.starts_with('+') {
             self.workers.insert(info.worker.clone(), info.clone());
-            judge.notice(Event::WorkerJoined(info.clone()));
+            handler.notice(Event::WorkerJoined(info.clone()));
         }
         Ok(())
     }
 
-    fn forget(&mut self, worker: &str, judge: &mut dyn Judge) -> Result<(), CallError> {
+    fn forget(&mut self, worker: &str, handler: &mut dyn QueueHandler) -> Result<(), CallError> {
         let _: i64 = self.run_script(&scripts::FORGET, &[worker.as_bytes()])?;
         if let Some(info) = self.workers.remove(worker) {
-            judge.notice(Event::WorkerLeft(info));
+            handler.notice(Event::WorkerLeft(info));
         }
         Ok(())
     }
@@ -131,14 +131,14 @@ impl RedisDispatcher {
     fn tell_events(
         &mut self,
         events: &[StreamEntry],
-        judge: &mut dyn Judge,
+        handler: &mut dyn QueueHandler,
     ) -> Result<(), CallError> {
         for entry in events {
             if !self.told.insert(entry.id().to_owned()) {
                 continue;
             }
             match reading::event(entry) {
-                Some(event) => judge.notice(event),
+                Some(event) => handler.notice(event),
                 None => tracing::warn!(id = entry.id(), "an event that cannot be read"),
             }
         }
@@ -159,17 +159,17 @@ impl RedisDispatcher {
         })
     }
 
-    /// Has every claim judged, which journals what is accepted, and then tells the server. A coordinator that
+    /// Has every claim verified, which journals what is accepted, and then tells the server. A coordinator that
     /// dies in between finds the claim again, and knows it by its lease.
-    fn judge_claims(
+    fn commit_claims(
         &mut self,
         claims: &[StreamEntry],
-        judge: &mut dyn Judge,
+        handler: &mut dyn QueueHandler,
     ) -> Result<(), CallError> {
         for batch in claims.chunks(CLAIM_CHUNK) {
             let mut arguments: Vec<Cow<'_, [u8]>> = Vec::with_capacity(7 * batch.len());
             for entry in batch {
-                let (verdict, reason) = match self.verdict_on(entry, judge) {
+                let (verdict, reason) = match self.verdict_on(entry, handler) {
                     Verdict::Accept => ("accept", String::new()),
                     Verdict::Reject(reason) => ("reject", reason),
                     Verdict::Undecided => ("undecided", String::new()),
@@ -188,7 +188,7 @@ impl RedisDispatcher {
         Ok(())
     }
 
-    fn verdict_on(&mut self, entry: &StreamEntry, judge: &mut dyn Judge) -> Verdict {
+    fn verdict_on(&mut self, entry: &StreamEntry, handler: &mut dyn QueueHandler) -> Verdict {
         let claim: DeliveredClaim = match wire::decode(entry.bytes("claim")) {
             Ok(claim) => claim,
             Err(error) => return Verdict::Reject(error.to_string()),
@@ -210,7 +210,7 @@ impl RedisDispatcher {
             );
             return Verdict::Reject("not what was asked for".to_owned());
         }
-        let verdict = judge.judge(Claim {
+        let verdict = handler.commit(Claim {
             lease: claim.lease,
             job: &claim.job,
             worker: &claim.worker,

@@ -8,20 +8,20 @@ use anofpdm_common::queue::in_memory::{Clock, InMemoryQueue};
 use anofpdm_common::queue::local::{LocalDispatcher, LocalQueue};
 use anofpdm_common::queue::redis::{RedisDispatcher, RedisQueue};
 use anofpdm_common::queue::{
-    Counts, DeadLetter, Dispatch, ErrorClass, Judge, Lease, LeaseConfig, LeaseId, Progress,
-    QueueError, Renewal, Submission, Take, WorkQueue, WorkerStatus,
+    Counts, DeadLetter, Dispatch, ErrorClass, Lease, LeaseConfig, LeaseId, Progress, QueueError,
+    QueueHandler, Renewal, Submission, Take, WorkQueue, WorkerStatus,
 };
 
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 use anofpdm_test_support::redis_users::{COORDINATOR, Users, WORKER};
 
-use super::{Driver, SharedJudge};
+use super::{Driver, SharedHandler};
 use crate::redis_access::endpoint;
 
 /// The broker alone, on a clock that the test moves.
 pub(crate) struct InProcess {
-    broker: SharedBroker,
-    judge: SharedJudge,
+    broker: SharedQueue,
+    handler: SharedHandler,
     clock: TestClock,
 }
 
@@ -35,20 +35,20 @@ impl Clock for TestClock {
 }
 
 #[derive(Clone)]
-pub(crate) struct SharedBroker(Arc<Mutex<InMemoryQueue>>);
+pub(crate) struct SharedQueue(Arc<Mutex<InMemoryQueue>>);
 
 impl Driver for InProcess {
     const TTL: Duration = Duration::from_secs(60);
     const LEASE_OF_THE_LOST: Duration = Duration::from_secs(3_600);
-    type Queue = SharedBroker;
+    type Queue = SharedQueue;
 
-    fn start(config: LeaseConfig, judge: &SharedJudge) -> (Self, SharedBroker) {
+    fn start(config: LeaseConfig, handler: &SharedHandler) -> (Self, SharedQueue) {
         let clock = TestClock::default();
         let broker = InMemoryQueue::new(config, Box::new(clock.clone()));
-        let broker = SharedBroker(Arc::new(Mutex::new(broker)));
+        let broker = SharedQueue(Arc::new(Mutex::new(broker)));
         let driver = Self {
             broker: broker.clone(),
-            judge: Arc::clone(judge),
+            handler: Arc::clone(handler),
             clock,
         };
         (driver, broker)
@@ -58,7 +58,7 @@ impl Driver for InProcess {
         Box::new(InProcessWorker {
             name: name.to_owned(),
             broker: self.broker.clone(),
-            judge: Arc::clone(&self.judge),
+            handler: Arc::clone(&self.handler),
         })
     }
 
@@ -67,34 +67,37 @@ impl Driver for InProcess {
     }
 
     fn lose(&self, name: &str, _worker: Box<dyn WorkQueue>) {
-        let mut judge = self.judge.lock().unwrap();
-        self.broker.0.lock().unwrap().gone(name, &mut *judge);
+        let mut handler = self.handler.lock().unwrap();
+        self.broker.0.lock().unwrap().gone(name, &mut *handler);
     }
 }
 
 struct InProcessWorker {
     name: String,
-    broker: SharedBroker,
-    judge: SharedJudge,
+    broker: SharedQueue,
+    handler: SharedHandler,
 }
 
 impl InProcessWorker {
-    fn with<R>(&self, call: impl FnOnce(&mut InMemoryQueue, &str, &mut dyn Judge) -> R) -> R {
-        // The same order as the serving thread: judge, then broker.
-        let mut judge = self.judge.lock().unwrap();
+    fn with<R>(
+        &self,
+        call: impl FnOnce(&mut InMemoryQueue, &str, &mut dyn QueueHandler) -> R,
+    ) -> R {
+        // The same order as the serving thread: handler, then broker.
+        let mut handler = self.handler.lock().unwrap();
         let mut broker = self.broker.0.lock().unwrap();
-        call(&mut broker, &self.name, &mut *judge)
+        call(&mut broker, &self.name, &mut *handler)
     }
 }
 
 impl WorkQueue for InProcessWorker {
     fn register(&self, worker: &WorkerInfo) -> Result<(), QueueError> {
-        self.with(|broker, _, judge| broker.register(worker, judge))
+        self.with(|broker, _, handler| broker.register(worker, handler))
             .map_err(QueueError::Refused)
     }
 
     fn take(&self, _wait: Duration) -> Result<Take, QueueError> {
-        Ok(self.with(|broker, name, judge| broker.take(name, judge)))
+        Ok(self.with(|broker, name, handler| broker.take(name, handler)))
     }
 
     fn renew(&self, lease: &LeaseId, progress: Progress) -> Result<Renewal, QueueError> {
@@ -102,17 +105,17 @@ impl WorkQueue for InProcessWorker {
     }
 
     fn complete(&self, lease: &Lease, completion: &Completion) -> Result<(), QueueError> {
-        self.with(|broker, name, judge| broker.complete(name, lease.id, completion, judge));
+        self.with(|broker, name, handler| broker.complete(name, lease.id, completion, handler));
         Ok(())
     }
 
     fn fail(&self, lease: &LeaseId, class: ErrorClass, message: &str) -> Result<(), QueueError> {
-        self.with(|broker, name, judge| broker.fail(name, *lease, class, message, judge));
+        self.with(|broker, name, handler| broker.fail(name, *lease, class, message, handler));
         Ok(())
     }
 
     fn release(&self, lease: &LeaseId) -> Result<(), QueueError> {
-        self.with(|broker, name, judge| broker.release(name, *lease, judge));
+        self.with(|broker, name, handler| broker.release(name, *lease, handler));
         Ok(())
     }
 
@@ -130,12 +133,12 @@ impl WorkQueue for InProcessWorker {
     }
 
     fn leave(&self) -> Result<(), QueueError> {
-        self.with(|broker, name, judge| broker.leave(name, judge));
+        self.with(|broker, name, handler| broker.leave(name, handler));
         Ok(())
     }
 }
 
-impl Dispatch for SharedBroker {
+impl Dispatch for SharedQueue {
     fn submit(&mut self, shards: Vec<Submission>) -> Result<u64, QueueError> {
         self.0.lock().unwrap().submit(shards)
     }
@@ -176,8 +179,8 @@ impl Dispatch for SharedBroker {
         self.0.lock().unwrap().drain()
     }
 
-    fn serve(&mut self, judge: &mut dyn Judge, wait: Duration) -> Result<(), QueueError> {
-        self.0.lock().unwrap().serve(judge, wait)
+    fn serve(&mut self, handler: &mut dyn QueueHandler, wait: Duration) -> Result<(), QueueError> {
+        self.0.lock().unwrap().serve(handler, wait)
     }
 
     fn counts(&self) -> Result<Counts, QueueError> {
@@ -208,7 +211,7 @@ impl Driver for UnixSocket {
     const LEASE_OF_THE_LOST: Duration = Duration::from_secs(3_600);
     type Queue = LocalDispatcher;
 
-    fn start(config: LeaseConfig, _judge: &SharedJudge) -> (Self, LocalDispatcher) {
+    fn start(config: LeaseConfig, _judge: &SharedHandler) -> (Self, LocalDispatcher) {
         let folder = tempfile::tempdir().unwrap();
         let queue = LocalDispatcher::listen(folder.path(), config).unwrap();
         let address = queue.address();
@@ -248,7 +251,7 @@ impl Driver for Redis {
     const LEASE_OF_THE_LOST: Duration = Self::TTL;
     type Queue = RedisDispatcher;
 
-    fn start(config: LeaseConfig, _judge: &SharedJudge) -> (Self, RedisDispatcher) {
+    fn start(config: LeaseConfig, _judge: &SharedHandler) -> (Self, RedisDispatcher) {
         let users = Users::make();
         let server = RedisServer::start(RedisOptions {
             users: Some(users.acl.clone()),

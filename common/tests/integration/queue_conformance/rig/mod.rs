@@ -1,4 +1,4 @@
-//! What the conformance suite runs on: a dispatcher on a thread, a judge that notes everything, and the
+//! What the conformance suite runs on: a dispatcher on a thread, a handler that notes everything, and the
 //! drivers under test.
 
 mod drivers;
@@ -13,8 +13,8 @@ use anofpdm_common::backoff::Backoff;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{BatchRun, Completion, Job, NumericProfile, Stage, Task, WorkerInfo};
 use anofpdm_common::queue::{
-    Claim, Counts, Dispatch, Event, Judge, Lease, LeaseConfig, Setback, Submission, Take, Verdict,
-    WorkQueue,
+    Claim, Counts, Dispatch, Event, Lease, LeaseConfig, QueueHandler, Setback, Submission, Take,
+    Verdict, WorkQueue,
 };
 
 pub(crate) use drivers::{InProcess, Redis, UnixSocket};
@@ -34,7 +34,7 @@ pub(crate) trait Driver: Sized + Send + 'static {
     type Queue: Dispatch;
 
     /// Starts a queue; called on the thread that will use it.
-    fn start(config: LeaseConfig, judge: &SharedJudge) -> (Self, Self::Queue);
+    fn start(config: LeaseConfig, handler: &SharedHandler) -> (Self, Self::Queue);
 
     /// A worker that is not registered yet.
     fn connect(&self, name: &str) -> Box<dyn WorkQueue>;
@@ -46,10 +46,10 @@ pub(crate) trait Driver: Sized + Send + 'static {
     fn lose(&self, name: &str, worker: Box<dyn WorkQueue>);
 }
 
-/// The judge, shared with a driver that calls it from the worker's side.
-pub(crate) type SharedJudge = std::sync::Arc<std::sync::Mutex<Notes>>;
+/// The handler, shared with a driver that calls it from the worker's side.
+pub(crate) type SharedHandler = std::sync::Arc<std::sync::Mutex<Notes>>;
 
-/// A judge that does as it is told and notes what it hears.
+/// A handler that does as it is told and notes what it hears.
 #[derive(Debug)]
 pub(crate) struct Notes {
     pub(crate) verdict: Verdict,
@@ -58,12 +58,12 @@ pub(crate) struct Notes {
     events: Vec<(String, Setback)>,
 }
 
-impl Judge for Notes {
+impl QueueHandler for Notes {
     fn admit(&mut self, _worker: &WorkerInfo) -> Result<(), String> {
         self.refuse.clone().map_or(Ok(()), Err)
     }
 
-    fn judge(&mut self, claim: Claim<'_>) -> Verdict {
+    fn commit(&mut self, claim: Claim<'_>) -> Verdict {
         assert_eq!(claim.job, &job(claim.lease.shard));
         assert_eq!(claim.completion, &completion(claim.lease.shard));
         self.claims
@@ -114,7 +114,7 @@ impl<D: Driver> Rig<D> {
     }
 
     pub(crate) fn with(config: LeaseConfig) -> Self {
-        let judge = SharedJudge::new(std::sync::Mutex::new(Notes {
+        let handler = SharedHandler::new(std::sync::Mutex::new(Notes {
             verdict: Verdict::Accept,
             refuse: None,
             claims: Vec::new(),
@@ -123,9 +123,9 @@ impl<D: Driver> Rig<D> {
         let (orders, inbox) = mpsc::channel();
         let (started, driver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let (driver, mut queue) = D::start(config, &judge);
+            let (driver, mut queue) = D::start(config, &handler);
             started.send(driver).unwrap();
-            serve(&mut queue, &judge, &inbox);
+            serve(&mut queue, &handler, &inbox);
         });
         Self {
             driver: driver.recv().unwrap(),
@@ -186,7 +186,7 @@ impl<D: Driver> Rig<D> {
     pub(crate) fn claims(&self, count: usize) -> Vec<(u64, String)> {
         let begin = Instant::now();
         loop {
-            let claims = self.ask(|_, judge| judge.claims.clone());
+            let claims = self.ask(|_, handler| handler.claims.clone());
             if claims.len() == count {
                 return claims;
             }
@@ -261,15 +261,17 @@ impl<D: Driver> Drop for Rig<D> {
     }
 }
 
-fn serve<Q: Dispatch>(queue: &mut Q, judge: &SharedJudge, inbox: &mpsc::Receiver<Order<Q>>) {
+fn serve<Q: Dispatch>(queue: &mut Q, handler: &SharedHandler, inbox: &mpsc::Receiver<Order<Q>>) {
     loop {
         match inbox.recv_timeout(Duration::from_millis(1)) {
-            Ok(order) => order(queue, &mut judge.lock().unwrap()),
+            Ok(order) => order(queue, &mut handler.lock().unwrap()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let mut judge = judge.lock().unwrap();
-        queue.serve(&mut *judge, Duration::from_millis(2)).unwrap();
+        let mut handler = handler.lock().unwrap();
+        queue
+            .serve(&mut *handler, Duration::from_millis(2))
+            .unwrap();
     }
 }
 

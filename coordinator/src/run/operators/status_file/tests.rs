@@ -5,7 +5,8 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{BatchRun, NumericProfile, WorkerInfo};
 use anofpdm_common::queue::in_memory::{Clock, InMemoryQueue};
 use anofpdm_common::queue::{
-    Claim, ErrorClass, Event, Judge, LeaseConfig, Progress, Renewal, Submission, Take, Verdict,
+    Claim, ErrorClass, Event, LeaseConfig, Progress, QueueHandler, Renewal, Submission, Take,
+    Verdict,
 };
 
 use super::*;
@@ -29,11 +30,11 @@ impl Clock for TestClock {
 
 struct Yes;
 
-impl Judge for Yes {
+impl QueueHandler for Yes {
     fn admit(&mut self, _worker: &WorkerInfo) -> Result<(), String> {
         Ok(())
     }
-    fn judge(&mut self, _claim: Claim<'_>) -> Verdict {
+    fn commit(&mut self, _claim: Claim<'_>) -> Verdict {
         Verdict::Accept
     }
     fn notice(&mut self, _event: Event) {}
