@@ -30,11 +30,10 @@ build: setup ## build target/release/anofpdm and target/release/anofpdm-worker
 demo: build ## benchmark a synthetic data set from end to end on this machine
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm demo
 
-# Tests of whole programs mostly wait for them, so more of them run at a time than there are cores.
 test: build ## run all tests (installs redis-server where it is missing)
 	scripts/check-linkage.sh
 	-@scripts/need-redis.sh # tests that need it say so themselves
-	RUST_TEST_THREADS=$$(($$(nproc) + 2)) cargo test $(CARGO_FLAGS) --no-fail-fast
+	cargo test $(CARGO_FLAGS) --no-fail-fast
 
 # What names the times is not stable: the test executables take it with that variable, the compiler must not see it.
 slow-tests: build ## run all tests and name the ten slowest

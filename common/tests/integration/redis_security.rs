@@ -169,7 +169,7 @@ fn a_transition_of_the_coordinators_refuses_a_worker_before_anything_has_happene
     assert_eq!(tried, 11);
     assert_eq!(contents(&server), before);
     // What a worker may do, by the same way in, shows that the way is right.
-    evalsha(&mut worker, "hello", &["w-1", ""]).unwrap();
+    evalsha(&mut worker, "request_admission", &["w-1", ""]).unwrap();
     let mut coordinator = users.connection(&server, COORDINATOR);
     evalsha(&mut coordinator, "revive", &["0"]).unwrap();
     drop(dispatcher);
