@@ -91,7 +91,7 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(
-            begin.elapsed() < Duration::from_secs(300),
+            begin.elapsed() < Duration::from_secs(900),
             "{what} does not come"
         );
         std::thread::sleep(Duration::from_millis(20));
@@ -205,7 +205,7 @@ fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
 fn a_stalled_rank_does_not_hold_the_others() {
     let fixture = Fixture::new();
     let rest = "checkpoint_every = 2\ndevices = 2";
-    fixture.write("stall.toml", &spec("stall", 200, 4, rest));
+    fixture.write("stall.toml", &spec("stall", 60, 4, rest));
     let mut coordinator = fixture.start(
         "anofpdm",
         &[
@@ -216,7 +216,7 @@ fn a_stalled_rank_does_not_hold_the_others() {
             "--workers",
             "2",
             "--lease",
-            "5",
+            "2",
             "--until",
             "train",
         ],
@@ -230,7 +230,7 @@ fn a_stalled_rank_does_not_hold_the_others() {
     // The others went on: its lease ran out, or it was replaced. If it is still there, it may go on too.
     signal(stalled.unwrap(), "-CONT");
     assert!(coordinator.wait().unwrap().success());
-    assert_eq!(samples(&fixture, "r").len(), 200);
+    assert_eq!(samples(&fixture, "r").len(), 60);
 }
 
 /// A lease, seconds: what comes before its end has not waited for it. Far longer than [`wait_for`] waits.
