@@ -70,7 +70,10 @@ pub(super) enum Ending {
     /// The worker gave the shard back.
     HandedBack,
     /// The worker died, or was silent for too long.
-    Died,
+    Died {
+        /// The worker. It may still be there: stopped, or cut off.
+        worker: String,
+    },
     /// The worker reported an error.
     Failed {
         /// Its class.
@@ -393,7 +396,7 @@ impl QueueHandler for ResultCommitter {
                     again = again(&setback),
                     "a worker died at work, or was silent for too long"
                 );
-                let how = Ending::Died;
+                let how = Ending::Died { worker };
                 self.events.push(ShardEvent::Ended { lease, how });
             }
             Event::Released { lease, worker, .. } => {

@@ -91,7 +91,7 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(
-            begin.elapsed() < Duration::from_secs(900),
+            begin.elapsed() < Duration::from_secs(300),
             "{what} does not come"
         );
         std::thread::sleep(Duration::from_millis(20));

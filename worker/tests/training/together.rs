@@ -62,7 +62,13 @@ fn ranks_within<'a>(
                         ranks: Ranks::Together(&group),
                         ..request(rank)
                     };
-                    train(&request, &mut |at| progress(rank, at))
+                    let trained = train(&request, &mut |at| progress(rank, at));
+                    drop(request);
+                    if trained.is_err() {
+                        // As a worker does: its destructor waits for what was aborted, up to the timeout.
+                        std::mem::forget(group);
+                    }
+                    trained
                 })
             })
             .collect();
@@ -389,13 +395,17 @@ fn an_aborted_group_ends_training_everywhere() {
                         ranks: Ranks::Together(&group),
                         ..exact(folder, 1_000_000)
                     };
-                    train(&request, &mut |at| {
+                    let error = train(&request, &mut |at| {
                         if rank == 1 && at.step == 3 {
                             group.abort();
                         }
                         Control::Continue
                     })
-                    .unwrap_err()
+                    .unwrap_err();
+                    drop(request);
+                    // As above.
+                    std::mem::forget(group);
+                    error
                 })
             })
             .collect();

@@ -11,6 +11,7 @@ use crate::run::active_plan::ActivePlan;
 use crate::run::error::SchedulerError;
 use crate::run::operators::snapshot::{Unit, Work};
 use crate::run::operators::status_file::Done;
+use crate::run::result_committer::Ending;
 use crate::run::shard_tracker::Purpose;
 use crate::run::workers::gang::Gang;
 use crate::run::workers::pool::if_reachable;
@@ -52,6 +53,12 @@ impl Scheduler {
                 watch(work, note);
             }
             for (shard, how) in std::mem::take(&mut self.lost_leases) {
+                if let Ending::Died { worker } = &how
+                    && !gang.is_solo()
+                    && gang.shards().contains(&shard)
+                {
+                    self.set_aside(worker, &mut stalls);
+                }
                 gang.note(shard, how);
             }
             self.look_at_dead_shards(|letter| {
@@ -130,6 +137,16 @@ impl Scheduler {
             self.pool.replace(&stalled.worker);
         }
         Ok(())
+    }
+
+    /// A rank whose lease ran out and whose worker is still there has stalled before silence told: it is not to be a rank
+    /// of the next generation, whose peers would wait for it.
+    fn set_aside(&mut self, worker: &str, stalls: &mut StallDetector) {
+        let mut workers = self.pool.workers().iter();
+        if let Some(status) = workers.find(|status| status.info.worker == worker) {
+            stalls.lost(status);
+            self.pool.replace(worker);
+        }
     }
 
     /// Takes what is left of a generation out. Where the queue is away, the next turn tries again.

@@ -217,7 +217,9 @@ fn a_shard_that_nobody_holds_is_no_straggler() {
     fixture.begin("a", shard);
     fixture.event(ShardEvent::Ended {
         lease: lease(shard),
-        how: Ending::Died,
+        how: Ending::Died {
+            worker: "a".to_owned(),
+        },
     });
     fixture.now += 2 * SECOND;
     assert_eq!(fixture.copy_stragglers(), []);

@@ -238,12 +238,12 @@ impl Gang {
             self.fruitless = 0;
         }
         match &cause {
-            Some(Ending::Failed { .. } | Ending::Died) if !further => self.fruitless += 1,
+            Some(Ending::Failed { .. } | Ending::Died { .. }) if !further => self.fruitless += 1,
             _ => {}
         }
         let words = match &cause {
             Some(Ending::Failed { class, message }) => format!("{class:?}: {message}"),
-            Some(Ending::Died) => {
+            Some(Ending::Died { .. }) => {
                 "a worker died or was silent for too long; look into the workers' logs".to_owned()
             }
             Some(Ending::HandedBack) | None => "a worker left".to_owned(),

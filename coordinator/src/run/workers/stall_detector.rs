@@ -2,7 +2,7 @@
 //!
 //! A rank at work reports every two seconds from a thread of its own, whether its device computes, waits for the others,
 //! validates or writes a checkpoint. So silence says that the whole process stands still or is gone, and its peers, which wait
-//! for it, would wait until its lease ends. StallDetector is measured by what this coordinator hears, on its own clock, and not while
+//! for it, would wait until its lease ends. Silence is measured by what this coordinator hears, on its own clock, and not while
 //! it did not listen: held up itself, or with the queue away, it blames nobody.
 //!
 //! Before the first step of a gang only leases count: stores are opened then, and libraries loaded. A step that one rank reports
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anofpdm_common::queue::WorkerStatus;
 
-/// StallDetector of a stalled rank at least: five reports. A busy machine holds a process up for seconds.
+/// Silence of a stalled rank at least: five reports. A busy machine holds a process up for seconds.
 const SHORTEST: Duration = Duration::from_secs(10);
 
 /// The same in steps: where steps are long, starting again costs more than waiting a little.
@@ -72,7 +72,7 @@ impl StepPace {
         }
     }
 
-    /// StallDetector that is too long; none before the first step.
+    /// Silence that is too long; none before the first step.
     fn limit(&self) -> Option<Duration> {
         self.first?;
         let (steps, time) = self.since;
@@ -133,6 +133,12 @@ impl StallDetector {
             self.ranks.insert(shard, Rank { heard, silent });
         }
         found
+    }
+
+    /// The lease of this worker, a rank, has run out: it is taken for stalled, until it is heard again.
+    pub(in crate::run) fn lost(&mut self, worker: &WorkerStatus) {
+        self.stalled
+            .insert(worker.info.worker.clone(), worker.heard);
     }
 
     /// True for a worker that was taken for stalled and has not been heard since: no rank is to be given to it.
@@ -221,6 +227,20 @@ mod tests {
         let back = worker(1, 14, 2);
         assert!(!fixture.detector.is_stalled(&back));
         assert!(fixture.at(14, &[back, worker(2, 14, 3)]).is_empty());
+    }
+
+    #[test]
+    fn who_has_lost_its_lease_is_stalled_until_heard_again() {
+        let mut fixture = Fixture::new();
+        let silent = worker(1, 0, 0);
+        fixture.at(0, &[silent.clone(), worker(2, 0, 0)]);
+        fixture.detector.lost(&silent);
+        // Also in the generations that follow.
+        fixture.shards = [3].into();
+        fixture.at(5, &[silent.clone(), worker(2, 5, 0)]);
+        assert!(fixture.detector.is_stalled(&silent));
+        assert!(!fixture.detector.is_stalled(&worker(2, 5, 0)));
+        assert!(!fixture.detector.is_stalled(&worker(1, 6, 0)));
     }
 
     #[test]

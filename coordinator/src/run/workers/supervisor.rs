@@ -199,6 +199,10 @@ impl Supervisor {
         let Some(child) = children.find(|child| child.id() == pid) else {
             return false;
         };
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            // It has ended by itself: another takes its place anyway.
+            return false;
+        }
         if let Err(error) = child.kill() {
             tracing::warn!(%error, pid, "a worker that does not answer cannot be ended");
         }

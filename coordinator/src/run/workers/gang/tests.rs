@@ -17,6 +17,12 @@ fn start(gang: &mut Gang, world: u32, first: u64) -> Vec<Job> {
     jobs
 }
 
+fn died() -> Ending {
+    Ending::Died {
+        worker: "w".to_owned(),
+    }
+}
+
 fn transient() -> Ending {
     Ending::Failed {
         class: ErrorClass::Transient,
@@ -39,7 +45,7 @@ fn a_generation_has_every_rank_once_and_a_number_above_the_last() {
     assert!(ranks.iter().all(|rank| rank.world == 3));
     assert!(first.iter().all(|job| job.check().is_ok()));
     let before = gang.generation;
-    gang.note(1, Ending::Died);
+    gang.note(1, died());
     gang.end(None, Instant::now()).unwrap();
     start(&mut gang, 2, 3);
     assert!(gang.generation > before);
@@ -92,12 +98,12 @@ fn workers_of_its_own_are_waited_for() {
 fn the_loss_of_a_rank_breaks_its_generation_and_no_other() {
     let mut gang = gang(2, 2);
     start(&mut gang, 2, 10);
-    gang.note(9, Ending::Died);
+    gang.note(9, died());
     assert!(!gang.is_broken(), "a shard of an earlier generation");
     gang.note(11, Ending::HandedBack);
     assert!(gang.is_broken());
     gang.note(10, transient());
-    gang.note(10, Ending::Died);
+    gang.note(10, died());
     assert_eq!(
         gang.cause,
         Some(transient()),
@@ -111,7 +117,7 @@ fn getting_nowhere_ends_and_getting_further_does_not() {
     let mut gang = gang(2, 2);
     for step in 0..3 * MAX_FRUITLESS {
         start(&mut gang, 2, 0);
-        gang.note(0, Ending::Died);
+        gang.note(0, died());
         gang.end(Some(format!("step-{step:08}")), now).unwrap();
     }
     let same = Some("step-99999999".to_owned());
@@ -147,7 +153,7 @@ fn a_training_alone_is_left_to_the_queue() {
     let mut gang = Gang::new(plan(), Devices::exactly(1), None);
     assert_eq!(gang.world_for(0, 0, Instant::now()), Some(1));
     start(&mut gang, 1, 0);
-    gang.note(0, Ending::Died);
+    gang.note(0, died());
     assert!(!gang.is_broken());
 }
 
