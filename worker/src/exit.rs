@@ -1,7 +1,8 @@
 //! How the program ends.
 //!
 //! Exit codes: 0 success, 1 failure, 2 bad usage, 3 a worker that must not be started again on this device
-//! (retired by its coordinator, or the device is lost).
+//! (retired by its coordinator, or the device is lost), 4 a worker whose device hung
+//! ([`liveness`](crate::worker_loop::liveness)): another may be started.
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;

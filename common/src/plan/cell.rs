@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{Baseline, Clip, Sampler, Setting};
-use crate::method::{Encoding, MapKind};
+use crate::method::{Encoding, MapKind, Method};
 use crate::spec::FigureSpec;
 use crate::strength::Strength;
 
@@ -102,6 +102,17 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// The method whose record this is, on its `trajectory`; `None` for what only calibration reads.
+    pub fn method(&self, trajectory: &Trajectory) -> Option<Method> {
+        match (trajectory, &self.output) {
+            (Trajectory::Forward(walk), CellOutput::Mask { map, .. }) => {
+                Method::of(walk.encoding, *map)
+            }
+            (Trajectory::Forward(_), _) => None,
+            (Trajectory::Restoration(walk), _) => Some(Method::Baseline(walk.baseline)),
+        }
+    }
+
     /// The strength, as what names the cell.
     pub const fn strength(&self) -> Strength {
         Strength(self.guidance)

@@ -102,6 +102,9 @@ impl WorkerInfo {
         check_worker_name(&self.worker)?;
         check_text("host", &self.host, PLACE_LIMIT)?;
         check_text("version", &self.version, VERSION_LIMIT)?;
+        if let Some(metrics) = &self.metrics {
+            check_text("metrics", metrics, PLACE_LIMIT)?;
+        }
         self.profile.check()
     }
 }

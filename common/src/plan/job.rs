@@ -102,6 +102,8 @@ pub struct WorkerInfo {
     pub memory_bytes: u64,
     /// Version of its program.
     pub version: String,
+    /// Where it serves its metrics, `HOST:PORT`; none where it does not.
+    pub metrics: Option<String>,
 }
 
 /// What a worker claims to have done with a job.

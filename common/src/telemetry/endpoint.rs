@@ -1,4 +1,4 @@
-//! `/metrics` and `/healthz` over HTTP, from a thread of its own.
+//! `/metrics` and the pages beside it over HTTP, from a thread of its own.
 //!
 //! Plain HTTP for whoever reaches the port: the numbers tell nothing of any patient, and nothing can be changed through it.
 //! Connections are few, short and small, so that nobody can hold this process up.
@@ -19,7 +19,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::metrics::Metrics;
+use super::registry::MetricsError;
 
 /// Connections at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 16;
@@ -48,6 +48,33 @@ pub enum EndpointError {
     Thread(io::Error),
 }
 
+/// What a program has to say. Each is called from the endpoint's thread, at any time.
+pub trait Pages: Send + Sync + 'static {
+    /// `/metrics`.
+    ///
+    /// # Errors
+    /// [`MetricsError::Exposition`].
+    fn metrics(&self) -> Result<String, MetricsError>;
+
+    /// `/readyz`: whether it does what it is there for.
+    ///
+    /// # Errors
+    /// Why not yet.
+    fn ready(&self) -> Result<(), String>;
+
+    /// `/livez`: whether it moves on. What says no should be ended and started again.
+    ///
+    /// # Errors
+    /// What hangs.
+    fn live(&self) -> Result<(), String>;
+
+    /// `/workers`: where workers serve their metrics, in the form of Prometheus' HTTP service discovery. None where
+    /// that is not known.
+    fn workers(&self) -> Option<String> {
+        None
+    }
+}
+
 /// The thread that serves; ends when this is dropped.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -57,11 +84,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Serves `metrics` at `address`; port 0 is any that is free.
+    /// Serves `pages` at `address`; port 0 is any that is free.
     ///
     /// # Errors
     /// [`EndpointError`].
-    pub fn start(address: SocketAddr, metrics: Metrics) -> Result<Self, EndpointError> {
+    pub fn start(address: SocketAddr, pages: Arc<dyn Pages>) -> Result<Self, EndpointError> {
         let failed = |source| EndpointError::Bind { address, source };
         // Reused at once: a worker that starts afresh binds the port it has just left.
         let listener = TcpListener::bind(address).map_err(failed)?;
@@ -81,7 +108,7 @@ impl Endpoint {
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = accept(listener, Arc::new(metrics)) => {}
+                        () = accept(listener, pages) => {}
                         _ = stopped => {}
                     }
                 });
@@ -113,7 +140,7 @@ impl Drop for Endpoint {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, metrics: Arc<Metrics>) {
+async fn accept(listener: tokio::net::TcpListener, pages: Arc<dyn Pages>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -127,10 +154,10 @@ async fn accept(listener: tokio::net::TcpListener, metrics: Arc<Metrics>) {
                 continue;
             }
         };
-        let metrics = Arc::clone(&metrics);
+        let pages = Arc::clone(&pages);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &metrics);
+                let response = answer(&request, pages.as_ref());
                 async move { Ok::<_, Infallible>(response) }
             });
             let connection = http1::Builder::new()
@@ -148,7 +175,7 @@ async fn accept(listener: tokio::net::TcpListener, metrics: Arc<Metrics>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, pages: &dyn Pages) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = said(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
         response
@@ -157,30 +184,43 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes
         return response;
     }
     match request.uri().path() {
-        "/metrics" => match metrics.exposition() {
-            Ok(text) => {
-                let mut response = Response::new(Full::new(Bytes::from(text)));
-                response.headers_mut().insert(
-                    CONTENT_TYPE,
-                    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-                );
-                response
-            }
+        "/metrics" => match pages.metrics() {
+            Ok(text) => typed(text, "text/plain; version=0.0.4; charset=utf-8"),
             Err(error) => said(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         },
-        // That it answers is what it says: work and its progress are in the metrics.
+        // That it answers is what it says.
         "/healthz" => said(StatusCode::OK, "ok\n"),
-        _ => said(StatusCode::NOT_FOUND, "there are /metrics and /healthz\n"),
+        "/readyz" => yes_or_no(pages.ready()),
+        "/livez" => yes_or_no(pages.live()),
+        "/workers" => match pages.workers() {
+            Some(text) => typed(text, "application/json"),
+            None => said(StatusCode::NOT_FOUND, "the coordinator knows its workers\n"),
+        },
+        _ => said(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /healthz, /readyz, /livez and /workers\n",
+        ),
+    }
+}
+
+fn yes_or_no(answer: Result<(), String>) -> Response<Full<Bytes>> {
+    match answer {
+        Ok(()) => said(StatusCode::OK, "ok\n"),
+        Err(why) => said(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n")),
     }
 }
 
 fn said(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text.to_owned())));
+    let mut response = typed(text.to_owned(), "text/plain; charset=utf-8");
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    response
+}
+
+fn typed(text: String, kind: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -191,9 +231,25 @@ mod tests {
 
     use super::*;
 
+    struct Hung;
+
+    impl Pages for Hung {
+        fn metrics(&self) -> Result<String, MetricsError> {
+            Ok("a 1\n".to_owned())
+        }
+
+        fn ready(&self) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn live(&self) -> Result<(), String> {
+            Err("no step for an hour".to_owned())
+        }
+    }
+
     fn started() -> Endpoint {
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Endpoint::start(anywhere, Metrics::new().unwrap()).unwrap()
+        Endpoint::start(anywhere, Arc::new(Hung)).unwrap()
     }
 
     fn said_to(endpoint: &Endpoint, request: &[u8]) -> String {
@@ -218,6 +274,11 @@ mod tests {
         assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
         assert!(metrics.contains("version=0.0.4"), "{metrics}");
         assert!(get("/healthz").ends_with("\r\n\r\nok\n"));
+        assert!(get("/readyz").starts_with("HTTP/1.1 200"));
+        let hung = get("/livez");
+        assert!(hung.starts_with("HTTP/1.1 503"), "{hung}");
+        assert!(hung.ends_with("no step for an hour\n"), "{hung}");
+        assert!(get("/workers").starts_with("HTTP/1.1 404"));
         assert!(get("/").starts_with("HTTP/1.1 404"));
         let posted = said_to(
             &endpoint,
@@ -239,7 +300,7 @@ mod tests {
     fn a_taken_port_is_said_and_a_left_one_is_free() {
         let endpoint = started();
         let address = endpoint.address();
-        let error = Endpoint::start(address, Metrics::new().unwrap()).unwrap_err();
+        let error = Endpoint::start(address, Arc::new(Hung)).unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains(&address.to_string()) && text.contains("--metrics"),
@@ -249,9 +310,7 @@ mod tests {
         said_to(&endpoint, b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n");
         drop(endpoint);
         assert_eq!(
-            Endpoint::start(address, Metrics::new().unwrap())
-                .unwrap()
-                .address(),
+            Endpoint::start(address, Arc::new(Hung)).unwrap().address(),
             address
         );
     }

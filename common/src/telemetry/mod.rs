@@ -2,9 +2,13 @@
 
 #[cfg(feature = "metrics")]
 pub mod endpoint;
+#[cfg(feature = "metrics")]
+pub mod inventory;
 pub mod logs;
 #[cfg(feature = "metrics")]
-pub mod metrics;
+pub mod queue_calls;
+#[cfg(feature = "metrics")]
+pub mod registry;
 #[cfg(feature = "metrics")]
 pub mod training;
 

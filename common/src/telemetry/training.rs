@@ -1,46 +1,24 @@
-//! The metrics of training. The one label is `network`, of which there are as many values as roles.
-//!
-//! | metric | kind | is |
-//! |---|---|---|
-//! | `anofpdm_train_step_seconds` | histogram | one optimiser step, as this rank sees it |
-//! | `anofpdm_train_samples_total` | counter | samples this rank has computed gradients of |
-//! | `anofpdm_train_loss` | gauge | mean over the global batches of the last 100 steps |
-//! | `anofpdm_train_allreduce_seconds` | histogram | of a step, what this rank waited for sums over the ranks |
-//! | `anofpdm_train_world_size` | gauge | ranks that train together |
-//! | `anofpdm_train_generation` | gauge | the attempt: milliseconds of the clock when it was formed |
-//! | `anofpdm_checkpoint_age_seconds` | gauge | how much work a loss would cost: time since the newest checkpoint, or since this process began |
-//!
-//! Gauges are there while a training is under way and go with it; counters and histograms stay.
+//! What a worker counts while it trains ([`inventory::training`]). The one label is `network`, of which there are as many
+//! values as roles.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::core::Collector;
-use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-    exponential_buckets,
-};
+use prometheus::{CounterVec, GaugeVec, HistogramVec};
 
+use super::inventory::training as inventory;
+use super::registry::{MetricsError, MetricsRegistry};
 use crate::role::Role;
-
-/// What every name begins with.
-const NAMESPACE: &str = "anofpdm";
-const LABELS: [&str; 1] = ["network"];
-
-/// Steps: 10 ms of a small network to 5 minutes of a large one on a CPU.
-const STEP_BUCKETS: (f64, f64, usize) = (0.01, 2.0, 16);
-/// Waits: what a fast network needs to what ends in a timeout.
-const WAIT_BUCKETS: (f64, f64, usize) = (0.000_1, 4.0, 11);
 
 /// The metrics of training. Clones are the same metrics.
 #[derive(Debug, Clone)]
 pub struct TrainMetrics {
     step: HistogramVec,
-    samples: IntCounterVec,
+    samples: CounterVec,
     loss: GaugeVec,
     allreduce: HistogramVec,
-    world: IntGaugeVec,
-    generation: IntGaugeVec,
+    world: GaugeVec,
+    generation: GaugeVec,
     checkpoint_age: GaugeVec,
     /// The training under way, and since when nothing of it was written down.
     unsaved: Arc<Mutex<Option<(Role, Instant)>>>,
@@ -62,78 +40,19 @@ pub struct TrainStep {
 }
 
 impl TrainMetrics {
-    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let opts = |name: &str, help: &str| Opts::new(name, help).namespace(NAMESPACE);
-        let histogram = |name: &str, help: &str, (start, factor, count)| {
-            let opts = HistogramOpts::new(name, help)
-                .namespace(NAMESPACE)
-                .buckets(exponential_buckets(start, factor, count)?);
-            HistogramVec::new(opts, &LABELS)
-        };
+    /// Nothing is trained yet.
+    ///
+    /// # Errors
+    /// [`MetricsError::Registration`], which would be a bug.
+    pub fn register(registry: &MetricsRegistry) -> Result<Self, MetricsError> {
         Ok(Self {
-            step: registered(
-                registry,
-                histogram(
-                    "train_step_seconds",
-                    "Duration of one optimiser step, waiting for samples and other ranks included.",
-                    STEP_BUCKETS,
-                ),
-            )?,
-            samples: registered(
-                registry,
-                IntCounterVec::new(
-                    opts(
-                        "train_samples_total",
-                        "Samples of which this rank has computed gradients.",
-                    ),
-                    &LABELS,
-                ),
-            )?,
-            loss: registered(
-                registry,
-                GaugeVec::new(
-                    opts(
-                        "train_loss",
-                        "Mean loss over the global batches of the last 100 steps.",
-                    ),
-                    &LABELS,
-                ),
-            )?,
-            allreduce: registered(
-                registry,
-                histogram(
-                    "train_allreduce_seconds",
-                    "Part of a step in which this rank waited for sums over the ranks.",
-                    WAIT_BUCKETS,
-                ),
-            )?,
-            world: registered(
-                registry,
-                IntGaugeVec::new(
-                    opts("train_world_size", "Ranks that train together."),
-                    &LABELS,
-                ),
-            )?,
-            generation: registered(
-                registry,
-                IntGaugeVec::new(
-                    opts(
-                        "train_generation",
-                        "Number of the attempt, from the clock: it grows each time the ranks start again.",
-                    ),
-                    &LABELS,
-                ),
-            )?,
-            checkpoint_age: registered(
-                registry,
-                GaugeVec::new(
-                    opts(
-                        "checkpoint_age_seconds",
-                        "Time since the newest checkpoint of the training under way, or since this process began with it.",
-                    ),
-                    &LABELS,
-                ),
-            )?,
+            step: registry.histogram(&inventory::TRAIN_STEP_SECONDS)?,
+            samples: registry.counter(&inventory::TRAIN_SAMPLES_TOTAL)?,
+            loss: registry.gauge(&inventory::TRAIN_LOSS)?,
+            allreduce: registry.histogram(&inventory::TRAIN_ALLREDUCE_SECONDS)?,
+            world: registry.gauge(&inventory::TRAIN_WORLD_SIZE)?,
+            generation: registry.gauge(&inventory::TRAIN_GENERATION)?,
+            checkpoint_age: registry.gauge(&inventory::CHECKPOINT_AGE_SECONDS)?,
             unsaved: Arc::default(),
         })
     }
@@ -141,10 +60,12 @@ impl TrainMetrics {
     /// A training of `network` begins: attempt `generation` with `world` ranks. A process has one at a time.
     pub fn begin(&self, network: Role, generation: u64, world: u32) -> TrainUnderWay {
         let labels = [network.name()];
-        self.world.with_label_values(&labels).set(i64::from(world));
+        self.world.with_label_values(&labels).set(f64::from(world));
+        // Milliseconds: exact for longer than this century.
+        #[allow(clippy::cast_precision_loss)]
         self.generation
             .with_label_values(&labels)
-            .set(i64::try_from(generation).unwrap_or(i64::MAX));
+            .set(generation as f64);
         // Made now, so that zeros are seen.
         self.step.with_label_values(&labels);
         self.allreduce.with_label_values(&labels);
@@ -156,8 +77,8 @@ impl TrainMetrics {
         }
     }
 
-    /// Ages go on by themselves.
-    pub(super) fn grow_older(&self) {
+    /// Ages go on by themselves: to be called before the metrics are read.
+    pub fn grow_older(&self) {
         if let Some((network, saved)) = *self.unsaved() {
             self.checkpoint_age
                 .with_label_values(&[network.name()])
@@ -168,15 +89,6 @@ impl TrainMetrics {
     fn unsaved(&self) -> MutexGuard<'_, Option<(Role, Instant)>> {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn registered<M: Collector + Clone + 'static>(
-    registry: &Registry,
-    made: Result<M, prometheus::Error>,
-) -> Result<M, prometheus::Error> {
-    let metric = made?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
 }
 
 /// A training that is being measured; its gauges go when this is dropped.
@@ -200,7 +112,10 @@ impl TrainUnderWay {
         duration
             .with_label_values(&labels)
             .observe(step.took.as_secs_f64());
-        samples.with_label_values(&labels).inc_by(step.samples);
+        #[allow(clippy::cast_precision_loss)]
+        samples
+            .with_label_values(&labels)
+            .inc_by(step.samples as f64);
         loss.with_label_values(&labels).set(step.loss);
         allreduce
             .with_label_values(&labels)
@@ -238,10 +153,25 @@ impl Drop for TrainUnderWay {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use super::super::metrics::Metrics;
     use super::*;
+
+    struct Metrics {
+        registry: MetricsRegistry,
+        train: TrainMetrics,
+    }
+
+    impl Metrics {
+        fn new() -> Self {
+            let registry = MetricsRegistry::new(&[]).unwrap();
+            let train = TrainMetrics::register(&registry).unwrap();
+            Self { registry, train }
+        }
+
+        fn exposition(&self) -> String {
+            self.train.grow_older();
+            self.registry.exposition().unwrap()
+        }
+    }
 
     fn step(samples: u64) -> TrainStep {
         TrainStep {
@@ -255,16 +185,16 @@ mod tests {
 
     #[test]
     fn steps_are_counted_and_gauges_go_with_the_training() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         let under_way = metrics.train.begin(Role::Guided, 7, 2);
-        let zero = metrics.exposition().unwrap();
+        let zero = metrics.exposition();
         assert!(
             zero.contains("anofpdm_train_samples_total{network=\"guided\"} 0"),
             "{zero}"
         );
         under_way.step(&step(3));
         under_way.step(&step(3));
-        let text = metrics.exposition().unwrap();
+        let text = metrics.exposition();
         for line in [
             "anofpdm_train_samples_total{network=\"guided\"} 6",
             "anofpdm_train_step_seconds_count{network=\"guided\"} 2",
@@ -279,7 +209,7 @@ mod tests {
             assert!(text.contains(line), "{line}\n{text}");
         }
         drop(under_way);
-        let after = metrics.exposition().unwrap();
+        let after = metrics.exposition();
         assert!(after.contains("anofpdm_train_samples_total{network=\"guided\"} 6"));
         for gone in ["train_loss", "world_size", "generation", "age"] {
             assert!(!after.contains(gone), "{gone}\n{after}");
@@ -288,10 +218,10 @@ mod tests {
 
     #[test]
     fn the_age_of_a_checkpoint_grows_by_itself() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         let under_way = metrics.train.begin(Role::Classifier, 1, 1);
         let age = || {
-            let text = metrics.exposition().unwrap();
+            let text = metrics.exposition();
             let line = text
                 .lines()
                 .find(|line| line.starts_with("anofpdm_checkpoint_age_seconds{"))
@@ -303,30 +233,5 @@ mod tests {
         assert!(age() >= first + 0.02);
         under_way.step(&step(1));
         assert!(age() < first + 0.02);
-    }
-
-    #[test]
-    fn names_are_as_prometheus_wants_them() {
-        let metrics = Metrics::new().unwrap();
-        let under_way = metrics.train.begin(Role::Guided, 1, 1);
-        under_way.step(&step(1));
-        let text = metrics.exposition().unwrap();
-        let words = |prefix: &str| -> Vec<Vec<String>> {
-            let lines = text.lines().filter_map(|line| line.strip_prefix(prefix));
-            lines
-                .map(|line| line.splitn(2, ' ').map(str::to_owned).collect())
-                .collect()
-        };
-        let (helps, types) = (words("# HELP "), words("# TYPE "));
-        let names = |lines: &[Vec<String>]| -> BTreeSet<String> {
-            lines.iter().map(|words| words[0].clone()).collect()
-        };
-        assert_eq!(names(&helps), names(&types));
-        assert_eq!(types.len(), 7);
-        assert!(helps.iter().all(|words| words[1].ends_with('.')));
-        for words in &types {
-            assert!(words[0].starts_with("anofpdm_"));
-            assert_eq!(words[0].ends_with("_total"), words[1] == "counter");
-        }
     }
 }

@@ -29,6 +29,7 @@ fn enter(url: &str, credentials: &Credentials) -> Result<(), String> {
             },
             memory_bytes: 8 << 30,
             version: "0.1.0".to_owned(),
+            metrics: None,
         })
         .map_err(|error| settings(&error))
 }

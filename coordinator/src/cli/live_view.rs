@@ -290,6 +290,7 @@ mod tests {
             profile: String::new(),
             memory_bytes: 0,
             version: "0.1.0".to_owned(),
+            metrics: None,
             leases: Vec::new(),
             more_leases: 0,
         };

@@ -1,5 +1,6 @@
 //! `anofpdm run SPEC`: the whole benchmark.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,6 +56,10 @@ pub struct HowArgs {
     /// Seconds after which a silent worker's shard is given to another
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LONGEST_TTL.as_secs()))]
     lease: Option<u64>,
+    /// Serve metrics for Prometheus over HTTP at this address, for instance 0.0.0.0:9463: /metrics, /healthz, /readyz,
+    /// /livez, and /workers, which names the workers' own [default: nowhere]
+    #[arg(long, value_name = "IP:PORT")]
+    metrics: Option<SocketAddr>,
     /// Stop in good order after so many hours, a training with a checkpoint (exit code 130); run again to go on
     #[arg(long, value_parser = parse_hours)]
     max_hours: Option<f64>,
@@ -91,6 +96,7 @@ impl HowArgs {
             queue,
             audit: self.audit,
             cache: self.cache.clone(),
+            metrics: self.metrics,
             lease: self
                 .lease
                 .map_or_else(RunOptions::default_lease, Duration::from_secs),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anofpdm_common::baseline::Passes;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::{Encoding, Method};
-use anofpdm_common::plan::{Cell, CellOutput, Stage, Trajectory};
+use anofpdm_common::plan::{Cell, Stage, Trajectory};
 
 use super::Finished;
 use crate::ledger::{Ledger, StageCost};
@@ -87,7 +87,7 @@ fn by_method(scored: &Finished, ledger: &Ledger) -> Vec<MethodCost> {
         .iter()
         .filter_map(|cell| {
             let trajectory = trajectory_of(cell)?;
-            Some((method(trajectory, cell)?, shared(trajectory)))
+            Some((cell.method(trajectory)?, shared(trajectory)))
         })
         .collect();
     methods.sort_unstable();
@@ -110,16 +110,6 @@ const fn shared(trajectory: &Trajectory) -> Shared {
     match trajectory {
         Trajectory::Forward(walk) => Shared::Walk(walk.encoding),
         Trajectory::Restoration(walk) => Shared::Method(Method::Baseline(walk.baseline)),
-    }
-}
-
-fn method(trajectory: &Trajectory, cell: &Cell) -> Option<Method> {
-    match (trajectory, &cell.output) {
-        (Trajectory::Forward(walk), CellOutput::Mask { map, .. }) => {
-            Method::of(walk.encoding, *map)
-        }
-        (Trajectory::Forward(_), _) => None,
-        (Trajectory::Restoration(walk), _) => Some(Method::Baseline(walk.baseline)),
     }
 }
 

@@ -59,9 +59,24 @@ pub struct AuditCounts {
     pub conflicts: u64,
 }
 
+/// What became of a record that was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordOutcome {
+    /// A record of its key counts since then.
+    Counted,
+    /// The same bits were there.
+    Duplicate,
+    /// Other bits were there.
+    Conflict,
+}
+
 /// What one entry changed, as far as somebody has to act on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
+    /// Of a delivery, each record in its order.
+    pub outcomes: Vec<RecordOutcome>,
+    /// Of a delivery, that everything in it was known.
+    pub repeated: bool,
     /// Keys with a delivery that differs from another: each is an alarm.
     pub conflicts: Vec<Digest>,
     /// Keys that need another delivery before a record counts.
@@ -166,42 +181,56 @@ impl Ledger {
         cost: StageCost,
         audit: bool,
     ) -> Applied {
-        let mut applied = Applied::default();
+        let mut applied = Applied {
+            outcomes: Vec::with_capacity(records.len()),
+            ..Applied::default()
+        };
         let mut new = 0;
         let mut counted = 0;
         let mut lost = 0;
         for (key, record) in records {
             let counts = self.keys.record(*key).is_some();
-            match self.keys.deliver(stage, *key, *record, worker) {
-                Delivery::First => {
-                    new += 1;
-                    counted += 1;
-                }
-                Delivery::Duplicate => self.duplicates.push(*key),
-                Delivery::Repeated => {
-                    self.duplicates.push(*key);
-                    applied.contested.push(*key);
-                }
-                Delivery::Conflict => {
-                    lost += u64::from(counts);
-                    self.conflicts.push(*key);
-                    applied.conflicts.push(*key);
-                    applied.contested.push(*key);
-                }
-                Delivery::Outvoted => {
-                    self.conflicts.push(*key);
-                    applied.conflicts.push(*key);
-                    self.suspects.insert(worker);
-                }
-                Delivery::Decided(wrong) => {
-                    counted += 1;
-                    self.suspects.extend(wrong);
-                }
-            }
+            applied
+                .outcomes
+                .push(match self.keys.deliver(stage, *key, *record, worker) {
+                    Delivery::First => {
+                        new += 1;
+                        counted += 1;
+                        RecordOutcome::Counted
+                    }
+                    Delivery::Duplicate => {
+                        self.duplicates.push(*key);
+                        RecordOutcome::Duplicate
+                    }
+                    Delivery::Repeated => {
+                        self.duplicates.push(*key);
+                        applied.contested.push(*key);
+                        RecordOutcome::Duplicate
+                    }
+                    Delivery::Conflict => {
+                        lost += u64::from(counts);
+                        self.conflicts.push(*key);
+                        applied.conflicts.push(*key);
+                        applied.contested.push(*key);
+                        RecordOutcome::Conflict
+                    }
+                    Delivery::Outvoted => {
+                        self.conflicts.push(*key);
+                        applied.conflicts.push(*key);
+                        self.suspects.insert(worker);
+                        RecordOutcome::Conflict
+                    }
+                    Delivery::Decided(wrong) => {
+                        counted += 1;
+                        self.suspects.extend(wrong);
+                        RecordOutcome::Counted
+                    }
+                });
         }
         let finished = self.finished.entry(stage).or_default();
         *finished = (*finished + counted).saturating_sub(lost);
-        if new > 0 || records.is_empty() {
+        applied.repeated = new == 0 && !records.is_empty();
+        if !applied.repeated {
             *self.cost.entry(stage).or_default() += cost;
             if let Some((key, _)) = records.first() {
                 self.deliveries.push((*key, cost));
@@ -230,8 +259,8 @@ impl Ledger {
             *finished = finished.saturating_sub(1);
         }
         Applied {
-            conflicts: Vec::new(),
             contested: contested.into_iter().map(|(key, _)| key).collect(),
+            ..Applied::default()
         }
     }
 

@@ -1,10 +1,17 @@
 //! The plan that the shards under way belong to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::plan::{BatchRun, ForwardPlan, Job, PlanError, Task, TrainPlan, TrialPlan};
+use anofpdm_common::method::Method;
+use anofpdm_common::plan::{
+    BatchRun, Cell, ForwardPlan, Job, PlanError, Stage, Task, TrainPlan, TrialPlan,
+};
+
+/// What metrics call cells that no method's mask comes from, and keys of another plan.
+const TRACES: &str = "traces";
+const UNKNOWN: &str = "other";
 
 /// The plan at work. Results of any other are refused.
 #[derive(Debug)]
@@ -23,6 +30,16 @@ impl ActivePlan {
     /// True while a network is trained.
     pub(super) const fn is_training(&self) -> bool {
         matches!(self, Self::Train(..))
+    }
+
+    /// The stage at work. A trial of number formats belongs to calibration.
+    pub(super) fn stage(&self) -> Option<Stage> {
+        match self {
+            Self::Idle => None,
+            Self::Train(..) => Some(Stage::Train),
+            Self::Trial(..) => Some(Stage::Calibrate),
+            Self::Forward(active) => Some(active.plan.stage),
+        }
     }
 
     /// Calibration or scoring, where that is at work.
@@ -81,6 +98,42 @@ impl ActiveForward {
     /// Batch and cell of a key; none for one of another plan.
     pub(super) fn place_of(&self, key: Digest) -> Option<(u32, u16)> {
         self.places.get(&key).copied()
+    }
+
+    /// Whose record a key is, for metrics; what calibration needs of AnoFPDM is `traces`.
+    pub(super) fn method_of(&self, key: Digest) -> &'static str {
+        let cell = self
+            .place_of(key)
+            .and_then(|(_, cell)| self.plan.cells.get(usize::from(cell)));
+        cell.map_or(UNKNOWN, |cell| self.method(cell))
+    }
+
+    fn method(&self, cell: &Cell) -> &'static str {
+        let trajectory = self.plan.trajectories.get(usize::from(cell.trajectory));
+        let method = trajectory.and_then(|trajectory| cell.method(trajectory));
+        method.map_or(TRACES, Method::name)
+    }
+
+    /// Each method of the stage, with its records for which `counts` holds and all of them.
+    pub(super) fn by_method(
+        &self,
+        counts: impl Fn(Digest) -> bool,
+    ) -> BTreeMap<&'static str, (u64, u64)> {
+        let names: Vec<&'static str> = self
+            .plan
+            .cells
+            .iter()
+            .map(|cell| self.method(cell))
+            .collect();
+        let mut methods: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
+        for cells in &self.keys {
+            for (name, key) in names.iter().zip(cells) {
+                let (done, planned) = methods.entry(name).or_default();
+                *done += u64::from(counts(*key));
+                *planned += 1;
+            }
+        }
+        methods
     }
 
     /// Records of the stage.

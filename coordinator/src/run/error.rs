@@ -9,6 +9,8 @@ use anofpdm_common::spec::{Devices, Precision};
 use anofpdm_common::store::artifacts::ArtifactError;
 use anofpdm_common::store::durable::DiskError;
 use anofpdm_common::store::journal::JournalError;
+use anofpdm_common::telemetry::endpoint::EndpointError;
+use anofpdm_common::telemetry::registry::MetricsError;
 
 use super::operators::control_files::Cancelled;
 use super::signals::Interrupted;
@@ -46,6 +48,10 @@ pub enum RunError {
     Evaluate(#[from] EvaluateError),
     #[error("{0}")]
     Disk(#[from] DiskError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     #[error("cache {path}: {source}")]
     Cache {
         path: PathBuf,

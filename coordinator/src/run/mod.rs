@@ -19,6 +19,7 @@ mod warn_once;
 pub mod workers;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,7 @@ use crate::spec_file::SpecFile;
 pub use error::{RunError, SchedulerError};
 use operators::Operators;
 use operators::control_files::ControlFiles;
+use operators::run_metrics::RunMetrics;
 use operators::snapshot::Ended;
 use operators::status_file::StatusFile;
 use result_committer::ResultCommitter;
@@ -69,6 +71,8 @@ pub struct RunOptions {
     pub cache: Option<PathBuf>,
     /// A lease not renewed for this long is lost.
     pub lease: Duration,
+    /// Where metrics are served; none where they are not.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl RunOptions {
@@ -120,13 +124,19 @@ pub fn run(
         })?),
     };
     let artifacts = ArtifactStore::open(&folder.records())?;
-    let mut committer = ResultCommitter::new(journal, artifacts, cache);
-    committer.distrust_suspects()?;
-    let run = match &committer.ledger().created {
+    let run = match &journal.ledger().created {
         Some(created) => created.run.clone(),
         None => run_id::run_id(&spec_file.spec.name, folder.root()),
     };
-    let operators = Operators::new(control, StatusFile::start(&folder, &run));
+    let metrics = RunMetrics::new(&run)?;
+    // Until this function returns.
+    let _endpoint = options
+        .metrics
+        .map(|address| metrics.serve(address))
+        .transpose()?;
+    let mut committer = ResultCommitter::new(journal, artifacts, cache, metrics.clone());
+    committer.distrust_suspects()?;
+    let operators = Operators::new(control, StatusFile::start(&folder, &run), metrics.clone());
     let pool = PoolOptions {
         queue: options.queue.clone(),
         devices: options.devices.clone(),
@@ -148,7 +158,9 @@ pub fn run(
             options.audit,
             interrupt.clone(),
             operators,
+            metrics.clone(),
         ),
+        metrics,
     };
     let worked = stages.run(options.until);
     // Whatever happened, workers are ended in good order and the time they took is kept.

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Instant;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{Job, Stage, Task, WorkerInfo};
@@ -15,10 +16,11 @@ use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::journal::JournalError;
 
 use super::active_plan::{ActiveForward, ActivePlan};
+use super::operators::run_metrics::{RunMetrics, ShardEnd, WorkerEvent};
 use super::verification::{self, Rejection};
 use crate::cache::RecordCache;
 use crate::ledger::journal::RunJournal;
-use crate::ledger::{Applied, CACHE, Entry, Ledger};
+use crate::ledger::{Applied, CACHE, Entry, Ledger, StageCost};
 
 /// Something the scheduler has to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +98,7 @@ pub(super) struct ResultCommitter {
     events: Vec<ShardEvent>,
     /// The journal failed: the run must stop.
     failure: Option<JournalError>,
+    metrics: RunMetrics,
 }
 
 impl ResultCommitter {
@@ -103,6 +106,7 @@ impl ResultCommitter {
         journal: RunJournal,
         artifacts: ArtifactStore,
         cache: Option<RecordCache>,
+        metrics: RunMetrics,
     ) -> Self {
         Self {
             journal,
@@ -112,6 +116,7 @@ impl ResultCommitter {
             audits: HashSet::new(),
             events: Vec::new(),
             failure: None,
+            metrics,
         }
     }
 
@@ -122,7 +127,10 @@ impl ResultCommitter {
 
     /// Writes an entry that no worker brought.
     pub(super) fn append(&mut self, entry: &Entry) -> Result<Applied, JournalError> {
-        self.journal.append(entry)
+        let begun = Instant::now();
+        let applied = self.journal.append(entry)?;
+        self.metrics.journaled(begun.elapsed());
+        Ok(applied)
     }
 
     pub(super) const fn artifacts(&self) -> &ArtifactStore {
@@ -188,12 +196,43 @@ impl ResultCommitter {
 
     /// Journals a verified claim and what follows from it.
     fn count(&mut self, entry: &Entry, worker: &str) -> Result<(), JournalError> {
-        let applied = self.journal.append(entry)?;
+        let audits = self.ledger().audits;
+        let applied = self.append(entry)?;
+        self.metrics.audited(audits, self.ledger().audits);
+        self.measure(entry, &applied);
         for key in &applied.conflicts {
             tracing::error!(%key, worker, "conflict: the same key with different bits; a record counts once two workers agree on it");
         }
         self.contested(applied.contested, worker);
         self.distrust_suspects()
+    }
+
+    /// Counts a delivery by method and by what it took.
+    fn measure(&self, entry: &Entry, applied: &Applied) {
+        let Entry::Delivered {
+            stage,
+            records,
+            evaluations,
+            padding,
+            device_millis,
+            worker,
+            ..
+        } = entry
+        else {
+            return;
+        };
+        if let Some(active) = self.active.forward() {
+            for ((key, _), outcome) in records.iter().zip(&applied.outcomes) {
+                self.metrics
+                    .record(*stage, active.method_of(*key), *outcome);
+            }
+        }
+        let cost = StageCost {
+            evaluations: *evaluations,
+            padding: *padding,
+            device_millis: *device_millis,
+        };
+        self.metrics.paid(*stage, worker, cost, applied.repeated);
     }
 
     fn contested(&mut self, keys: Vec<Digest>, by: &str) {
@@ -220,10 +259,11 @@ impl ResultCommitter {
                 reason,
                 "a worker is retired; what only it delivered is computed again"
             );
-            let applied = self.journal.append(&Entry::Distrusted {
+            let applied = self.append(&Entry::Distrusted {
                 worker: worker.clone(),
                 reason: reason.clone(),
             })?;
+            self.metrics.worker(WorkerEvent::Retired);
             self.contested(applied.contested, &worker);
             self.events.push(ShardEvent::Distrusted { worker, reason });
         }
@@ -255,8 +295,12 @@ impl ResultCommitter {
                 }
             }
         }
+        for (key, _) in &found {
+            self.metrics
+                .cached(active.plan.stage, active.method_of(*key));
+        }
         for records in found.chunks(CHUNK) {
-            self.journal.append(&Entry::Delivered {
+            self.append(&Entry::Delivered {
                 stage: active.plan.stage,
                 records: records.to_vec(),
                 evaluations: 0,
@@ -301,65 +345,20 @@ impl ResultCommitter {
 
 impl QueueHandler for ResultCommitter {
     fn admit(&mut self, worker: &WorkerInfo) -> Result<(), String> {
-        let ledger = self.ledger();
-        if let Some(reason) = ledger.distrusted.get(&worker.worker) {
-            return Err(format!("this worker was retired: {reason}"));
+        let admitted = self.admitted(worker);
+        if admitted.is_err() {
+            self.metrics.worker(WorkerEvent::Refused);
         }
-        match &ledger.profile {
-            Some(pinned) if *pinned == worker.profile => Ok(()),
-            Some(pinned) => Err(format!(
-                "this run has the numeric profile {pinned}; this worker is {}: results would not be comparable",
-                worker.profile
-            )),
-            None => {
-                let entry = Entry::Profile(worker.profile.clone());
-                match self.journal.append(&entry) {
-                    Ok(_) => Ok(()),
-                    Err(error) => {
-                        let text = error.to_string();
-                        self.failure = Some(error);
-                        Err(text)
-                    }
-                }
-            }
-        }
+        admitted
     }
 
     fn commit(&mut self, claim: Claim<'_>) -> Verdict {
-        let ledger = self.ledger();
-        if ledger.distrusted.contains_key(claim.worker) {
-            // Its shard goes to somebody else without blame.
-            return Verdict::Undecided;
+        let verdict = self.decide(&claim);
+        if matches!(verdict, Verdict::Reject(_)) {
+            self.metrics
+                .shard_ended(claim.job.stage, ShardEnd::Rejected);
         }
-        let accepted = ShardEvent::Accepted {
-            lease: claim.lease,
-            evaluations: claim
-                .completion
-                .evaluations
-                .saturating_add(claim.completion.padding),
-            device_millis: claim.completion.device_millis,
-        };
-        // What was chosen stays: it is measured, so a second answer is another one.
-        let answered = claim.job.task == Task::Trial && ledger.precision.is_some();
-        if answered || ledger.is_delivered(claim.worker, claim.lease) {
-            // Journaled by a coordinator that died before the queue heard of it.
-            self.events.push(accepted);
-            return Verdict::Accept;
-        }
-        let entry = match self.verify(&claim) {
-            Ok(entry) => entry,
-            Err(rejection) => {
-                tracing::warn!(worker = claim.worker, %rejection, "a result is rejected");
-                return Verdict::Reject(rejection.to_string());
-            }
-        };
-        self.events.push(accepted);
-        if let Err(error) = self.count(&entry, claim.worker) {
-            self.failure = Some(error);
-            return Verdict::Undecided;
-        }
-        self.add_to_cache(&entry);
-        Verdict::Accept
+        verdict
     }
 
     fn notice(&mut self, event: Event) {
@@ -379,6 +378,10 @@ impl QueueHandler for ResultCommitter {
                     "a shard failed: {}",
                     in_words(class)
                 );
+                self.metrics.error(class);
+                if setback != Setback::NotHeld {
+                    self.ended(ShardEnd::Failed);
+                }
                 let how = Ending::Failed { class, message };
                 self.events.push(ShardEvent::Ended { lease, how });
                 if class == ErrorClass::OutOfMemory && setback != Setback::NotHeld {
@@ -396,21 +399,105 @@ impl QueueHandler for ResultCommitter {
                     again = again(&setback),
                     "a worker died at work, or was silent for too long"
                 );
+                self.ended(ShardEnd::Crashed);
                 let how = Ending::Died { worker };
                 self.events.push(ShardEvent::Ended { lease, how });
             }
             Event::Released { lease, worker, .. } => {
                 tracing::debug!(shard = lease.shard, worker, "a shard was handed back");
+                self.ended(ShardEnd::HandedBack);
                 let how = Ending::HandedBack;
                 self.events.push(ShardEvent::Ended { lease, how });
             }
-            Event::WorkerJoined(worker) => tracing::debug!(worker = worker.worker, "worker joined"),
-            Event::WorkerLeft(worker) => tracing::debug!(worker = worker.worker, "worker left"),
+            Event::WorkerJoined(worker) => {
+                tracing::debug!(worker = worker.worker, "worker joined");
+                self.metrics.worker(WorkerEvent::Joined);
+            }
+            Event::WorkerLeft(worker) => {
+                tracing::debug!(worker = worker.worker, "worker left");
+                self.metrics.worker(WorkerEvent::Left);
+            }
             Event::Leased { lease, worker } => {
                 tracing::debug!(shard = lease.shard, worker, "a shard was begun");
                 self.events.push(ShardEvent::Begun { lease, worker });
             }
         }
+    }
+}
+
+impl ResultCommitter {
+    fn admitted(&mut self, worker: &WorkerInfo) -> Result<(), String> {
+        let ledger = self.ledger();
+        if let Some(reason) = ledger.distrusted.get(&worker.worker) {
+            return Err(format!("this worker was retired: {reason}"));
+        }
+        match &ledger.profile {
+            Some(pinned) if *pinned == worker.profile => Ok(()),
+            Some(pinned) => Err(format!(
+                "this run has the numeric profile {pinned}; this worker is {}: results would not be comparable",
+                worker.profile
+            )),
+            None => {
+                let entry = Entry::Profile(worker.profile.clone());
+                match self.append(&entry) {
+                    Ok(_) => Ok(()),
+                    Err(error) => {
+                        let text = error.to_string();
+                        self.failure = Some(error);
+                        Err(text)
+                    }
+                }
+            }
+        }
+    }
+
+    /// A lease of the stage at work ended without a result.
+    fn ended(&self, end: ShardEnd) {
+        if let Some(stage) = self.active.stage() {
+            self.metrics.shard_ended(stage, end);
+        }
+    }
+
+    fn decide(&mut self, claim: &Claim<'_>) -> Verdict {
+        let ledger = self.ledger();
+        if ledger.distrusted.contains_key(claim.worker) {
+            // Its shard goes to somebody else without blame.
+            return Verdict::Undecided;
+        }
+        let accepted = ShardEvent::Accepted {
+            lease: claim.lease,
+            evaluations: claim
+                .completion
+                .evaluations
+                .saturating_add(claim.completion.padding),
+            device_millis: claim.completion.device_millis,
+        };
+        // What was chosen stays: it is measured, so a second answer is another one.
+        let answered = claim.job.task == Task::Trial && ledger.precision.is_some();
+        if answered || ledger.is_delivered(claim.worker, claim.lease) {
+            // Journaled by a coordinator that died before the queue heard of it.
+            self.events.push(accepted);
+            self.metrics
+                .shard_ended(claim.job.stage, ShardEnd::Duplicate);
+            return Verdict::Accept;
+        }
+        let entry = match self.verify(claim) {
+            Ok(entry) => entry,
+            Err(rejection) => {
+                tracing::warn!(worker = claim.worker, %rejection, "a result is rejected");
+                self.metrics.rejected(rejection.reason());
+                return Verdict::Reject(rejection.to_string());
+            }
+        };
+        self.events.push(accepted);
+        if let Err(error) = self.count(&entry, claim.worker) {
+            self.failure = Some(error);
+            return Verdict::Undecided;
+        }
+        self.metrics
+            .shard_ended(claim.job.stage, ShardEnd::Accepted);
+        self.add_to_cache(&entry);
+        Verdict::Accept
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loop of a run: gives out shards, hears what became of them, and does what follows.
 
+mod demand;
 mod stock;
 mod training;
 mod trial;
@@ -15,6 +16,7 @@ use anofpdm_common::queue::lease::Failure;
 use super::active_plan::{ActiveForward, ActivePlan};
 use super::error::{NoAgreement, SchedulerError};
 use super::operators::Operators;
+use super::operators::run_metrics::{RunMetrics, ShardEnd};
 use super::operators::snapshot::{Unit, Work};
 use super::operators::status_file::{Done, StatusFile};
 use super::result_committer::{Ending, ResultCommitter, ShardEvent};
@@ -83,6 +85,7 @@ pub(super) struct Scheduler {
     /// Leases of a training that ended without a result, not yet looked at.
     lost_leases: Vec<(u64, Ending)>,
     stragglers_looked: Instant,
+    metrics: RunMetrics,
 }
 
 impl Scheduler {
@@ -94,6 +97,7 @@ impl Scheduler {
         audit: f64,
         interrupt: Interrupt,
         operators: Operators,
+        metrics: RunMetrics,
     ) -> Self {
         let rules = TrackerRules {
             audit,
@@ -101,7 +105,7 @@ impl Scheduler {
         };
         Self {
             committer,
-            pool: WorkerPool::new(options, run),
+            pool: WorkerPool::new(options, run, metrics.clone()),
             tracker: ShardTracker::new(rules),
             operators,
             interrupt,
@@ -109,6 +113,7 @@ impl Scheduler {
             given_up: BTreeSet::new(),
             lost_leases: Vec::new(),
             stragglers_looked: Instant::now(),
+            metrics,
         }
     }
 
@@ -138,7 +143,7 @@ impl Scheduler {
         self.committer
             .begin(ActivePlan::Forward(Arc::clone(active)));
         let all = active.records();
-        let mut done = self.committer.counted(active);
+        let mut done = self.count(active);
         if done == all {
             return Ok(());
         }
@@ -156,6 +161,7 @@ impl Scheduler {
         self.serve_operators()?;
         loop {
             self.fill(&mut source)?;
+            self.tell_demand(&source)?;
             self.look_at_dead_shards(|_| OnDeath::GiveUp)?;
             let counts = self.pool.queue()?.counts()?;
             let idle = counts.outstanding() == 0 && !self.committer.has_events();
@@ -167,13 +173,30 @@ impl Scheduler {
                 self.look_for_stragglers()?;
             }
             if self.turn()? {
-                done = self.committer.counted(active);
+                let before = done;
+                done = self.count(active);
+                #[allow(clippy::cast_precision_loss)]
+                let more = done.saturating_sub(before) as f64 * slices as f64 / all as f64;
+                self.metrics.slices_scored(stage, more);
             }
             let under_way = self.under_way(active)?;
             self.operators.at(stage, at(done, under_way));
             self.operators.work().into_iter().for_each(&mut watch);
         }
+        self.metrics.workers_wanted(0);
         self.check_given_up()
+    }
+
+    /// Records of a stage that count, told by method on the way.
+    fn count(&self, active: &ActiveForward) -> u64 {
+        let ledger = self.committer.ledger();
+        let methods = active.by_method(|key| ledger.record(key).is_some());
+        let counted = methods.values().map(|(done, _)| done).sum();
+        let methods = methods
+            .into_iter()
+            .map(|(name, (done, planned))| (name, done, planned));
+        self.metrics.methods(active.plan.stage, methods);
+        counted
     }
 
     /// What is to be given out of a plan: what is in the queue already and still wanted whole goes on there, and each part
@@ -252,6 +275,7 @@ impl Scheduler {
         let events = self.committer.take_events()?;
         let any = !events.is_empty();
         for event in events {
+            self.measure(&event);
             if let ShardEvent::Ended { lease, how } = &event
                 && self.committer.active().is_training()
             {
@@ -263,6 +287,27 @@ impl Scheduler {
         self.retire()?;
         self.interrupt.check()?;
         Ok(any)
+    }
+
+    /// Times of shards, before the tracker hears of the event.
+    fn measure(&self, event: &ShardEvent) {
+        let now = Instant::now();
+        match event {
+            ShardEvent::Begun { lease, .. } => {
+                if let Some((priority, time)) = self.tracker.waited(lease.shard, now) {
+                    self.metrics.waited(priority, time);
+                }
+            }
+            ShardEvent::Accepted { lease, .. } => {
+                if let (Some(time), Some(stage)) = (
+                    self.tracker.held(lease.shard, now),
+                    self.committer.active().stage(),
+                ) {
+                    self.metrics.held(stage, time);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn ask_tracker(
@@ -283,6 +328,12 @@ impl Scheduler {
         for command in commands {
             match command {
                 Command::Submit(submission) => {
+                    match self.tracker.purpose(submission.shard) {
+                        Some(Purpose::Audit) => self.metrics.extra_shard("audit"),
+                        Some(Purpose::Opinion) => self.metrics.extra_shard("opinion"),
+                        Some(Purpose::Copy(_)) => self.metrics.extra_shard("copy"),
+                        Some(Purpose::Work) | None => {}
+                    }
                     self.pool.queue()?.submit(vec![submission])?;
                 }
                 Command::Cancel(shard) => {
@@ -304,7 +355,11 @@ impl Scheduler {
     /// Takes a shard out. False when it was not there any more, or the queue is away: then it comes to its own end.
     fn cancel(&mut self, shard: u64) -> Result<bool, SchedulerError> {
         let cancelled = self.pool.queue()?.cancel(shard);
-        Ok(if_reachable(cancelled)?.unwrap_or(false))
+        let cancelled = if_reachable(cancelled)?.unwrap_or(false);
+        if let (true, Some(stage)) = (cancelled, self.committer.active().stage()) {
+            self.metrics.shard_ended(stage, ShardEnd::Cancelled);
+        }
+        Ok(cancelled)
     }
 
     /// Does what operators ask for, and shows them how far the run is.

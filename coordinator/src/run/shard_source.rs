@@ -54,6 +54,15 @@ impl<'a> ShardSource<'a> {
         })
     }
 
+    /// Batches that nobody has been asked for, and their network evaluations, padding included.
+    pub(super) fn left(&self) -> Result<(u64, u64), PlanError> {
+        let mut evaluations = 0;
+        for run in &self.runs {
+            evaluations += u64::from(run.evaluations(&self.active.plan)?.all());
+        }
+        Ok((self.left, evaluations))
+    }
+
     /// True when everything has been given out.
     pub(super) fn is_empty(&self) -> bool {
         self.runs.is_empty()

@@ -31,6 +31,16 @@ pub(super) enum Purpose {
     Copy(u64),
 }
 
+impl Purpose {
+    const fn priority(self) -> Priority {
+        match self {
+            Self::Work => Priority::Normal,
+            Self::Audit => Priority::Background,
+            Self::Opinion | Self::Copy(_) => Priority::Urgent,
+        }
+    }
+}
+
 /// What the tracker wants done; the scheduler does it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
@@ -77,6 +87,10 @@ struct Shard {
     /// Who works on it, and since when.
     holder: Option<(String, Instant)>,
     copy: Option<u64>,
+    /// When it was submitted, or taken over.
+    since: Instant,
+    /// It was with a worker once.
+    begun: bool,
 }
 
 /// Time and evaluations of what was delivered in this stage.
@@ -174,13 +188,8 @@ impl ShardTracker {
     pub(super) fn register(&mut self, job: Job, purpose: Purpose, evaluations: u32) -> Submission {
         let shard = self.next;
         self.adopt(shard, job.clone(), purpose, evaluations);
-        let priority = match purpose {
-            Purpose::Work => Priority::Normal,
-            Purpose::Audit => Priority::Background,
-            Purpose::Opinion | Purpose::Copy(_) => Priority::Urgent,
-        };
         Submission {
-            priority,
+            priority: purpose.priority(),
             ..Submission::new(shard, job)
         }
     }
@@ -196,6 +205,8 @@ impl ShardTracker {
                 evaluations,
                 holder: None,
                 copy: None,
+                since: Instant::now(),
+                begun: false,
             },
         );
     }
@@ -208,6 +219,34 @@ impl ShardTracker {
     /// What `number` was asked to do, as far as it is under way.
     pub(super) fn job(&self, number: u64) -> Option<&Job> {
         self.shards.get(&number).map(|shard| &shard.job)
+    }
+
+    /// How long a shard that no worker has had yet has waited for one, and how soon it was wanted.
+    pub(super) fn waited(&self, number: u64, now: Instant) -> Option<(Priority, Duration)> {
+        let shard = self.shards.get(&number).filter(|shard| !shard.begun)?;
+        let time = now.saturating_duration_since(shard.since);
+        Some((shard.purpose.priority(), time))
+    }
+
+    /// How long the worker that has a shard has had it.
+    pub(super) fn held(&self, number: u64, now: Instant) -> Option<Duration> {
+        let (_, since) = self.shards.get(&number)?.holder.as_ref()?;
+        Some(now.saturating_duration_since(*since))
+    }
+
+    /// Age of the oldest shard under way.
+    pub(super) fn oldest(&self, now: Instant) -> Duration {
+        let since = self.shards.values().map(|shard| shard.since).min();
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    /// Network evaluations of what is under way, and shards.
+    pub(super) fn left(&self) -> (u64, u64) {
+        let evaluations = self
+            .shards
+            .values()
+            .map(|shard| u64::from(shard.evaluations));
+        (evaluations.sum(), self.shards.len() as u64)
     }
 
     /// Numbers of what is under way.
@@ -235,6 +274,7 @@ impl ShardTracker {
             ShardEvent::Begun { lease, worker } => {
                 if let Some(shard) = self.shards.get_mut(&lease.shard) {
                     shard.holder = Some((worker, context.now));
+                    shard.begun = true;
                 }
             }
             ShardEvent::Ended { lease, .. } => {

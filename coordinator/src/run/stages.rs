@@ -12,6 +12,7 @@ use anofpdm_common::spec::{Precision, TrainSpec};
 
 use super::active_plan::ActiveForward;
 use super::operators::progress::StageProgress;
+use super::operators::run_metrics::RunMetrics;
 use super::operators::snapshot::Unit;
 use super::scheduler::Scheduler;
 use super::{RunError, checkpoint_folder};
@@ -35,17 +36,20 @@ pub(super) struct Stages<'a> {
     pub(super) dataset: &'a Dataset,
     pub(super) folder: &'a RunFolder,
     pub(super) scheduler: Scheduler,
+    pub(super) metrics: RunMetrics,
 }
 
 impl Stages<'_> {
     /// Runs the stages up to `until`.
     pub(super) fn run(&mut self, until: Option<Stage>) -> Result<(), RunError> {
+        self.identify()?;
         self.check_precision()?;
         let networks = self.networks()?;
         if until == Some(Stage::Train) {
             return Ok(());
         }
         let precision = self.precision(&networks)?;
+        self.identify()?;
         for _ in 0..MAX_ROUNDS {
             let decided = self.calibrate(&networks, precision)?;
             if until == Some(Stage::Calibrate) {
@@ -60,6 +64,25 @@ impl Stages<'_> {
         }
         let contested = usize::try_from(self.ledger().contested()).unwrap_or(usize::MAX);
         Err(RunError::Conflicts(contested))
+    }
+
+    /// Tells what the run is, as far as it is known.
+    fn identify(&self) -> Result<(), RunError> {
+        let asked = self.spec_file.spec.compute.precision;
+        let chosen = self.ledger().precision.as_ref();
+        let precision = match (asked, chosen) {
+            (Precision::Auto, None) => "",
+            (Precision::Auto, Some(chosen)) => chosen.precision.name(),
+            (asked, _) => asked.name(),
+        };
+        let profile = self.ledger().profile.as_ref();
+        self.metrics.identify(
+            &self.spec_file.digest()?.short(),
+            &self.dataset.digest().short(),
+            precision,
+            profile.map_or("", |profile| &profile.device),
+        );
+        Ok(())
     }
 
     fn ledger(&self) -> &Ledger {

@@ -58,6 +58,22 @@ pub(super) enum Rejection {
     Weights { bytes: u64, limit: u64 },
 }
 
+impl Rejection {
+    /// In a word, as metrics have it.
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::OtherPlan | Self::Job(_) | Self::Plan(_) => "plan",
+            Self::Completion(_) => "completion",
+            Self::Artifact(_) => "artifact",
+            Self::Wire(_) | Self::Record(_) | Self::Trial(_) => "unreadable",
+            Self::Count { .. } => "count",
+            Self::Key(_) => "key",
+            Self::Cost { .. } => "cost",
+            Self::Impossible { .. } | Self::Weights { .. } => "impossible",
+        }
+    }
+}
+
 /// The record keys and record digests of a claim that holds.
 pub(super) fn verify(
     active: &ActivePlan,

@@ -153,6 +153,7 @@ fn info() -> WorkerInfo {
         profile: profile(),
         memory_bytes: 80 << 30,
         version: "0.1.0".to_owned(),
+        metrics: None,
     }
 }
 

@@ -45,5 +45,6 @@ fn info(name: &str) -> WorkerInfo {
         },
         memory_bytes: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        metrics: None,
     }
 }

@@ -10,7 +10,6 @@ use anofpdm_common::instance;
 use anofpdm_common::plan::{NumericProfile, WorkerInfo};
 use anofpdm_common::queue::{self, QueueAddress, WorkQueue};
 use anofpdm_common::telemetry::endpoint::Endpoint;
-use anofpdm_common::telemetry::metrics::Metrics;
 use clap::Args;
 
 use crate::backend::Backend;
@@ -20,6 +19,8 @@ use crate::torch::{self, DeviceSpec};
 use crate::usage::UsageError;
 
 use super::drain::Drain;
+use super::liveness::Liveness;
+use super::worker_metrics::{WorkerMetrics, WorkerPages};
 use super::{WorkerConfig, serve};
 
 const AFTER_HELP: &str = "Examples:
@@ -68,9 +69,14 @@ pub struct RunArgs {
     /// CPU threads; part of the numeric profile
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
-    /// Stop when there is no work instead of waiting for more
-    #[arg(long)]
-    exit_when_idle: bool,
+    /// Stop when there has been no work for so many seconds (5 where none are given) instead of waiting for more. In a
+    /// fleet wait for several minutes: between two stages of a run, and while others train, there is none
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
+    exit_when_idle: Option<u32>,
+    /// Seconds without progress (or ten of a job's own longest steps) after which a job counts as hung and this worker
+    /// ends with exit code 4, so that its device is free again
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    hang_seconds: u32,
     /// Seconds a shard at work may take to finish once this worker is asked to end
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(..=86_400))]
     drain_seconds: u32,
@@ -116,12 +122,23 @@ pub fn run_on<B: Backend + 'static>(
     )?;
     let drain = Drain::listen(Duration::from_secs(args.drain_seconds.into()))?;
     let backend = open(args.device)?;
-    let metrics = Metrics::new()?;
+    let metrics = WorkerMetrics::new()?;
+    let liveness = Liveness::new(Duration::from_secs(args.hang_seconds.into()));
+    liveness.watch()?;
+    let pages = Arc::new(WorkerPages {
+        metrics: metrics.clone(),
+        drain: Arc::clone(&drain),
+        liveness: liveness.clone(),
+    });
     // Until this function returns: a worker that starts afresh needs the port again.
-    let _endpoint = args
+    let endpoint = args
         .metrics
-        .map(|address| Endpoint::start(address, metrics.clone()))
+        .map(|address| Endpoint::start(address, pages))
         .transpose()?;
+    let own_address = args
+        .address
+        .clone()
+        .unwrap_or_else(|| own_address(&address));
     torch::memory::keep();
     torch::set_threads(i32::try_from(args.threads).unwrap_or(i32::MAX));
     // Post-processing beside the device shares the worker's cores, no more.
@@ -142,20 +159,39 @@ pub fn run_on<B: Backend + 'static>(
         profile: profile.clone(),
         memory_bytes: torch::memory_bytes(backend.device()).unwrap_or(0),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        metrics: endpoint
+            .as_ref()
+            .map(|endpoint| reached_at(endpoint.address(), &own_address)),
     };
+    metrics.identify(
+        &info.worker,
+        &args.device.to_string(),
+        &profile.device,
+        "",
+        &profile.libtorch,
+    );
     let config = WorkerConfig {
-        address: args
-            .address
-            .clone()
-            .unwrap_or_else(|| own_address(&address)),
+        address: own_address,
         data: args.data.clone(),
         artifacts: args.artifacts.clone(),
         checkpoints: args.checkpoints.clone(),
         profile,
-        exit_when_idle: args.exit_when_idle,
+        exit_when_idle: args
+            .exit_when_idle
+            .map(|seconds| Duration::from_secs(seconds.into())),
         metrics,
+        liveness,
     };
     Ok(serve(&queue, &info, &config, Box::new(backend), &drain)?)
+}
+
+/// Where others reach what listens at `bound`: at every address of this machine means at the one it is known by.
+fn reached_at(bound: SocketAddr, own_address: &str) -> String {
+    match bound.ip().is_unspecified() {
+        false => bound.to_string(),
+        true if own_address.contains(':') => format!("[{own_address}]:{}", bound.port()),
+        true => format!("{own_address}:{}", bound.port()),
+    }
 }
 
 /// The address that this machine reaches the queue from, and so the one where others are likely to reach it. A local

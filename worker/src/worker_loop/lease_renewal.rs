@@ -65,6 +65,11 @@ impl JobProgress {
         self.heartbeats.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Grows with every sign of life of the device thread.
+    pub(super) fn signs_of_life(&self) -> (u64, u64) {
+        (self.ticks(), self.heartbeats.load(Ordering::Relaxed))
+    }
+
     /// Says whether something comes before the next piece of work that may take long, until said otherwise.
     pub(super) fn set_interlude(&self, comes: bool) {
         self.interlude.store(comes, Ordering::Relaxed);
@@ -172,7 +177,7 @@ fn renew(
         }
         drop(guard);
         let now = progress.snapshot();
-        let seen = (now.ticks, progress.heartbeats.load(Ordering::Relaxed));
+        let seen = progress.signs_of_life();
         if last_seen == Some(seen) {
             continue;
         }

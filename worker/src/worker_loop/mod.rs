@@ -20,6 +20,7 @@ pub mod drain;
 mod forward;
 mod job_error;
 mod lease_renewal;
+pub mod liveness;
 mod network_cache;
 mod queue_rendezvous;
 mod rank_watchdog;
@@ -33,6 +34,7 @@ mod shard;
 pub mod store_locator;
 mod training;
 mod trial;
+pub mod worker_metrics;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -45,7 +47,6 @@ use anofpdm_common::plan::{
 };
 use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::telemetry::metrics::Metrics;
 
 use crate::backend::Backend;
 
@@ -53,6 +54,7 @@ use artifacts::{get_plan, put};
 use drain::Drain;
 use job_error::JobError;
 use lease_renewal::{JobProgress, LeaseRenewal};
+use liveness::{Liveness, notify};
 use network_cache::NetworkCache;
 use queue_rendezvous::QueueRendezvous;
 use retry_pause::RetryPause;
@@ -60,12 +62,10 @@ use shard::{Shard, ShardCells};
 use store_locator::{StoreLocator, StoreLocatorError};
 use training::Training;
 use trial::Trial;
+use worker_metrics::{WorkerMetrics, WorkerState};
 
 /// How long one request for work may wait at the queue; a worker asked to end notices after that.
 const TAKE_WAIT: Duration = Duration::from_secs(1);
-
-/// How long a worker that is to stop when idle waits for work.
-const IDLE: Duration = Duration::from_secs(5);
 
 /// What a worker is started with.
 #[derive(Debug, Clone)]
@@ -80,10 +80,12 @@ pub struct WorkerConfig {
     pub address: String,
     /// What this worker is, numerically.
     pub profile: NumericProfile,
-    /// Stop when there is no work instead of waiting for more.
-    pub exit_when_idle: bool,
+    /// Stop when there has been no work for so long; `None` waits for more.
+    pub exit_when_idle: Option<Duration>,
     /// What is counted here.
-    pub metrics: Metrics,
+    pub metrics: WorkerMetrics,
+    /// What watches that a job moves on.
+    pub liveness: Liveness,
 }
 
 /// Why the loop ended before the queue was finished.
@@ -156,6 +158,7 @@ pub fn serve(
     };
     queue.register(info)?;
     tracing::info!(worker = info.worker, profile = %config.profile, "registered");
+    notify(&[sd_notify::NotifyState::Ready]);
     let mut pause = RetryPause::default();
     let mut idle_since = Instant::now();
     while !drain.asked() {
@@ -186,16 +189,25 @@ pub fn serve(
                         seconds = wait.as_secs(),
                         "the fault is with this worker: it pauses before it takes more"
                     );
+                    config.metrics.set_state(WorkerState::Paused);
                     drain.wait(wait);
+                    config.metrics.set_state(WorkerState::Idle);
                 }
                 Some(_) => {}
             },
-            Take::Empty if config.exit_when_idle && idle_since.elapsed() >= IDLE => break,
+            Take::Empty
+                if config
+                    .exit_when_idle
+                    .is_some_and(|longest| idle_since.elapsed() >= longest) =>
+            {
+                break;
+            }
             Take::Empty => {}
             Take::Finished | Take::Drain => break,
             Take::Retired(reason) => return Err(WorkerError::Retired(reason)),
         }
     }
+    notify(&[sd_notify::NotifyState::Stopping]);
     Ok(queue.leave()?)
 }
 
@@ -209,7 +221,13 @@ impl WorkerLoop<'_> {
     ) -> Result<Option<JobError>, WorkerError> {
         let started = Instant::now();
         let renewal = LeaseRenewal::start(queue, lease.id, lease.ttl, drain);
-        let worked = self.guarded(queue, lease, renewal.progress());
+        let metrics = &self.config.metrics;
+        metrics.set_state(WorkerState::of(&lease.job.task));
+        let worked = {
+            let _at_work = self.config.liveness.begin(renewal.progress());
+            self.guarded(queue, lease, renewal.progress())
+        };
+        metrics.set_state(WorkerState::Idle);
         renewal.stop();
         match worked {
             Ok(Some(mut completion)) => {
@@ -303,6 +321,7 @@ impl WorkerLoop<'_> {
                     slices: &self.stores.slices(&plan.data.digest)?,
                     artifacts: &artifacts,
                     progress,
+                    metrics: &self.config.metrics.batches,
                 };
                 let cells = ShardCells::of(&shard)?;
                 let networks = &mut self.networks;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
+use std::time::Instant;
 
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::slices::StoreError;
@@ -10,18 +11,22 @@ use anofpdm_common::store::slices::StoreError;
 use super::batch_reader::{BatchReader, SliceBatch, SliceError};
 use super::job_error::JobError;
 use super::shard::Shard;
+use super::worker_metrics::{BatchMetrics, BatchPart};
 
 /// The batches of a shard with their numbers in the plan, in order. An error comes in its turn: what lies before it is
 /// computed first.
-pub(super) struct BatchesAhead {
+pub(super) struct BatchesAhead<'a> {
     left: Range<u32>,
     read: Receiver<Result<SliceBatch, SliceError>>,
+    metrics: &'a BatchMetrics,
+    /// When the device was given the batch it is at.
+    given: Option<Instant>,
 }
 
-impl BatchesAhead {
+impl<'a> BatchesAhead<'a> {
     /// Reads the batches of `shard` on a thread of `scope`: one batch at most waits in host memory beside the one that
     /// is computed. `with_truth` reads the masks of the slices too.
-    pub(super) fn start<'scope, 'env>(
+    pub(super) fn start<'scope, 'env: 'a>(
         scope: &'scope Scope<'scope, 'env>,
         shard: &'env Shard<'env>,
         with_truth: bool,
@@ -49,16 +54,25 @@ impl BatchesAhead {
         Ok(Self {
             left: shard.batches.clone(),
             read: receiver,
+            metrics: shard.metrics,
+            given: None,
         })
     }
 }
 
-impl Iterator for BatchesAhead {
+impl Iterator for BatchesAhead<'_> {
     type Item = Result<(usize, SliceBatch), JobError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let asked = Instant::now();
+        if let Some(given) = self.given.take() {
+            self.metrics.took(BatchPart::Device, asked - given);
+        }
         let index = self.left.next()?;
-        Some(match self.read.recv() {
+        let read = self.read.recv();
+        self.metrics.took(BatchPart::Wait, asked.elapsed());
+        self.given = Some(Instant::now());
+        Some(match read {
             Ok(Ok(batch)) => Ok((index as usize, batch)),
             Ok(Err(error)) => Err(failure(&error)),
             Err(_) => Err(JobError::text(

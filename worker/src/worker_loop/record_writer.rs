@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Instant;
 
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::record::Record;
@@ -13,6 +14,7 @@ use super::artifacts::put;
 use super::batch_reader::SliceBatch;
 use super::job_error::JobError;
 use super::shard::{Shard, bad_plan};
+use super::worker_metrics::BatchPart;
 
 /// A batch that was computed.
 pub(super) struct ComputedBatch<T> {
@@ -80,6 +82,7 @@ fn store<T>(
         padding: 0,
     };
     for done in computed {
+        let begun = Instant::now();
         let records = make(&done.batch, &done.result)?;
         for (cell, mut record) in shard.cells.iter().zip(records) {
             if let Some(hook) = &done.hook {
@@ -92,6 +95,7 @@ fn store<T>(
             result.entries.push((key, put(shard.artifacts, &record)?));
             shard.progress.tick();
         }
+        shard.metrics.took(BatchPart::Records, begun.elapsed());
         let all = done.batch.identities.len().max(1) as u64;
         let real = done.batch.slices as u64;
         let each = done.evaluations / all;

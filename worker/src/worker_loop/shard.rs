@@ -11,6 +11,7 @@ use crate::method_error::MethodError;
 
 use super::job_error::JobError;
 use super::lease_renewal::JobProgress;
+use super::worker_metrics::BatchMetrics;
 
 /// One shard and what it is computed with.
 pub(super) struct Shard<'a> {
@@ -21,6 +22,7 @@ pub(super) struct Shard<'a> {
     pub(super) slices: &'a SliceStore,
     pub(super) artifacts: &'a ArtifactStore,
     pub(super) progress: &'a JobProgress,
+    pub(super) metrics: &'a BatchMetrics,
 }
 
 /// The cells of a shard, which are all of one trajectory.

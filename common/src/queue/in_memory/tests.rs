@@ -58,6 +58,7 @@ fn info(name: &str) -> WorkerInfo {
         },
         memory_bytes: 0,
         version: "0.1.0".to_owned(),
+        metrics: None,
     }
 }
 

@@ -153,6 +153,7 @@ mod tests {
             },
             memory_bytes: u64::MAX,
             version: "v".repeat(64),
+            metrics: None,
         }
     }
 

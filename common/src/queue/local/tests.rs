@@ -102,6 +102,7 @@ fn info() -> WorkerInfo {
         },
         memory_bytes: 8 << 30,
         version: "0.1.0".to_owned(),
+        metrics: None,
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{Connection, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
+use redis::{Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
+use super::call_observer;
 use super::endpoint::{CA_VARIABLE, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, RedisEndpoint};
 use super::keys::{Keys, RUNS};
 use super::probe;
+use super::scripts::Transition;
 use crate::backoff::Backoff;
 use crate::queue::error::QueueError;
 
@@ -114,6 +116,22 @@ impl Link {
         extra: Duration,
         command: impl FnOnce(&mut Connection) -> RedisResult<T>,
     ) -> Result<T, CallError> {
+        // How long a read waits for something to come says nothing of the server.
+        if !extra.is_zero() {
+            return self.attempt(keys, extra, command);
+        }
+        let begun = Instant::now();
+        let answered = self.attempt(keys, extra, command);
+        call_observer::tell("read", begun, answered.as_ref().err());
+        answered
+    }
+
+    fn attempt<T>(
+        &mut self,
+        keys: Option<&Keys>,
+        extra: Duration,
+        command: impl FnOnce(&mut Connection) -> RedisResult<T>,
+    ) -> Result<T, CallError> {
         let mut opened = match self.open.take() {
             Some(opened) => opened,
             None => self.connect()?,
@@ -151,18 +169,21 @@ impl Link {
 
     pub(super) fn run_script<T: redis::FromRedisValue>(
         &mut self,
-        script: &Script,
+        transition: &Transition,
         keys: &Keys,
         arguments: &[&[u8]],
     ) -> Result<T, CallError> {
-        self.call_about(Some(keys), Duration::ZERO, |connection| {
+        let begun = Instant::now();
+        let answered = self.attempt(Some(keys), Duration::ZERO, |connection| {
             redis::cmd("EVALSHA")
-                .arg(script.get_hash())
+                .arg(transition.script().get_hash())
                 .arg(keys.all().len())
                 .arg(keys.all())
                 .arg(arguments)
                 .query(connection)
-        })
+        });
+        call_observer::tell(transition.name(), begun, answered.as_ref().err());
+        answered
     }
 
     fn connect(&mut self) -> Result<Opened, CallError> {

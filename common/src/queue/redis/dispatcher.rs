@@ -149,12 +149,12 @@ impl RedisDispatcher {
 
     fn run_script<T: redis::FromRedisValue>(
         &self,
-        script: &redis::Script,
+        transition: &scripts::Transition,
         arguments: &[&[u8]],
     ) -> Result<T, CallError> {
         self.link
             .borrow_mut()
-            .run_script(script, &self.keys, arguments)
+            .run_script(transition, &self.keys, arguments)
     }
 
     /// Makes the server agree with what this coordinator knows: after a start, after every new connection, and
@@ -162,8 +162,8 @@ impl RedisDispatcher {
     fn recover(&mut self) -> Result<(), CallError> {
         self.call(|connection| {
             let mut load = redis::pipe();
-            for script in scripts::all() {
-                load.load_script(script).ignore();
+            for transition in scripts::all() {
+                load.load_script(transition.script()).ignore();
             }
             load.query::<()>(connection)
         })?;

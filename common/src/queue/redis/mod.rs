@@ -15,6 +15,7 @@
 //! Waiting is a plain `XREAD BLOCK` that consumes nothing, on a connection of its own: a read that is abandoned
 //! half-way takes no shard with it. Times are the server's, so no other clock matters.
 
+mod call_observer;
 mod connection;
 mod dispatcher;
 mod endpoint;
@@ -26,6 +27,7 @@ mod scripts;
 mod server;
 mod worker;
 
+pub use call_observer::{CallFailure, observe_calls};
 pub use dispatcher::RedisDispatcher;
 pub use endpoint::{
     CA_VARIABLE, Credentials, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, RedisEndpoint,

@@ -8,30 +8,54 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
+/// A transition and its script.
+pub(super) struct Transition {
+    file: &'static str,
+    script: LazyLock<Script>,
+}
+
+impl Transition {
+    /// The name of its file.
+    pub(super) fn name(&self) -> &'static str {
+        let name = self.file.strip_prefix("scripts/").unwrap_or(self.file);
+        name.strip_suffix(".lua").unwrap_or(name)
+    }
+
+    pub(super) fn script(&self) -> &Script {
+        &self.script
+    }
+}
+
 macro_rules! transitions {
     (
         anybody { $($worker:ident: $worker_file:literal,)* }
         coordinator { $($own:ident: $own_file:literal,)* }
     ) => {
         $(
-            pub(super) static $worker: LazyLock<Script> = LazyLock::new(|| {
-                Script::new(concat!(include_str!("scripts/prelude.lua"), "\n", include_str!($worker_file)))
-            });
+            pub(super) static $worker: Transition = Transition {
+                file: $worker_file,
+                script: LazyLock::new(|| {
+                    Script::new(concat!(include_str!("scripts/prelude.lua"), "\n", include_str!($worker_file)))
+                }),
+            };
         )*
         $(
-            pub(super) static $own: LazyLock<Script> = LazyLock::new(|| {
-                Script::new(concat!(
-                    include_str!("scripts/prelude.lua"),
-                    "\n",
-                    include_str!("scripts/coordinator.lua"),
-                    "\n",
-                    include_str!($own_file)
-                ))
-            });
+            pub(super) static $own: Transition = Transition {
+                file: $own_file,
+                script: LazyLock::new(|| {
+                    Script::new(concat!(
+                        include_str!("scripts/prelude.lua"),
+                        "\n",
+                        include_str!("scripts/coordinator.lua"),
+                        "\n",
+                        include_str!($own_file)
+                    ))
+                }),
+            };
         )*
 
-        /// Every script, for loading.
-        pub(super) fn all() -> Vec<&'static Script> {
+        /// Every transition, for loading.
+        pub(super) fn all() -> Vec<&'static Transition> {
             vec![$(&$worker,)* $(&$own,)*]
         }
     };

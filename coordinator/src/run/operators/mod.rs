@@ -3,10 +3,12 @@
 pub mod control_files;
 pub(super) mod progress;
 mod rate;
+pub mod run_metrics;
 pub mod snapshot;
 pub mod status_file;
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use anofpdm_common::plan::Stage;
 use anofpdm_common::queue::{Dispatch, QueueError};
@@ -16,6 +18,7 @@ use super::shard_tracker::ShardTracker;
 use super::workers::pool::{WorkerPool, if_reachable};
 use crate::ledger::Ledger;
 use control_files::{Cancelled, ControlFiles, DeadShards, Order};
+use run_metrics::RunMetrics;
 use snapshot::Work;
 use status_file::{Done, Moment, StatusFile};
 
@@ -24,14 +27,20 @@ use status_file::{Done, Moment, StatusFile};
 pub(in crate::run) struct Operators {
     control: ControlFiles,
     status: StatusFile,
+    metrics: RunMetrics,
     at: Option<(Stage, Done)>,
 }
 
 impl Operators {
-    pub(in crate::run) const fn new(control: ControlFiles, status: StatusFile) -> Self {
+    pub(in crate::run) const fn new(
+        control: ControlFiles,
+        status: StatusFile,
+        metrics: RunMetrics,
+    ) -> Self {
         Self {
             control,
             status,
+            metrics,
             at: None,
         }
     }
@@ -92,8 +101,9 @@ impl Operators {
         pool: &WorkerPool,
         tracker: &ShardTracker,
         ledger: &Ledger,
-        update: impl FnOnce(&mut StatusFile, &dyn Dispatch, &Moment<'_>) -> Result<(), QueueError>,
+        update: impl FnOnce(&mut StatusFile, &dyn Dispatch, &Moment<'_>) -> Result<bool, QueueError>,
     ) -> Result<(), QueueError> {
+        self.metrics.turned();
         let Some((queue, address)) = pool.view() else {
             return Ok(());
         };
@@ -105,7 +115,11 @@ impl Operators {
             ledger,
             job: &|shard| tracker.job(shard).cloned(),
         };
-        update(&mut self.status, queue, &moment)
+        if update(&mut self.status, queue, &moment)? {
+            let oldest = tracker.oldest(Instant::now());
+            self.metrics.show(self.status.shown(), oldest, pool.lease());
+        }
+        Ok(())
     }
 
     /// The writer, for the last word.

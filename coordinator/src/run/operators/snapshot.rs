@@ -164,6 +164,9 @@ pub struct WorkerEntry {
     pub memory_bytes: u64,
     /// Version of its program.
     pub version: String,
+    /// Where it serves its metrics, `HOST:PORT`.
+    #[serde(default)]
+    pub metrics: Option<String>,
     /// What it holds, soonest deadline first.
     pub leases: Vec<Held>,
     /// Leases beyond those listed.

@@ -132,9 +132,15 @@ impl StatusFile {
     /// To be called at every turn of the loop: replaces the file when a second has passed, and at once when the stage, the pause
     /// or the number of dead shards has changed.
     ///
+    /// Returns whether it was replaced.
+    ///
     /// # Errors
     /// When the queue fails; a disk that fails is only warned of.
-    pub fn update(&mut self, queue: &dyn Dispatch, moment: &Moment<'_>) -> Result<(), QueueError> {
+    pub fn update(
+        &mut self,
+        queue: &dyn Dispatch,
+        moment: &Moment<'_>,
+    ) -> Result<bool, QueueError> {
         let counts = queue.counts()?;
         let due = self.written.elapsed() >= EVERY
             || self.last.stage != moment.stage
@@ -142,9 +148,9 @@ impl StatusFile {
             || self.last.shards.dead != counts.dead;
         self.last.work = self.work(moment, counts);
         if due {
-            self.update_now(queue, moment)?;
+            return self.update_now(queue, moment);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Replaces the file, however young: before something ends by an error, so that the last file shows why.
@@ -152,7 +158,7 @@ impl StatusFile {
         &mut self,
         queue: &dyn Dispatch,
         moment: &Moment<'_>,
-    ) -> Result<(), QueueError> {
+    ) -> Result<bool, QueueError> {
         self.last.stage = moment.stage;
         self.last.paused = moment.paused;
         self.last.queue = Some(moment.queue.to_owned());
@@ -176,7 +182,12 @@ impl StatusFile {
         }
         self.last.verdicts = verdicts(moment.ledger);
         self.write();
-        Ok(())
+        Ok(true)
+    }
+
+    /// What the file says.
+    pub const fn shown(&self) -> &Snapshot {
+        &self.last
     }
 
     /// How far the stage at work is, as of the last update, whether or not that was written.
@@ -314,6 +325,7 @@ fn live_worker(
         device: info.profile.device,
         memory_bytes: info.memory_bytes,
         version: info.version,
+        metrics: info.metrics,
         more_leases: leases.len().saturating_sub(LEASES_LISTED) as u64,
         leases: leases.into_iter().take(LEASES_LISTED).map(held).collect(),
     }

@@ -30,6 +30,7 @@ impl Scheduler {
         newest: impl Fn() -> Option<String>,
     ) -> Result<(), SchedulerError> {
         let (key, steps) = (plan.key()?, plan.train.steps);
+        self.metrics.workers_wanted(plan.train.devices.max().into());
         let mut gang = Gang::new(digest, plan.train.devices, newest());
         self.committer
             .begin(ActivePlan::Train(digest, Box::new(plan)));

@@ -124,6 +124,7 @@ fn worker(name: &str) -> WorkerStatus {
             profile: profile(),
             memory_bytes: 0,
             version: "0".to_owned(),
+            metrics: None,
         },
         heard: Duration::ZERO,
         leases: Vec::new(),

@@ -16,6 +16,7 @@ use anofpdm_common::queue::{Dispatch, LeaseConfig, QueueError, WorkerStatus};
 
 use super::supervisor::{Supervisor, WorkerCommand, worker_program};
 use crate::run::error::SchedulerError;
+use crate::run::operators::run_metrics::{RunMetrics, WorkerEvent};
 use crate::run::result_committer::ResultCommitter;
 use crate::run::warn_once::WarnOnce;
 
@@ -65,6 +66,7 @@ pub(in crate::run) struct WorkerPool {
     /// Name of the run in the queue.
     run: String,
     open: Option<OpenPool>,
+    metrics: RunMetrics,
 }
 
 struct OpenPool {
@@ -102,11 +104,16 @@ impl Drop for SocketFolder {
 
 impl WorkerPool {
     /// Nothing is opened or started yet.
-    pub(in crate::run) const fn new(options: PoolOptions, run: String) -> Self {
+    pub(in crate::run) const fn new(
+        options: PoolOptions,
+        run: String,
+        metrics: RunMetrics,
+    ) -> Self {
         Self {
             options,
             run,
             open: None,
+            metrics,
         }
     }
 
@@ -140,7 +147,11 @@ impl WorkerPool {
         committer: &mut ResultCommitter,
         wait: Duration,
     ) -> Result<(), SchedulerError> {
-        self.opened()?.poll(committer, wait)
+        let restarted = self.opened()?.poll(committer, wait)?;
+        for _ in 0..restarted {
+            self.metrics.worker(WorkerEvent::Restarted);
+        }
+        Ok(())
     }
 
     /// The workers there are, as of a moment ago.
@@ -150,6 +161,11 @@ impl WorkerPool {
 
     fn supervisor(&self) -> Option<&Supervisor> {
         self.open.as_ref()?.supervisor.as_ref()
+    }
+
+    /// How long a fresh lease lives.
+    pub(in crate::run) const fn lease(&self) -> Duration {
+        self.options.lease
     }
 
     /// Workers this coordinator starts itself.
@@ -264,21 +280,23 @@ impl OpenPool {
         })
     }
 
+    /// Returns how many workers were started again.
     fn poll(
         &mut self,
         committer: &mut ResultCommitter,
         wait: Duration,
-    ) -> Result<(), SchedulerError> {
-        if let Some(supervisor) = &mut self.supervisor {
-            supervisor.look_after()?;
-        }
+    ) -> Result<usize, SchedulerError> {
+        let restarted = match &mut self.supervisor {
+            Some(supervisor) => supervisor.look_after()?,
+            None => 0,
+        };
         self.queue.serve(committer, wait)?;
         if self.looked.is_none_or(|at| at.elapsed() >= WORKERS_EVERY) {
             self.looked = Some(Instant::now());
             self.workers = self.queue.workers()?;
             self.warn_if_nobody();
         }
-        Ok(())
+        Ok(restarted)
     }
 
     fn warn_if_nobody(&mut self) {

@@ -171,6 +171,7 @@ mod tests {
                 },
                 memory_bytes: 1,
                 version: "0".to_owned(),
+                metrics: None,
             },
             heard: Duration::from_secs(heard),
             leases: vec![LiveLease {

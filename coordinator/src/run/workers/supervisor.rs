@@ -113,6 +113,8 @@ struct Slot {
     pause_until: Instant,
     /// Not started again at all.
     out: bool,
+    /// A worker was here and has ended.
+    ended: bool,
 }
 
 impl Supervisor {
@@ -135,6 +137,7 @@ impl Supervisor {
                 proven: false,
                 pause_until: now,
                 out: false,
+                ended: false,
             })
             .collect();
         let mut supervisor = Self { command, slots };
@@ -142,11 +145,12 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Replaces workers that died; called again and again while there is work.
+    /// Replaces workers that died, and returns how many; called again and again while there is work.
     ///
     /// # Errors
     /// [`SupervisorError::KeepsDying`], [`SupervisorError::NoDevice`], or when one cannot be started.
-    pub fn look_after(&mut self) -> Result<(), SupervisorError> {
+    pub fn look_after(&mut self) -> Result<usize, SupervisorError> {
+        let mut replaced = 0;
         for slot in &mut self.slots {
             if let Some(child) = &mut slot.child {
                 match child.try_wait() {
@@ -158,6 +162,8 @@ impl Supervisor {
                 slot.log_start = fs::metadata(&slot.log).map_or(0, |log| log.len());
                 slot.child = Some(start(&self.command, &slot.device, &slot.log)?);
                 slot.started = Instant::now();
+                replaced += usize::from(slot.ended);
+                slot.ended = false;
             }
         }
         if let Some(last) = self.slots.last()
@@ -168,7 +174,7 @@ impl Supervisor {
                 tail: tail(&last.log, last.log_start),
             });
         }
-        Ok(())
+        Ok(replaced)
     }
 
     /// Devices, and so workers.
@@ -235,6 +241,7 @@ impl Slot {
     /// Notes how a worker ended and when to start the next one.
     fn note_exit(&mut self, ended: &io::Result<Option<ExitStatus>>) -> Result<(), SupervisorError> {
         self.child = None;
+        self.ended = true;
         self.proven |= self.started.elapsed() >= EARLY_DEATH;
         let code = match ended {
             Ok(Some(status)) => status.code(),

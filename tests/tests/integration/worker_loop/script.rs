@@ -9,10 +9,12 @@ use anofpdm_common::plan::{Completion, Job, Manifest, WorkerInfo};
 use anofpdm_common::queue::{self, ErrorClass, Lease, LeaseId, QueueError, Take, WorkQueue};
 use anofpdm_common::record::Record;
 use anofpdm_common::store::artifacts::ArtifactStore;
-use anofpdm_common::telemetry::metrics::Metrics;
+
 use anofpdm_common::wire;
 use anofpdm_tests::fake::FakeBackend;
 use anofpdm_worker::worker_loop::drain::Drain;
+use anofpdm_worker::worker_loop::liveness::Liveness;
+use anofpdm_worker::worker_loop::worker_metrics::WorkerMetrics;
 use anofpdm_worker::worker_loop::{WorkerConfig, WorkerError, serve};
 
 use super::run::profile;
@@ -124,6 +126,7 @@ pub(super) fn served(
         profile: profile(),
         memory_bytes: 1,
         version: "0.1.0".to_owned(),
+        metrics: None,
     };
     let config = WorkerConfig {
         address: "127.0.0.1".to_owned(),
@@ -131,8 +134,9 @@ pub(super) fn served(
         artifacts: root.to_owned(),
         checkpoints: None,
         profile: profile(),
-        exit_when_idle: false,
-        metrics: Metrics::new().unwrap(),
+        exit_when_idle: None,
+        metrics: WorkerMetrics::new().unwrap(),
+        liveness: Liveness::new(LONG),
     };
     let backend = Box::new(FakeBackend::new(&faults.parse().unwrap()));
     let queue: Arc<dyn WorkQueue> = Arc::<Script>::clone(&script);

@@ -290,7 +290,7 @@ impl Session {
     /// A transition that ends a lease.
     pub(super) fn end(
         &mut self,
-        script: &redis::Script,
+        script: &scripts::Transition,
         lease: &LeaseId,
         more: &[&[u8]],
     ) -> Result<(), CallError> {
@@ -304,7 +304,7 @@ impl Session {
 
     pub(super) fn transition<T: redis::FromRedisValue>(
         &mut self,
-        script: &redis::Script,
+        script: &scripts::Transition,
         keys: &Keys,
         lease: &LeaseId,
         more: &[&[u8]],

@@ -309,5 +309,6 @@ pub(crate) fn info(name: &str) -> WorkerInfo {
         },
         memory_bytes: 8 << 30,
         version: "0.1.0".to_owned(),
+        metrics: None,
     }
 }

@@ -59,6 +59,7 @@ fn worker(name: &str) -> WorkerInfo {
         },
         memory_bytes: 8 << 30,
         version: "0.1.0".to_owned(),
+        metrics: None,
     }
 }
 

@@ -1,0 +1,355 @@
+//! What the coordinator tells of its run. Each has the label `run` beside those that stand here.
+
+use super::{Buckets, Kind, Label, MetricSpec, Program, Series, Values};
+
+/// Stages with shards whose results are records, and training.
+const STAGE: Label = Label {
+    name: "stage",
+    values: Values::OneOf(&["train", "calibrate", "score"]),
+};
+const FORWARD_STAGE: Label = Label {
+    name: "stage",
+    values: Values::OneOf(&["calibrate", "score"]),
+};
+const METHOD: Label = Label {
+    name: "method",
+    values: Values::Open("a method of the spec; `traces` in calibration"),
+};
+const STATE: Label = Label {
+    name: "state",
+    values: Values::OneOf(&["done", "planned"]),
+};
+const WORKER: Label = Label {
+    name: "worker",
+    values: Values::Open("a worker that is there"),
+};
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [Label],
+    series: Series,
+    help: &'static str,
+) -> MetricSpec {
+    MetricSpec {
+        name,
+        kind,
+        labels,
+        program: Program::Coordinator,
+        help,
+        series,
+    }
+}
+
+const fn counter(name: &'static str, labels: &'static [Label], help: &'static str) -> MetricSpec {
+    metric(name, Kind::Counter, labels, Series::AtStart, help)
+}
+
+const fn gauge(name: &'static str, labels: &'static [Label], help: &'static str) -> MetricSpec {
+    metric(name, Kind::Gauge, labels, Series::WhenKnown, help)
+}
+
+const fn histogram(
+    name: &'static str,
+    (first, factor, count): (f64, f64, usize),
+    labels: &'static [Label],
+    series: Series,
+    help: &'static str,
+) -> MetricSpec {
+    let buckets = Buckets {
+        first,
+        factor,
+        count,
+    };
+    metric(name, Kind::Histogram(buckets), labels, series, help)
+}
+
+pub static RUN_INFO: MetricSpec = gauge(
+    "anofpdm_run_info",
+    &[
+        Label {
+            name: "spec",
+            values: Values::Open("digest of the spec, its first digits"),
+        },
+        Label {
+            name: "data",
+            values: Values::Open("digest of the slices, its first digits"),
+        },
+        Label {
+            name: "precision",
+            values: Values::Open("number format, empty until it is chosen"),
+        },
+        Label {
+            name: "device",
+            values: Values::Open("device class, empty until the first worker"),
+        },
+        Label {
+            name: "version",
+            values: Values::Open("of the program"),
+        },
+    ],
+    "The run that this coordinator drives; 1.",
+);
+pub static STAGE_WORK: MetricSpec = gauge(
+    "anofpdm_stage_work",
+    &[
+        STAGE,
+        Label {
+            name: "unit",
+            values: Values::OneOf(&["slices", "steps"]),
+        },
+        STATE,
+    ],
+    "Work of the stage at work: done, and planned.",
+);
+pub static STAGE_ETA_SECONDS: MetricSpec = gauge(
+    "anofpdm_stage_eta_seconds",
+    &[STAGE],
+    "Time left of the stage at the rate of late; absent before its first step.",
+);
+pub static PAUSED: MetricSpec = gauge("anofpdm_paused", &[], "1 while no shard is given out.");
+pub static SLICES_SCORED_TOTAL: MetricSpec = counter(
+    "anofpdm_slices_scored_total",
+    &[FORWARD_STAGE],
+    "Slices whose records count, each as far as its records are there.",
+);
+pub static RECORDS: MetricSpec = gauge(
+    "anofpdm_records",
+    &[FORWARD_STAGE, METHOD, STATE],
+    "Records of a method in the stage at work: that count, and planned.",
+);
+pub static RECORDS_TOTAL: MetricSpec = metric(
+    "anofpdm_records_total",
+    Kind::Counter,
+    &[
+        FORWARD_STAGE,
+        METHOD,
+        Label {
+            name: "outcome",
+            values: Values::OneOf(&["counted", "duplicate", "conflict", "cached"]),
+        },
+    ],
+    Series::WhenKnown,
+    "Records delivered, by what became of them.",
+);
+pub static EVALUATIONS_TOTAL: MetricSpec = counter(
+    "anofpdm_evaluations_total",
+    &[
+        STAGE,
+        Label {
+            name: "kind",
+            values: Values::OneOf(&["slice", "padding", "repeated"]),
+        },
+    ],
+    "Network evaluations delivered: of slices, of padding, and of work that was there already.",
+);
+pub static DEVICE_SECONDS_TOTAL: MetricSpec = counter(
+    "anofpdm_device_seconds_total",
+    &[
+        STAGE,
+        Label {
+            name: "kind",
+            values: Values::OneOf(&["counted", "repeated"]),
+        },
+    ],
+    "Device time of what was delivered; times a price it is the cost.",
+);
+pub static SHARDS: MetricSpec = gauge(
+    "anofpdm_shards",
+    &[Label {
+        name: "state",
+        values: Values::OneOf(&["queued", "leased", "retrying", "dead"]),
+    }],
+    "Shards in the queue by state.",
+);
+pub static OLDEST_SHARD_SECONDS: MetricSpec = gauge(
+    "anofpdm_oldest_shard_seconds",
+    &[],
+    "Age of the oldest shard that is under way; 0 without any.",
+);
+pub static SHARD_WAIT_SECONDS: MetricSpec = histogram(
+    "anofpdm_shard_wait_seconds",
+    (0.05, 3.0, 9),
+    &[Label {
+        name: "priority",
+        values: Values::OneOf(&["urgent", "normal", "background"]),
+    }],
+    Series::AtStart,
+    "Time from the submission of a shard to its first lease.",
+);
+pub static SHARD_SECONDS: MetricSpec = histogram(
+    "anofpdm_shard_seconds",
+    (0.5, 2.0, 12),
+    &[STAGE],
+    Series::AtStart,
+    "Time a worker held a shard whose result was accepted.",
+);
+pub static SHARD_ENDS_TOTAL: MetricSpec = counter(
+    "anofpdm_shard_ends_total",
+    &[
+        STAGE,
+        Label {
+            name: "outcome",
+            values: Values::OneOf(&[
+                "accepted",
+                "duplicate",
+                "rejected",
+                "failed",
+                "crashed",
+                "handed_back",
+                "cancelled",
+            ]),
+        },
+    ],
+    "How leases and shards ended.",
+);
+pub static SHARD_ERRORS_TOTAL: MetricSpec = counter(
+    "anofpdm_shard_errors_total",
+    &[Label {
+        name: "class",
+        values: Values::OneOf(&[
+            "transient",
+            "bad_input",
+            "out_of_memory",
+            "device_lost",
+            "fatal",
+        ]),
+    }],
+    "Errors that workers reported, by class.",
+);
+pub static LEASE_REMAINING_RATIO: MetricSpec = gauge(
+    "anofpdm_lease_remaining_ratio",
+    &[],
+    "Smallest share of its time that a live lease has left: 1 renewed just now, 0 lost; absent without leases.",
+);
+pub static EXTRA_SHARDS_TOTAL: MetricSpec = counter(
+    "anofpdm_extra_shards_total",
+    &[Label {
+        name: "purpose",
+        values: Values::OneOf(&["audit", "opinion", "copy"]),
+    }],
+    "Shards beyond the plan.",
+);
+pub static AUDITS_TOTAL: MetricSpec = counter(
+    "anofpdm_audits_total",
+    &[Label {
+        name: "outcome",
+        values: Values::OneOf(&["agreed", "conflict"]),
+    }],
+    "Shards run again to compare bits.",
+);
+pub static CONTESTED_RECORDS: MetricSpec = gauge(
+    "anofpdm_contested_records",
+    &[],
+    "Keys of which no record counts until another worker has delivered them.",
+);
+pub static REJECTED_RESULTS_TOTAL: MetricSpec = counter(
+    "anofpdm_rejected_results_total",
+    &[Label {
+        name: "reason",
+        values: Values::OneOf(&[
+            "plan",
+            "completion",
+            "artifact",
+            "unreadable",
+            "count",
+            "key",
+            "cost",
+            "impossible",
+        ]),
+    }],
+    "Results that were not what was asked for.",
+);
+pub static WORKERS: MetricSpec = gauge(
+    "anofpdm_workers",
+    &[Label {
+        name: "state",
+        values: Values::OneOf(&["busy", "idle"]),
+    }],
+    "Workers let in and not gone.",
+);
+pub static WORKERS_WANTED: MetricSpec = gauge(
+    "anofpdm_workers_wanted",
+    &[],
+    "Workers that the work left has use for: 0 when nothing is left. The one signal to scale by.",
+);
+pub static WORKER_INFO: MetricSpec = gauge(
+    "anofpdm_worker_info",
+    &[
+        WORKER,
+        Label {
+            name: "host",
+            values: Values::Open("where it runs"),
+        },
+        Label {
+            name: "device",
+            values: Values::Open("`cpu`, or the name of the GPU"),
+        },
+    ],
+    "A worker let in and not gone; 1.",
+);
+pub static WORKER_DEVICE_SECONDS_TOTAL: MetricSpec = metric(
+    "anofpdm_worker_device_seconds_total",
+    Kind::Counter,
+    &[WORKER],
+    Series::WhenKnown,
+    "Device time of the results accepted from a worker that is there.",
+);
+pub static WORKER_EVALUATIONS_TOTAL: MetricSpec = metric(
+    "anofpdm_worker_evaluations_total",
+    Kind::Counter,
+    &[WORKER],
+    Series::WhenKnown,
+    "Network evaluations, padding included, of the results accepted from a worker that is there.",
+);
+pub static WORKER_EVENTS_TOTAL: MetricSpec = counter(
+    "anofpdm_worker_events_total",
+    &[Label {
+        name: "event",
+        values: Values::OneOf(&["joined", "left", "refused", "retired", "restarted"]),
+    }],
+    "What happened to workers.",
+);
+pub static LAST_RESULT_TIMESTAMP_SECONDS: MetricSpec = gauge(
+    "anofpdm_last_result_timestamp_seconds",
+    &[],
+    "When a result was accepted last, Unix time; the start of the coordinator before the first.",
+);
+pub static JOURNAL_APPEND_SECONDS: MetricSpec = histogram(
+    "anofpdm_journal_append_seconds",
+    (0.000_5, 3.0, 9),
+    &[],
+    Series::AtStart,
+    "Time to write and sync an entry of the journal.",
+);
+
+pub(super) static ALL: &[&MetricSpec] = &[
+    &RUN_INFO,
+    &STAGE_WORK,
+    &STAGE_ETA_SECONDS,
+    &PAUSED,
+    &SLICES_SCORED_TOTAL,
+    &RECORDS,
+    &RECORDS_TOTAL,
+    &EVALUATIONS_TOTAL,
+    &DEVICE_SECONDS_TOTAL,
+    &SHARDS,
+    &OLDEST_SHARD_SECONDS,
+    &SHARD_WAIT_SECONDS,
+    &SHARD_SECONDS,
+    &SHARD_ENDS_TOTAL,
+    &SHARD_ERRORS_TOTAL,
+    &LEASE_REMAINING_RATIO,
+    &EXTRA_SHARDS_TOTAL,
+    &AUDITS_TOTAL,
+    &CONTESTED_RECORDS,
+    &REJECTED_RESULTS_TOTAL,
+    &WORKERS,
+    &WORKERS_WANTED,
+    &WORKER_INFO,
+    &WORKER_DEVICE_SECONDS_TOTAL,
+    &WORKER_EVALUATIONS_TOTAL,
+    &WORKER_EVENTS_TOTAL,
+    &LAST_RESULT_TIMESTAMP_SECONDS,
+    &JOURNAL_APPEND_SECONDS,
+];

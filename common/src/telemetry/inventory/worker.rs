@@ -1,0 +1,124 @@
+//! What a worker tells of itself and its device.
+
+use super::{Buckets, Kind, Label, MetricSpec, Program, Series, Values};
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [Label],
+    series: Series,
+    help: &'static str,
+) -> MetricSpec {
+    MetricSpec {
+        name,
+        kind,
+        labels,
+        program: Program::Worker,
+        help,
+        series,
+    }
+}
+
+const fn gauge(name: &'static str, labels: &'static [Label], help: &'static str) -> MetricSpec {
+    metric(name, Kind::Gauge, labels, Series::WhenKnown, help)
+}
+
+pub static DEVICE_INFO: MetricSpec = gauge(
+    "anofpdm_device_info",
+    &[
+        Label {
+            name: "worker",
+            values: Values::Open("this worker's name"),
+        },
+        Label {
+            name: "device",
+            values: Values::Open("as `--device` names it"),
+        },
+        Label {
+            name: "name",
+            values: Values::Open("device class"),
+        },
+        Label {
+            name: "gpu_uuid",
+            values: Values::Open("`GPU-…` as NVML has it; empty on a CPU"),
+        },
+        Label {
+            name: "libtorch",
+            values: Values::Open("version"),
+        },
+        Label {
+            name: "version",
+            values: Values::Open("of the program"),
+        },
+    ],
+    "The device of this worker; 1.",
+);
+pub static WORKER_STATE: MetricSpec = gauge(
+    "anofpdm_worker_state",
+    &[Label {
+        name: "state",
+        values: Values::OneOf(&["idle", "scoring", "training", "paused"]),
+    }],
+    "1 for what this worker does, 0 for the others; paused is after a fault of its own.",
+);
+pub static WORKER_DRAINING: MetricSpec = gauge(
+    "anofpdm_worker_draining",
+    &[],
+    "1 once this worker is asked to end.",
+);
+pub static BATCH_SECONDS: MetricSpec = metric(
+    "anofpdm_batch_seconds",
+    Kind::Histogram(Buckets {
+        first: 0.01,
+        factor: 2.5,
+        count: 11,
+    }),
+    &[Label {
+        name: "part",
+        values: Values::OneOf(&["wait", "device", "records"]),
+    }],
+    Series::AtStart,
+    "A batch of slices in each part of a worker: waiting for its slices, on the device, making and storing its records.",
+);
+pub static GPU_UTILIZATION_RATIO: MetricSpec = gauge(
+    "anofpdm_gpu_utilization_ratio",
+    &[],
+    "Share of the last sampling period in which the GPU ran a kernel.",
+);
+pub static GPU_MEMORY_BYTES: MetricSpec = gauge(
+    "anofpdm_gpu_memory_bytes",
+    &[Label {
+        name: "kind",
+        values: Values::OneOf(&["used", "total"]),
+    }],
+    "Memory of the GPU, of all processes on it.",
+);
+pub static GPU_POWER_WATTS: MetricSpec =
+    gauge("anofpdm_gpu_power_watts", &[], "Power that the GPU draws.");
+pub static GPU_ENERGY_JOULES_TOTAL: MetricSpec = metric(
+    "anofpdm_gpu_energy_joules_total",
+    Kind::Counter,
+    &[],
+    Series::WhenKnown,
+    "Energy that the GPU has taken since this worker began.",
+);
+pub static GPU_THROTTLED: MetricSpec = gauge(
+    "anofpdm_gpu_throttled",
+    &[Label {
+        name: "reason",
+        values: Values::OneOf(&["power", "thermal", "hardware"]),
+    }],
+    "1 while the clocks of the GPU are held down for this reason.",
+);
+
+pub(super) static ALL: &[&MetricSpec] = &[
+    &DEVICE_INFO,
+    &WORKER_STATE,
+    &WORKER_DRAINING,
+    &BATCH_SECONDS,
+    &GPU_UTILIZATION_RATIO,
+    &GPU_MEMORY_BYTES,
+    &GPU_POWER_WATTS,
+    &GPU_ENERGY_JOULES_TOTAL,
+    &GPU_THROTTLED,
+];
