@@ -38,7 +38,6 @@ impl Baseline {
         Self::Andi,
     ];
 
-    /// The name used in specs and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AnoddpmGaussian => "anoddpm-gaussian",
@@ -205,9 +204,7 @@ pub enum Clip {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PublishedFor {
-    /// BraTS21.
     Brats,
-    /// ATLAS v2.0.
     Atlas,
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceName {
     /// `cpu`.

@@ -113,7 +113,6 @@ impl Method {
             .find(|method| method.procedure() == wanted)
     }
 
-    /// The name used in specs and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AnofpdmDdim => "anofpdm-ddim",
@@ -150,7 +149,6 @@ impl Method {
         }
     }
 
-    /// The baseline, where it is one.
     pub const fn baseline(self) -> Option<Baseline> {
         match self.procedure() {
             Procedure::Forward(..) => None,
@@ -190,7 +188,6 @@ impl<'de> Deserialize<'de> for Method {
 }
 
 impl Encoding {
-    /// The name used in traces and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ddim => "ddim",

@@ -22,7 +22,6 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// The name used in files and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::V2 => "v2",
@@ -82,7 +81,6 @@ pub const CLASSES: i64 = 2;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "form::Form", into = "form::Form")]
 pub struct NetworkConfig {
-    /// Which family.
     pub arch: Arch,
     /// Side of the square input, pixels.
     pub image_size: i64,
@@ -99,7 +97,6 @@ pub struct NetworkConfig {
     pub channel_mult: Vec<i64>,
     /// Downsampling rates at which attention is applied.
     pub attention_downsample_rates: Vec<i64>,
-    /// Attention heads.
     pub heads: Heads,
     /// Labels a U-Net is conditioned on: always some in v2; a v1 network without is unconditional.
     pub num_classes: Option<i64>,

@@ -24,7 +24,6 @@ const MAX_SLICES: usize = MAX_BATCH_SLICES as usize;
 /// Longest score run: what the limit of the envelope leaves room for, and more than a slice has pixels.
 const MAX_RUN: usize = Kind::Record.limit() / size_of::<u32>();
 
-/// What a record holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Record {
     /// Sequences for calibration.
@@ -115,7 +114,6 @@ pub struct SliceScore {
 /// What one cell made of one slice, with the ratio of its MSE sequences.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RatedScore {
-    /// Everything else.
     pub score: SliceScore,
     /// Sum of MSE^h over the sum of MSE^null ([`mse_ratio`](fn@crate::anofpdm::mse_ratio)).
     pub mse_ratio: f32,
@@ -162,7 +160,6 @@ pub struct FigureTraces {
 }
 
 impl Record {
-    /// Number of slices.
     pub fn len(&self) -> usize {
         match self {
             Self::Traces(slices) => slices.len(),

@@ -65,7 +65,6 @@ pub enum CosineSearch {
 /// Which validation slices `M_max` is taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaxDivergence {
-    /// All of them.
     AllSlices,
     /// Only the truly unhealthy ones.
     UnhealthySlices,
@@ -82,7 +81,6 @@ pub enum BaselineForm {
 }
 
 impl BaselineForm {
-    /// The name used in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Published => "published",
@@ -108,7 +106,6 @@ pub struct Switches {
     pub cosine: CosineSearch,
     /// Slices that M_max is taken over.
     pub max_divergence: MaxDivergence,
-    /// Form of the baselines.
     pub baselines: BaselineForm,
 }
 

@@ -106,7 +106,6 @@ impl Dataset {
         })
     }
 
-    /// The store.
     pub fn store(&self) -> &SliceStore {
         &self.store
     }
@@ -226,9 +225,6 @@ impl Dataset {
     }
 
     /// Whether all of these slices have pixel labels.
-    ///
-    /// # Errors
-    /// A subject file that cannot be read.
     pub fn have_masks(&self, slices: &[SliceRef]) -> Result<bool, DatasetError> {
         let mut subjects: Vec<u32> = slices.iter().map(|slice| slice.subject).collect();
         subjects.sort_unstable();
@@ -252,7 +248,6 @@ impl Dataset {
             .len()
     }
 
-    /// The subject of a slice.
     pub fn subject(&self, slice: SliceRef) -> &str {
         &self.subjects[slice.subject as usize].0
     }

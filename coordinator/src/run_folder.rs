@@ -140,9 +140,6 @@ impl RunFolder {
     }
 
     /// What this folder is to `spec` on slices of this digest.
-    ///
-    /// # Errors
-    /// When its spec or its journal cannot be read.
     pub fn standing(&self, spec: &RunSpec, data: Digest) -> Result<Standing, RunFolderError> {
         let path = self.spec_path();
         let text = spec.to_toml().map_err(|source| RunFolderError::Spec {
@@ -243,7 +240,6 @@ impl RunFolder {
             })
     }
 
-    /// The spec of the run.
     pub fn spec(&self) -> Result<RunSpec, RunFolderError> {
         let path = self.spec_path();
         let text = fs::read_to_string(&path).map_err(|source| RunFolderError::Io {
@@ -280,9 +276,6 @@ impl RunFolder {
     }
 
     /// True while a coordinator is at work on this run, on whichever machine.
-    ///
-    /// # Errors
-    /// When that cannot be found out.
     pub fn is_locked(&self) -> Result<bool, RunFolderError> {
         let path = self.root.join("lock");
         let io_error = |source| RunFolderError::Io {
@@ -302,11 +295,9 @@ impl RunFolder {
         }
     }
 
-    /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
-    /// The journal file.
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
@@ -322,11 +313,9 @@ impl RunFolder {
     pub fn calibration(&self) -> PathBuf {
         self.root.join("calibration")
     }
-    /// The artifact store.
     pub fn records(&self) -> PathBuf {
         self.root.join("records")
     }
-    /// Tables.
     pub fn report(&self) -> PathBuf {
         self.root.join("report")
     }

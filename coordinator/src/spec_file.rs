@@ -59,7 +59,6 @@ impl Begun {
 /// A parsed spec and where it lies.
 #[derive(Debug, Clone)]
 pub struct SpecFile {
-    /// The spec.
     pub spec: RunSpec,
     path: PathBuf,
 }
@@ -236,7 +235,6 @@ impl SpecFile {
         }
     }
 
-    /// Where the spec lies.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -264,9 +262,6 @@ impl SpecFile {
     }
 
     /// Identifies the benchmark.
-    ///
-    /// # Errors
-    /// [`SpecFileError::Spec`] when the spec cannot be written as TOML, which would be a bug.
     pub fn digest(&self) -> Result<Digest, SpecFileError> {
         self.spec.digest().map_err(|source| self.blame(source))
     }

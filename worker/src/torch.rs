@@ -24,16 +24,13 @@ pub enum DeviceSpec {
 /// Why a device cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeviceError {
-    /// Not a device name.
     #[error(transparent)]
     Unknown(#[from] UnknownDevice),
-    /// The CUDA half of libtorch is not installed or does not load.
     #[error(
         "device {device} asked for, but libtorch_cuda.so does not load: {reason} \
          (install the GPU set with `make setup-gpu`, or use --device cpu)"
     )]
     NoCudaLibrary { device: DeviceSpec, reason: String },
-    /// The library loads but sees no such GPU.
     #[error(
         "device {device} asked for, but {count} CUDA devices are visible (driver, CUDA_VISIBLE_DEVICES?)"
     )]

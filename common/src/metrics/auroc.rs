@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 pub struct Case {
     /// The higher, the more a slice looks unhealthy.
     pub score: f32,
-    /// Truly unhealthy.
     pub unhealthy: bool,
     /// The patient it belongs to.
     pub patient: u32,

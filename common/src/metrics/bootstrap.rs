@@ -94,9 +94,6 @@ pub fn auroc_interval(seeds: &[Vec<Case>], seed: u64) -> Option<[f64; 2]> {
 pub type PatientHistograms = BTreeMap<u32, ScoreHistogram>;
 
 /// Gathers the histogram of each patient's scored pixels in one pass over `source`; `each` is shown every slice's own.
-///
-/// # Errors
-/// What `source` meets while reading.
 pub fn patient_histograms<S: RunSource + ?Sized>(
     source: &S,
     slices: &[SliceStatistics],

@@ -42,9 +42,6 @@ pub struct Evaluation {
 ///
 /// `runs` holds the sorted score runs by slice index; without it the two average precisions are `None`. `batch` is
 /// the number of slices in a batch of `auprc_batch`. Sums are formed in slice order in f64.
-///
-/// # Errors
-/// What `runs` meets while reading.
 pub fn evaluate<S: RunSource + ?Sized>(
     slices: &[SliceStatistics],
     runs: Option<&S>,

@@ -63,9 +63,6 @@ impl Overlap {
     }
 
     /// Whether some pair of masks has these counts; what came from a file or a message is checked first.
-    ///
-    /// # Errors
-    /// When none has.
     pub fn check(self) -> Result<Self, ImpossibleOverlap> {
         let union = u64::from(self.predicted) + u64::from(self.truth)
             - u64::from(self.intersection.min(self.truth));
@@ -105,7 +102,6 @@ pub struct PooledOverlap {
 }
 
 impl PooledOverlap {
-    /// Adds a slice.
     pub fn add(&mut self, slice: Overlap) {
         self.predicted += u64::from(slice.predicted);
         self.truth += u64::from(slice.truth);

@@ -22,17 +22,12 @@ pub struct ScoredSlice<'a> {
 /// Scores that cannot be ranked.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum RankError {
-    /// NaN or infinity.
     #[error("slice {slice}: score {value} at pixel {pixel}: scores must be finite")]
     NotFinite {
-        /// The score.
         value: f64,
-        /// Index of its slice.
         slice: usize,
-        /// Its index in the slice.
         pixel: usize,
     },
-    /// More than keys can tell apart.
     #[error("{0} different scores: at most 2^31 can be told apart; evaluate fewer slices at once")]
     TooMany(usize),
 }

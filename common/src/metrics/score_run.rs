@@ -6,24 +6,12 @@
 /// A score that has no key.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum ScoreError {
-    /// NaN or infinity.
     #[error("score {value} at pixel {pixel}: scores must be finite")]
-    NotFinite {
-        /// The score.
-        value: f32,
-        /// Its index in the slice.
-        pixel: usize,
-    },
-    /// Below zero.
+    NotFinite { value: f32, pixel: usize },
     #[error(
         "score {value} at pixel {pixel}: scores must not be negative (only their order counts: add a constant)"
     )]
-    Negative {
-        /// The score.
-        value: f32,
-        /// Its index in the slice.
-        pixel: usize,
-    },
+    Negative { value: f32, pixel: usize },
 }
 
 /// The keys of one slice's pixels in ascending order.
@@ -88,9 +76,6 @@ pub trait RunSource {
     type Error;
 
     /// Hands each wanted slice's index and run to `visit`. `slices` are indices in ascending order.
-    ///
-    /// # Errors
-    /// Whatever reading meets.
     fn visit_runs(
         &self,
         slices: &[usize],

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::{Arch, NetworkConfig};
 
-/// Shape of each tensor.
 pub type TensorShapes = BTreeMap<String, Vec<usize>>;
 
 impl NetworkConfig {

@@ -19,7 +19,6 @@ pub enum Trajectory {
 pub struct ForwardWalk {
     /// Index into the plan's networks.
     pub network: u16,
-    /// Deterministic or stochastic.
     pub encoding: Encoding,
     pub seed: u64,
 }
@@ -60,14 +59,12 @@ pub enum CellOutput {
     /// A baseline: the overlap of its masks with the pixel truth at every threshold of a grid. The tuning of the
     /// baselines is made of these; calibration from image-level labels cannot read them.
     Overlaps {
-        /// Noise scale S.
         noise_scale: u32,
         /// Thresholds on the map, ascending.
         thresholds: Vec<f32>,
     },
     /// A baseline: a mask and its statistics against the pixel truth.
     Restored {
-        /// Noise scale S.
         noise_scale: u32,
         /// From the restored slice to the mask.
         postprocessing: Postprocessing,
@@ -97,7 +94,6 @@ pub struct Cell {
     pub trajectory: u16,
     /// Guidance strength w; a baseline's strength, 0 where it has none.
     pub guidance: f64,
-    /// What is kept.
     pub output: CellOutput,
 }
 

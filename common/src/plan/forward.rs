@@ -25,7 +25,6 @@ pub struct SliceRef {
 /// A network whose weights are there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPlan {
-    /// Name in the spec.
     pub name: String,
     pub config: NetworkConfig,
     /// Digest of the weights file in the artifact store.
@@ -54,7 +53,6 @@ pub struct ForwardPlan {
     pub semantics: Semantics,
     /// Forward steps, in kept indices.
     pub steps: u32,
-    /// Strided schedule.
     pub respacing: Respacing,
     /// Components up to this many pixels are dropped.
     pub component_area: u32,
@@ -65,23 +63,17 @@ pub struct ForwardPlan {
     pub profile: NumericProfile,
     /// What U-Nets are computed in; never `auto`.
     pub precision: Precision,
-    /// The slices' origin.
     pub data: DataPlan,
-    /// Networks with weights.
     pub networks: Vec<NetworkPlan>,
     pub trajectories: Vec<Trajectory>,
     pub cells: Vec<Cell>,
     /// Slices of a full batch; the last one is padded to it.
     pub batch_slices: u32,
-    /// The batches, in order.
     pub batches: Vec<Vec<SliceRef>>,
 }
 
 impl ForwardPlan {
     /// Batch number `index`.
-    ///
-    /// # Errors
-    /// [`PlanError::OutOfRange`].
     pub fn batch(&self, index: usize) -> Result<&[SliceRef], PlanError> {
         self.batches
             .get(index)
@@ -90,9 +82,6 @@ impl ForwardPlan {
     }
 
     /// Cell number `index`.
-    ///
-    /// # Errors
-    /// [`PlanError::OutOfRange`].
     pub fn cell(&self, index: usize) -> Result<&Cell, PlanError> {
         self.cells
             .get(index)
@@ -100,9 +89,6 @@ impl ForwardPlan {
     }
 
     /// The trajectory a cell reads.
-    ///
-    /// # Errors
-    /// [`PlanError::OutOfRange`].
     pub fn trajectory(&self, cell: &Cell) -> Result<&Trajectory, PlanError> {
         let index = usize::from(cell.trajectory);
         self.trajectories
@@ -111,9 +97,6 @@ impl ForwardPlan {
     }
 
     /// Network number `index`.
-    ///
-    /// # Errors
-    /// [`PlanError::OutOfRange`].
     pub fn network(&self, index: u16) -> Result<&NetworkPlan, PlanError> {
         let index = usize::from(index);
         self.networks
@@ -122,9 +105,6 @@ impl ForwardPlan {
     }
 
     /// The subject of a slice.
-    ///
-    /// # Errors
-    /// [`PlanError::OutOfRange`].
     pub fn subject(&self, slice: SliceRef) -> Result<&str, PlanError> {
         let index = slice.subject as usize;
         self.data

@@ -20,7 +20,6 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// The name used in messages and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -33,11 +32,9 @@ impl Stage {
 /// What a worker is asked to do. Never holds tensors or paths.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Job {
-    /// Stage, for people.
     pub stage: Stage,
     /// Digest of the [`Plan`](super::Plan) in the artifact store.
     pub plan: Digest,
-    /// Which part of it.
     pub task: Task,
 }
 
@@ -100,7 +97,6 @@ pub struct WorkerInfo {
     pub profile: NumericProfile,
     /// Memory of its device, bytes: of the GPU, or of the machine for a CPU; 0 where unknown.
     pub memory_bytes: u64,
-    /// Version of its program.
     pub version: String,
 }
 

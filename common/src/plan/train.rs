@@ -20,7 +20,6 @@ pub struct TrainPlan {
     /// Name in the spec: what the network is for, and so what it is trained to do.
     pub network: Role,
     pub config: NetworkConfig,
-    /// How it is trained.
     pub train: TrainSpec,
     /// Numeric profile the worker must have.
     pub profile: NumericProfile,
@@ -43,9 +42,6 @@ struct TrainKey<'a> {
 
 impl TrainPlan {
     /// The key of the trained weights.
-    ///
-    /// # Errors
-    /// When the plan cannot be written as JSON, which would be a bug.
     pub fn key(&self) -> Result<Digest, PlanError> {
         key_of(&TrainKey {
             schema: RECORD_SCHEMA,

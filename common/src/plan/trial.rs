@@ -86,9 +86,6 @@ struct TrialKey<'a> {
 
 impl TrialPlan {
     /// Names the report in the manifest of its delivery.
-    ///
-    /// # Errors
-    /// When the plan cannot be written as JSON, which would be a bug.
     pub fn key(&self) -> Result<Digest, PlanError> {
         key_of(&TrialKey {
             schema: RECORD_SCHEMA,
@@ -131,9 +128,6 @@ impl TrialPlan {
 
 impl TrialReport {
     /// Checks that a report answers `plan` and that its numbers are such as a comparison can have.
-    ///
-    /// # Errors
-    /// What is wrong.
     pub fn check(&self, plan: &TrialPlan) -> Result<(), String> {
         let slices: usize = plan.forward.batches.iter().map(Vec::len).sum();
         if self.slices != slices as u64 {

@@ -16,11 +16,8 @@ use crate::plan::{Completion, Job, WorkerInfo};
 pub struct Claim<'a> {
     /// The lease it was made under, lost or not.
     pub lease: LeaseId,
-    /// What was asked for.
     pub job: &'a Job,
-    /// Who made it.
     pub worker: &'a str,
-    /// What the worker claims.
     pub completion: &'a Completion,
 }
 
@@ -73,9 +70,6 @@ pub enum Event {
 /// The coordinator's decisions, asked for by the queue from inside [`Dispatch::serve`].
 pub trait QueueHandler {
     /// Lets a worker in, or says why not.
-    ///
-    /// # Errors
-    /// The reason, for the worker's log.
     fn admit(&mut self, worker: &WorkerInfo) -> Result<(), String>;
 
     /// Verifies a result, journals it, and says whether the shard is done. Also asked for results of
@@ -101,7 +95,6 @@ pub struct WorkerStatus {
 pub struct Submission {
     /// Its number in the run.
     pub shard: u64,
-    /// What to do.
     pub job: Job,
     /// How soon.
     pub priority: Priority,
@@ -165,7 +158,6 @@ pub trait Dispatch {
     /// Answers workers for about `wait`, returning earlier when something was answered.
     fn serve(&mut self, handler: &mut dyn QueueHandler, wait: Duration) -> Result<(), QueueError>;
 
-    /// Shards by state.
     fn counts(&self) -> Result<Counts, QueueError>;
 
     /// Shards given up, with their errors.

@@ -18,7 +18,6 @@ use crate::plan::{Completion, Job, WorkerInfo};
 
 /// Time since some start; never goes back.
 pub trait Clock: std::fmt::Debug + Send {
-    /// Now.
     fn now(&self) -> Duration;
 }
 
@@ -139,7 +138,6 @@ impl InMemoryQueue {
         }
     }
 
-    /// Extends a lease.
     pub fn renew(&mut self, worker: &str, lease: LeaseId, progress: Progress) -> Renewal {
         self.hear(worker);
         self.table.renew(worker, lease, progress, self.clock.now())
@@ -188,7 +186,6 @@ impl InMemoryQueue {
         }
     }
 
-    /// Records a worker's error.
     pub fn fail(
         &mut self,
         worker: &str,

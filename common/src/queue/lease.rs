@@ -45,7 +45,6 @@ pub fn shorten(message: &str) -> &str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId {
     pub shard: u64,
-    /// Which grant.
     pub epoch: u64,
 }
 
@@ -85,7 +84,6 @@ impl ErrorClass {
         }
     }
 
-    /// The class of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.name() == name)
     }
@@ -124,7 +122,6 @@ impl Default for LeaseConfig {
 #[derive(Debug)]
 pub struct Grant<'a, P> {
     pub lease: LeaseId,
-    /// What to do.
     pub payload: &'a P,
 }
 
@@ -174,7 +171,6 @@ pub enum Setback {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
     pub lease: LeaseId,
-    /// Who held it.
     pub owner: String,
     /// What became of the shard.
     pub setback: Setback,
@@ -193,11 +189,8 @@ pub enum Failure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     pub shard: u64,
-    /// Errors so far.
     pub errors: u32,
-    /// Crashes so far.
     pub crashes: u32,
-    /// Who had it last.
     pub worker: String,
     pub failure: Failure,
 }
@@ -238,7 +231,6 @@ impl From<u64> for Progress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveLease {
     pub lease: LeaseId,
-    /// When it was given.
     pub since: Duration,
     /// When it is lost unless renewed.
     pub deadline: Duration,

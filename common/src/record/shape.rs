@@ -22,13 +22,10 @@ const COSINE_SLACK: f32 = 1e-3;
 pub struct RecordShape<'a> {
     /// Slices of the batch, padding left out.
     pub slices: usize,
-    /// Forward steps.
     pub steps: u32,
     /// Scored channels.
     pub modalities: usize,
-    /// Pixels of a slice.
     pub pixels: usize,
-    /// What the cell keeps.
     pub output: &'a CellOutput,
 }
 

@@ -17,22 +17,16 @@ pub struct BaselineSpec {
     /// Adds a row with the post-processing of the method's authors, where they published one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub native: bool,
-    /// Settings of `anoddpm-gaussian`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anoddpm_gaussian: Option<GridSpec>,
-    /// Settings of `anoddpm-simplex`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anoddpm_simplex: Option<GridSpec>,
-    /// Settings of `ddim-classifier`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ddim_classifier: Option<GridSpec>,
-    /// Settings of `ddim-clf-free`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ddim_clf_free: Option<GridSpec>,
-    /// Settings of `cg-cdm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cg_cdm: Option<GridSpec>,
-    /// Settings of `andi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub andi: Option<GridSpec>,
 }

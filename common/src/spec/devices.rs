@@ -34,7 +34,6 @@ impl Devices {
         Self::Exactly(world)
     }
 
-    /// Fewest ranks.
     pub const fn min(self) -> u32 {
         match self {
             Self::Exactly(world) => world,
@@ -42,7 +41,6 @@ impl Devices {
         }
     }
 
-    /// Most ranks.
     pub const fn max(self) -> u32 {
         match self {
             Self::Exactly(world) => world,

@@ -42,7 +42,6 @@ pub struct ModelSpec<Train = TrainSpec> {
     /// Feature-map sizes that get attention, e.g. `[32, 16, 8]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<Vec<i64>>,
-    /// Attention heads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<i64>,
     /// Channels of an attention head, instead of the number of heads.

@@ -18,10 +18,7 @@ pub enum Guidance {
     /// Each of these is a row of the table.
     List(Vec<f64>),
     /// Algorithm 2 chooses one of these on the validation slices; the row carries it.
-    Select {
-        /// The candidates.
-        select: Vec<f64>,
-    },
+    Select { select: Vec<f64> },
 }
 
 impl Guidance {
@@ -46,7 +43,6 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// The name in specs and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cosine => "cosine",
@@ -80,7 +76,6 @@ pub struct ScoreSpec {
     /// Forward steps, counted in kept indices of the schedule.
     #[serde(default = "default_steps")]
     pub steps: u32,
-    /// Strided schedule.
     #[serde(default = "default_respacing")]
     pub respacing: Respacing,
     /// Rows of the table.
@@ -107,7 +102,6 @@ pub struct ScoreSpec {
     /// Data for Figures 2 and 5.
     #[serde(default, skip_serializing_if = "is_default")]
     pub figures: FigureSpec,
-    /// Settings of the baselines.
     #[serde(default, skip_serializing_if = "is_default")]
     pub baseline: BaselineSpec,
 }
@@ -134,7 +128,6 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The name in specs and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -171,7 +164,6 @@ impl std::str::FromStr for Precision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ComputeSpec {
-    /// Number format.
     #[serde(default = "default_precision")]
     pub precision: Precision,
     /// CPU: intra-op threads of a worker, part of the numeric profile.

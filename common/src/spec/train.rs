@@ -90,10 +90,8 @@ pub enum TrainPrecision {
 }
 
 impl TrainPrecision {
-    /// All of them.
     pub const ALL: [Self; 4] = [Self::Fp32, Self::Tf32, Self::Bf16, Self::Fp16];
 
-    /// The name in specs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fp32 => "fp32",

@@ -27,92 +27,49 @@ const CONFIG_FILE: &str = "config.json";
 /// Why a file of weights cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The operating system refused.
     #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// It is no file of weights.
+    Io { path: PathBuf, source: io::Error },
     #[error("{path}: {reason}")]
-    Kind {
-        /// The file.
-        path: PathBuf,
-        /// What it is, and what to do.
-        reason: String,
-    },
-    /// The file is not whole, or was never one.
+    Kind { path: PathBuf, reason: String },
     #[error("{path}: no whole safetensors file: {reason}")]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    Format { path: PathBuf, reason: String },
     /// A tensor has another shape than the network.
     #[error("{path}: tensor {name} is {found:?}, the spec asks for {expected:?}: {cause}")]
     Shape {
-        /// The file.
         path: PathBuf,
-        /// Public tensor name.
         name: String,
-        /// Shape in the file.
         found: Vec<usize>,
-        /// Shape in the network.
         expected: Vec<usize>,
-        /// What is likely wrong.
         cause: String,
     },
-    /// Tensors are missing or left over.
     #[error(
         "{path}: another architecture than the spec asks for: {missing} of its {expected} tensors are absent and {extra} unknown ones are there (first: {first})"
     )]
     Names {
-        /// The file.
         path: PathBuf,
-        /// Tensors of the network that the file lacks.
         missing: usize,
-        /// Tensors of the network.
         expected: usize,
-        /// Tensors of the file that the network lacks.
         extra: usize,
-        /// One of them.
         first: String,
     },
-    /// A tensor is not stored as a float that is read.
     #[error("{path}: tensor {name} is stored as {kind:?}: only F16, BF16 and F32 weights are read")]
     StoredKind {
-        /// The file.
         path: PathBuf,
-        /// Public tensor name.
         name: String,
-        /// What it is stored as.
         kind: Dtype,
     },
-    /// A weight is NaN or infinite.
     #[error(
         "{path}: tensor {name} holds NaN or infinite values: the training that wrote it has diverged"
     )]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// Public tensor name.
-        name: String,
-    },
-    /// The heads, which no weight shows, are not those the weights were trained with.
+    NotFinite { path: PathBuf, name: String },
     #[error(
         "{path}: {beside} says {stated}, and the spec asks for {asked}; weights work with the heads they were trained with only: correct the one that is wrong"
     )]
     Heads {
-        /// The file.
         path: PathBuf,
         /// The `config.json` beside it.
         beside: PathBuf,
-        /// Its heads.
         stated: Heads,
-        /// Those of the spec.
         asked: Heads,
     },
 }

@@ -17,13 +17,10 @@ pub const LOG_FORMAT: &str = "ANOFPDM_LOG_FORMAT";
 /// A log setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter does not parse.
     #[error("{LOG_FILTER} does not parse: {0}")]
     Filter(String),
-    /// The format is unknown.
     #[error("{LOG_FORMAT} is '{0}': leave it unset, or write json")]
     Format(String),
-    /// Tracing was set up before.
     #[error("tracing is set up already: {0}. This is a bug.")]
     Twice(String),
 }
@@ -37,9 +34,6 @@ pub fn init() -> Result<(), TelemetryError> {
 }
 
 /// The same through `writer`, for a program that also draws on the terminal: what it writes ends up on stderr.
-///
-/// # Errors
-/// As [`init`].
 pub fn init_to<W>(writer: W) -> Result<(), TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,

@@ -10,10 +10,8 @@ use super::training::TrainMetrics;
 /// Metrics that cannot be registered or printed.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
-    /// Two metrics of one name, or a name that is none.
     #[error("metrics cannot be registered: {0}. This is a bug.")]
     Registration(prometheus::Error),
-    /// A value has no text form.
     #[error("metrics cannot be printed: {0}")]
     Exposition(prometheus::Error),
 }
@@ -22,15 +20,11 @@ pub enum MetricsError {
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// Training.
     pub train: TrainMetrics,
 }
 
 impl Metrics {
     /// Metrics that nothing has been counted in.
-    ///
-    /// # Errors
-    /// [`MetricsError::Registration`], which would be a bug.
     pub fn new() -> Result<Self, MetricsError> {
         let registry = Registry::new();
         let train = TrainMetrics::register(&registry).map_err(MetricsError::Registration)?;
@@ -38,9 +32,6 @@ impl Metrics {
     }
 
     /// The text exposition format, version 0.0.4: as of now.
-    ///
-    /// # Errors
-    /// [`MetricsError::Exposition`].
     pub fn exposition(&self) -> Result<String, MetricsError> {
         self.train.grow_older();
         TextEncoder::new()

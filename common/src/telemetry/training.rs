@@ -49,7 +49,6 @@ pub struct TrainMetrics {
 /// One step of a training, as its rank saw it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainStep {
-    /// The whole step.
     pub took: Duration,
     /// Of it, waiting for sums over the ranks.
     pub allreduce: Duration,
@@ -187,7 +186,6 @@ pub struct TrainUnderWay {
 }
 
 impl TrainUnderWay {
-    /// Counts a step.
     pub fn step(&self, step: &TrainStep) {
         let labels = [self.network.name()];
         let TrainMetrics {

@@ -17,23 +17,18 @@ use self::stored::Trouble;
 /// Why an array could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArrayError {
-    /// The file cannot be opened or read.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// The file's name ends in something else.
     #[error("{}: the name must end in .npy, .npz or .safetensors", path.display())]
     Format { path: PathBuf },
-    /// The file is broken.
     #[error("{}: {reason}", path.display())]
     Broken { path: PathBuf, reason: String },
-    /// The file holds several arrays, or not the one asked for.
     #[error("{}: {reason}; it holds: {}", path.display(), names.join(", "))]
     Name {
         path: PathBuf,
         reason: String,
         names: Vec<String>,
     },
-    /// The array is no stack of images.
     #[error("{}: shape {shape:?} is not [N, H, W] or [N, 1, H, W]", path.display())]
     Shape { path: PathBuf, shape: Vec<usize> },
 }
@@ -90,11 +85,8 @@ impl From<Score> for f64 {
 /// A stack of images of one size, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Images<T> {
-    /// Number of images.
     pub count: usize,
-    /// Rows of an image.
     pub height: usize,
-    /// Columns of an image.
     pub width: usize,
     /// `count * height * width` values.
     pub values: Vec<T>,

@@ -31,9 +31,6 @@ struct Asked {
 }
 
 /// Asks the coordinator at work to end.
-///
-/// # Errors
-/// When there is no such run, or nobody is at work on it.
 pub fn run(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     operator::need_coordinator(

@@ -95,9 +95,6 @@ struct Retried<'a> {
 }
 
 /// Shows or retries dead shards.
-///
-/// # Errors
-/// When there is no such run or shard, or nobody is at work who could retry.
 pub fn run(args: &DeadArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         DeadCommand::Ls(args) => ls(args),

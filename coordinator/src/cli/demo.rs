@@ -44,9 +44,6 @@ pub struct DemoArgs {
 }
 
 /// Generates, preprocesses, trains, calibrates, scores, reports.
-///
-/// # Errors
-/// Whatever a step cannot do.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let interrupt = Interrupt::listen()?.within(args.how.time_limit());

@@ -105,9 +105,6 @@ fn shell_word(text: &str) -> String {
 }
 
 /// For a command that only a coordinator at work can obey; `cure` says what to do without one.
-///
-/// # Errors
-/// That nobody is at work.
 pub(super) fn need_coordinator(folder: &RunFolder, run: &Path, cure: &str) -> anyhow::Result<()> {
     anyhow::ensure!(
         folder.is_locked()?,
@@ -130,9 +127,6 @@ pub(super) struct Told {
 }
 
 /// Wants a run paused, or not, and waits for a moment until its coordinator obeys.
-///
-/// # Errors
-/// When there is no such run, or its folder cannot be written to.
 pub(super) fn set_paused(run: &Path, paused: bool) -> anyhow::Result<Told> {
     let folder = RunFolder::open(run)?;
     let changed = control_files::set_paused(&folder, paused)?;

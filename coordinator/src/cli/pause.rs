@@ -22,9 +22,6 @@ pub struct PauseArgs {
 }
 
 /// Pauses a run.
-///
-/// # Errors
-/// When there is no such run, or its folder cannot be written to.
 pub fn run(args: &PauseArgs) -> anyhow::Result<ExitCode> {
     let told = operator::set_paused(&args.run, true)?;
     if args.json {

@@ -22,9 +22,6 @@ pub struct ReportArgs {
 }
 
 /// Adds the records up and writes the report.
-///
-/// # Errors
-/// When records are missing or damaged.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     let spec_file = SpecFile::of(folder.spec()?, folder.root().join("spec.toml"));

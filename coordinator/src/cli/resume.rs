@@ -24,9 +24,6 @@ pub struct ResumeArgs {
 }
 
 /// Lets a paused run go on.
-///
-/// # Errors
-/// When there is no such run, or its folder cannot be written to.
 pub fn run(args: &ResumeArgs) -> anyhow::Result<ExitCode> {
     let told = operator::set_paused(&args.run, false)?;
     if args.json {

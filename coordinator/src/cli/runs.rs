@@ -29,7 +29,6 @@ pub struct RunsArgs {
 #[derive(Debug, Serialize)]
 struct Entry {
     folder: PathBuf,
-    /// Name in the spec.
     run: String,
     /// None where the folder cannot be read.
     state: Option<State>,
@@ -43,7 +42,6 @@ struct Entry {
     note: String,
 }
 
-/// Lists the runs.
 pub fn run(args: &RunsArgs) -> anyhow::Result<ExitCode> {
     let names = known_runs::names(&args.runs);
     let mut entries: Vec<Entry> = names

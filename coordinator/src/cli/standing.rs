@@ -16,7 +16,6 @@ use crate::run_folder::RunFolder;
 /// Largest `summary.json` read, bytes.
 const SUMMARY_LIMIT: u64 = 64 << 20;
 
-/// In a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum State {
@@ -60,7 +59,6 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) folder: PathBuf,
-    /// Name in the spec.
     pub(super) run: String,
     pub(super) state: State,
     /// Operators want it paused, whether or not somebody is at work.

@@ -35,7 +35,6 @@ pub struct StatusArgs {
 
 #[derive(Debug, Serialize)]
 struct Status {
-    /// Name in the spec.
     run: String,
     folder: PathBuf,
     state: State,
@@ -73,9 +72,6 @@ struct Saved {
 }
 
 /// Prints where the run stands.
-///
-/// # Errors
-/// When there is no such run or its journal is broken.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     let ledger = read_ledger(&folder)?;

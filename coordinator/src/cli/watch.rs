@@ -38,9 +38,6 @@ pub struct WatchArgs {
 }
 
 /// Shows the run until it ends.
-///
-/// # Errors
-/// When there is no such run, nobody is at work on it, or it ends otherwise than finished.
 pub fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let folder = RunFolder::open(&args.run)?;
@@ -127,7 +124,6 @@ struct Drawn {
     term: Term,
     /// Lines drawn the last time.
     lines: usize,
-    /// The run.
     name: String,
     /// The stage at work, and those that are done; looked up in the journal when the stage changes.
     done: Option<(Option<Stage>, Vec<&'static str>)>,

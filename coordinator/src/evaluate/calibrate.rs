@@ -61,7 +61,6 @@ pub enum CalibrateError {
 /// All strengths of one encoding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// The encoding.
     pub encoding: Encoding,
     /// In the order of the spec.
     pub strengths: Vec<Strength>,
@@ -70,7 +69,6 @@ pub struct Calibration {
 /// What the validation slices decided for one guidance strength.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Strength {
-    /// Guidance strength w.
     pub guidance: f64,
     /// Cos_w: slices at or below it are called unhealthy.
     pub cos_threshold: f32,
@@ -186,9 +184,6 @@ pub fn calibrate(
 }
 
 /// The sequences of one cell over all validation slices, with their labels.
-///
-/// # Errors
-/// A record that is missing or cannot be read.
 pub(crate) fn traces(
     plan: &ForwardPlan,
     cell: usize,
@@ -243,9 +238,6 @@ fn labels(
 }
 
 /// Writes `calibration/ENCODING.json`.
-///
-/// # Errors
-/// Names the file.
 pub fn write(
     folder: &RunFolder,
     calibration: &BTreeMap<Encoding, Calibration>,

@@ -55,7 +55,6 @@ pub(super) struct Measured {
 
 /// What one method at one strength made of the test slices.
 pub(super) struct MethodResult {
-    /// Mixed and unhealthy.
     pub(super) rows: Vec<Measured>,
     /// Encoding and strength of a method of the AnoFPDM family.
     pub(super) walk: Option<(Encoding, f64)>,
@@ -78,7 +77,6 @@ pub(super) struct SeedScores {
 pub(super) struct TestSlice {
     pub(super) patient: u32,
     pub(super) unhealthy: bool,
-    /// Foreground pixels.
     pub(super) brain_area: u32,
 }
 

@@ -78,7 +78,6 @@ pub enum SkipReason {
     NoSlice(String),
 }
 
-/// How subjects are converted.
 #[derive(Debug, Clone)]
 pub struct Conversion {
     /// Channel order.
@@ -96,7 +95,6 @@ pub struct Conversion {
 pub struct ChosenFiles {
     /// In channel order.
     pub images: Vec<PathBuf>,
-    /// Where there is one.
     pub mask: Option<PathBuf>,
 }
 

@@ -62,9 +62,6 @@ pub struct Labels {
 impl Labels {
     /// Reads `subject,slice,label` rows below a header line. `slice` counts from 0 along the head axis of the
     /// oriented volume, `label` is 1 where the slice shows a lesion.
-    ///
-    /// # Errors
-    /// [`LabelsError`] with the line.
     pub fn read(path: &Path) -> Result<Self, LabelsError> {
         let failed = |source| LabelsError::Read {
             path: path.to_path_buf(),
@@ -145,7 +142,6 @@ impl Labels {
         self.subjects.get(id)
     }
 
-    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -24,7 +24,6 @@ use subject::{Done, Job};
 pub struct Request {
     /// Folder of the data set.
     pub input: PathBuf,
-    /// Folder of the store.
     pub store: PathBuf,
     /// Where the set keeps its files.
     pub layout: LayoutName,
@@ -95,7 +94,6 @@ pub enum PreprocessError {
 pub trait Progress: Sync {
     /// Work begins on this many subjects.
     fn begin(&self, subjects: usize);
-    /// One subject is done.
     fn done(&self, id: &str, outcome: &Outcome);
     /// True when no further subject is to be begun.
     fn stopped(&self) -> bool;
@@ -115,7 +113,6 @@ pub enum Outcome {
 /// A finished store and how it came to be.
 #[derive(Debug)]
 pub struct Report {
-    /// The store.
     pub store: SliceStore,
     /// Subjects converted by this call.
     pub converted: usize,

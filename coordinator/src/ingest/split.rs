@@ -54,7 +54,6 @@ pub enum SplitError {
 /// A subject as the splits see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
-    /// Its name.
     pub id: &'a str,
     /// The patient it is a scan of.
     pub patient: &'a str,

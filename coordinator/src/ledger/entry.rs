@@ -26,14 +26,12 @@ pub enum Entry {
     Profile(NumericProfile),
     /// A network's weights are known.
     Weights {
-        /// Name in the spec.
         network: String,
         /// The weights file in the artifact store.
         weights: Digest,
     },
     /// The work of a stage is known.
     Planned {
-        /// Which stage.
         stage: Stage,
         /// The plan in the artifact store.
         plan: Digest,
@@ -42,7 +40,6 @@ pub enum Entry {
     },
     /// A shard was delivered and its records verified.
     Delivered {
-        /// Stage of the shard.
         stage: Stage,
         /// Record keys and record digests.
         #[serde(deserialize_with = "list::<_, _, MAX_SHARD_RECORDS>")]
@@ -66,12 +63,7 @@ pub enum Entry {
         wall_millis: u64,
     },
     /// A worker gave wrong bits: what only it delivered does not count any more.
-    Distrusted {
-        /// Its name.
-        worker: String,
-        /// What it did.
-        reason: String,
-    },
+    Distrusted { worker: String, reason: String },
     /// What calibration and scoring compute in.
     Precision(ChosenPrecision),
 }

@@ -14,9 +14,6 @@ pub struct RunJournal {
 
 impl RunJournal {
     /// Opens (or creates) the journal and adds its entries up. A torn last frame is cut.
-    ///
-    /// # Errors
-    /// When it is damaged or cannot be read.
     pub fn open(folder: &RunFolder) -> Result<Self, JournalError> {
         let mut ledger = Ledger::default();
         let recovered = Journal::open(&folder.journal(), |entry: Entry| {
@@ -51,9 +48,6 @@ impl RunJournal {
 }
 
 /// The state of a run whose journal is not to be touched.
-///
-/// # Errors
-/// When it is damaged or cannot be read.
 pub fn read_ledger(folder: &RunFolder) -> Result<Ledger, JournalError> {
     let mut ledger = Ledger::default();
     Journal::<Entry>::read(&folder.journal(), |entry| {

@@ -11,7 +11,6 @@ pub(super) type WorkerIndex = u32;
 /// Stands for "at least two workers delivered these bits".
 const SEVERAL: WorkerIndex = WorkerIndex::MAX;
 
-/// One record key.
 #[derive(Debug, Clone)]
 struct KnownKey {
     stage: Stage,
@@ -51,7 +50,6 @@ pub(super) struct KeyStates {
 }
 
 impl KeyStates {
-    /// Adds a delivery.
     pub(super) fn deliver(
         &mut self,
         stage: Stage,

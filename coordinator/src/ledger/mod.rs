@@ -51,7 +51,6 @@ pub struct Created {
 /// Shards run a second time to compare bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AuditCounts {
-    /// Delivered.
     pub shards: u64,
     /// Whose records were all equal to the earlier ones.
     pub agreed: u64,
@@ -73,11 +72,9 @@ pub struct Applied {
 pub struct Ledger {
     /// Spec and data the run belongs to, and its name in a queue.
     pub created: Option<Created>,
-    /// Pinned numeric profile.
     pub profile: Option<NumericProfile>,
     /// What calibration and scoring compute in.
     pub precision: Option<ChosenPrecision>,
-    /// Weights by network name.
     pub weights: BTreeMap<String, Digest>,
     /// Plan and number of records by stage.
     pub planned: BTreeMap<Stage, (Digest, u64)>,
@@ -109,7 +106,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Adds one entry.
     pub fn apply(&mut self, entry: &Entry) -> Applied {
         match entry {
             Entry::Created { spec, data, run } => {

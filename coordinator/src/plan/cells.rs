@@ -26,7 +26,6 @@ pub struct Columns {
 /// A strength of the table and the M_max that enters its masks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableStrength {
-    /// Guidance strength w.
     pub guidance: f64,
     /// M_max of each scored modality.
     pub max_divergence: Vec<f32>,

@@ -14,7 +14,6 @@ use super::cells::{self, Chosen, Columns, Decided, TableStrength, encodings, see
 /// `anofpdm plan --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Name of the run.
     pub run: String,
     /// Evaluations of one slice by one network once.
     pub network_evaluations: Evaluations,
@@ -40,7 +39,6 @@ pub struct Estimate {
     pub warnings: Vec<String>,
 }
 
-/// Slices by stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Slices {
     /// Training slices of the store.
@@ -64,14 +62,10 @@ pub struct Evaluations {
     pub padding: u64,
 }
 
-/// Evaluations by stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ByStage {
-    /// Training.
     pub train: u64,
-    /// Calibration.
     pub calibrate: u64,
-    /// Scoring.
     pub score: u64,
 }
 

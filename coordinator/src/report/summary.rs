@@ -7,10 +7,8 @@ use anofpdm_common::metrics::summary::{mean, sample_std};
 use anofpdm_common::store::slices::Split;
 use serde::{Deserialize, Serialize};
 
-/// A whole result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Name of the run.
     pub run: String,
     /// One digest over sorted record keys and record digests.
     pub fingerprint: Digest,
@@ -29,9 +27,7 @@ pub struct Summary {
     pub coverage: Coverage,
     /// Shards run again on other workers to compare bits.
     pub audits: Audits,
-    /// The table.
     pub rows: Vec<Row>,
-    /// What it took.
     pub cost: Cost,
     /// What the image-level labels decided, for each encoding and strength.
     pub calibration: Vec<CalibrationRow>,
@@ -51,7 +47,6 @@ pub struct Summary {
 pub struct Check {
     /// Name of the check (docs/formats.md lists them).
     pub id: String,
-    /// What was found.
     pub state: State,
     /// The number that decides; null where there is none.
     pub value: Option<f64>,
@@ -63,16 +58,13 @@ pub struct Check {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Yes.
     Ok,
     /// Only with this said beside it.
     Look,
-    /// No.
     No,
 }
 
 impl State {
-    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -97,7 +89,6 @@ pub enum SliceScore {
 }
 
 impl SliceScore {
-    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cosine => "cosine",
@@ -118,7 +109,6 @@ impl SliceScore {
 pub struct Classification {
     /// Which slices: `validation` or `test`.
     pub split: Split,
-    /// Which number.
     pub score: SliceScore,
     /// `ddim` or `ddpm`; null for a trivial score.
     pub encoding: Option<String>,
@@ -128,7 +118,6 @@ pub struct Classification {
     pub decides: bool,
     /// Noise seeds; empty for a trivial score. Shares are over all of them.
     pub seeds: Vec<u64>,
-    /// Patients of the slices.
     pub patients: usize,
     /// Slices, each counted once.
     pub slices: usize,
@@ -185,7 +174,6 @@ pub struct Row {
     pub method: String,
     /// Guidance strength, or a baseline's own; null where there is none, and for trivial rows.
     pub guidance: Option<f64>,
-    /// Mixed or unhealthy.
     pub setup: Setup,
     /// Noise seeds; empty for trivial rows. A method that draws no noise is computed once and stands for all of them.
     pub seeds: Vec<u64>,
@@ -255,7 +243,6 @@ impl Value {
 pub struct Cost {
     /// Evaluations of one slice by one network, training counted in forward passes.
     pub network_evaluations: u64,
-    /// The same by stage.
     pub by_stage: StageEvaluations,
     /// Evaluations spent on padding the last batches.
     pub padding: u64,
@@ -275,7 +262,6 @@ pub struct Cost {
 /// What scoring one slice with one method takes. Methods of one encoding share a pass, and each names all of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MethodCost {
-    /// Name of the method.
     pub method: String,
     /// Network evaluations, those of a classifier included.
     pub evaluations_per_slice: u64,
@@ -285,14 +271,11 @@ pub struct MethodCost {
     pub seconds_per_slice: Option<f64>,
 }
 
-/// Evaluations by stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageEvaluations {
     /// Training, forward passes.
     pub train: u64,
-    /// Calibration.
     pub calibrate: u64,
-    /// Scoring.
     pub score: u64,
 }
 
@@ -301,7 +284,6 @@ pub struct StageEvaluations {
 pub struct CalibrationRow {
     /// `ddim` or `ddpm`.
     pub encoding: String,
-    /// Guidance strength.
     pub guidance: f64,
     /// Cos_w: slices at or below it are called unhealthy.
     pub cos_threshold: f64,
@@ -316,13 +298,11 @@ pub struct CalibrationRow {
 /// One setting of a baseline's grid, with its best threshold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TuningRow {
-    /// The method.
     pub method: String,
     /// Noise scale S, in kept steps.
     pub noise_scale: u32,
     /// Guidance w, or scale of the classifier's gradient; null for a method without.
     pub strength: Option<f64>,
-    /// Its best threshold.
     pub threshold: f32,
     /// Mixed DICE of the validation slices at that threshold; null where nothing was tuned.
     pub dice: Option<f64>,

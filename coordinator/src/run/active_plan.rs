@@ -83,12 +83,10 @@ impl ActiveForward {
         self.places.get(&key).copied()
     }
 
-    /// Records of the stage.
     pub(super) fn records(&self) -> u64 {
         self.keys.iter().map(Vec::len).sum::<usize>() as u64
     }
 
-    /// Slices of the stage.
     pub(super) fn slices(&self) -> u64 {
         self.plan.batches.iter().map(Vec::len).sum::<usize>() as u64
     }

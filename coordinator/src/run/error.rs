@@ -21,7 +21,6 @@ use crate::preflight::PreflightError;
 use crate::run_folder::RunFolderError;
 use crate::spec_file::SpecFileError;
 
-/// Why a run stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{0}")]
@@ -78,7 +77,6 @@ pub enum RunError {
     Conflicts(usize),
 }
 
-/// Why work stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
     #[error("{0}")]

@@ -24,19 +24,9 @@ use crate::ledger::{Applied, CACHE, Entry, Ledger};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ShardEvent {
     /// A worker has begun a shard.
-    Begun {
-        /// The lease.
-        lease: LeaseId,
-        /// The worker.
-        worker: String,
-    },
+    Begun { lease: LeaseId, worker: String },
     /// A lease ended without a result.
-    Ended {
-        /// The lease.
-        lease: LeaseId,
-        /// Why.
-        how: Ending,
-    },
+    Ended { lease: LeaseId, how: Ending },
     /// A result counts, or repeats one that does.
     Accepted {
         /// The lease it was delivered under.
@@ -48,18 +38,12 @@ pub(super) enum ShardEvent {
     },
     /// These keys need another delivery.
     Contested {
-        /// The keys.
         keys: Vec<Digest>,
         /// Who made the delivery that left them so.
         by: String,
     },
     /// A worker is not to be given anything any more.
-    Distrusted {
-        /// Its name.
-        worker: String,
-        /// What it did.
-        reason: String,
-    },
+    Distrusted { worker: String, reason: String },
     /// A worker could not hold a shard in its memory.
     OutOfMemory(LeaseId),
 }
@@ -75,12 +59,7 @@ pub(super) enum Ending {
         worker: String,
     },
     /// The worker reported an error.
-    Failed {
-        /// Its class.
-        class: ErrorClass,
-        /// The full error chain.
-        message: String,
-    },
+    Failed { class: ErrorClass, message: String },
 }
 
 /// Verifies what workers deliver to one run, and journals what counts.

@@ -415,7 +415,6 @@ impl Scheduler {
     }
 }
 
-/// A failure in words.
 fn message(letter: &DeadLetter) -> String {
     match &letter.failure {
         Failure::Error { class, message } => format!("{class:?}: {message}"),

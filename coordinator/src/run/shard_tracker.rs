@@ -43,19 +43,13 @@ pub(super) enum Command {
     /// What this shard brings is compared with records that are there.
     MarkAudit(u64),
     /// Give a worker nothing any more.
-    Retire {
-        /// Its name.
-        worker: String,
-        /// What it did.
-        reason: String,
-    },
+    Retire { worker: String, reason: String },
 }
 
 /// What the tracker's answers depend on beside its own shards.
 pub(super) struct Context<'a> {
     pub(super) active: &'a ActivePlan,
     pub(super) ledger: &'a Ledger,
-    /// The workers there are.
     pub(super) workers: &'a [WorkerStatus],
     pub(super) now: Instant,
 }
@@ -86,7 +80,6 @@ struct Throughput {
     evaluations: u64,
 }
 
-/// How shards are followed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TrackerRules {
     /// Share of the finished shards that are run again to compare bits.
@@ -142,7 +135,6 @@ pub(super) struct ShardTracker {
 }
 
 impl ShardTracker {
-    /// Nothing under way.
     pub(super) fn new(rules: TrackerRules) -> Self {
         Self {
             rules,

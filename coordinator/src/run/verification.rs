@@ -137,9 +137,6 @@ pub(super) fn trial(
 }
 
 /// Reads a record and measures it.
-///
-/// # Errors
-/// When it cannot be had or is not what was asked for.
 pub(super) fn check_record(
     shape: &RecordShape<'_>,
     key: Digest,

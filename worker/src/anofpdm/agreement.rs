@@ -38,9 +38,7 @@ struct FormatStrength {
 /// Pixel labels of a slice, 0 or 1.
 #[derive(Debug, Clone, Copy)]
 pub struct PixelTruth<'a> {
-    /// The lesion.
     pub mask: &'a [u8],
-    /// The head.
     pub foreground: &'a [u8],
 }
 
@@ -49,7 +47,6 @@ pub struct PixelTruth<'a> {
 pub struct MaskSettings<'a> {
     /// Level of a quotient M_te / M_max.
     pub level_index: LevelIndex,
-    /// From map to mask.
     pub mask_rule: MaskRule,
     /// Components up to this many pixels are dropped.
     pub component_area: u32,

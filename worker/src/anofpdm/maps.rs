@@ -62,7 +62,6 @@ const fn pooling(kind: MapKind) -> Pooling {
     }
 }
 
-/// A finished map.
 #[derive(Debug)]
 pub struct AnomalyMap {
     /// f32 `[N, m, H, W]`. NaN where no step is averaged (t_e = 0 with the end step excluded).
@@ -153,7 +152,6 @@ impl AggregatedMaps {
 pub struct FinishedMaps {
     /// Where the maps are NaN by definition (t_e = 0, end step excluded), bool `[N, m]`.
     pub undefined: Tensor,
-    /// The maps wanted.
     pub maps: BTreeMap<MapKind, AnomalyMap>,
     /// The aggregated map at multiples of the end step.
     pub ratio_maps: Vec<RatioMap>,

@@ -73,7 +73,6 @@ impl Walk<'_> {
         self.noise.at(number, &self.shape, self.x0.device())
     }
 
-    /// One step is done.
     pub(super) fn step_done(&mut self) -> Result<(), MethodError> {
         self.steps += 1;
         match (self.progress)() {

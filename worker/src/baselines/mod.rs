@@ -33,7 +33,6 @@ use driver::RestorationMethod;
 /// How a baseline is computed.
 #[derive(Debug, Clone, Copy)]
 pub struct BaselineSetup<'a> {
-    /// The method.
     pub baseline: Baseline,
     /// As published, or as the public code of the paper has it.
     pub form: BaselineForm,
@@ -41,7 +40,6 @@ pub struct BaselineSetup<'a> {
     pub sampler: Sampler,
     /// How `ddim-clf-free` keeps predicted x0 in range.
     pub clip: Clip,
-    /// Noise schedule.
     pub schedule: &'a Schedule,
 }
 

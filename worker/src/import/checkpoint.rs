@@ -106,7 +106,6 @@ impl Checkpoint {
         Ok(held)
     }
 
-    /// Names and shapes.
     pub(super) fn shapes(&self) -> TensorShapes {
         self.tensors
             .iter()
@@ -177,7 +176,6 @@ impl Checkpoint {
     }
 }
 
-/// What was read.
 #[derive(Debug, Default)]
 pub(super) struct Weights {
     pub(super) tensors: NamedTensors,

@@ -29,9 +29,7 @@ const MOST_LEVELS: usize = 8;
 /// What was said beside the tensors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Said {
-    /// Family.
     pub(super) arch: Arch,
-    /// Attention heads.
     pub(super) heads: Option<i64>,
     /// Side of the input, pixels.
     pub(super) image_size: Option<i64>,

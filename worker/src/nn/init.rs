@@ -38,7 +38,6 @@ impl Affine {
         }
     }
 
-    /// Weight and bias.
     pub(super) fn parameters(&self) -> [&Tensor; 2] {
         [&self.weight, &self.bias]
     }

@@ -16,13 +16,10 @@ const HEADER_LIMIT: u64 = 16 << 20;
 /// Why a checkpoint does not fit a network.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    /// The configuration itself cannot be built.
     #[error("network configuration: {0}")]
     Config(#[from] NetworkConfigError),
-    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] TensorFileError),
-    /// A network of another family is needed.
     #[error("{path}: {wanted} is needed here, the configuration says arch {found}")]
     Family {
         path: PathBuf,
@@ -38,28 +35,23 @@ pub enum WeightsError {
         expected: Vec<i64>,
         cause: String,
     },
-    /// Tensors are missing or left over.
     #[error(
         "{path}: another architecture than the configuration says: {missing} of its {expected} tensors \
          are absent and {extra} unknown ones are there (first: {first})"
     )]
     Names {
         path: PathBuf,
-        /// Tensors of the network that the file lacks.
         missing: usize,
         expected: usize,
-        /// Tensors of the file that the network lacks.
         extra: usize,
         first: String,
     },
-    /// A tensor is not stored as a float.
     #[error("{path}: tensor {name} is stored as {kind:?}: only f16, bf16 and f32 weights are read")]
     StoredKind {
         path: PathBuf,
         name: String,
         kind: Kind,
     },
-    /// A weight is NaN or infinite.
     #[error(
         "{path}: tensor {name} holds NaN or infinite values: the training run that wrote it has diverged"
     )]
@@ -68,9 +60,6 @@ pub enum WeightsError {
 
 /// Builds the U-Net of `config` on `device` with the weights in `path`, ready for inference
 /// (no gradients).
-///
-/// # Errors
-/// When the configuration or the file does not fit.
 pub fn open_unet(
     path: &Path,
     config: &NetworkConfig,
@@ -88,9 +77,6 @@ pub fn open_unet(
 
 /// Builds the classifier of `config` on `device` with the weights in `path`; its own weights take no
 /// gradients.
-///
-/// # Errors
-/// When the configuration or the file does not fit.
 pub fn open_classifier(
     path: &Path,
     config: &NetworkConfig,
@@ -143,9 +129,6 @@ pub fn load(vs: &VarStore, path: &Path, config: &NetworkConfig) -> Result<(), We
 }
 
 /// Writes all tensors of a network as f32, whole or not at all.
-///
-/// # Errors
-/// When the file system refuses.
 pub fn save(vs: &VarStore, path: &Path) -> Result<(), WeightsError> {
     let weights = variables(vs)
         .into_iter()
@@ -160,9 +143,6 @@ pub fn variables(vs: &VarStore) -> NamedTensors {
 }
 
 /// Checks that `stored` holds the tensors `wanted` in their shapes, no other, as finite floats.
-///
-/// # Errors
-/// As [`load`].
 pub fn check(
     path: &Path,
     wanted: &NamedTensors,

@@ -14,7 +14,6 @@ use super::batch_reader::SliceBatch;
 use super::job_error::JobError;
 use super::shard::{Shard, bad_plan};
 
-/// A batch that was computed.
 pub(super) struct ComputedBatch<T> {
     /// Its number in the plan.
     pub(super) index: usize,
@@ -58,9 +57,6 @@ impl<'scope, T: Send + 'scope> RecordWriter<'scope, T> {
     }
 
     /// Waits until everything is stored.
-    ///
-    /// # Errors
-    /// When a record could not be made or stored.
     pub(super) fn finish(self) -> Result<JobResult, JobError> {
         drop(self.computed);
         self.thread

@@ -113,9 +113,6 @@ impl RedisEndpoint {
     }
 
     /// As [`Self::from_url`], with other credentials than the environment's.
-    ///
-    /// # Errors
-    /// As [`Self::from_url`].
     pub fn new(url: &str, credentials: &Credentials) -> Result<Self, QueueError> {
         let settings = |text: String| QueueError::Settings(text);
         let address = RedisAddress::parse(url)?;

@@ -15,7 +15,6 @@ use crate::queue::lease::{DeadLetter, ErrorClass, LeaseId, LiveLease, Progress, 
 use crate::queue::priority::Priority;
 use crate::wire::{self, WireError};
 
-/// One entry of a stream.
 #[derive(Debug)]
 pub(super) struct StreamEntry {
     id: String,

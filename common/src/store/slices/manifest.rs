@@ -48,7 +48,6 @@ pub struct SubjectRecord {
     pub patient: Option<String>,
     /// What it is for by default; a run spec may say otherwise.
     pub split: Split,
-    /// Number of slices N.
     pub slices: usize,
     /// Slices with image-level label 1.
     pub lesion_slices: usize,
@@ -66,7 +65,6 @@ impl SubjectRecord {
 /// A subject that was not converted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SkippedSubject {
-    /// Name.
     pub id: String,
     /// Why, in a sentence.
     pub reason: String,
@@ -110,7 +108,6 @@ impl StoreManifest {
         }
     }
 
-    /// The record of a subject.
     pub fn subject(&self, id: &str) -> Option<&SubjectRecord> {
         self.subjects
             .binary_search_by(|subject| subject.id.as_str().cmp(id))

@@ -58,12 +58,10 @@ impl SliceStore {
         })
     }
 
-    /// What the store holds.
     pub fn manifest(&self) -> &StoreManifest {
         &self.manifest
     }
 
-    /// The store's folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -166,9 +164,6 @@ impl ImageReader {
     }
 
     /// [`SliceStore::verify`].
-    ///
-    /// # Errors
-    /// As there.
     pub fn verify<S: AsRef<str> + Sync>(
         &self,
         subjects: &[S],
@@ -177,7 +172,6 @@ impl ImageReader {
         self.0.verify(subjects, watch)
     }
 
-    /// What the store holds.
     pub fn manifest(&self) -> &StoreManifest {
         &self.0.manifest
     }
@@ -186,7 +180,6 @@ impl ImageReader {
 /// One subject's images, read slice by slice.
 #[derive(Debug)]
 pub struct SubjectImages {
-    /// Name of the subject.
     pub id: String,
     /// Modalities C.
     pub channels: usize,
@@ -200,7 +193,6 @@ pub struct SubjectImages {
 }
 
 impl SubjectImages {
-    /// Number of slices N.
     pub fn slices(&self) -> usize {
         self.labels.len()
     }

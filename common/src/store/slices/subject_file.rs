@@ -196,7 +196,6 @@ impl SubjectFile {
         })
     }
 
-    /// The labels, one a slice.
     pub(super) fn labels(&self) -> Result<Vec<u8>, StoreError> {
         let labels = self.read(self.label)?;
         if labels.iter().any(|label| *label > 1) {

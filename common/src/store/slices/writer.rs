@@ -41,7 +41,6 @@ pub struct SubjectData {
     pub mask: Option<Vec<u8>>,
     /// `[N]`.
     pub slice_index: Vec<i32>,
-    /// Where it came from.
     pub source: SourceGrid,
     /// What a user should know of it, in words: kept beside the file, not in it.
     pub notices: Vec<String>,
@@ -50,7 +49,6 @@ pub struct SubjectData {
 /// What a subject's file is known by once written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConvertedSubject {
-    /// Number of slices.
     pub slices: usize,
     /// Slices with label 1.
     pub lesion_slices: usize,
@@ -207,9 +205,6 @@ impl StoreWriter {
     }
 
     /// Writes the manifest: from now on this is a store. Files of subjects that it does not name are removed.
-    ///
-    /// # Errors
-    /// When the disk refuses.
     pub fn commit(
         self,
         subjects: Vec<SubjectRecord>,

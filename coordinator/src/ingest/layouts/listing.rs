@@ -28,7 +28,6 @@ const FOREIGN: [&str; 15] = [
 ];
 
 impl Listing {
-    /// Lists `folder`.
     pub(super) fn of(folder: &Path) -> io::Result<Self> {
         let mut paths = fs::read_dir(folder)?
             .map(|entry| entry.map(|entry| entry.path()))

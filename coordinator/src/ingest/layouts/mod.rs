@@ -65,9 +65,6 @@ pub trait Layout: Sync {
 }
 
 /// All subjects below `root`, by name.
-///
-/// # Errors
-/// When `root` cannot be listed.
 pub fn discover(layout: &dyn Layout, root: &Path) -> std::io::Result<Found> {
     let mut found = Found::new(root);
     layout.collect(root, &mut found)?;

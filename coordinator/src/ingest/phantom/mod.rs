@@ -43,12 +43,10 @@ pub enum Kind {
     Atlas,
 }
 
-/// What to generate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhantomRequest {
     /// Which real data set is imitated.
     pub kind: Kind,
-    /// Number of subjects.
     pub subjects: usize,
     /// Seed of everything.
     pub seed: u64,
@@ -72,12 +70,10 @@ pub enum PhantomError {
     Foreign(PathBuf),
 }
 
-/// What was generated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PhantomSummary {
     /// Subjects, with and without lesion.
     pub subjects: usize,
-    /// Subjects without lesion.
     pub healthy_subjects: usize,
     /// Volumes' shape.
     pub shape: [usize; 3],

@@ -65,12 +65,9 @@ pub enum Order {
     Retry(DeadShards),
 }
 
-/// Which dead shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeadShards {
-    /// All there are.
     All,
-    /// These.
     These(BTreeSet<u64>),
 }
 

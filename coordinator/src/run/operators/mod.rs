@@ -19,7 +19,6 @@ use control_files::{Cancelled, ControlFiles, DeadShards, Order};
 use snapshot::Work;
 use status_file::{Done, Moment, StatusFile};
 
-/// Both ends towards operators.
 #[derive(Debug)]
 pub(in crate::run) struct Operators {
     control: ControlFiles,

@@ -24,13 +24,11 @@ pub struct Snapshot {
     pub format: u32,
     /// The run's name in its queue.
     pub run: String,
-    /// Who writes this.
     pub coordinator: Writer,
     /// When this was written, milliseconds of Unix time on the coordinator's clock.
     pub time_millis: u64,
     /// How it ended; none while it works, or when it was killed.
     pub ended: Option<Ended>,
-    /// The stage at work.
     pub stage: Option<Stage>,
     /// No shard is given out.
     pub paused: bool,
@@ -55,11 +53,8 @@ pub struct Snapshot {
 /// The process that writes the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writer {
-    /// Its host.
     pub host: String,
-    /// Its process id there.
     pub pid: u32,
-    /// The program's version.
     pub version: String,
     /// When it started, milliseconds of Unix time.
     pub started_millis: u64,
@@ -68,9 +63,7 @@ pub struct Writer {
 /// How a coordinator ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
-    /// In a word.
     pub outcome: RunOutcome,
-    /// In a sentence.
     pub message: String,
 }
 
@@ -91,11 +84,9 @@ pub enum RunOutcome {
 /// How far a stage is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// What is counted.
     pub unit: Unit,
     /// Done, by earlier coordinators too.
     pub done: u64,
-    /// Wanted.
     pub total: u64,
     /// Computed and not yet delivered, in the same unit: what workers say of the shards they hold.
     #[serde(default)]
@@ -147,14 +138,11 @@ impl Unit {
     }
 }
 
-/// A worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerEntry {
     /// Unique per start.
     pub name: String,
-    /// Its host.
     pub host: String,
-    /// Its process id there.
     pub pid: u32,
     /// `cpu`, or the name of the GPU.
     pub device: String,
@@ -162,7 +150,6 @@ pub struct WorkerEntry {
     pub profile: String,
     /// Memory of its device, bytes; 0 where unknown.
     pub memory_bytes: u64,
-    /// Version of its program.
     pub version: String,
     /// What it holds, soonest deadline first.
     pub leases: Vec<Held>,
@@ -173,9 +160,7 @@ pub struct WorkerEntry {
 /// A shard with a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Held {
-    /// The shard.
     pub shard: u64,
-    /// Its job in words.
     pub job: Option<String>,
     /// How long the worker has had it, seconds.
     pub seconds: f64,
@@ -190,15 +175,10 @@ pub struct Held {
 /// A shard given up until a person looks at it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dead {
-    /// The shard.
     pub shard: u64,
-    /// Its job in words.
     pub job: Option<String>,
-    /// Errors so far.
     pub errors: u32,
-    /// Crashes so far.
     pub crashes: u32,
-    /// Who had it last.
     pub worker: String,
     /// The class of the last error, or `Crash`.
     pub class: String,

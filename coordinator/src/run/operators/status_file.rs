@@ -44,9 +44,7 @@ const ENDED_LIMIT: usize = 16 << 10;
 /// What the scheduler knows and the queue does not.
 #[derive(Clone, Copy)]
 pub struct Moment<'a> {
-    /// The stage at work.
     pub stage: Option<Stage>,
-    /// How far it is.
     pub work: Option<Done>,
     /// Operators want the run paused.
     pub paused: bool,
@@ -72,11 +70,9 @@ impl std::fmt::Debug for Moment<'_> {
 /// How far a stage is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Done {
-    /// What is counted.
     pub unit: Unit,
     /// Done, by earlier coordinators too.
     pub done: u64,
-    /// Wanted.
     pub total: u64,
     /// Computed and not yet delivered, as workers say.
     pub under_way: f64,

@@ -29,7 +29,6 @@ const WORKERS_EVERY: Duration = Duration::from_millis(500);
 const NOBODY_AFTER: Duration = Duration::from_secs(10);
 const NOBODY_AGAIN: Duration = Duration::from_secs(300);
 
-/// Where jobs go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueueChoice {
     /// The coordinator itself, over a Unix socket.
@@ -41,11 +40,9 @@ pub enum QueueChoice {
 /// Where and with what this coordinator's own workers run.
 #[derive(Debug, Clone)]
 pub(in crate::run) struct PoolOptions {
-    /// Where jobs go.
     pub(in crate::run) queue: QueueChoice,
     /// One worker a device: `cpu`, `cuda:0` ...
     pub(in crate::run) devices: Vec<String>,
-    /// Intra-op threads of each.
     pub(in crate::run) threads: u32,
     /// Root of the slice store.
     pub(in crate::run) data: PathBuf,
@@ -53,7 +50,6 @@ pub(in crate::run) struct PoolOptions {
     pub(in crate::run) artifacts: PathBuf,
     /// Root of the training checkpoints.
     pub(in crate::run) checkpoints: PathBuf,
-    /// Folder for their logs.
     pub(in crate::run) logs: PathBuf,
     /// A lease not renewed for this long is lost.
     pub(in crate::run) lease: Duration,
@@ -115,7 +111,6 @@ impl WorkerPool {
         &self.run
     }
 
-    /// The queue.
     pub(in crate::run) fn queue(&mut self) -> Result<&mut dyn Dispatch, SchedulerError> {
         Ok(self.opened()?.queue.as_mut())
     }

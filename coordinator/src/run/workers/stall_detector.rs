@@ -25,9 +25,7 @@ const LONGEST_GAP: Duration = Duration::from_secs(1);
 /// A rank that has fallen silent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::run) struct Stalled {
-    /// Its shard.
     pub(in crate::run) shard: u64,
-    /// Its worker.
     pub(in crate::run) worker: String,
     /// For how long.
     pub(in crate::run) silent: Duration,

@@ -46,7 +46,6 @@ pub struct WorkerCommand {
     pub checkpoints: PathBuf,
     /// Folder for the workers' logs.
     pub logs: PathBuf,
-    /// Intra-op threads.
     pub threads: u32,
     /// The only run to serve, in a queue of many.
     pub run: Option<String>,
@@ -117,9 +116,6 @@ struct Slot {
 
 impl Supervisor {
     /// Starts a worker on each of `devices`.
-    ///
-    /// # Errors
-    /// When one cannot be started.
     pub fn start(command: WorkerCommand, devices: &[String]) -> Result<Self, SupervisorError> {
         let now = Instant::now();
         let slots = devices
@@ -171,7 +167,6 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Devices, and so workers.
     pub const fn devices(&self) -> usize {
         self.slots.len()
     }

@@ -53,7 +53,6 @@ impl Permutation {
         }
     }
 
-    /// The table.
     pub const fn order(&self) -> &[u8; ENTRIES] {
         &self.order
     }
