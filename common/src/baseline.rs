@@ -97,7 +97,6 @@ pub const CG_CDM_DIFFUSION_STEPS: u32 = 4_000;
 /// Chain steps of CG-CDM: two chains of this many, or of S where S is smaller.
 pub const CG_CDM_STEPS: u32 = 10;
 
-/// What restoring one slice takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passes {
     /// Evaluations of the network that predicts noise.
@@ -179,13 +178,11 @@ impl Baseline {
     }
 }
 
-/// How AnoDDPM walks back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sampler {
     /// Ancestral: fresh noise of the same family at every step.
     Ancestral,
-    /// Deterministic DDIM steps.
     Ddim,
 }
 

@@ -11,7 +11,6 @@ pub enum DeviceName {
     Cuda(usize),
 }
 
-/// A text that names no device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown device '{0}': one of cpu, cuda, cuda:N")]
 pub struct UnknownDevice(pub String);

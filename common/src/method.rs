@@ -46,11 +46,9 @@ pub enum MapKind {
 /// A method of the benchmark. In text it is its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
-    /// AnoFPDM with deterministic encoding.
     AnofpdmDdim,
     /// The same, segmented from S at the end step alone.
     AnofpdmDdimSte,
-    /// AnoFPDM with stochastic encoding.
     AnofpdmDdpm,
     /// The same, segmented from S at the end step alone.
     AnofpdmDdpmSte,
@@ -64,7 +62,6 @@ pub enum Method {
     Baseline(Baseline),
 }
 
-/// How a method comes to its map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Procedure {
     /// AnoFPDM: from a walk up the noise levels, tuned on image-level labels.
@@ -73,7 +70,6 @@ pub enum Procedure {
     Restoration(Baseline),
 }
 
-/// Methods there are.
 const COUNT: usize = 7 + Baseline::ALL.len();
 
 impl Method {
@@ -126,7 +122,6 @@ impl Method {
         }
     }
 
-    /// How the method comes to its map.
     pub const fn procedure(self) -> Procedure {
         let (encoding, map) = match self {
             Self::AnofpdmDdim => (Encoding::Ddim, MapKind::Aam),
@@ -156,7 +151,6 @@ impl Method {
         }
     }
 
-    /// The networks the method needs.
     pub const fn networks(self) -> &'static [Role] {
         match self.procedure() {
             Procedure::Forward(..) => &[Role::Guided],

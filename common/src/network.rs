@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 pub use footprint::Footprint;
 pub use tensors::TensorShapes;
 
-/// The family a network belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {

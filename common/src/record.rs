@@ -18,7 +18,6 @@ pub use shape::RecordShape;
 /// Longest sequence: a value for each step and scored channel.
 const MAX_SEQUENCE: usize = DIFFUSION_STEPS as usize * MAX_SCORED;
 
-/// Slices of a record.
 const MAX_SLICES: usize = MAX_BATCH_SLICES as usize;
 
 /// Longest score run: what the limit of the envelope leaves room for, and more than a slice has pixels.
@@ -26,7 +25,6 @@ const MAX_RUN: usize = Kind::Record.limit() / size_of::<u32>();
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Record {
-    /// Sequences for calibration.
     Traces(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<SliceTrace>),
     /// Masks, as statistics against the pixel truth.
     Masks(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<SliceScore>),
@@ -41,9 +39,7 @@ pub enum Record {
 /// One slice at every threshold of a grid: what the pixel-label tuning of the baselines reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThresholdOverlaps {
-    /// Pixels of the slice.
     pub pixels: u32,
-    /// Pixels truly anomalous.
     pub truth: u32,
     /// For each threshold the pixels predicted (component filter applied) and those of them that are right.
     #[serde(deserialize_with = "list::<_, _, MAX_THRESHOLDS>")]
@@ -92,7 +88,6 @@ pub struct SliceTrace {
     pub mse_null: Vec<f32>,
 }
 
-/// What one cell made of one slice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SliceScore {
     /// Mask (component filter applied, whatever the classification) against the pixel truth.
@@ -101,7 +96,6 @@ pub struct SliceScore {
     pub cosine: f32,
     /// Threshold Q* on the filtered map; NaN where a map is undefined.
     pub q_star: f32,
-    /// What was decided for each modality.
     #[serde(deserialize_with = "list::<_, _, MAX_SCORED>")]
     pub modalities: Vec<ModalityDecision>,
     /// Sorted keys of the foreground pixels, score and label (see [`mod@crate::metrics::score_run`]).
@@ -124,7 +118,6 @@ pub struct RatedScore {
 pub struct ModalityDecision {
     /// Index of the largest M (Eq. 21).
     pub end_step: u32,
-    /// M at that index.
     pub divergence: f32,
     /// Index into the 101 quantile levels (Algorithm 1).
     pub level_index: u8,

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::{Arch, CLASSES, NetworkConfig};
 
-/// The networks of the benchmark by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -25,9 +24,7 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NoiseFamily {
-    /// Independent standard normal values.
     Gaussian,
-    /// Fractal simplex fields.
     Simplex,
 }
 

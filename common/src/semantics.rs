@@ -47,7 +47,6 @@ pub enum Aggregation {
 /// How `M_te / M_max` becomes an index into the 101 quantile levels (Algorithm 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LevelIndex {
-    /// Rounded to the nearest.
     Rounded,
     /// Rounded to two digits and then truncated in float32: 0.53 and 0.59 lose one.
     TruncatedFloat32,
@@ -70,10 +69,8 @@ pub enum MaxDivergence {
     UnhealthySlices,
 }
 
-/// Which form of a baseline is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BaselineForm {
-    /// As its authors published it.
     Published,
     /// As the public code of the paper ported it (docs/science.md, "As published and as ported", off-by-ones included). A method that is not in that
     /// code is computed as published.
@@ -94,15 +91,12 @@ impl BaselineForm {
 pub struct Switches {
     /// Clamp every predicted x0 to [-1, 1].
     pub clamp_x0: bool,
-    /// Label of the unguided prediction.
     pub unguided: UnguidedLabel,
     /// Walk of the deterministic encoding.
     pub ddim: DdimStepping,
     /// Steps that Eq. 20 averages over. `-ste` and `gradient-te` maps are taken at the last of them.
     pub aggregation: Aggregation,
-    /// Rounding of the level index.
     pub level_index: LevelIndex,
-    /// Search of the cosine threshold.
     pub cosine: CosineSearch,
     /// Slices that M_max is taken over.
     pub max_divergence: MaxDivergence,
@@ -146,7 +140,6 @@ impl Semantics {
         }
     }
 
-    /// The switches this name stands for.
     pub const fn switches(self) -> Switches {
         match self {
             Self::Paper => PAPER,

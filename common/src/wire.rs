@@ -62,7 +62,6 @@ pub enum Kind {
     Request = 1,
     /// The queue's answer.
     Response = 2,
-    /// One entry of a run's journal.
     Journal = 3,
     /// What one cell says about one batch.
     Record = 4,
@@ -115,9 +114,7 @@ pub const fn most_memory(envelope: usize) -> usize {
     5 * envelope + (2 << 20)
 }
 
-/// A type with a byte form.
 pub trait Message: Serialize + DeserializeOwned {
-    /// The kind of its envelopes.
     const KIND: Kind;
 
     /// Whether the value makes sense: what the types alone do not say, and needs nothing but the value.

@@ -26,7 +26,6 @@ pub struct CacheEntry {
 }
 
 impl RecordCache {
-    /// Opens (and creates) a cache folder.
     pub fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         Ok(Self {
@@ -66,7 +65,6 @@ impl RecordCache {
         }
     }
 
-    /// Every entry.
     pub fn entries(&self) -> io::Result<Vec<CacheEntry>> {
         use std::os::unix::fs::MetadataExt;
 

@@ -19,7 +19,6 @@ use crate::store_check::{self, GoOn};
 const VALIDATION: u64 = 0;
 const TEST: u64 = 1;
 
-/// What can be wrong with the slices of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     #[error("{0}")]
@@ -110,7 +109,6 @@ impl Dataset {
         &self.store
     }
 
-    /// Digest of the store's content.
     pub fn digest(&self) -> Digest {
         self.store.manifest().digest
     }
@@ -189,7 +187,6 @@ impl Dataset {
             .collect()
     }
 
-    /// The slices to calibrate on.
     pub fn validation(&self) -> Result<Selection, DatasetError> {
         let subjects = self.of_split(Split::Validation);
         if subjects.is_empty() {
@@ -257,7 +254,6 @@ impl Dataset {
         self.patients[slice.subject as usize]
     }
 
-    /// Slices of the training split.
     pub fn training_slices(&self) -> u64 {
         self.of_split(Split::Train)
             .iter()

@@ -12,7 +12,6 @@ use crate::evaluate::tune;
 use crate::plan::cells;
 use crate::spec_file::{SpecFile, SpecFileError};
 
-/// Why a spec cannot be run on its slices.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
     #[error("{0}")]

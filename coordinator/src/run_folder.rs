@@ -301,7 +301,6 @@ impl RunFolder {
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
-    /// Training checkpoints, one folder a network.
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
     }
@@ -309,7 +308,6 @@ impl RunFolder {
     pub fn training(&self) -> PathBuf {
         self.root.join("training")
     }
-    /// Calibration results.
     pub fn calibration(&self) -> PathBuf {
         self.root.join("calibration")
     }

@@ -25,7 +25,6 @@ const LIBTORCH_BYTES: u64 = 120_000_000;
 /// With fewer training patients than this, flipping is recommended.
 const FEW_PATIENTS: usize = 20;
 
-/// What can be wrong with a spec file.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecFileError {
     #[error("{path}: {source}")]
@@ -39,7 +38,6 @@ pub enum SpecFileError {
     Dataset(#[from] DatasetError),
 }
 
-/// What there is of a run.
 #[derive(Debug)]
 pub struct Begun {
     /// Its folder and what its journal adds up to, where it has begun.
@@ -101,7 +99,6 @@ impl SpecFile {
         Self { spec, path }
     }
 
-    /// Opens the slices, verified.
     pub fn dataset(&self) -> Result<Dataset, SpecFileError> {
         self.open_dataset(&|| Ok(()))
     }
@@ -261,7 +258,6 @@ impl SpecFile {
         }))
     }
 
-    /// Identifies the benchmark.
     pub fn digest(&self) -> Result<Digest, SpecFileError> {
         self.spec.digest().map_err(|source| self.blame(source))
     }

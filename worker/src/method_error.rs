@@ -1,6 +1,5 @@
 //! Why a method cannot run on a batch, or has stopped.
 
-/// Why a method cannot run or has stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum MethodError {
     #[error("{0}")]

@@ -17,7 +17,6 @@ const HEADER_LIMIT: u64 = 16 << 20;
 /// Tensors by name, in name order.
 pub type NamedTensors = BTreeMap<String, Tensor>;
 
-/// What goes wrong with a tensor file.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorFileError {
     #[error("{path}: {source}")]

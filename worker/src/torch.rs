@@ -21,7 +21,6 @@ pub enum DeviceSpec {
     Cuda(usize),
 }
 
-/// Why a device cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeviceError {
     #[error(transparent)]

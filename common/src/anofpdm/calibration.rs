@@ -27,7 +27,6 @@ pub struct StrengthCalibration {
     pub cosine: LabelThreshold,
     /// The threshold on the ratio of the MSE sequences, which is not in the paper.
     pub ratio: LabelThreshold,
-    /// M_max of each modality.
     pub max_divergence: Vec<f32>,
 }
 

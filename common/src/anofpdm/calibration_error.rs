@@ -1,6 +1,5 @@
 //! Why validation slices decide nothing.
 
-/// Why validation slices decide nothing.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CalibrationError {
     #[error(

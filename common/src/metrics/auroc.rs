@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-/// One slice with its score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Case {
     /// The higher, the more a slice looks unhealthy.

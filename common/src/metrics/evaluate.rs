@@ -13,9 +13,7 @@ use super::setup::{Setup, SliceStatistics};
 /// The numbers of one set-up, as fractions. `None` where there is nothing to form a number from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Section {
-    /// Mean DICE over slices.
     pub dice: Option<f64>,
-    /// Mean IoU over slices.
     pub iou: Option<f64>,
     /// Average precision of all scored pixels together.
     pub auprc: Option<f64>,
@@ -25,16 +23,13 @@ pub struct Section {
     pub precision: Option<f64>,
     /// Recall of the pooled pixels.
     pub recall: Option<f64>,
-    /// Slices in this set-up.
     pub slices: usize,
 }
 
 /// The numbers of both set-ups.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// All slices.
     pub mixed: Section,
-    /// Slices with a lesion.
     pub unhealthy: Section,
 }
 

@@ -8,13 +8,9 @@ const SMOOTHING: f64 = 1e-6;
 /// How a predicted mask and the true mask of one slice overlap, in pixels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlap {
-    /// Pixels of the slice.
     pub pixels: u32,
-    /// Pixels predicted anomalous.
     pub predicted: u32,
-    /// Pixels truly anomalous.
     pub truth: u32,
-    /// Pixels that are both.
     pub intersection: u32,
 }
 
@@ -93,11 +89,8 @@ impl Overlap {
 /// Pixel counts pooled over slices. Adding is exact, so order and grouping do not matter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PooledOverlap {
-    /// Pixels predicted anomalous.
     pub predicted: u64,
-    /// Pixels truly anomalous.
     pub truth: u64,
-    /// Pixels that are both.
     pub intersection: u64,
 }
 
@@ -108,7 +101,6 @@ impl PooledOverlap {
         self.intersection += u64::from(slice.intersection);
     }
 
-    /// Adds the slices of another pool.
     pub fn merge(&mut self, other: Self) {
         self.predicted += other.predicted;
         self.truth += other.truth;

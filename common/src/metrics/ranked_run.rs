@@ -8,7 +8,6 @@ use super::score_run::score_key;
 /// Distinct scores that a key has room for.
 const MOST_RANKS: usize = 1 << 31;
 
-/// The pixels of one slice.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoredSlice<'a> {
     /// One score a pixel.
@@ -19,7 +18,6 @@ pub struct ScoredSlice<'a> {
     pub foreground: Option<&'a [u8]>,
 }
 
-/// Scores that cannot be ranked.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum RankError {
     #[error("slice {slice}: score {value} at pixel {pixel}: scores must be finite")]

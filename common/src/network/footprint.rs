@@ -2,7 +2,6 @@
 
 use super::{Arch, Heads, NetworkConfig};
 
-/// Weights, memory and arithmetic of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
     pub parameters: i64,

@@ -18,7 +18,6 @@ pub struct BatchRun {
     pub cells: Vec<u16>,
 }
 
-/// Network evaluations of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvaluationCost {
     /// Of real slices.

@@ -27,7 +27,6 @@ pub struct ForwardWalk {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RestorationWalk {
     pub baseline: Baseline,
-    /// How AnoDDPM walks back.
     pub sampler: Sampler,
     /// How `ddim-clf-free` keeps predicted x0 in range.
     pub clip: Clip,
@@ -39,14 +38,12 @@ pub struct RestorationWalk {
     pub seed: Option<u64>,
 }
 
-/// What a cell keeps of a trajectory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum CellOutput {
     /// AnoFPDM: the sequences that calibration needs, and nothing that a mask could enter.
     Traces,
     /// AnoFPDM: a mask and its statistics against the pixel truth.
     Mask {
-        /// The map that is thresholded.
         map: MapKind,
         /// Largest divergence of the validation slices, for each scored modality.
         max_divergence: Vec<f32>,

@@ -44,7 +44,6 @@ pub const fn is_worker_name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
-/// Checks the name of a worker.
 pub fn check_worker_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > WORKER_NAME_LIMIT {
         return Err(format!(
@@ -75,7 +74,6 @@ pub fn check_text(what: &str, text: &str, limit: usize) -> Result<(), String> {
 }
 
 impl NumericProfile {
-    /// Checks lengths, characters and numbers.
     pub fn check(&self) -> Result<(), String> {
         check_text("device", &self.device, PLACE_LIMIT)?;
         check_text("libtorch", &self.libtorch, VERSION_LIMIT)?;
@@ -88,7 +86,6 @@ impl NumericProfile {
 }
 
 impl WorkerInfo {
-    /// Checks lengths, characters and numbers.
     pub fn check(&self) -> Result<(), String> {
         check_worker_name(&self.worker)?;
         check_text("host", &self.host, PLACE_LIMIT)?;

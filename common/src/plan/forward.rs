@@ -22,7 +22,6 @@ pub struct SliceRef {
     pub position: u32,
 }
 
-/// A network whose weights are there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPlan {
     pub name: String,
@@ -31,23 +30,19 @@ pub struct NetworkPlan {
     pub weights: Digest,
 }
 
-/// The slices a plan reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataPlan {
-    /// Digest of the slice store's content.
     pub digest: Digest,
     /// Scaling to [-1, 1].
     pub scaling: Scaling,
     /// Channels whose maps are averaged.
     pub scored: Vec<u32>,
-    /// Subjects named by the slices.
     pub subjects: Vec<String>,
 }
 
 /// Everything a worker needs for the shards of calibration or scoring, stored once as an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForwardPlan {
-    /// Calibrate or score.
     pub stage: Stage,
     /// Which reading of the method.
     pub semantics: Semantics,
@@ -56,7 +51,6 @@ pub struct ForwardPlan {
     pub respacing: Respacing,
     /// Components up to this many pixels are dropped.
     pub component_area: u32,
-    /// How a map becomes a mask.
     #[serde(default, skip_serializing_if = "MaskRule::is_published")]
     pub mask_rule: MaskRule,
     /// Numeric profile every worker must have.
@@ -88,7 +82,6 @@ impl ForwardPlan {
             .ok_or_else(|| out_of_range("cell", index))
     }
 
-    /// The trajectory a cell reads.
     pub fn trajectory(&self, cell: &Cell) -> Result<&Trajectory, PlanError> {
         let index = usize::from(cell.trajectory);
         self.trajectories
@@ -104,7 +97,6 @@ impl ForwardPlan {
             .ok_or_else(|| out_of_range("network", index))
     }
 
-    /// The subject of a slice.
     pub fn subject(&self, slice: SliceRef) -> Result<&str, PlanError> {
         let index = slice.subject as usize;
         self.data

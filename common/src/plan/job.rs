@@ -15,7 +15,6 @@ pub enum Stage {
     Train,
     /// Validation slices are pushed through; thresholds are chosen from image-level labels.
     Calibrate,
-    /// Test slices are scored.
     Score,
 }
 
@@ -81,7 +80,6 @@ pub enum Task {
     Train(GangRank),
     /// Some cells of a run of batches.
     Batches(BatchRun),
-    /// The whole trial of number formats.
     Trial,
 }
 
@@ -92,7 +90,6 @@ pub struct WorkerInfo {
     pub worker: String,
     /// Host and process, for people.
     pub host: String,
-    /// Process id on that host.
     pub pid: u32,
     pub profile: NumericProfile,
     /// Memory of its device, bytes: of the GPU, or of the machine for a CPU; 0 where unknown.

@@ -47,7 +47,6 @@ impl<'a> ProfileKey<'a> {
     }
 }
 
-/// A record of AnoFPDM.
 #[derive(Serialize)]
 struct ForwardKey<'a> {
     schema: u32,
@@ -73,7 +72,6 @@ struct ForwardKey<'a> {
     slices: Vec<(&'a str, u32)>,
 }
 
-/// A record of a baseline.
 #[derive(Serialize)]
 struct RestorationKey<'a> {
     schema: u32,

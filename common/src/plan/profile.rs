@@ -10,7 +10,6 @@ pub struct NumericProfile {
     pub libtorch: String,
     /// Vector instructions libtorch dispatches to on the CPU.
     pub cpu_capability: String,
-    /// Intra-op threads (CPU).
     pub threads: u32,
 }
 

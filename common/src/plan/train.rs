@@ -41,7 +41,6 @@ struct TrainKey<'a> {
 }
 
 impl TrainPlan {
-    /// The key of the trained weights.
     pub fn key(&self) -> Result<Digest, PlanError> {
         key_of(&TrainKey {
             schema: RECORD_SCHEMA,

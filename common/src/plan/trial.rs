@@ -52,7 +52,6 @@ pub struct Agreement {
     pub auprc_change: Option<f64>,
 }
 
-/// What a trial found of one candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     pub precision: Precision,
@@ -60,17 +59,16 @@ pub struct Candidate {
     pub finding: Finding,
 }
 
-/// What became of a candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
     /// It was compared: how far it strays.
     Compared(Agreement),
-    /// Its numbers were not finite.
-    NotFinite { what: String },
+    NotFinite {
+        what: String,
+    },
 }
 
-/// What a trial found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrialReport {
     pub slices: u64,

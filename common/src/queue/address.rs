@@ -20,7 +20,6 @@ pub enum QueueAddress {
     Redis(RedisAddress),
 }
 
-/// The address of a Redis server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisAddress {
     pub text: String,

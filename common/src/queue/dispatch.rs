@@ -11,7 +11,6 @@ use super::lease::{Counts, DeadLetter, ErrorClass, LeaseId, LiveLease, Setback};
 use super::priority::Priority;
 use crate::plan::{Completion, Job, WorkerInfo};
 
-/// A result as it reaches the coordinator.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// The lease it was made under, lost or not.
@@ -36,33 +35,31 @@ pub enum Verdict {
 /// Something that happened to a shard or a worker, told after the fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A worker was let in.
     WorkerJoined(WorkerInfo),
     /// A worker is gone; what it held follows as [`Event::Crashed`].
     WorkerLeft(WorkerInfo),
-    /// A worker has begun a shard.
-    Leased { lease: LeaseId, worker: String },
+    Leased {
+        lease: LeaseId,
+        worker: String,
+    },
     /// A worker reported an error, or its result was rejected.
     Failed {
         lease: LeaseId,
         worker: String,
         class: ErrorClass,
         message: String,
-        /// What became of the shard.
         setback: Setback,
     },
     /// A worker died, or was silent for too long.
     Crashed {
         lease: LeaseId,
         worker: String,
-        /// What became of the shard.
         setback: Setback,
     },
     /// A worker gave a shard back, or lost it because it was retired.
     Released {
         lease: LeaseId,
         worker: String,
-        /// What became of the shard.
         setback: Setback,
     },
 }
@@ -79,10 +76,8 @@ pub trait QueueHandler {
     fn notice(&mut self, event: Event);
 }
 
-/// A worker as the coordinator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerStatus {
-    /// What it said of itself.
     pub info: WorkerInfo,
     /// When it was last heard: asking for work, renewing, or telling how a shard ended. Zero when the queue does not know.
     pub heard: Duration,
@@ -90,13 +85,10 @@ pub struct WorkerStatus {
     pub leases: Vec<LiveLease>,
 }
 
-/// A shard as the coordinator submits it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
-    /// Its number in the run.
     pub shard: u64,
     pub job: Job,
-    /// How soon.
     pub priority: Priority,
     /// Workers that are not given it as long as there is any other: those whose result it checks, or who
     /// failed it.
@@ -142,7 +134,6 @@ pub trait Dispatch {
     /// Offers a dead shard again; false when it is not dead.
     fn revive(&mut self, shard: u64) -> Result<bool, QueueError>;
 
-    /// Stops or starts giving out shards.
     fn set_paused(&mut self, paused: bool) -> Result<(), QueueError>;
 
     /// Says that nothing more will be submitted: takes are answered [`Take::Finished`](super::Take::Finished) once nothing is

@@ -2,7 +2,6 @@
 
 use crate::wire::WireError;
 
-/// The queue cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     #[error("the coordinator refused this worker: {0}")]

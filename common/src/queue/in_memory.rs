@@ -21,12 +21,10 @@ pub trait Clock: std::fmt::Debug + Send {
     fn now(&self) -> Duration;
 }
 
-/// The clock of a real run.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock(Instant);
 
 impl MonotonicClock {
-    /// A clock that starts now.
     pub fn start() -> Self {
         Self(Instant::now())
     }

@@ -118,17 +118,14 @@ impl Default for LeaseConfig {
     }
 }
 
-/// A shard given to a worker.
 #[derive(Debug)]
 pub struct Grant<'a, P> {
     pub lease: LeaseId,
     pub payload: &'a P,
 }
 
-/// Answer to a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Renewal {
-    /// Still held.
     Held {
         /// The shard is no longer wanted: stop, and hand it back.
         cancel: bool,
@@ -137,7 +134,6 @@ pub enum Renewal {
     Lost,
 }
 
-/// What a result did to its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
     /// The holder of the lease finished it.
@@ -148,14 +144,12 @@ pub enum Finish {
     Repeated,
     /// It is cancelled and stays so.
     Cancelled,
-    /// No such shard.
     Unknown,
 }
 
 /// What a failure or the loss of a lease did to the shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setback {
-    /// Offered again at once.
     Requeued,
     /// Offered again at this time.
     RetryAt(Duration),
@@ -172,15 +166,16 @@ pub enum Setback {
 pub struct Expired {
     pub lease: LeaseId,
     pub owner: String,
-    /// What became of the shard.
     pub setback: Setback,
 }
 
 /// Why a shard failed last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// A worker reported it.
-    Error { class: ErrorClass, message: String },
+    Error {
+        class: ErrorClass,
+        message: String,
+    },
     /// The worker died, or was silent past the deadline.
     Crash,
 }
@@ -227,7 +222,6 @@ impl From<u64> for Progress {
     }
 }
 
-/// A live lease, for status displays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveLease {
     pub lease: LeaseId,
@@ -238,7 +232,6 @@ pub struct LiveLease {
     pub progress: Progress,
 }
 
-/// Number of shards in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Waiting for a worker.

@@ -23,7 +23,6 @@ pub struct RecordShape<'a> {
     /// Slices of the batch, padding left out.
     pub slices: usize,
     pub steps: u32,
-    /// Scored channels.
     pub modalities: usize,
     pub pixels: usize,
     pub output: &'a CellOutput,

@@ -63,7 +63,6 @@ pub struct Grid {
     pub settings: Vec<Setting>,
     /// Thresholds, ascending.
     pub thresholds: Vec<f32>,
-    /// How AnoDDPM walks back.
     pub sampler: Sampler,
     /// How `ddim-clf-free` keeps predicted x0 in range.
     pub clip: Clip,

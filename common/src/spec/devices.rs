@@ -12,7 +12,6 @@ use crate::plan::MAX_WORLD;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Devices {
-    /// Exactly so many ranks.
     Exactly(u32),
     /// As many as are there when the gang starts, within these bounds; a run waits for the workers it starts itself.
     Between(Bounds),
@@ -29,7 +28,6 @@ pub struct Bounds {
 }
 
 impl Devices {
-    /// A fixed world size.
     pub const fn exactly(world: u32) -> Self {
         Self::Exactly(world)
     }

@@ -39,7 +39,6 @@ pub struct RunSpec {
     /// Networks by the name of their role; a method says which it needs.
     #[serde(default, deserialize_with = "model::sections")]
     pub model: BTreeMap<String, ModelSpec>,
-    /// What is computed on them.
     pub score: ScoreSpec,
     #[serde(default)]
     pub compute: ComputeSpec,
@@ -51,7 +50,6 @@ pub struct RunSpec {
 pub struct SpecError(String);
 
 impl SpecError {
-    /// An error with this text.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }

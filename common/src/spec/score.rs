@@ -78,7 +78,6 @@ pub struct ScoreSpec {
     pub steps: u32,
     #[serde(default = "default_respacing")]
     pub respacing: Respacing,
-    /// Rows of the table.
     pub methods: Vec<Method>,
     /// Guidance strengths of the AnoFPDM family; none where no method is of it.
     #[serde(default = "no_guidance")]
@@ -96,7 +95,6 @@ pub struct ScoreSpec {
     /// What the quantile of Algorithm 1 is taken of.
     #[serde(default)]
     pub quantile_of: QuantileOf,
-    /// What calls a slice healthy or unhealthy.
     #[serde(default)]
     pub decision: Decision,
     /// Data for Figures 2 and 5.
@@ -110,7 +108,6 @@ fn is_default<T: Default + PartialEq>(section: &T) -> bool {
     *section == T::default()
 }
 
-/// Number format of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -144,7 +141,6 @@ impl Precision {
     }
 }
 
-/// Not the name of a number format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown precision '{0}': one of fp32, tf32, fp16, bf16, auto")]
 pub struct UnknownPrecision(String);
@@ -306,7 +302,6 @@ impl ScoreSpec {
 }
 
 impl ScoreSpec {
-    /// How a map becomes a mask.
     pub const fn mask_rule(&self) -> MaskRule {
         MaskRule {
             median: self.median,

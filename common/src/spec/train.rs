@@ -12,7 +12,6 @@ use crate::role::Role;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSpec {
-    /// Optimiser steps.
     pub steps: u64,
     /// Global batch, whatever the number of devices.
     pub batch: u64,
@@ -24,11 +23,9 @@ pub struct TrainSpec {
     pub null_label: f64,
     /// Dropout before the second convolution of a residual block.
     pub dropout: f64,
-    /// Data-parallel world size.
     pub devices: Devices,
     /// Seed of initial weights, sample order, t, noise and dropout.
     pub seed: u64,
-    /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// What is done to training slices before they are learnt from; validation slices are never changed.
     #[serde(default, skip_serializing_if = "Augment::is_default")]
@@ -59,7 +56,6 @@ pub struct TrainSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Augment {
-    /// Nothing, as published.
     #[default]
     None,
     /// Left and right exchanged in every other sample, by chance; the label stays. For sets of few patients.

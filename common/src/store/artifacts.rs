@@ -22,7 +22,6 @@ const TEMPORARY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 const COPY_BUFFER: usize = 256 << 10;
 
-/// A directory of artifacts.
 #[derive(Debug)]
 pub struct ArtifactStore {
     root: PathBuf,
@@ -39,7 +38,6 @@ pub struct ArtifactEntry {
     pub modified: SystemTime,
 }
 
-/// An artifact cannot be stored or had.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     #[error(transparent)]

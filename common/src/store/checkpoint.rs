@@ -18,13 +18,11 @@ const MOST_HEADER: u64 = 16 << 20;
 /// Longest `config.json`, bytes.
 const MOST_CONFIG: u64 = 1 << 20;
 
-/// Bytes looked at together.
 const CHUNK: usize = 1 << 20;
 
 /// The architecture that `import` writes beside the weights.
 const CONFIG_FILE: &str = "config.json";
 
-/// Why a file of weights cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     #[error("{path}: {source}")]

@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// The file system refused.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {source}{}", path.display(), cure(source))]
 pub struct DiskError {
@@ -26,7 +25,6 @@ impl DiskError {
         }
     }
 
-    /// The kind of the system's error.
     pub fn kind(&self) -> ErrorKind {
         self.source.kind()
     }
@@ -44,7 +42,6 @@ fn cure(error: &io::Error) -> &'static str {
     }
 }
 
-/// Makes a folder and its parents.
 pub fn create_dir(path: &Path) -> Result<(), DiskError> {
     fs::create_dir_all(path).map_err(|error| DiskError::new("create folder", path, error))
 }

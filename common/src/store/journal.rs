@@ -51,7 +51,6 @@ pub struct Recovered<T> {
 pub struct TornTail {
     /// Where the file now ends.
     pub offset: u64,
-    /// Bytes cut off.
     pub bytes: u64,
 }
 
@@ -198,7 +197,6 @@ impl<T: Message> Journal<T> {
     }
 }
 
-/// What a journal file holds.
 struct Scan {
     /// End of the last good entry.
     good: u64,

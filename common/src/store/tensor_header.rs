@@ -15,7 +15,6 @@ pub struct TensorHeader {
     pub data_start: u64,
 }
 
-/// Why there is no header to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
     #[error(transparent)]

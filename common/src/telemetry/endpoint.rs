@@ -30,7 +30,6 @@ const REQUEST_LIMIT: usize = 16 << 10;
 /// Pause when the system has no socket left.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Metrics cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     #[error(

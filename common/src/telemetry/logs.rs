@@ -14,7 +14,6 @@ pub const LOG_FILTER: &str = "ANOFPDM_LOG";
 /// Environment variable with the log format; `json`, or text for people where unset.
 pub const LOG_FORMAT: &str = "ANOFPDM_LOG_FORMAT";
 
-/// A log setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     #[error("{LOG_FILTER} does not parse: {0}")]

@@ -7,7 +7,6 @@ use prometheus::{Registry, TextEncoder};
 
 use super::training::TrainMetrics;
 
-/// Metrics that cannot be registered or printed.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
     #[error("metrics cannot be registered: {0}. This is a bug.")]
@@ -24,7 +23,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics that nothing has been counted in.
     pub fn new() -> Result<Self, MetricsError> {
         let registry = Registry::new();
         let train = TrainMetrics::register(&registry).map_err(MetricsError::Registration)?;

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 
 use self::stored::Trouble;
 
-/// Why an array could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArrayError {
     #[error("{}: {source}", path.display())]
@@ -93,7 +92,6 @@ pub struct Images<T> {
 }
 
 impl<T> Images<T> {
-    /// Count, height and width.
     pub const fn shape(&self) -> [usize; 3] {
         [self.count, self.height, self.width]
     }

@@ -11,7 +11,6 @@ use super::print_json;
 use crate::run::operators::control_files;
 use crate::run_folder::RunFolder;
 
-/// Arguments of `anofpdm cancel`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  anofpdm cancel demo\n\nThe coordinator takes every open shard out of the queue, lets its workers go, and ends with exit code 130.\nWhat is finished is kept: `anofpdm run` goes on from there."
@@ -30,7 +29,6 @@ struct Asked {
     coordinator: Heard,
 }
 
-/// Asks the coordinator at work to end.
 pub fn run(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     operator::need_coordinator(

@@ -15,7 +15,6 @@ use crate::run::operators::control_files::{self, DeadShards, MOST_SHARDS};
 use crate::run::operators::snapshot::{Dead, Snapshot};
 use crate::run_folder::RunFolder;
 
-/// Arguments of `anofpdm dead`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  anofpdm dead ls demo\n  anofpdm dead show demo 17\n  anofpdm dead retry demo --all"
@@ -35,7 +34,6 @@ enum DeadCommand {
     Retry(RetryArgs),
 }
 
-/// Arguments of `anofpdm dead ls`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm dead ls demo --json")]
 struct LsArgs {
@@ -46,7 +44,6 @@ struct LsArgs {
     json: bool,
 }
 
-/// Arguments of `anofpdm dead show`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm dead show demo 17")]
 struct ShowArgs {
@@ -59,7 +56,6 @@ struct ShowArgs {
     json: bool,
 }
 
-/// Arguments of `anofpdm dead retry`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  anofpdm dead retry demo 17 23\n  anofpdm dead retry demo --all\n\nFor a run that has ended nothing is to be retried: `anofpdm run` offers every unfinished shard again."
@@ -94,7 +90,6 @@ struct Retried<'a> {
     coordinator: Option<Heard>,
 }
 
-/// Shows or retries dead shards.
 pub fn run(args: &DeadArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         DeadCommand::Ls(args) => ls(args),

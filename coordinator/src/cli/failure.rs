@@ -11,7 +11,6 @@ use crate::run_folder::RunFolderError;
 use crate::spec_file::SpecFileError;
 
 pub const SUCCESS: u8 = 0;
-/// The work failed.
 pub const FAILURE: u8 = 1;
 /// The command line or the spec is wrong.
 pub const USAGE: u8 = 2;

@@ -20,7 +20,6 @@ use crate::run_folder::{RUNS, RunFolder};
 /// Paths named for each place.
 const LISTED: usize = 10;
 
-/// Arguments of `anofpdm gc`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  anofpdm gc                          look, delete nothing\n  anofpdm gc --delete                 delete what nothing refers to\n  anofpdm gc --delete --checkpoints   and the checkpoints of trained networks"

@@ -14,7 +14,6 @@ use rayon::prelude::*;
 use super::print_json;
 use crate::arrays::{Images, MaskPixel, Score, read_images};
 
-/// Arguments of `anofpdm metrics`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

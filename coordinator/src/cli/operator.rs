@@ -15,14 +15,12 @@ use crate::run_folder::RunFolder;
 /// How long a command waits for the coordinator to take note.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What became of something the coordinator was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Heard {
-    /// It has taken note.
     TakenNote,
     /// It has not, within [`PATIENCE`]; it may yet.
     NotYet,

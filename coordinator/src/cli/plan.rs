@@ -14,7 +14,6 @@ use crate::plan::forecast;
 use crate::preflight;
 use crate::readable::{Bytes, Count, labelled};
 
-/// Arguments of `anofpdm plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm plan examples/brats13-small.toml --json")]
 pub struct PlanArgs {

@@ -11,7 +11,6 @@ use crate::report;
 use crate::run_folder::RunFolder;
 use crate::{evaluate, spec_file::SpecFile};
 
-/// Arguments of `anofpdm report`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm report runs/demo")]
 pub struct ReportArgs {

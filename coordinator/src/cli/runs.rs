@@ -14,7 +14,6 @@ use crate::known_runs;
 use crate::readable;
 use crate::run_folder::{RUNS, RunFolder};
 
-/// Arguments of `anofpdm runs`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm runs --json")]
 pub struct RunsArgs {

@@ -19,11 +19,9 @@ const SUMMARY_LIMIT: u64 = 64 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum State {
-    /// A coordinator is at work.
     Running,
     /// One is at work and gives out nothing.
     Paused,
-    /// The report is written.
     Finished,
     /// It has done what `--until` asked for.
     Partial,
@@ -31,11 +29,9 @@ pub(super) enum State {
     Interrupted,
     /// Stopped by `anofpdm cancel`.
     Cancelled,
-    /// Stopped by an error.
     Failed,
     /// Its coordinator is gone without a word.
     Killed,
-    /// Nobody has worked on it yet.
     New,
 }
 

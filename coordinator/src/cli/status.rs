@@ -20,7 +20,6 @@ use crate::report::training::saved_step;
 use crate::run::operators::snapshot::Snapshot;
 use crate::run_folder::RunFolder;
 
-/// Arguments of `anofpdm status`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  anofpdm status demo --json\n\nA shard is what one worker does at a time: a training, or some batches of slices. Its results are the records of\nthose batches, one for each method, strength and seed; a result that comes twice is compared bit by bit."
@@ -39,7 +38,6 @@ struct Status {
     folder: PathBuf,
     state: State,
     running: bool,
-    /// Operators want it paused.
     paused: bool,
     profile: Option<String>,
     /// What calibration and scoring compute in, once a run has chosen it.
@@ -71,7 +69,6 @@ struct Saved {
     steps: u64,
 }
 
-/// Prints where the run stands.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     let ledger = read_ledger(&folder)?;

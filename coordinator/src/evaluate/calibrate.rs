@@ -30,7 +30,6 @@ use crate::stored_record::{self, RecordError};
 /// Largest calibration file read, bytes.
 const FILE_LIMIT: u64 = 16 << 20;
 
-/// Why thresholds cannot be found or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrateError {
     #[error("{0}")]
@@ -58,7 +57,6 @@ pub enum CalibrateError {
     File { path: String, message: String },
 }
 
-/// All strengths of one encoding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     pub encoding: Encoding,
@@ -100,7 +98,6 @@ impl Calibration {
             .collect()
     }
 
-    /// The strength of a table row.
     pub fn strength(&self, guidance: f64) -> Option<&Strength> {
         self.strengths
             .iter()

@@ -34,7 +34,6 @@ use checks::Evidence;
 use rows::Decisions;
 use tune::Tuning;
 
-/// Why a run cannot be added up.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
     #[error("the run has no {0} stage yet: run it first")]
@@ -101,7 +100,6 @@ impl Finished {
     }
 }
 
-/// The summary of a finished run.
 pub fn summarise(
     spec_file: &SpecFile,
     folder: &RunFolder,

@@ -35,7 +35,6 @@ pub struct Tuning {
     pub chosen: usize,
 }
 
-/// One setting and what it is worth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Noise scale S, in kept steps.
@@ -59,7 +58,6 @@ impl Tuning {
         })
     }
 
-    /// Best mixed DICE of a candidate.
     pub fn best(candidate: &Candidate) -> Option<f64> {
         first_best(&candidate.dice).map(|(_, dice)| dice)
     }

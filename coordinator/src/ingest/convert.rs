@@ -14,7 +14,6 @@ use super::resize::Resize;
 use super::slices::kept_range;
 use super::volume::{Affine, Numbers, Orientation, Oriented, Volume, VolumeError};
 
-/// Why a subject is skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum SkipReason {
     #[error("missing modality '{0}'")]
@@ -82,11 +81,8 @@ pub enum SkipReason {
 pub struct Conversion {
     /// Channel order.
     pub modalities: Vec<String>,
-    /// Side of the stored slices.
     pub size: usize,
-    /// Axes of the stored slices.
     pub orientation: Orientation,
-    /// Pad slices to a square before resizing.
     pub pad: bool,
 }
 

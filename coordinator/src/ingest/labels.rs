@@ -12,7 +12,6 @@ use super::table_line::fields;
 /// Room for ten million rows.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// What is wrong with a labels file.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelsError {
     #[error("{path}: {source}")]
@@ -43,7 +42,6 @@ pub enum LabelsError {
     },
 }
 
-/// Why the labels of a subject do not fit its volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LabelRange {
     #[error("the labels file counts its slices from 1")]

@@ -19,31 +19,25 @@ use super::split::{Member, SplitError, SplitSource, name_strangers};
 use super::unplaced::Unplaced;
 use subject::{Done, Job};
 
-/// What to preprocess, and how.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Folder of the data set.
     pub input: PathBuf,
     pub store: PathBuf,
     /// Where the set keeps its files.
     pub layout: LayoutName,
     /// Channel order; those that most subjects have where `None`.
     pub modalities: Option<Vec<String>>,
-    /// Side of the stored slices.
     pub size: usize,
     /// CSV of image-level labels for subjects without a mask.
     pub labels: Option<PathBuf>,
     /// `75/5/20`, `reference` or a file.
     pub split: String,
-    /// Seed of a ratio split.
     pub seed: u64,
-    /// Write a contact sheet.
     pub preview: bool,
     /// Subjects converted at once; all cores where `None`.
     pub threads: Option<usize>,
 }
 
-/// Why there is no store.
 #[derive(Debug, thiserror::Error)]
 pub enum PreprocessError {
     #[error("{path}: {source}")]
@@ -99,10 +93,8 @@ pub trait Progress: Sync {
     fn stopped(&self) -> bool;
 }
 
-/// What became of a subject.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// Converted now.
     Converted(ConvertedSubject),
     /// Kept from an earlier call.
     Kept(ConvertedSubject),
@@ -120,7 +112,6 @@ pub struct Report {
     pub kept: usize,
     /// What a reader should know beside it, a sentence each.
     pub notes: Vec<String>,
-    /// The contact sheet, if asked for.
     pub preview: Option<PathBuf>,
 }
 

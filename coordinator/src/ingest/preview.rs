@@ -13,7 +13,6 @@ const SLICES_EACH: usize = 6;
 const GAP: usize = 2;
 const OUTLINE: Rgb<u8> = Rgb([255, 64, 64]);
 
-/// Why there is no contact sheet.
 #[derive(Debug, thiserror::Error)]
 pub enum PreviewError {
     #[error("{0}")]

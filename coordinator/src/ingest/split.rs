@@ -15,7 +15,6 @@ use file::SplitFile;
 /// Unknown names that a message lists.
 const LISTED: usize = 5;
 
-/// What is wrong with a split.
 #[derive(Debug, thiserror::Error)]
 pub enum SplitError {
     #[error(
@@ -66,7 +65,6 @@ impl<'a> Member<'a> {
     }
 }
 
-/// What decides the splits.
 #[derive(Debug)]
 pub enum SplitSource {
     /// The public code's permutation.

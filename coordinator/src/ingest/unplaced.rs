@@ -12,7 +12,6 @@ use rayon::prelude::*;
 use super::convert::{SkipReason, file_name};
 use super::volume::{IDENTITY, Orientation, Volume};
 
-/// What a header tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Axes,

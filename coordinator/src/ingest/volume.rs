@@ -26,7 +26,6 @@ const MAX_COMPRESSION: u64 = 1_100;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Why a volume cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     #[error("cannot be opened: {0}")]

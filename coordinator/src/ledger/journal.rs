@@ -41,7 +41,6 @@ impl RunJournal {
         Ok(self.ledger.apply(entry))
     }
 
-    /// The state of the run.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
     }

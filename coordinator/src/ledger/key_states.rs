@@ -25,7 +25,6 @@ enum KeyState {
     Contested(Vec<(Digest, WorkerIndex)>),
 }
 
-/// What one delivery of one key did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Delivery {
     /// The first of this key: it counts.
@@ -42,7 +41,6 @@ pub(super) enum Delivery {
     Decided(Vec<WorkerIndex>),
 }
 
-/// Every record key that was delivered.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KeyStates {
     known: HashMap<Digest, KnownKey>,
@@ -157,7 +155,6 @@ impl KeyStates {
         self.contested
     }
 
-    /// Every record a key points at.
     pub(super) fn records(&self) -> impl Iterator<Item = Digest> + '_ {
         self.known.values().flat_map(|known| {
             let (counted, seen) = match &known.state {

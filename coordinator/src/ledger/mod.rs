@@ -18,7 +18,6 @@ use anofpdm_common::queue::LeaseId;
 pub use entry::{CACHE, ChosenPrecision, Entry};
 use key_states::{Delivery, KeyStates, WorkerIndex};
 
-/// Work done in one stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StageCost {
     /// Evaluations of real slices.
@@ -37,14 +36,10 @@ impl std::ops::AddAssign for StageCost {
     }
 }
 
-/// What a run was created for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
-    /// Digest of the normalised spec.
     pub spec: Digest,
-    /// Digest of the slice store's content.
     pub data: Digest,
-    /// Names the run in a queue.
     pub run: String,
 }
 
@@ -78,7 +73,6 @@ pub struct Ledger {
     pub weights: BTreeMap<String, Digest>,
     /// Plan and number of records by stage.
     pub planned: BTreeMap<Stage, (Digest, u64)>,
-    /// Records that count, by stage.
     pub finished: BTreeMap<Stage, u64>,
     /// Cost by stage of deliveries that brought something new.
     pub cost: BTreeMap<Stage, StageCost>,

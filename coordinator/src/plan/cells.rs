@@ -17,9 +17,7 @@ pub const CALIBRATION_SEED: u64 = 0;
 /// Trajectories and the cells that read them.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
-    /// Distinct trajectories.
     pub trajectories: Vec<Trajectory>,
-    /// Distinct columns.
     pub cells: Vec<Cell>,
 }
 
@@ -34,7 +32,6 @@ pub struct TableStrength {
 /// The setting and threshold a baseline is scored with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Chosen {
-    /// Noise scale and strength.
     pub setting: Setting,
     /// Threshold of the common post-processing.
     pub threshold: f32,
@@ -251,7 +248,6 @@ impl Columns {
         u16::try_from(self.trajectories.len() - 1).unwrap_or(u16::MAX)
     }
 
-    /// The cells of a trajectory.
     pub fn cells_of(&self, trajectory: usize) -> impl Iterator<Item = &Cell> {
         self.cells
             .iter()

@@ -29,7 +29,6 @@ pub struct Estimate {
     pub memory_bytes: u64,
     /// Device time still to go, seconds, at the rate of what this run has done; null before its first shard.
     pub predicted_device_seconds: Option<f64>,
-    /// Slices a stage reads.
     pub slices: Slices,
     /// Components of at most this many pixels are dropped from every mask.
     pub component_area: u32,
@@ -41,11 +40,8 @@ pub struct Estimate {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Slices {
-    /// Training slices of the store.
     pub train: u64,
-    /// Validation slices chosen.
     pub validation: u64,
-    /// Test slices chosen.
     pub test: u64,
 }
 
@@ -207,7 +203,6 @@ fn foreseen(
     }
 }
 
-/// The work of one stage.
 #[derive(Debug, Default)]
 struct Work {
     evaluations: u64,

@@ -13,7 +13,6 @@ pub struct Setting<'a> {
     pub data: &'a DataPlan,
     pub networks: &'a [NetworkPlan],
     pub profile: &'a NumericProfile,
-    /// Pixels a side of a slice.
     pub size: usize,
     /// What U-Nets are computed in.
     pub precision: Precision,

@@ -12,7 +12,6 @@ pub struct Summary {
     pub run: String,
     /// One digest over sorted record keys and record digests.
     pub fingerprint: Digest,
-    /// Digest of the normalised spec.
     pub spec_digest: Digest,
     /// `paper`, `paper-clipped` or `reference`.
     pub semantics: String,
@@ -74,7 +73,6 @@ impl State {
     }
 }
 
-/// What tells unhealthy slices from healthy ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SliceScore {
@@ -82,7 +80,6 @@ pub enum SliceScore {
     Cosine,
     /// Sum of MSE^h over the sum of MSE^null: unhealthy at or above the threshold, like the others.
     MseRatio,
-    /// Foreground pixels of the slice.
     BrainArea,
     /// Nearness to the middle of the volume: 1 there, 0 at both ends.
     MiddleSlice,
@@ -127,11 +124,9 @@ pub struct Classification {
     pub threshold: Option<f64>,
     /// `calibration`, or `validation`: the best accuracy on the validation slices.
     pub threshold_from: Option<String>,
-    /// Share of slices called rightly.
     pub accuracy: Option<f64>,
     /// Accuracy of calling every slice the commoner kind.
     pub base_rate: Option<f64>,
-    /// Mean of sensitivity and specificity.
     pub balanced_accuracy: Option<f64>,
     /// Share of the unhealthy slices called unhealthy.
     pub sensitivity: Option<f64>,
@@ -157,7 +152,6 @@ pub struct Coverage {
 /// Shards run a second time, on another worker, to compare bits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audits {
-    /// Shards run again.
     pub shards: u64,
     /// Of these, with equal bits.
     pub agreed: u64,
@@ -177,9 +171,7 @@ pub struct Row {
     pub setup: Setup,
     /// Noise seeds; empty for trivial rows. A method that draws no noise is computed once and stands for all of them.
     pub seeds: Vec<u64>,
-    /// Mean DICE over slices.
     pub dice: Value,
-    /// Mean IoU over slices.
     pub iou: Value,
     /// Average precision of all pooled foreground pixels.
     pub auprc: Value,
@@ -216,7 +208,6 @@ pub struct RowSettings {
 /// A number with its spread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Value {
-    /// Mean over seeds.
     pub mean: Option<f64>,
     /// Sample standard deviation over seeds; null with fewer than two.
     pub std: Option<f64>,
@@ -273,13 +264,11 @@ pub struct MethodCost {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageEvaluations {
-    /// Training, forward passes.
     pub train: u64,
     pub calibrate: u64,
     pub score: u64,
 }
 
-/// One strength, calibrated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationRow {
     /// `ddim` or `ddpm`.

@@ -9,13 +9,10 @@ use anofpdm_common::plan::{BatchRun, ForwardPlan, Job, PlanError, Task, TrainPla
 /// The plan at work. Results of any other are refused.
 #[derive(Debug)]
 pub(super) enum ActivePlan {
-    /// No stage has begun.
     Idle,
     /// Training of one network, under the digest of its plan.
     Train(Digest, Box<TrainPlan>),
-    /// Number formats compared.
     Trial(Digest, Box<TrialPlan>),
-    /// Calibration or scoring.
     Forward(Arc<ActiveForward>),
 }
 
@@ -73,7 +70,6 @@ impl ActiveForward {
         self.keys.iter().flatten().copied()
     }
 
-    /// The key of a record.
     pub(super) fn key(&self, batch: usize, cell: usize) -> Option<Digest> {
         self.keys.get(batch)?.get(cell).copied()
     }
@@ -91,7 +87,6 @@ impl ActiveForward {
         self.plan.batches.iter().map(Vec::len).sum::<usize>() as u64
     }
 
-    /// A shard of this plan.
     pub(super) const fn job(&self, run: BatchRun) -> Job {
         Job {
             stage: self.plan.stage,

@@ -23,10 +23,15 @@ use crate::ledger::{Applied, CACHE, Entry, Ledger};
 /// Something the scheduler has to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ShardEvent {
-    /// A worker has begun a shard.
-    Begun { lease: LeaseId, worker: String },
+    Begun {
+        lease: LeaseId,
+        worker: String,
+    },
     /// A lease ended without a result.
-    Ended { lease: LeaseId, how: Ending },
+    Ended {
+        lease: LeaseId,
+        how: Ending,
+    },
     /// A result counts, or repeats one that does.
     Accepted {
         /// The lease it was delivered under.
@@ -43,7 +48,10 @@ pub(super) enum ShardEvent {
         by: String,
     },
     /// A worker is not to be given anything any more.
-    Distrusted { worker: String, reason: String },
+    Distrusted {
+        worker: String,
+        reason: String,
+    },
     /// A worker could not hold a shard in its memory.
     OutOfMemory(LeaseId),
 }
@@ -51,15 +59,16 @@ pub(super) enum ShardEvent {
 /// How a lease ended that brought no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// The worker gave the shard back.
     HandedBack,
     /// The worker died, or was silent for too long.
     Died {
         /// The worker. It may still be there: stopped, or cut off.
         worker: String,
     },
-    /// The worker reported an error.
-    Failed { class: ErrorClass, message: String },
+    Failed {
+        class: ErrorClass,
+        message: String,
+    },
 }
 
 /// Verifies what workers deliver to one run, and journals what counts.
@@ -94,12 +103,10 @@ impl ResultCommitter {
         }
     }
 
-    /// What the journal adds up to.
     pub(super) const fn ledger(&self) -> &Ledger {
         self.journal.ledger()
     }
 
-    /// Writes an entry that no worker brought.
     pub(super) fn append(&mut self, entry: &Entry) -> Result<Applied, JournalError> {
         self.journal.append(entry)
     }
@@ -117,7 +124,6 @@ impl ResultCommitter {
         &self.active
     }
 
-    /// Records of a stage that count.
     pub(super) fn counted(&self, active: &ActiveForward) -> u64 {
         let ledger = self.ledger();
         let counted = active.keys().filter(|key| ledger.record(*key).is_some());

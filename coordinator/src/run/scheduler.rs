@@ -34,9 +34,7 @@ const MAX_GIVEN_UP: usize = 16;
 
 /// What a dead shard means to the stage it belongs to.
 enum OnDeath {
-    /// The stage fails.
     GiveUp,
-    /// Try again.
     Revive,
 }
 
@@ -78,7 +76,6 @@ pub(super) struct Scheduler {
     interrupt: Interrupt,
     /// Workers to be retired, with reasons; kept until the queue has heard of it.
     retiring: Vec<(String, String)>,
-    /// Shards that are out of attempts.
     given_up: BTreeSet<u64>,
     /// Leases of a training that ended without a result, not yet looked at.
     lost_leases: Vec<(u64, Ending)>,
@@ -112,7 +109,6 @@ impl Scheduler {
         }
     }
 
-    /// Name of the run in the queue.
     pub(super) fn run(&self) -> &str {
         self.pool.run()
     }

@@ -18,10 +18,8 @@ const MAX_OPINIONS: u32 = 6;
 /// A shard is a straggler after this many times its expected duration.
 const STRAGGLES: f64 = 1.5;
 
-/// Why a shard is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Its records are missing.
     Work,
     /// To compare bits.
     Audit,
@@ -34,7 +32,6 @@ pub(super) enum Purpose {
 /// What the tracker wants done; the scheduler does it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
-    /// Put a shard into the queue.
     Submit(Submission),
     /// Take a shard out of the queue. One that is done, or cannot be reached, comes to its own end.
     Cancel(u64),
@@ -43,7 +40,10 @@ pub(super) enum Command {
     /// What this shard brings is compared with records that are there.
     MarkAudit(u64),
     /// Give a worker nothing any more.
-    Retire { worker: String, reason: String },
+    Retire {
+        worker: String,
+        reason: String,
+    },
 }
 
 /// What the tracker's answers depend on beside its own shards.
@@ -207,7 +207,6 @@ impl ShardTracker {
         self.shards.keys().copied()
     }
 
-    /// Gives a shard up.
     pub(super) fn forget(&mut self, number: u64) {
         self.shards.remove(&number);
     }
@@ -217,7 +216,6 @@ impl ShardTracker {
         !self.parked.is_empty()
     }
 
-    /// What follows from something that happened.
     pub(super) fn on_event(
         &mut self,
         event: ShardEvent,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
-/// Exit code of an interrupted program.
 pub const INTERRUPTED: u8 = 130;
 
 /// The program is to end in good order.

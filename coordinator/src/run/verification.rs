@@ -21,7 +21,6 @@ use crate::stored_record::{self, RecordError};
 /// Most bytes of a file of weights beside its values: tensor names and shapes.
 const WEIGHTS_HEADER: u64 = 16 << 20;
 
-/// Why a claim is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Rejection {
     #[error("the shard belongs to another plan")]
@@ -136,7 +135,6 @@ pub(super) fn trial(
     })
 }
 
-/// Reads a record and measures it.
 pub(super) fn check_record(
     shape: &RecordShape<'_>,
     key: Digest,

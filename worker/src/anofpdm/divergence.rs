@@ -14,7 +14,6 @@ pub struct Divergence {
     trace: StepTrace,
 }
 
-/// Where the divergence was largest.
 #[derive(Debug)]
 pub struct EndStep {
     /// M_t, f32 `[N, K, m]`.

@@ -14,7 +14,6 @@ use crate::diffusion::schedule::Schedule;
 use crate::method_error::MethodError;
 use crate::method_input::{check_batch, check_modalities, check_noise};
 
-/// What a pass is to do.
 #[derive(Debug, Clone, Copy)]
 pub struct ForwardPass<'a> {
     pub schedule: &'a Schedule,
@@ -49,7 +48,6 @@ pub struct ForwardResult {
     pub evaluations: u64,
 }
 
-/// What one guidance strength yields.
 #[derive(Debug)]
 pub struct StrengthResult {
     pub guidance: f64,
@@ -70,7 +68,6 @@ pub struct StrengthResult {
     pub lesion: Option<(Tensor, Tensor)>,
 }
 
-/// One step kept whole.
 #[derive(Debug)]
 pub struct KeptStep {
     pub index: usize,

@@ -147,7 +147,6 @@ impl AggregatedMaps {
     }
 }
 
-/// All maps after the last step.
 #[derive(Debug)]
 pub struct FinishedMaps {
     /// Where the maps are NaN by definition (t_e = 0, end step excluded), bool `[N, m]`.
@@ -170,7 +169,6 @@ fn check_map(kind: MapKind, guidance: f64, map: &Tensor, t_e: &Tensor) -> Result
     })
 }
 
-/// One map under construction.
 #[derive(Debug)]
 struct RunningMap {
     kind: MapKind,

@@ -23,9 +23,7 @@ use crate::train::{Control, TrainError, TrainOutcome, TrainProgress, TrainReques
 
 /// A network that was opened, by what it can be asked.
 pub enum OpenNetwork {
-    /// A U-Net.
     Noise(Box<dyn NoisePredictor>),
-    /// A classifier.
     Label(Box<dyn LabelGuide>),
 }
 
@@ -41,7 +39,6 @@ impl std::fmt::Debug for OpenNetwork {
 /// Sees each record of a batch before it is stored, and may change it: a test backend plays a device with wrong bits.
 pub type RecordHook = Box<dyn Fn(&mut Record) + Send>;
 
-/// Why a backend cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     #[error(transparent)]

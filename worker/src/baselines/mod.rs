@@ -36,7 +36,6 @@ pub struct BaselineSetup<'a> {
     pub baseline: Baseline,
     /// As published, or as the public code of the paper has it.
     pub form: BaselineForm,
-    /// How AnoDDPM walks back.
     pub sampler: Sampler,
     /// How `ddim-clf-free` keeps predicted x0 in range.
     pub clip: Clip,

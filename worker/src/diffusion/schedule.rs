@@ -13,7 +13,6 @@ pub enum Respacing {
     Ddim(usize),
 }
 
-/// A schedule that cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     #[error(

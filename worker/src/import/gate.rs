@@ -83,7 +83,6 @@ pub(super) fn check(path: &Path) -> Result<(), ImportError> {
     })
 }
 
-/// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("no checkpoint of torch.save: neither its archive nor its legacy form")]

@@ -26,7 +26,6 @@ const CLASSIFIER_HEADS: Heads = Heads::Width(64);
 /// Deepest network looked for.
 const MOST_LEVELS: usize = 8;
 
-/// What was said beside the tensors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Said {
     pub(super) arch: Arch,

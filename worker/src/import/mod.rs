@@ -24,7 +24,6 @@ use checkpoint::{Checkpoint, Weights};
 use infer::Said;
 use output::Destination;
 
-/// Why a checkpoint is not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     #[error("{path}: {source}")]

@@ -14,12 +14,10 @@ use super::args::ImportArgs;
 use crate::nn::config;
 use crate::tensors::{self, NamedTensors};
 
-/// The configuration beside the weights.
 const CONFIG_FILE: &str = "config.json";
 /// How the name of a file of weights ends.
 const WEIGHTS: &str = "safetensors";
 
-/// Two files to be written.
 #[derive(Debug)]
 pub(super) struct Destination {
     weights: PathBuf,

@@ -11,7 +11,6 @@ use crate::tensors::{self, TensorFileError};
 /// Largest configuration file read, bytes.
 const SIZE_LIMIT: u64 = 1 << 20;
 
-/// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
     #[error("{path}: {source}")]

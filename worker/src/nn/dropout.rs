@@ -5,7 +5,6 @@ use tch::{Device, Tensor};
 use crate::shim::ShimError;
 use crate::shim::random::Generator;
 
-/// Drops values in training.
 #[derive(Debug)]
 pub struct Dropout {
     probability: f64,

@@ -65,7 +65,6 @@ impl Affine {
         self.conv_stride(x, 1, padding)
     }
 
-    /// Convolution with a stride.
     pub fn conv_stride(&self, x: &Tensor, stride: i64, padding: i64) -> Tensor {
         x.conv2d(&self.weight, Some(&self.bias), stride, padding, 1, 1)
     }

@@ -13,7 +13,6 @@ use crate::tensors::{self, NamedTensors, TensorFileError};
 /// Room for the header of a checkpoint beyond its numbers.
 const HEADER_LIMIT: u64 = 16 << 20;
 
-/// Why a checkpoint does not fit a network.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     #[error("network configuration: {0}")]

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::store::durable::DiskError;
 
-/// What can be wrong with a slice store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(transparent)]

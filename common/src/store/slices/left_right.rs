@@ -14,7 +14,6 @@ pub enum SliceAxis {
     Columns,
 }
 
-/// Why a store does not say where left and right are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoLeftRight {
     #[error("its volumes have no orientation (their affine is the identity)")]

@@ -38,7 +38,6 @@ impl fmt::Display for Split {
     }
 }
 
-/// One subject of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectRecord {
     /// Name; its file is `subjects/ID.safetensors`.
@@ -62,7 +61,6 @@ impl SubjectRecord {
     }
 }
 
-/// A subject that was not converted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SkippedSubject {
     pub id: String,

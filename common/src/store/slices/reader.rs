@@ -21,7 +21,6 @@ pub(super) const SUBJECTS_FOLDER: &str = "subjects";
 /// Room for a manifest of a hundred thousand subjects.
 const MAX_MANIFEST: u64 = 64 << 20;
 
-/// A finished slice store.
 #[derive(Debug, Clone)]
 pub struct SliceStore {
     root: PathBuf,
@@ -197,7 +196,6 @@ impl SubjectImages {
         self.labels.len()
     }
 
-    /// Where the slices came from.
     pub fn source(&self) -> &SourceGrid {
         &self.file.source
     }

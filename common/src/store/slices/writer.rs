@@ -30,7 +30,6 @@ const PREVIEW_FILE: &str = "preview.png";
 /// Since 2 the key of a progress file covers the bytes of the source files; before, their names, lengths and times.
 const PROGRESS_FORMAT: u32 = 2;
 
-/// One subject, ready to be written.
 #[derive(Debug, Clone)]
 pub struct SubjectData {
     /// [N, C, H, W].

@@ -12,7 +12,6 @@ use crate::report::summary::{Check, Classification, SliceScore, State};
 
 /// Accuracy this little above the base rate is worth nothing.
 const WORTH_SOMETHING: f64 = 0.02;
-/// AUROC of guessing.
 const CHANCE: f64 = 0.5;
 /// An AUROC of another number that is worth mentioning, if it is that much higher.
 const WORTH_MENTIONING: f64 = 0.6;

@@ -29,7 +29,6 @@ pub struct Unused {
 /// What is below the folder of a data set.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The folder of the data set.
     root: PathBuf,
     pub subjects: BTreeMap<String, SubjectFiles>,
     /// Subjects that cannot be looked at, and why.

@@ -30,7 +30,6 @@ pub enum LayoutName {
 }
 
 impl LayoutName {
-    /// What the name stands for.
     pub fn layout(self) -> &'static dyn Layout {
         match self {
             Self::Brats => &brats::Brats,

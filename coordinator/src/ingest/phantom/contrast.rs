@@ -55,7 +55,6 @@ impl Modality {
     }
 }
 
-/// Brightness of each tissue in one modality.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Brightness {
     pub(super) fluid: f64,

@@ -48,13 +48,11 @@ pub struct PhantomRequest {
     /// Which real data set is imitated.
     pub kind: Kind,
     pub subjects: usize,
-    /// Seed of everything.
     pub seed: u64,
     /// Voxels along the first two axes; BraTS has 240. The third has 155 of 240 as many.
     pub grid: usize,
 }
 
-/// Why there is no phantom.
 #[derive(Debug, thiserror::Error)]
 pub enum PhantomError {
     #[error("{0}")]
@@ -75,7 +73,6 @@ pub struct PhantomSummary {
     /// Subjects, with and without lesion.
     pub subjects: usize,
     pub healthy_subjects: usize,
-    /// Volumes' shape.
     pub shape: [usize; 3],
 }
 

@@ -15,7 +15,6 @@ use crate::ingest::table_line::fields;
 /// Room for a hundred thousand subjects.
 const MAX_FILE: u64 = 16 << 20;
 
-/// What a split file says.
 #[derive(Debug)]
 pub struct SplitFile {
     path: PathBuf,

@@ -95,7 +95,6 @@ impl Header {
         })
     }
 
-    /// Bytes of all voxels.
     pub(super) fn data_bytes(&self) -> usize {
         let voxels = self.shape.iter().map(|side| usize::from(*side));
         voxels.product::<usize>() * self.kind.size_of()

@@ -28,7 +28,6 @@ pub(crate) enum Field {
     Row(usize, usize),
 }
 
-/// How a number is stored.
 #[derive(Clone, Copy)]
 enum Kind {
     I16,

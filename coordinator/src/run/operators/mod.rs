@@ -35,7 +35,6 @@ impl Operators {
         }
     }
 
-    /// How far a stage is.
     pub(in crate::run) const fn at(&mut self, stage: Stage, done: Done) {
         self.at = Some((stage, done));
     }

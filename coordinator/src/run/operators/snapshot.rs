@@ -30,11 +30,9 @@ pub struct Snapshot {
     /// How it ended; none while it works, or when it was killed.
     pub ended: Option<Ended>,
     pub stage: Option<Stage>,
-    /// No shard is given out.
     pub paused: bool,
     /// What workers connect to, without password; none before there was work.
     pub queue: Option<String>,
-    /// How far the stage is.
     pub work: Option<Work>,
     /// Shards of this coordinator by state.
     pub shards: Counts,
@@ -50,7 +48,6 @@ pub struct Snapshot {
     pub verdicts: Verdicts,
 }
 
-/// The process that writes the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writer {
     pub host: String,
@@ -60,7 +57,6 @@ pub struct Writer {
     pub started_millis: u64,
 }
 
-/// How a coordinator ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     pub outcome: RunOutcome,
@@ -73,15 +69,12 @@ pub struct Ended {
 pub enum RunOutcome {
     /// It did what it was started for.
     Finished,
-    /// By a signal.
     Interrupted,
     /// By `anofpdm cancel`.
     Cancelled,
-    /// By an error.
     Failed,
 }
 
-/// How far a stage is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     pub unit: Unit,
@@ -157,7 +150,6 @@ pub struct WorkerEntry {
     pub more_leases: u64,
 }
 
-/// A shard with a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     pub shard: u64,
@@ -168,7 +160,6 @@ pub struct Held {
     pub deadline_seconds: f64,
     /// Network evaluations or training steps finished on this lease.
     pub ticks: u64,
-    /// The worker's own words.
     pub note: String,
 }
 
@@ -188,7 +179,6 @@ pub struct Dead {
     pub cut_bytes: u64,
 }
 
-/// What became of deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Verdicts {
     /// Shards run again on another worker to compare bits.
@@ -207,7 +197,6 @@ pub struct Verdicts {
     pub distrusted: u64,
 }
 
-/// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     #[error("{path}: {source}")]
@@ -257,12 +246,10 @@ impl Snapshot {
         unix_millis().saturating_sub(self.time_millis) as f64 / 1e3
     }
 
-    /// All dead shards, listed or not.
     pub fn dead_total(&self) -> u64 {
         self.dead.len() as u64 + self.more_dead
     }
 
-    /// All workers, listed or not.
     pub fn workers_total(&self) -> u64 {
         self.workers.len() as u64 + self.more_workers
     }

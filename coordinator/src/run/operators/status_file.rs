@@ -50,9 +50,7 @@ pub struct Moment<'a> {
     pub paused: bool,
     /// The queue's address as it may be shown: without password.
     pub queue: &'a str,
-    /// The state of the run.
     pub ledger: &'a Ledger,
-    /// The job of a shard.
     pub job: &'a dyn Fn(u64) -> Option<Job>,
 }
 
@@ -67,7 +65,6 @@ impl std::fmt::Debug for Moment<'_> {
     }
 }
 
-/// How far a stage is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Done {
     pub unit: Unit,
@@ -85,7 +82,6 @@ pub struct StatusFile {
     last: Snapshot,
     written: Instant,
     rate: Option<(Stage, Rate)>,
-    /// The disk refuses the file.
     refused: WarnOnce,
 }
 
@@ -265,7 +261,6 @@ impl Ended {
         }
     }
 
-    /// It stopped with this error.
     pub fn with_error(error: &(dyn Error + 'static)) -> Self {
         let mut outcome = RunOutcome::Failed;
         let mut cause = Some(error);
@@ -356,7 +351,6 @@ fn verdicts(ledger: &Ledger) -> Verdicts {
     }
 }
 
-/// What a shard asks for, for people.
 pub fn job_in_words(job: &Job) -> String {
     let stage = job.stage.name();
     match &job.task {

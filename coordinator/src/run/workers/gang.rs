@@ -47,7 +47,6 @@ pub(in crate::run) struct Gang {
     world: u32,
     /// Shards of the present generation; none between two.
     shards: BTreeSet<u64>,
-    /// A rank of it is lost.
     broken: bool,
     /// Why, as far as anybody said.
     cause: Option<Ending>,
@@ -91,7 +90,6 @@ impl Gang {
         !self.shards.is_empty()
     }
 
-    /// Shards of the present generation.
     pub(in crate::run) const fn shards(&self) -> &BTreeSet<u64> {
         &self.shards
     }
@@ -195,7 +193,6 @@ impl Gang {
             .collect()
     }
 
-    /// The present generation has these shards.
     pub(in crate::run) fn formed(&mut self, shards: BTreeSet<u64>) {
         if !self.is_solo() {
             tracing::info!(

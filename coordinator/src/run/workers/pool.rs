@@ -44,11 +44,8 @@ pub(in crate::run) struct PoolOptions {
     /// One worker a device: `cpu`, `cuda:0` ...
     pub(in crate::run) devices: Vec<String>,
     pub(in crate::run) threads: u32,
-    /// Root of the slice store.
     pub(in crate::run) data: PathBuf,
-    /// Root of the artifact store.
     pub(in crate::run) artifacts: PathBuf,
-    /// Root of the training checkpoints.
     pub(in crate::run) checkpoints: PathBuf,
     pub(in crate::run) logs: PathBuf,
     /// A lease not renewed for this long is lost.
@@ -58,7 +55,6 @@ pub(in crate::run) struct PoolOptions {
 /// The queue of one run and the workers on it, opened at the first need.
 pub(in crate::run) struct WorkerPool {
     options: PoolOptions,
-    /// Name of the run in the queue.
     run: String,
     open: Option<OpenPool>,
 }
@@ -97,7 +93,6 @@ impl Drop for SocketFolder {
 }
 
 impl WorkerPool {
-    /// Nothing is opened or started yet.
     pub(in crate::run) const fn new(options: PoolOptions, run: String) -> Self {
         Self {
             options,
@@ -106,7 +101,6 @@ impl WorkerPool {
         }
     }
 
-    /// Name of the run in the queue.
     pub(in crate::run) fn run(&self) -> &str {
         &self.run
     }

@@ -31,27 +31,20 @@ const BAD_USAGE: i32 = 2;
 /// How much of a dead worker's log is shown.
 const LOG_TAIL_BYTES: u64 = 4_096;
 
-/// What every local worker is started with.
 #[derive(Debug, Clone)]
 pub struct WorkerCommand {
     /// The `anofpdm-worker` program.
     pub program: PathBuf,
-    /// The queue it takes work from.
     pub queue: String,
-    /// Root of the slice store.
     pub data: PathBuf,
-    /// Root of the artifact store.
     pub artifacts: PathBuf,
-    /// Root of the training checkpoints.
     pub checkpoints: PathBuf,
-    /// Folder for the workers' logs.
     pub logs: PathBuf,
     pub threads: u32,
     /// The only run to serve, in a queue of many.
     pub run: Option<String>,
 }
 
-/// Why a device has no worker any more.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
     #[error(
@@ -96,7 +89,6 @@ pub struct Supervisor {
     slots: Vec<Slot>,
 }
 
-/// One device and the worker on it.
 #[derive(Debug)]
 struct Slot {
     device: String,
