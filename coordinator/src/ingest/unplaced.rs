@@ -102,7 +102,7 @@ impl Unplaced {
 
 #[cfg(test)]
 mod tests {
-    use super::super::volume::test_file::{Field, TestFile};
+    use super::super::volume::tests::test_file::{Field, TestFile};
     use super::*;
 
     const LPS: [[f64; 4]; 3] = [

@@ -5,9 +5,7 @@ mod gzip;
 mod header;
 mod orientation;
 #[cfg(test)]
-pub(super) mod test_file;
-#[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fs::{self, File, FileType};
 use std::io::{self, BufRead, BufReader, Read};
