@@ -70,13 +70,13 @@ pub enum PreprocessError {
         expects: &'static str,
         advice: String,
     },
-    #[error("{0}")]
+    #[error(transparent)]
     Labels(#[from] LabelsError),
     #[error("--split: {0}")]
     Split(#[from] SplitError),
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0}")]
+    #[error(transparent)]
     Preview(#[from] PreviewError),
     #[error("stopped before all subjects were converted")]
     Stopped,
@@ -128,8 +128,8 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
     let conversion = Conversion {
         modalities: modalities(request, &found)?,
         size: request.size,
-        orientation: layout.orientation(),
-        pad: layout.pads_to_square(),
+        orientation: layout.orientation,
+        pad: layout.pads_to_square,
     };
     let labels = request.labels.as_deref().map(Labels::read).transpose()?;
     // A wrong split is told before the work, not after.
@@ -199,7 +199,7 @@ fn modalities(request: &Request, found: &Found) -> Result<Vec<String>, Preproces
         return Err(if found.refused.is_empty() {
             PreprocessError::NoSubject {
                 path,
-                expects: layout.expects(),
+                expects: layout.expects,
                 advice,
             }
         } else {
@@ -220,7 +220,7 @@ fn modalities(request: &Request, found: &Found) -> Result<Vec<String>, Preproces
             advice: advice(request.layout, &path, found),
             path,
             subjects: printable(&notes::bounded(&subjects)),
-            expects: layout.expects(),
+            expects: layout.expects,
         });
     }
     Ok(modalities)
