@@ -12,6 +12,8 @@ use crate::strength::Strength;
 /// A method that thresholds the difference between a slice and its restoration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Baseline {
     /// AnoDDPM with Gaussian noise: noised to S, brought back by a network of healthy slices.
     AnoddpmGaussian,
@@ -39,14 +41,7 @@ impl Baseline {
     ];
 
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::AnoddpmGaussian => "anoddpm-gaussian",
-            Self::AnoddpmSimplex => "anoddpm-simplex",
-            Self::DdimClassifier => "ddim-classifier",
-            Self::DdimClfFree => "ddim-clf-free",
-            Self::CgCdm => "cg-cdm",
-            Self::Andi => "andi",
-        }
+        self.into_str()
     }
 
     /// The networks the method needs: the one that predicts noise, then the classifier where there is one.
@@ -239,12 +234,6 @@ impl Baseline {
                 _ => Sampler::Ancestral,
             },
         }
-    }
-}
-
-impl std::fmt::Display for Baseline {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -9,6 +9,8 @@ use crate::role::Role;
 /// How a slice is pushed up the noise levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str, parse_err_ty = String, parse_err_fn = unknown_encoding)]
 pub enum Encoding {
     /// Deterministic (Eq. 4); only the noise that makes x_1 is drawn.
     Ddim,
@@ -16,15 +18,8 @@ pub enum Encoding {
     Ddpm,
 }
 
-impl std::str::FromStr for Encoding {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Ddim, Self::Ddpm]
-            .into_iter()
-            .find(|encoding| encoding.name() == text)
-            .ok_or_else(|| format!("unknown encoding '{text}': one of ddim, ddpm"))
-    }
+fn unknown_encoding(text: &str) -> String {
+    format!("unknown encoding '{text}': one of ddim, ddpm")
 }
 
 /// Which map a method of the AnoFPDM family thresholds. All of them come out of one pass.
@@ -183,10 +178,7 @@ impl<'de> Deserialize<'de> for Method {
 
 impl Encoding {
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ddim => "ddim",
-            Self::Ddpm => "ddpm",
-        }
+        self.into_str()
     }
 }
 

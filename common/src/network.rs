@@ -1,16 +1,20 @@
 //! The architecture of a network: the `config.json` beside a checkpoint.
 
+mod fit;
 mod footprint;
 mod form;
 mod tensors;
 
 use serde::{Deserialize, Serialize};
 
+pub use fit::Misfit;
 pub use footprint::Footprint;
 pub use tensors::TensorShapes;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Arch {
     /// The guided AnoFPDM U-Net with class tokens.
     V2,
@@ -22,17 +26,7 @@ pub enum Arch {
 
 impl Arch {
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::V2 => "v2",
-            Self::V1 => "v1",
-            Self::Classifier => "classifier",
-        }
-    }
-}
-
-impl std::fmt::Display for Arch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
+        self.into_str()
     }
 }
 

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 /// Which of the three readings of the method a number is computed under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::Display, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str, parse_err_ty = String, parse_err_fn = unknown_semantics)]
 pub enum Semantics {
     /// The equations as printed: nothing clamped, the unguided prediction is the null one.
     Paper,
@@ -133,11 +135,7 @@ const REFERENCE: Switches = Switches {
 impl Semantics {
     /// The name used in specs, on command lines and in reports.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Paper => "paper",
-            Self::PaperClipped => "paper-clipped",
-            Self::Reference => "reference",
-        }
+        self.into_str()
     }
 
     pub const fn switches(self) -> Switches {
@@ -149,21 +147,6 @@ impl Semantics {
     }
 }
 
-impl std::fmt::Display for Semantics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for Semantics {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Paper, Self::PaperClipped, Self::Reference]
-            .into_iter()
-            .find(|semantics| semantics.name() == text)
-            .ok_or_else(|| {
-                format!("unknown semantics '{text}': one of paper, paper-clipped, reference")
-            })
-    }
+fn unknown_semantics(text: &str) -> String {
+    format!("unknown semantics '{text}': one of paper, paper-clipped, reference")
 }

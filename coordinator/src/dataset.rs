@@ -21,7 +21,7 @@ const TEST: u64 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{0}")]
     Interrupted(#[from] Interrupted),

@@ -16,7 +16,7 @@ use crate::spec_file::{SpecFile, SpecFileError};
 pub enum PreflightError {
     #[error("{0}")]
     Spec(#[from] SpecFileError),
-    #[error("{0}")]
+    #[error(transparent)]
     Validation(#[from] CalibrateError),
     #[error("{spec}: [model.{network}] checkpoint {source}")]
     Checkpoint {

@@ -44,7 +44,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 pub enum RunFolderError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("{0} is locked: another coordinator is at work on this run; wait for it or stop it")]
     Locked(PathBuf),
@@ -52,7 +52,7 @@ pub enum RunFolderError {
         "{path} belongs to another spec (first difference: {difference}); give the new one another name or --dir, or remove the folder"
     )]
     OtherSpec { path: PathBuf, difference: String },
-    #[error("{0}")]
+    #[error(transparent)]
     Journal(#[from] JournalError),
     #[error("{path} holds no run: no spec.toml; {hint}")]
     NoRun { path: PathBuf, hint: String },
@@ -94,9 +94,6 @@ pub struct RunLock {
 
 impl RunFolder {
     /// Creates the folder for `spec`, or opens the one that belongs to the same spec.
-    ///
-    /// # Errors
-    /// [`RunFolderError::OtherSpec`] when it belongs to another; I/O errors.
     pub fn create(root: &Path, spec: &RunSpec) -> Result<Self, RunFolderError> {
         let folder = Self {
             root: root.to_path_buf(),
@@ -182,9 +179,6 @@ impl RunFolder {
 
     /// Clears a folder whose run has nothing to show ([`Standing::Free`]) for `spec`, and returns the name that run has
     /// in a queue, where it may have got as far as that. Does nothing to any other folder.
-    ///
-    /// # Errors
-    /// [`RunFolderError::Locked`] while a coordinator is at work on it; I/O errors.
     pub fn make_way(
         root: &Path,
         spec: &RunSpec,
@@ -250,9 +244,6 @@ impl RunFolder {
     }
 
     /// Takes the lock.
-    ///
-    /// # Errors
-    /// [`RunFolderError::Locked`] when another coordinator holds it.
     pub fn lock(&self) -> Result<RunLock, RunFolderError> {
         let path = self.root.join("lock");
         let io_error = |source| RunFolderError::Io {

@@ -34,7 +34,7 @@ pub enum SpecFileError {
     },
     #[error("{path}: {source}")]
     Spec { path: PathBuf, source: SpecError },
-    #[error("{0}")]
+    #[error(transparent)]
     Dataset(#[from] DatasetError),
 }
 
@@ -114,9 +114,6 @@ impl SpecFile {
     }
 
     /// The architecture of network `name` for the slices of `dataset`.
-    ///
-    /// # Errors
-    /// [`SpecFileError::Spec`] when it does not fit them.
     pub fn network(&self, name: &str, dataset: &Dataset) -> Result<NetworkConfig, SpecFileError> {
         let manifest = dataset.store().manifest();
         let sized = || {
@@ -135,9 +132,6 @@ impl SpecFile {
     }
 
     /// What the run will cost; `dir` is its folder where it is not the default one.
-    ///
-    /// # Errors
-    /// An empty split, an architecture that does not fit, an unreadable subject.
     pub fn estimate(
         &self,
         dataset: &Dataset,
@@ -263,9 +257,6 @@ impl SpecFile {
     }
 
     /// The networks the methods need.
-    ///
-    /// # Errors
-    /// [`SpecFileError::Spec`] naming the one that no section describes.
     pub fn needed(&self) -> Result<BTreeMap<&str, &ModelSpec>, SpecFileError> {
         self.spec
             .needed_networks()

@@ -10,7 +10,7 @@ const LIMIT: u64 = (Kind::Record.limit() + HEADER_LEN) as u64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    #[error("{0}")]
+    #[error(transparent)]
     Artifact(#[from] ArtifactError),
     #[error("record {digest}: {source}")]
     Wire { digest: Digest, source: WireError },

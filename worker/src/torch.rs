@@ -60,9 +60,6 @@ impl std::fmt::Display for DeviceSpec {
 impl DeviceSpec {
     /// Makes the device usable and returns it. Call before any other use of libtorch: it caches
     /// whether CUDA is there at the first question.
-    ///
-    /// # Errors
-    /// When CUDA is asked for and cannot be had.
     pub fn open(self) -> Result<tch::Device, DeviceError> {
         let Self::Cuda(number) = self else {
             return Ok(tch::Device::Cpu);

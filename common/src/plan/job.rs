@@ -10,6 +10,8 @@ use crate::wire::list;
 /// The stages of a run, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Stage {
     /// Networks without a checkpoint are trained.
     Train,
@@ -20,11 +22,7 @@ pub enum Stage {
 
 impl Stage {
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Calibrate => "calibrate",
-            Self::Score => "score",
-        }
+        self.into_str()
     }
 }
 

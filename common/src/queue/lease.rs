@@ -49,7 +49,19 @@ pub struct LeaseId {
 }
 
 /// What went wrong with a shard, as far as it decides what happens next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[strum(const_into_str)]
 pub enum ErrorClass {
     /// May pass by itself: tried again.
     Transient,
@@ -65,27 +77,9 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    const ALL: [Self; 5] = [
-        Self::Transient,
-        Self::BadInput,
-        Self::OutOfMemory,
-        Self::DeviceLost,
-        Self::Fatal,
-    ];
-
     /// Its name, as written in Redis and in JSON.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Transient => "Transient",
-            Self::BadInput => "BadInput",
-            Self::OutOfMemory => "OutOfMemory",
-            Self::DeviceLost => "DeviceLost",
-            Self::Fatal => "Fatal",
-        }
-    }
-
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|class| class.name() == name)
+        self.into_str()
     }
 
     /// True when another attempt is pointless.

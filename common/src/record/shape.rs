@@ -30,9 +30,6 @@ pub struct RecordShape<'a> {
 
 impl<'a> RecordShape<'a> {
     /// The shape of what `cell` makes of `batch`, on slices of `size` x `size` pixels.
-    ///
-    /// # Errors
-    /// When the plan has no such batch or cell.
     pub fn of(
         plan: &'a ForwardPlan,
         batch: usize,
@@ -93,9 +90,6 @@ impl<'a> RecordShape<'a> {
     }
 
     /// Checks a record against it.
-    ///
-    /// # Errors
-    /// What no worker that does as asked can have sent.
     pub fn check(&self, record: &Record) -> Result<(), String> {
         if record.len() != self.slices {
             let found = record.len();

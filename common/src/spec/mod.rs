@@ -55,6 +55,11 @@ impl SpecError {
     }
 }
 
+/// What is as by default is not written, so that a new key leaves the digests of older specs as they were.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// Longest spec file accepted, bytes.
 pub const MAX_SPEC_BYTES: usize = 1 << 20;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BaselineSpec, Respacing, SpecError};
+use super::{BaselineSpec, Respacing, SpecError, is_default};
 use crate::anofpdm::{self, MaskRule, QuantileOf};
 use crate::method::Method;
 use crate::semantics::Semantics;
@@ -90,7 +90,6 @@ pub struct ScoreSpec {
     pub median: u32,
     /// Components of at most this many pixels are dropped from every mask (Appendix F); where absent, the 40 pixels of
     /// a slice of 128 x 128 scaled by area.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_area: Option<u32>,
     /// What the quantile of Algorithm 1 is taken of.
     #[serde(default)]
@@ -104,12 +103,10 @@ pub struct ScoreSpec {
     pub baseline: BaselineSpec,
 }
 
-fn is_default<T: Default + PartialEq>(section: &T) -> bool {
-    *section == T::default()
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str, parse_err_ty = UnknownPrecision, parse_err_fn = unknown_precision)]
 pub enum Precision {
     /// `fp32` on a CPU; on a GPU the first of a fixed order whose results agree with those of `fp32` on validation
     /// slices, which a run finds out once.
@@ -126,13 +123,7 @@ pub enum Precision {
 
 impl Precision {
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Fp32 => "fp32",
-            Self::Tf32 => "tf32",
-            Self::Fp16 => "fp16",
-            Self::Bf16 => "bf16",
-        }
+        self.into_str()
     }
 
     /// True for a format that no CPU computes in.
@@ -145,15 +136,8 @@ impl Precision {
 #[error("unknown precision '{0}': one of fp32, tf32, fp16, bf16, auto")]
 pub struct UnknownPrecision(String);
 
-impl std::str::FromStr for Precision {
-    type Err = UnknownPrecision;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Auto, Self::Fp32, Self::Tf32, Self::Fp16, Self::Bf16]
-            .into_iter()
-            .find(|precision| precision.name() == text)
-            .ok_or_else(|| UnknownPrecision(text.to_owned()))
-    }
+fn unknown_precision(text: &str) -> UnknownPrecision {
+    UnknownPrecision(text.to_owned())
 }
 
 /// `[compute]` of a spec.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
-use crate::network::{Heads, NetworkConfig, TensorShapes};
+use crate::network::{Heads, Misfit, NetworkConfig, TensorShapes};
 use crate::store::tensor_header::{HeaderError, TensorHeader};
 
 /// Longest header of a file of weights, bytes.
@@ -31,25 +31,8 @@ pub enum CheckpointError {
     Kind { path: PathBuf, reason: String },
     #[error("{path}: no whole safetensors file: {reason}")]
     Format { path: PathBuf, reason: String },
-    /// A tensor has another shape than the network.
-    #[error("{path}: tensor {name} is {found:?}, the spec asks for {expected:?}: {cause}")]
-    Shape {
-        path: PathBuf,
-        name: String,
-        found: Vec<usize>,
-        expected: Vec<usize>,
-        cause: String,
-    },
-    #[error(
-        "{path}: another architecture than the spec asks for: {missing} of its {expected} tensors are absent and {extra} unknown ones are there (first: {first})"
-    )]
-    Names {
-        path: PathBuf,
-        missing: usize,
-        expected: usize,
-        extra: usize,
-        first: String,
-    },
+    #[error("{path}: {source}")]
+    Misfit { path: PathBuf, source: Misfit },
     #[error("{path}: tensor {name} is stored as {kind:?}: only F16, BF16 and F32 weights are read")]
     StoredKind {
         path: PathBuf,
@@ -193,31 +176,12 @@ impl<'a> Weights<'a> {
 
     fn fit(&self, network: &NetworkConfig) -> Result<(), CheckpointError> {
         let path = || self.path.to_owned();
-        let wanted = network.tensors();
-        let stored = self.shapes();
-        // Shapes first: a wrong channel count is a clearer message than a count of names.
-        for (name, expected) in &wanted {
-            if let Some(found) = stored.get(name).filter(|found| *found != expected) {
-                return Err(CheckpointError::Shape {
-                    path: path(),
-                    name: name.clone(),
-                    found: found.clone(),
-                    expected: expected.clone(),
-                    cause: network.why_other_shape(name, found),
-                });
-            }
-        }
-        let missing: Vec<&String> = wanted.keys().filter(|k| !stored.contains_key(*k)).collect();
-        let extra: Vec<&String> = stored.keys().filter(|k| !wanted.contains_key(*k)).collect();
-        if let Some(first) = missing.first().or(extra.first()) {
-            return Err(CheckpointError::Names {
+        network
+            .fit(&self.shapes(), "spec")
+            .map_err(|source| CheckpointError::Misfit {
                 path: path(),
-                missing: missing.len(),
-                expected: wanted.len(),
-                extra: extra.len(),
-                first: (*first).clone(),
-            });
-        }
+                source,
+            })?;
         let read = [Dtype::F16, Dtype::BF16, Dtype::F32];
         match self.tensors.iter().find(|(_, i)| !read.contains(&i.dtype)) {
             None => Ok(()),

@@ -25,9 +25,6 @@ pub enum TelemetryError {
 }
 
 /// Installs the subscriber, which writes to stderr; call once, first thing in `main`.
-///
-/// # Errors
-/// When a setting in the environment does not parse.
 pub fn init() -> Result<(), TelemetryError> {
     init_to(std::io::stderr)
 }

@@ -15,16 +15,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-    exponential_buckets,
+    GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Registry, exponential_buckets,
+    register_gauge_vec_with_registry, register_histogram_vec_with_registry,
+    register_int_counter_vec_with_registry, register_int_gauge_vec_with_registry,
 };
 
 use crate::role::Role;
 
-/// What every name begins with.
-const NAMESPACE: &str = "anofpdm";
 const LABELS: [&str; 1] = ["network"];
 
 /// Steps: 10 ms of a small network to 5 minutes of a large one on a CPU.
@@ -62,76 +60,51 @@ pub struct TrainStep {
 
 impl TrainMetrics {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let opts = |name: &str, help: &str| Opts::new(name, help).namespace(NAMESPACE);
-        let histogram = |name: &str, help: &str, (start, factor, count)| {
-            let opts = HistogramOpts::new(name, help)
-                .namespace(NAMESPACE)
-                .buckets(exponential_buckets(start, factor, count)?);
-            HistogramVec::new(opts, &LABELS)
-        };
+        let buckets = |(start, factor, count)| exponential_buckets(start, factor, count);
         Ok(Self {
-            step: registered(
-                registry,
-                histogram(
-                    "train_step_seconds",
-                    "Duration of one optimiser step, waiting for samples and other ranks included.",
-                    STEP_BUCKETS,
-                ),
+            step: register_histogram_vec_with_registry!(
+                "anofpdm_train_step_seconds",
+                "Duration of one optimiser step, waiting for samples and other ranks included.",
+                &LABELS,
+                buckets(STEP_BUCKETS)?,
+                registry
             )?,
-            samples: registered(
-                registry,
-                IntCounterVec::new(
-                    opts(
-                        "train_samples_total",
-                        "Samples of which this rank has computed gradients.",
-                    ),
-                    &LABELS,
-                ),
+            samples: register_int_counter_vec_with_registry!(
+                "anofpdm_train_samples_total",
+                "Samples of which this rank has computed gradients.",
+                &LABELS,
+                registry
             )?,
-            loss: registered(
-                registry,
-                GaugeVec::new(
-                    opts(
-                        "train_loss",
-                        "Mean loss over the global batches of the last 100 steps.",
-                    ),
-                    &LABELS,
-                ),
+            loss: register_gauge_vec_with_registry!(
+                "anofpdm_train_loss",
+                "Mean loss over the global batches of the last 100 steps.",
+                &LABELS,
+                registry
             )?,
-            allreduce: registered(
-                registry,
-                histogram(
-                    "train_allreduce_seconds",
-                    "Part of a step in which this rank waited for sums over the ranks.",
-                    WAIT_BUCKETS,
-                ),
+            allreduce: register_histogram_vec_with_registry!(
+                "anofpdm_train_allreduce_seconds",
+                "Part of a step in which this rank waited for sums over the ranks.",
+                &LABELS,
+                buckets(WAIT_BUCKETS)?,
+                registry
             )?,
-            world: registered(
-                registry,
-                IntGaugeVec::new(
-                    opts("train_world_size", "Ranks that train together."),
-                    &LABELS,
-                ),
+            world: register_int_gauge_vec_with_registry!(
+                "anofpdm_train_world_size",
+                "Ranks that train together.",
+                &LABELS,
+                registry
             )?,
-            generation: registered(
-                registry,
-                IntGaugeVec::new(
-                    opts(
-                        "train_generation",
-                        "Number of the attempt, from the clock: it grows each time the ranks start again.",
-                    ),
-                    &LABELS,
-                ),
+            generation: register_int_gauge_vec_with_registry!(
+                "anofpdm_train_generation",
+                "Number of the attempt, from the clock: it grows each time the ranks start again.",
+                &LABELS,
+                registry
             )?,
-            checkpoint_age: registered(
-                registry,
-                GaugeVec::new(
-                    opts(
-                        "checkpoint_age_seconds",
-                        "Time since the newest checkpoint of the training under way, or since this process began with it.",
-                    ),
-                    &LABELS,
-                ),
+            checkpoint_age: register_gauge_vec_with_registry!(
+                "anofpdm_checkpoint_age_seconds",
+                "Time since the newest checkpoint of the training under way, or since this process began with it.",
+                &LABELS,
+                registry
             )?,
             unsaved: Arc::default(),
         })
@@ -167,15 +140,6 @@ impl TrainMetrics {
     fn unsaved(&self) -> MutexGuard<'_, Option<(Role, Instant)>> {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn registered<M: Collector + Clone + 'static>(
-    registry: &Registry,
-    made: Result<M, prometheus::Error>,
-) -> Result<M, prometheus::Error> {
-    let metric = made?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
 }
 
 /// A training that is being measured; its gauges go when this is dropped.

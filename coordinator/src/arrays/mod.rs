@@ -35,9 +35,6 @@ pub enum ArrayError {
 /// What a number of a file becomes.
 pub trait Element: Copy + Default {
     /// Converts; `Err` says why not and what to do.
-    ///
-    /// # Errors
-    /// When this number has no such meaning.
     fn from_number(value: f64) -> Result<Self, String>;
 }
 
@@ -98,9 +95,6 @@ impl<T> Images<T> {
 }
 
 /// Reads the array named `FILE` or `FILE:NAME`. A file with a single array needs no name.
-///
-/// # Errors
-/// When the file or the array is not there, is broken, or is no stack of images.
 pub fn read_images<T: Element>(argument: &str) -> Result<Images<T>, ArrayError> {
     let (path, name) = split_name(argument);
     let Some(format) = Format::of(path) else {

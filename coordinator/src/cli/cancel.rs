@@ -39,11 +39,10 @@ pub fn run(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     let pending = control_files::ask_to_cancel(&folder)?;
     let heard = operator::wait_or_withdraw(&folder, pending)?;
     if args.json {
-        print_json(&Asked {
+        return print_json(&Asked {
             run: folder.root().to_path_buf(),
             coordinator: heard,
-        })?;
-        return Ok(ExitCode::SUCCESS);
+        });
     }
     match heard {
         Heard::TakenNote => println!(

@@ -106,13 +106,12 @@ fn ls(args: &LsArgs) -> anyhow::Result<ExitCode> {
         .as_ref()
         .map_or((&[][..], 0), |live| (&live.dead[..], live.more_dead));
     if args.json {
-        print_json(&Letters {
+        return print_json(&Letters {
             run: folder.root(),
             running,
             dead,
             more_dead,
-        })?;
-        return Ok(ExitCode::SUCCESS);
+        });
     }
     if dead.is_empty() {
         println!("{} has no dead shards", args.run.display());
@@ -142,8 +141,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
             ))
         })?;
     if args.json {
-        print_json(letter)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(letter);
     }
     println!("shard      {}", letter.shard);
     if let Some(job) = &letter.job {
@@ -183,12 +181,11 @@ fn retry(args: &RetryArgs) -> anyhow::Result<ExitCode> {
         _ => Some(ask(&folder, &wanted)?),
     };
     if args.json {
-        print_json(&Retried {
+        return print_json(&Retried {
             run: folder.root(),
             shards: count,
             coordinator: heard,
-        })?;
-        return Ok(ExitCode::SUCCESS);
+        });
     }
     match heard {
         None => println!("{} has no dead shards", args.run.display()),

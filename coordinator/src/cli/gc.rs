@@ -80,9 +80,6 @@ impl Holding {
 }
 
 /// Shows (and with `--delete` frees) what can go.
-///
-/// # Errors
-/// When a folder cannot be read or a file cannot be deleted.
 pub fn run(args: &GcArgs) -> anyhow::Result<ExitCode> {
     let mut holdings = Vec::new();
     if args.runs.is_dir() {
@@ -103,8 +100,7 @@ pub fn run(args: &GcArgs) -> anyhow::Result<ExitCode> {
         holdings.push(record_cache(cache, args.delete)?);
     }
     if args.json {
-        print_json(&holdings)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&holdings);
     }
     if holdings.is_empty() {
         println!("no run under {} and no cache", args.runs.display());

@@ -52,9 +52,6 @@ pub struct MetricsArgs {
 }
 
 /// Evaluates the arrays and prints the numbers.
-///
-/// # Errors
-/// An array that cannot be read, arrays of different shapes, no slice, a score that is NaN or infinite.
 pub fn run(args: &MetricsArgs) -> anyhow::Result<ExitCode> {
     let evaluation = evaluate_arrays(args)?;
     if args.json {

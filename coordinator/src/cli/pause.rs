@@ -23,8 +23,7 @@ pub struct PauseArgs {
 pub fn run(args: &PauseArgs) -> anyhow::Result<ExitCode> {
     let told = operator::set_paused(&args.run, true)?;
     if args.json {
-        print_json(&told)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&told);
     }
     let run = args.run.display();
     if !told.changed {

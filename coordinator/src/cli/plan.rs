@@ -25,9 +25,6 @@ pub struct PlanArgs {
 }
 
 /// Prints the estimate; starts nothing. What a run would refuse is refused.
-///
-/// # Errors
-/// A bad spec, a damaged store, an empty split, weights that do not fit.
 pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let (spec_file, dir) = args.spec_file.open()?;
     let dataset = spec_file.dataset()?;
@@ -40,8 +37,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         .extend(preflight::check(&spec_file, &dataset, &begun.weights())?);
     estimate.warnings.extend(no_gpu(&spec_file.spec));
     if args.json {
-        print_json(&estimate)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&estimate);
     }
     if let Some(warning) = &begun.warning {
         for line in labelled("warning", warning, columns()) {

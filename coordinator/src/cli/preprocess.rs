@@ -65,9 +65,6 @@ pub struct PreprocessArgs {
 }
 
 /// Runs the command.
-///
-/// # Errors
-/// When there is no store to show for it.
 pub fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
     let modalities = args
         .modalities

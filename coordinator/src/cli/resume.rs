@@ -25,8 +25,7 @@ pub struct ResumeArgs {
 pub fn run(args: &ResumeArgs) -> anyhow::Result<ExitCode> {
     let told = operator::set_paused(&args.run, false)?;
     if args.json {
-        print_json(&told)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&told);
     }
     let run = args.run.display();
     if !told.changed {

@@ -78,9 +78,6 @@ const MAX_WORKERS: usize = 256;
 
 impl HowArgs {
     /// The options for a run of `spec` in `dir`.
-    ///
-    /// # Errors
-    /// A queue that cannot be used, a number of workers that makes no sense.
     pub fn options(&self, dir: &Path, spec: &RunSpec) -> Result<RunOptions, UsageError> {
         let queue = parse_queue(&self.queue)?;
         Ok(RunOptions {

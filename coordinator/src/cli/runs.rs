@@ -50,8 +50,7 @@ pub fn run(args: &RunsArgs) -> anyhow::Result<ExitCode> {
     // The newest last, where the eye is.
     entries.sort_by_key(|entry| entry.time_millis);
     if args.json {
-        print_json(&entries)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&entries);
     }
     if entries.is_empty() {
         println!(

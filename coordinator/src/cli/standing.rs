@@ -18,6 +18,8 @@ const SUMMARY_LIMIT: u64 = 64 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub(super) enum State {
     Running,
     /// One is at work and gives out nothing.
@@ -37,17 +39,7 @@ pub(super) enum State {
 
 impl State {
     pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Finished => "finished",
-            Self::Partial => "partial",
-            Self::Interrupted => "interrupted",
-            Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
-            Self::Killed => "killed",
-            Self::New => "new",
-        }
+        self.into_str()
     }
 }
 
@@ -71,8 +63,6 @@ pub(super) struct Quick {
 }
 
 impl Standing {
-    /// # Errors
-    /// When the folder cannot be looked at, or its spec is broken.
     pub(super) fn of(folder: &RunFolder) -> anyhow::Result<Self> {
         let live = Snapshot::read(folder).unwrap_or_else(|error| {
             tracing::warn!("{error}");

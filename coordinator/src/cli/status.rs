@@ -93,8 +93,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         live: standing.live.clone(),
     };
     if args.json {
-        print_json(&status)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&status);
     }
     println!("{} is {}", standing.name(), in_words(&standing));
     for line in status.lines(&folder) {

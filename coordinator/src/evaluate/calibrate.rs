@@ -32,15 +32,15 @@ const FILE_LIMIT: u64 = 16 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrateError {
-    #[error("{0}")]
+    #[error(transparent)]
     Undecided(#[from] CalibrationError),
-    #[error("{0}")]
+    #[error(transparent)]
     Dataset(#[from] DatasetError),
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0}")]
+    #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error("{0}")]
+    #[error(transparent)]
     Record(#[from] RecordError),
     #[error("calibration record {0} is missing: run again")]
     Missing(Digest),
@@ -51,7 +51,7 @@ pub enum CalibrateError {
     NoMask { method: Baseline, subject: String },
     #[error("{0} has no validation slice or no setting to be tuned on. This is a bug.")]
     NoSlices(Baseline),
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("{path}: {message}; delete it and run again")]
     File { path: String, message: String },
@@ -251,9 +251,6 @@ pub fn write(
 }
 
 /// Reads `calibration/ENCODING.json`.
-///
-/// # Errors
-/// When it is absent or not what [`write()`] writes.
 pub fn read(folder: &RunFolder, encoding: Encoding) -> Result<Calibration, CalibrateError> {
     read_file(
         &folder
@@ -263,9 +260,6 @@ pub fn read(folder: &RunFolder, encoding: Encoding) -> Result<Calibration, Calib
 }
 
 /// Reads a file of the calibration folder.
-///
-/// # Errors
-/// When it is absent or holds something else.
 pub(crate) fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, CalibrateError> {
     use std::io::Read;
 

@@ -42,17 +42,17 @@ pub enum EvaluateError {
     Incomplete { missing: usize, planned: usize },
     #[error("{0}")]
     Spec(#[from] SpecFileError),
-    #[error("{0}")]
+    #[error(transparent)]
     Dataset(#[from] DatasetError),
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0}")]
+    #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error("{0}")]
+    #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    #[error("{0}")]
+    #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("{0}")]
+    #[error(transparent)]
     Calibrate(#[from] CalibrateError),
     #[error("record {0} is not of the kind its cell asked for. This is a bug.")]
     Kind(Digest),

@@ -201,9 +201,6 @@ pub fn write(
 }
 
 /// Reads `calibration/METHOD.json`.
-///
-/// # Errors
-/// When it is absent or not what [`write()`] writes.
 pub fn read(folder: &RunFolder, baseline: Baseline) -> Result<Tuning, CalibrateError> {
     calibrate::read_file(&folder.calibration().join(file(baseline)))
 }

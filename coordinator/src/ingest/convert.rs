@@ -31,7 +31,7 @@ pub enum SkipReason {
     NoTruth,
     #[error("the labels file has no row for slice {0}")]
     NoLabel(usize),
-    #[error("{0}")]
+    #[error(transparent)]
     Labels(#[from] LabelRange),
     #[error("{file}: {source}")]
     Volume { file: String, source: VolumeError },
@@ -96,9 +96,6 @@ pub struct ChosenFiles {
 
 impl ChosenFiles {
     /// Chooses among the files of a subject.
-    ///
-    /// # Errors
-    /// When a modality is absent or there are two files for one thing.
     pub fn new(files: &SubjectFiles, modalities: &[String]) -> Result<Self, SkipReason> {
         let images = modalities
             .iter()

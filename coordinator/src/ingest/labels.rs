@@ -166,9 +166,6 @@ impl Labels {
 }
 
 /// Compares a subject's labels with its number of slices along the head axis.
-///
-/// # Errors
-/// [`LabelRange`] when there is a row for a slice that there is not.
 pub fn check_range(labels: &BTreeMap<usize, u8>, slices: usize) -> Result<(), LabelRange> {
     match labels.last_key_value() {
         Some((&last, _)) if last == slices && !labels.contains_key(&0) => {

@@ -77,9 +77,6 @@ pub enum SplitSource {
 
 impl SplitSource {
     /// Reads `75/5/20`, `reference` or a file, relative to `base`.
-    ///
-    /// # Errors
-    /// [`SplitError`] when `source` is none of these.
     pub fn read(source: &str, base: &Path) -> Result<Self, SplitError> {
         if source == "reference" {
             return Ok(Self::Reference);
@@ -96,9 +93,6 @@ impl SplitSource {
 
     /// The split of each of `members`, whose order does not matter: ratios are drawn with `seed`, and three patients or
     /// more give each split one.
-    ///
-    /// # Errors
-    /// [`SplitError`] when a file does not cover them or takes a patient apart.
     pub fn assign(&self, members: &[Member<'_>], seed: u64) -> Result<Vec<Split>, SplitError> {
         let patients = Patients::of(members);
         let count = patients.count;

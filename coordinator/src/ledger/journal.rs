@@ -33,9 +33,6 @@ impl RunJournal {
     }
 
     /// Writes an entry (synced) and then counts it.
-    ///
-    /// # Errors
-    /// When it cannot be written; it then does not count.
     pub fn append(&mut self, entry: &Entry) -> Result<Applied, JournalError> {
         self.journal.append(entry)?;
         Ok(self.ledger.apply(entry))

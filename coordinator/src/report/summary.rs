@@ -75,6 +75,8 @@ impl State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum SliceScore {
     /// Cosine of the MSE sequences (Eq. 18): unhealthy at or below the threshold.
     Cosine,
@@ -87,12 +89,7 @@ pub enum SliceScore {
 
 impl SliceScore {
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cosine => "cosine",
-            Self::MseRatio => "mse-ratio",
-            Self::BrainArea => "brain-area",
-            Self::MiddleSlice => "middle-slice",
-        }
+        self.into_str()
     }
 
     /// Whether it needs no network.

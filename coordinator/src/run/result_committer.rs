@@ -141,9 +141,6 @@ impl ResultCommitter {
     }
 
     /// What happened since the last call.
-    ///
-    /// # Errors
-    /// When the journal has failed in the meantime.
     pub(super) fn take_events(&mut self) -> Result<Vec<ShardEvent>, JournalError> {
         match self.failure.take() {
             Some(failure) => Err(failure),

@@ -371,8 +371,6 @@ impl Scheduler {
         Ok(())
     }
 
-    /// # Errors
-    /// [`SchedulerError::Dead`] where shards were given up.
     fn check_given_up(&mut self) -> Result<(), SchedulerError> {
         if self.given_up.is_empty() {
             return Ok(());

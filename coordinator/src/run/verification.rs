@@ -29,13 +29,13 @@ pub(super) enum Rejection {
     Job(String),
     #[error("{0}")]
     Completion(String),
-    #[error("{0}")]
+    #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error("{0}")]
+    #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    #[error("{0}")]
+    #[error(transparent)]
     Wire(#[from] WireError),
-    #[error("{0}")]
+    #[error(transparent)]
     Record(#[from] RecordError),
     #[error("the manifest names {found} records, {expected} were asked for")]
     Count { found: usize, expected: usize },

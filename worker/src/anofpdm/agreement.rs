@@ -75,9 +75,6 @@ impl FormatResults {
 
     /// How far `self` is from `exact`, which is the same slices at the same strengths. Masks of both are drawn with the M_max
     /// of `exact`, as a calibration would hand it to both.
-    ///
-    /// # Errors
-    /// When a map holds a value that cannot be ranked.
     pub fn compare(&self, exact: &Self, rules: &MaskSettings<'_>) -> Result<Agreement, ScoreError> {
         let mut agreement = Agreement {
             end_steps: 0,

@@ -53,9 +53,6 @@ impl Divergence {
     }
 
     /// The end step after the last step.
-    ///
-    /// # Errors
-    /// When M holds NaN or infinity.
     pub fn finish(self, guidance: f64) -> Result<EndStep, NotFinite> {
         Ok(EndStep {
             divergence: self.trace.finish("M", guidance)?,

@@ -124,9 +124,6 @@ impl AggregatedMaps {
     }
 
     /// The maps for end steps `t_e` (i64 `[N, m]`).
-    ///
-    /// # Errors
-    /// When a map holds NaN or infinity where it is defined.
     pub fn finish(self, t_e: &Tensor, guidance: f64) -> Result<FinishedMaps, NotFinite> {
         let undefined = match self.aggregation {
             Aggregation::EndIncluded => t_e.zeros_like().to_kind(Kind::Bool),

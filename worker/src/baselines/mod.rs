@@ -44,9 +44,6 @@ pub struct BaselineSetup<'a> {
 
 impl<'a> BaselineSetup<'a> {
     /// The method on its networks: the one that predicts noise, and the classifier where it has one.
-    ///
-    /// # Errors
-    /// When the method needs a classifier and none is there.
     pub fn build(
         self,
         predictor: &'a mut dyn NoisePredictor,

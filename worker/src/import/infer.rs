@@ -67,9 +67,6 @@ struct Layout {
 
 /// The configuration that has these tensors. Whether they fit it in every shape is for the network
 /// itself to say.
-///
-/// # Errors
-/// What is missing, what contradicts the stated family, or what has to be said.
 pub(super) fn infer(shapes: &TensorShapes, said: Said) -> Result<NetworkConfig, String> {
     let found = arch_of_tensors(shapes);
     if found != said.arch {

@@ -12,12 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 use anofpdm_common::network::{Arch, Heads, NetworkConfig, NetworkConfigError};
 use anofpdm_common::store::durable::DiskError;
-use tch::Device;
-use tch::nn::VarStore;
 
 use crate::nn::config::{self, ConfigFileError};
 use crate::nn::weights::{self, WeightsError};
-use crate::nn::{Classifier, UNet};
 use crate::tensors::TensorFileError;
 use args::ImportArgs;
 use checkpoint::{Checkpoint, Weights};
@@ -166,13 +163,8 @@ pub fn import(args: &ImportArgs) -> Result<Imported, ImportError> {
             ),
         });
     }
-    let vs = VarStore::new(Device::Cpu);
-    match config.arch {
-        Arch::V2 | Arch::V1 => drop(UNet::new(&vs.root(), &config)),
-        Arch::Classifier => drop(Classifier::new(&vs.root(), &config)),
-    }
     let stored = checkpoint.read()?;
-    weights::check(path, &weights::variables(&vs), &stored.tensors, &config)?;
+    weights::check(path, &stored.tensors, &config)?;
     destination.write(&stored.tensors, &config)?;
     Ok(Imported {
         warnings: warnings(args, &checkpoint, &stored, &config),

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anofpdm_common::network::{Arch, NetworkConfig, NetworkConfigError};
+use anofpdm_common::network::{Arch, Misfit, NetworkConfig, NetworkConfigError};
 use tch::nn::{self, VarStore};
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use super::classifier::Classifier;
 use super::unet::UNet;
@@ -25,26 +25,8 @@ pub enum WeightsError {
         wanted: &'static str,
         found: Arch,
     },
-    /// A tensor has another shape than the configuration asks for.
-    #[error("{path}: tensor {name} is {found:?}, the configuration asks for {expected:?}: {cause}")]
-    Shape {
-        path: PathBuf,
-        name: String,
-        found: Vec<i64>,
-        expected: Vec<i64>,
-        cause: String,
-    },
-    #[error(
-        "{path}: another architecture than the configuration says: {missing} of its {expected} tensors \
-         are absent and {extra} unknown ones are there (first: {first})"
-    )]
-    Names {
-        path: PathBuf,
-        missing: usize,
-        expected: usize,
-        extra: usize,
-        first: String,
-    },
+    #[error("{path}: {source}")]
+    Misfit { path: PathBuf, source: Misfit },
     #[error("{path}: tensor {name} is stored as {kind:?}: only f16, bf16 and f32 weights are read")]
     StoredKind {
         path: PathBuf,
@@ -113,10 +95,10 @@ fn open<T>(
 /// unchanged.
 pub fn load(vs: &VarStore, path: &Path, config: &NetworkConfig) -> Result<(), WeightsError> {
     let wanted = variables(vs);
-    let numbers: usize = wanted.values().map(tch::Tensor::numel).sum();
+    let numbers: usize = wanted.values().map(Tensor::numel).sum();
     let limit = HEADER_LIMIT + 4 * numbers as u64 * 4;
     let stored = tensors::read(path, limit)?;
-    check(path, &wanted, &stored, config)?;
+    check(path, &stored, config)?;
     tch::no_grad(|| {
         for (name, mut variable) in wanted {
             if let Some(weights) = stored.get(&name) {
@@ -141,27 +123,23 @@ pub fn variables(vs: &VarStore) -> NamedTensors {
     vs.variables().into_iter().collect()
 }
 
-/// Checks that `stored` holds the tensors `wanted` in their shapes, no other, as finite floats.
+/// Checks that `stored` holds the tensors of `config` in their shapes, no other, as finite floats.
 pub fn check(
     path: &Path,
-    wanted: &NamedTensors,
     stored: &NamedTensors,
     config: &NetworkConfig,
 ) -> Result<(), WeightsError> {
-    // Shapes first: a wrong channel count is a clearer message than a count of names.
-    for (name, variable) in wanted {
-        let Some(tensor) = stored.get(name) else {
-            continue;
-        };
-        if tensor.size() != variable.size() {
-            return Err(WeightsError::Shape {
-                path: path.to_owned(),
-                name: name.clone(),
-                cause: cause(name, &tensor.size(), config),
-                found: tensor.size(),
-                expected: variable.size(),
-            });
-        }
+    let sides = |tensor: &Tensor| tensor.size().iter().map(|side| *side as usize).collect();
+    let shapes = stored
+        .iter()
+        .map(|(name, tensor)| (name.clone(), sides(tensor)));
+    config
+        .fit(&shapes.collect(), "configuration")
+        .map_err(|source| WeightsError::Misfit {
+            path: path.to_owned(),
+            source,
+        })?;
+    for (name, tensor) in stored {
         if !matches!(tensor.kind(), Kind::Half | Kind::BFloat16 | Kind::Float) {
             return Err(WeightsError::StoredKind {
                 path: path.to_owned(),
@@ -176,22 +154,5 @@ pub fn check(
             });
         }
     }
-    let missing: Vec<&String> = wanted.keys().filter(|k| !stored.contains_key(*k)).collect();
-    let extra: Vec<&String> = stored.keys().filter(|k| !wanted.contains_key(*k)).collect();
-    match missing.first().or(extra.first()) {
-        None => Ok(()),
-        Some(first) => Err(WeightsError::Names {
-            path: path.to_owned(),
-            missing: missing.len(),
-            expected: wanted.len(),
-            extra: extra.len(),
-            first: (*first).clone(),
-        }),
-    }
-}
-
-/// The likely reason for a shape that does not fit.
-fn cause(name: &str, found: &[i64], config: &NetworkConfig) -> String {
-    let found = found.iter().map(|side| usize::try_from(*side).unwrap_or(0));
-    config.why_other_shape(name, &found.collect::<Vec<_>>())
+    Ok(())
 }

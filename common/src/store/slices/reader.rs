@@ -29,9 +29,6 @@ pub struct SliceStore {
 
 impl SliceStore {
     /// Opens the store at `root` and checks its manifest. No subject file is read.
-    ///
-    /// # Errors
-    /// When there is no manifest, or it is damaged.
     pub fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
         let root = root.as_ref().to_path_buf();
         let path = root.join(MANIFEST_FILE);

@@ -55,7 +55,7 @@ pub struct PhantomRequest {
 
 #[derive(Debug, thiserror::Error)]
 pub enum PhantomError {
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("cannot write {path}: {source}")]
     Volume {

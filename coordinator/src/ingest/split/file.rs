@@ -55,9 +55,6 @@ impl SplitFile {
     }
 
     /// The split of each member: what the file says of it, of another scan of its patient, or of the patient.
-    ///
-    /// # Errors
-    /// When the file says nothing of a member, or puts one patient into two splits.
     pub(super) fn assign(&self, members: &[Member<'_>]) -> Result<Vec<Split>, SplitError> {
         let mut patients: BTreeMap<&str, (&str, Split)> = BTreeMap::new();
         for member in members {

@@ -218,9 +218,6 @@ impl Gang {
     }
 
     /// The present generation is over; `newest` is the newest checkpoint now.
-    ///
-    /// # Errors
-    /// When generation after generation fails and none gets further.
     pub(in crate::run) fn end(
         &mut self,
         newest: Option<String>,

@@ -131,9 +131,6 @@ impl Supervisor {
     }
 
     /// Replaces workers that died; called again and again while there is work.
-    ///
-    /// # Errors
-    /// [`SupervisorError::KeepsDying`], [`SupervisorError::NoDevice`], or when one cannot be started.
     pub fn look_after(&mut self) -> Result<(), SupervisorError> {
         for slot in &mut self.slots {
             if let Some(child) = &mut slot.child {
