@@ -243,7 +243,6 @@ impl RunFolder {
         RunSpec::parse(&text).map_err(|source| RunFolderError::Spec { path, source })
     }
 
-    /// Takes the lock.
     pub fn lock(&self) -> Result<RunLock, RunFolderError> {
         let path = self.root.join("lock");
         let io_error = |source| RunFolderError::Io {

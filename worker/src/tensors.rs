@@ -14,7 +14,6 @@ use tch::{TchError, Tensor};
 /// Longest header of a tensor file, bytes.
 const HEADER_LIMIT: u64 = 16 << 20;
 
-/// Tensors by name, in name order.
 pub type NamedTensors = BTreeMap<String, Tensor>;
 
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,6 @@ pub struct Case {
     /// The higher, the more a slice looks unhealthy.
     pub score: f32,
     pub unhealthy: bool,
-    /// The patient it belongs to.
     pub patient: u32,
 }
 

@@ -95,7 +95,6 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The strength, as what names the cell.
     pub const fn strength(&self) -> Strength {
         Strength(self.guidance)
     }

@@ -47,7 +47,6 @@ pub struct GangRank {
 }
 
 impl GangRank {
-    /// The rank that trains alone.
     pub const fn alone(generation: u64) -> Self {
         Self {
             generation,

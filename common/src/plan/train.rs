@@ -21,7 +21,6 @@ pub struct TrainPlan {
     pub network: Role,
     pub config: NetworkConfig,
     pub train: TrainSpec,
-    /// Numeric profile the worker must have.
     pub profile: NumericProfile,
     /// The training slices: every slice of these subjects.
     pub data: DataPlan,

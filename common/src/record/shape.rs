@@ -89,7 +89,6 @@ impl<'a> RecordShape<'a> {
         self.steps as usize * self.modalities
     }
 
-    /// Checks a record against it.
     pub fn check(&self, record: &Record) -> Result<(), String> {
         if record.len() != self.slices {
             let found = record.len();

@@ -43,7 +43,6 @@ pub struct ModelSpec<Train = TrainSpec> {
     pub scale_shift_norm: Option<bool>,
     /// Trained weights (safetensors, public tensor names): training is skipped.
     pub checkpoint: Option<PathBuf>,
-    /// How it is trained where there is no checkpoint.
     pub train: Option<Train>,
 }
 

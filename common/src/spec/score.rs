@@ -199,7 +199,6 @@ fn default_shard_slices() -> u32 {
     132
 }
 
-/// Most slices of a batch.
 pub const MAX_BATCH_SLICES: u32 = 4_096;
 
 /// Most multiples of t_e asked for (Figure 5c).

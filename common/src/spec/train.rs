@@ -122,7 +122,6 @@ pub(super) struct TrainSection {
 }
 
 impl TrainSection {
-    /// What was typed over the published values.
     pub(super) fn over(self, published: &TrainSpec) -> TrainSpec {
         TrainSpec {
             steps: self.steps.unwrap_or(published.steps),

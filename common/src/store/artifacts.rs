@@ -283,7 +283,6 @@ fn digest_of(input: &mut impl Read) -> io::Result<Digest> {
     Ok(hasher.finalize().into())
 }
 
-/// Names and paths in a folder, sorted by name.
 fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, ArtifactError> {
     let failed = |error| DiskError::new("list", folder, error);
     let mut entries = Vec::new();

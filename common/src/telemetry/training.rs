@@ -44,7 +44,6 @@ pub struct TrainMetrics {
     unsaved: Arc<Mutex<Option<(Role, Instant)>>>,
 }
 
-/// One step of a training, as its rank saw it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainStep {
     pub took: Duration,

@@ -6,7 +6,6 @@ use crate::run::operators::snapshot::{Dead, Held, Snapshot, Verdicts, WorkerEntr
 /// Older than this, a file of a coordinator at work is said to be old, seconds.
 const OLD: f64 = 5.0;
 
-/// Characters of an error shown in a list.
 const ERROR_SHOWN: usize = 160;
 
 /// A lease this close to its end has not been renewed for a while, seconds.

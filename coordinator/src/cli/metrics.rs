@@ -105,7 +105,6 @@ fn evaluate_arrays(args: &MetricsArgs) -> anyhow::Result<Evaluation> {
     Ok(evaluation)
 }
 
-/// The sorted score run of each slice.
 fn score_runs(
     scores: &str,
     foreground: Option<&str>,

@@ -109,7 +109,6 @@ pub fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Prints a value as one pretty JSON document.
 fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<ExitCode> {
     let text = serde_json::to_string_pretty(value)?;
     match writeln!(io::stdout(), "{text}") {

@@ -64,7 +64,6 @@ pub struct PreprocessArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
     let modalities = args
         .modalities

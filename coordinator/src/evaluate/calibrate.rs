@@ -83,7 +83,6 @@ pub struct Strength {
 }
 
 impl Calibration {
-    /// The strengths that are rows of the table.
     pub fn table_strengths(&self, guidance: &Guidance) -> Vec<TableStrength> {
         self.strengths
             .iter()

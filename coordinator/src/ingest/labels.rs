@@ -135,7 +135,6 @@ impl Labels {
         })
     }
 
-    /// The labels of a subject, by slice.
     pub fn subject(&self, id: &str) -> Option<&BTreeMap<usize, u8>> {
         self.subjects.get(id)
     }

@@ -54,7 +54,6 @@ pub enum SplitError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
     pub id: &'a str,
-    /// The patient it is a scan of.
     pub patient: &'a str,
 }
 

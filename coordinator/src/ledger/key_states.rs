@@ -120,7 +120,6 @@ impl KeyStates {
         contested
     }
 
-    /// The record that counts.
     pub(super) fn record(&self, key: Digest) -> Option<Digest> {
         match self.known.get(&key)?.state {
             KeyState::Counted(record, _) => Some(record),

@@ -130,7 +130,6 @@ impl ResultCommitter {
         counted.count() as u64
     }
 
-    /// What this shard brings is an audit.
     pub(super) fn mark_audit(&mut self, shard: u64) {
         self.audits.insert(shard);
     }

@@ -27,7 +27,6 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Listens from now on.
     pub fn listen() -> io::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {

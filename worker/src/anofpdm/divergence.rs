@@ -52,7 +52,6 @@ impl Divergence {
         new_maximum
     }
 
-    /// The end step after the last step.
     pub fn finish(self, guidance: f64) -> Result<EndStep, NotFinite> {
         Ok(EndStep {
             divergence: self.trace.finish("M", guidance)?,

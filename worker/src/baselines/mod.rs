@@ -30,7 +30,6 @@ use ddim_classifier::DdimClassifier;
 use ddim_clf_free::DdimClfFree;
 use driver::RestorationMethod;
 
-/// How a baseline is computed.
 #[derive(Debug, Clone, Copy)]
 pub struct BaselineSetup<'a> {
     pub baseline: Baseline,

@@ -133,7 +133,6 @@ pub(super) fn infer(shapes: &TensorShapes, said: Said) -> Result<NetworkConfig, 
     })
 }
 
-/// The image size that these widths are published for.
 pub(super) fn published_size(channel_mult: &[i64]) -> Option<i64> {
     PUBLISHED
         .iter()

@@ -20,7 +20,6 @@ use crate::queue::worker::Take;
 /// Requests waiting for the dispatcher's thread; more make their connections wait.
 const REQUEST_BACKLOG: usize = 256;
 
-/// A take waiting for work.
 #[derive(Debug)]
 struct WaitingTake {
     worker: Arc<str>,

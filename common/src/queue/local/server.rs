@@ -149,7 +149,6 @@ async fn serve_worker(
     outcome
 }
 
-/// The connection for takes.
 async fn serve_takes(
     mut stream: UnixStream,
     worker: Arc<str>,

@@ -13,10 +13,8 @@ use crate::queue::address::RedisAddress;
 use crate::queue::address::without_secret;
 use crate::queue::error::QueueError;
 
-/// Environment variable with the password.
 pub const PASSWORD_VARIABLE: &str = "ANOFPDM_REDIS_PASSWORD";
 
-/// Environment variable naming a file with the password.
 pub const PASSWORD_FILE_VARIABLE: &str = "ANOFPDM_REDIS_PASSWORD_FILE";
 
 /// Environment variable naming a PEM file: the certificate authority of a `rediss://` server.

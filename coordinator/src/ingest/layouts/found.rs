@@ -21,7 +21,6 @@ pub struct SubjectFiles {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unused {
     pub path: PathBuf,
-    /// The subject it seems to be of.
     pub subject: Option<String>,
     pub reason: &'static str,
 }

@@ -1,6 +1,5 @@
 //! How bright each tissue is in each modality, as parts of the brightest.
 
-/// A modality of the phantom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase", const_into_str)]
 pub(super) enum Modality {

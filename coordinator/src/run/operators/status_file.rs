@@ -310,7 +310,6 @@ fn live_worker(
     }
 }
 
-/// The dead letters that are listed, and how many are not.
 fn dead(letters: Vec<DeadLetter>, job: &dyn Fn(u64) -> Option<Job>) -> (Vec<Dead>, u64) {
     let more = letters.len().saturating_sub(DEAD_LISTED) as u64;
     let mut room = MESSAGES_LIMIT;

@@ -53,11 +53,9 @@ pub(in crate::run) struct Gang {
     fruitless: u32,
     /// The newest checkpoint when it began.
     reached: Option<String>,
-    /// Not formed before this.
     not_before: Option<Instant>,
     /// Since when it could start, if not with all it may have.
     enough_since: Option<Instant>,
-    /// Too few workers are there.
     too_few: WarnOnce,
 }
 
