@@ -27,31 +27,31 @@ pub enum Misfit {
 
 impl NetworkConfig {
     /// Checks that `stored` are the tensors of this network in their shapes, and no others.
-    pub fn fit(&self, stored: &TensorShapes, by: &'static str) -> Result<(), Misfit> {
+    pub fn fit(&self, stored: &TensorShapes, by: &'static str) -> Result<(), Box<Misfit>> {
         let wanted = self.tensors();
         // Shapes first: a wrong channel count is a clearer message than a count of names.
         for (name, expected) in &wanted {
             if let Some(found) = stored.get(name).filter(|found| *found != expected) {
-                return Err(Misfit::Shape {
+                return Err(Box::new(Misfit::Shape {
                     name: name.clone(),
                     found: found.clone(),
                     by,
                     expected: expected.clone(),
                     cause: self.why_other_shape(name, found),
-                });
+                }));
             }
         }
         let missing: Vec<&String> = wanted.keys().filter(|k| !stored.contains_key(*k)).collect();
         let extra: Vec<&String> = stored.keys().filter(|k| !wanted.contains_key(*k)).collect();
         match missing.first().or(extra.first()) {
             None => Ok(()),
-            Some(first) => Err(Misfit::Names {
+            Some(first) => Err(Box::new(Misfit::Names {
                 by,
                 missing: missing.len(),
                 expected: wanted.len(),
                 extra: extra.len(),
                 first: (*first).clone(),
-            }),
+            })),
         }
     }
 

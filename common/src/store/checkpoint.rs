@@ -32,7 +32,7 @@ pub enum CheckpointError {
     #[error("{path}: no whole safetensors file: {reason}")]
     Format { path: PathBuf, reason: String },
     #[error("{path}: {source}")]
-    Misfit { path: PathBuf, source: Misfit },
+    Misfit { path: PathBuf, source: Box<Misfit> },
     #[error("{path}: tensor {name} is stored as {kind:?}: only F16, BF16 and F32 weights are read")]
     StoredKind {
         path: PathBuf,

@@ -26,7 +26,7 @@ pub enum WeightsError {
         found: Arch,
     },
     #[error("{path}: {source}")]
-    Misfit { path: PathBuf, source: Misfit },
+    Misfit { path: PathBuf, source: Box<Misfit> },
     #[error("{path}: tensor {name} is stored as {kind:?}: only f16, bf16 and f32 weights are read")]
     StoredKind {
         path: PathBuf,
