@@ -18,6 +18,7 @@ use anofpdm_common::spec::{Decision, Guidance};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::durable::{self, DiskError};
 use anofpdm_common::store::slices::{ImageReader, StoreError};
+use anofpdm_common::strength::Strength;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -61,12 +62,12 @@ pub enum CalibrateError {
 pub struct Calibration {
     pub encoding: Encoding,
     /// In the order of the spec.
-    pub strengths: Vec<Strength>,
+    pub strengths: Vec<CalibratedStrength>,
 }
 
 /// What the validation slices decided for one guidance strength.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Strength {
+pub struct CalibratedStrength {
     pub guidance: f64,
     /// Cos_w: slices at or below it are called unhealthy.
     pub cos_threshold: f32,
@@ -97,10 +98,10 @@ impl Calibration {
             .collect()
     }
 
-    pub fn strength(&self, guidance: f64) -> Option<&Strength> {
+    pub fn strength(&self, guidance: f64) -> Option<&CalibratedStrength> {
         self.strengths
             .iter()
-            .find(|strength| strength.guidance.to_bits() == guidance.to_bits())
+            .find(|strength| Strength(strength.guidance) == Strength(guidance))
     }
 }
 
@@ -160,7 +161,7 @@ pub fn calibrate(
                 strengths: Vec::new(),
             })
             .strengths
-            .push(Strength {
+            .push(CalibratedStrength {
                 guidance: cell.guidance,
                 cos_threshold: found.cosine.threshold,
                 accuracy: found.cosine.accuracy(),

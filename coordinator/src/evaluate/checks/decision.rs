@@ -4,6 +4,7 @@ use anofpdm_common::anofpdm::select_guidance;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::spec::{Decision, Guidance};
 use anofpdm_common::store::slices::Split;
+use anofpdm_common::strength::Strength;
 
 use super::finding::{Finding, Findings, Worse, subject};
 use super::{Evidence, counted, percent};
@@ -203,7 +204,7 @@ pub(super) fn guidance_edge(evidence: &Evidence<'_>) -> Option<Check> {
         let guidance = choice.guidance;
         let edge = [(lowest, "smallest"), (highest, "largest")]
             .into_iter()
-            .find(|(edge, _)| edge.to_bits() == guidance.to_bits());
+            .find(|(edge, _)| Strength(*edge) == Strength(guidance));
         Finding {
             subject: choice.encoding.name().to_owned(),
             value: guidance,

@@ -12,7 +12,7 @@ use anofpdm_common::record::ModalityDecision;
 use anofpdm_common::store::slices::Split;
 
 use super::*;
-use crate::evaluate::calibrate::Strength;
+use crate::evaluate::calibrate::CalibratedStrength;
 use crate::evaluate::records::Scored;
 use crate::evaluate::tally::Tally;
 use crate::report::summary::{Row, SliceScore, Value};
@@ -185,7 +185,7 @@ fn slice(predicted: u32, truth: u32, end_step: u32, divergence: f32) -> Scored {
 fn calibration(correct: [u32; 3]) -> Calibration {
     let strengths = [2.0, 8.0, 30.0].into_iter().zip(correct);
     let best = correct.iter().max().copied().unwrap();
-    let strengths = strengths.map(|(guidance, correct)| Strength {
+    let strengths = strengths.map(|(guidance, correct)| CalibratedStrength {
         guidance,
         cos_threshold: 0.9,
         accuracy: f64::from(correct) / 100.0,
