@@ -12,6 +12,8 @@ use crate::strength::Strength;
 /// A method that thresholds the difference between a slice and its restoration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Baseline {
     /// AnoDDPM with Gaussian noise: noised to S, brought back by a network of healthy slices.
     AnoddpmGaussian,
@@ -38,16 +40,8 @@ impl Baseline {
         Self::Andi,
     ];
 
-    /// The name used in specs and reports.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::AnoddpmGaussian => "anoddpm-gaussian",
-            Self::AnoddpmSimplex => "anoddpm-simplex",
-            Self::DdimClassifier => "ddim-classifier",
-            Self::DdimClfFree => "ddim-clf-free",
-            Self::CgCdm => "cg-cdm",
-            Self::Andi => "andi",
-        }
+        self.into_str()
     }
 
     /// The networks the method needs: the one that predicts noise, then the classifier where there is one.
@@ -98,7 +92,6 @@ pub const CG_CDM_DIFFUSION_STEPS: u32 = 4_000;
 /// Chain steps of CG-CDM: two chains of this many, or of S where S is smaller.
 pub const CG_CDM_STEPS: u32 = 10;
 
-/// What restoring one slice takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passes {
     /// Evaluations of the network that predicts noise.
@@ -180,13 +173,11 @@ impl Baseline {
     }
 }
 
-/// How AnoDDPM walks back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sampler {
     /// Ancestral: fresh noise of the same family at every step.
     Ancestral,
-    /// Deterministic DDIM steps.
     Ddim,
 }
 
@@ -205,9 +196,7 @@ pub enum Clip {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PublishedFor {
-    /// BraTS21.
     Brats,
-    /// ATLAS v2.0.
     Atlas,
 }
 
@@ -245,12 +234,6 @@ impl Baseline {
                 _ => Sampler::Ancestral,
             },
         }
-    }
-}
-
-impl std::fmt::Display for Baseline {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceName {
     /// `cpu`.
@@ -12,7 +11,6 @@ pub enum DeviceName {
     Cuda(usize),
 }
 
-/// A text that names no device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown device '{0}': one of cpu, cuda, cuda:N")]
 pub struct UnknownDevice(pub String);

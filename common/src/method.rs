@@ -9,6 +9,8 @@ use crate::role::Role;
 /// How a slice is pushed up the noise levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str, parse_err_ty = String, parse_err_fn = unknown_encoding)]
 pub enum Encoding {
     /// Deterministic (Eq. 4); only the noise that makes x_1 is drawn.
     Ddim,
@@ -16,15 +18,8 @@ pub enum Encoding {
     Ddpm,
 }
 
-impl std::str::FromStr for Encoding {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Ddim, Self::Ddpm]
-            .into_iter()
-            .find(|encoding| encoding.name() == text)
-            .ok_or_else(|| format!("unknown encoding '{text}': one of ddim, ddpm"))
-    }
+fn unknown_encoding(text: &str) -> String {
+    format!("unknown encoding '{text}': one of ddim, ddpm")
 }
 
 /// Which map a method of the AnoFPDM family thresholds. All of them come out of one pass.
@@ -46,11 +41,9 @@ pub enum MapKind {
 /// A method of the benchmark. In text it is its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
-    /// AnoFPDM with deterministic encoding.
     AnofpdmDdim,
     /// The same, segmented from S at the end step alone.
     AnofpdmDdimSte,
-    /// AnoFPDM with stochastic encoding.
     AnofpdmDdpm,
     /// The same, segmented from S at the end step alone.
     AnofpdmDdpmSte,
@@ -64,7 +57,6 @@ pub enum Method {
     Baseline(Baseline),
 }
 
-/// How a method comes to its map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Procedure {
     /// AnoFPDM: from a walk up the noise levels, tuned on image-level labels.
@@ -73,7 +65,6 @@ pub enum Procedure {
     Restoration(Baseline),
 }
 
-/// Methods there are.
 const COUNT: usize = 7 + Baseline::ALL.len();
 
 impl Method {
@@ -113,7 +104,6 @@ impl Method {
             .find(|method| method.procedure() == wanted)
     }
 
-    /// The name used in specs and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AnofpdmDdim => "anofpdm-ddim",
@@ -127,7 +117,6 @@ impl Method {
         }
     }
 
-    /// How the method comes to its map.
     pub const fn procedure(self) -> Procedure {
         let (encoding, map) = match self {
             Self::AnofpdmDdim => (Encoding::Ddim, MapKind::Aam),
@@ -150,7 +139,6 @@ impl Method {
         }
     }
 
-    /// The baseline, where it is one.
     pub const fn baseline(self) -> Option<Baseline> {
         match self.procedure() {
             Procedure::Forward(..) => None,
@@ -158,7 +146,6 @@ impl Method {
         }
     }
 
-    /// The networks the method needs.
     pub const fn networks(self) -> &'static [Role] {
         match self.procedure() {
             Procedure::Forward(..) => &[Role::Guided],
@@ -190,12 +177,8 @@ impl<'de> Deserialize<'de> for Method {
 }
 
 impl Encoding {
-    /// The name used in traces and reports.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ddim => "ddim",
-            Self::Ddpm => "ddpm",
-        }
+        self.into_str()
     }
 }
 

@@ -1,17 +1,20 @@
 //! The architecture of a network: the `config.json` beside a checkpoint.
 
+mod fit;
 mod footprint;
 mod form;
 mod tensors;
 
 use serde::{Deserialize, Serialize};
 
+pub use fit::Misfit;
 pub use footprint::Footprint;
 pub use tensors::TensorShapes;
 
-/// The family a network belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Arch {
     /// The guided AnoFPDM U-Net with class tokens.
     V2,
@@ -22,19 +25,8 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// The name used in files and on the command line.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::V2 => "v2",
-            Self::V1 => "v1",
-            Self::Classifier => "classifier",
-        }
-    }
-}
-
-impl std::fmt::Display for Arch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
+        self.into_str()
     }
 }
 
@@ -82,7 +74,6 @@ pub const CLASSES: i64 = 2;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "form::Form", into = "form::Form")]
 pub struct NetworkConfig {
-    /// Which family.
     pub arch: Arch,
     /// Side of the square input, pixels.
     pub image_size: i64,
@@ -99,7 +90,6 @@ pub struct NetworkConfig {
     pub channel_mult: Vec<i64>,
     /// Downsampling rates at which attention is applied.
     pub attention_downsample_rates: Vec<i64>,
-    /// Attention heads.
     pub heads: Heads,
     /// Labels a U-Net is conditioned on: always some in v2; a v1 network without is unconditional.
     pub num_classes: Option<i64>,

@@ -22,7 +22,6 @@ pub enum Domain {
     TrainingNoise = 6,
     /// Dropout masks: (step, rank).
     Dropout = 7,
-    /// Initial weights.
     InitialWeights = 8,
     /// Patient bootstrap: (resample).
     Bootstrap = 9,
@@ -101,7 +100,6 @@ impl Stream {
         philox([low, high, self.domain, 0], self.key)
     }
 
-    /// The next word.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.words = self.block(self.block);

@@ -18,16 +18,13 @@ pub use shape::RecordShape;
 /// Longest sequence: a value for each step and scored channel.
 const MAX_SEQUENCE: usize = DIFFUSION_STEPS as usize * MAX_SCORED;
 
-/// Slices of a record.
 const MAX_SLICES: usize = MAX_BATCH_SLICES as usize;
 
 /// Longest score run: what the limit of the envelope leaves room for, and more than a slice has pixels.
 const MAX_RUN: usize = Kind::Record.limit() / size_of::<u32>();
 
-/// What a record holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Record {
-    /// Sequences for calibration.
     Traces(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<SliceTrace>),
     /// Masks, as statistics against the pixel truth.
     Masks(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<SliceScore>),
@@ -42,9 +39,7 @@ pub enum Record {
 /// One slice at every threshold of a grid: what the pixel-label tuning of the baselines reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThresholdOverlaps {
-    /// Pixels of the slice.
     pub pixels: u32,
-    /// Pixels truly anomalous.
     pub truth: u32,
     /// For each threshold the pixels predicted (component filter applied) and those of them that are right.
     #[serde(deserialize_with = "list::<_, _, MAX_THRESHOLDS>")]
@@ -93,7 +88,6 @@ pub struct SliceTrace {
     pub mse_null: Vec<f32>,
 }
 
-/// What one cell made of one slice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SliceScore {
     /// Mask (component filter applied, whatever the classification) against the pixel truth.
@@ -102,7 +96,6 @@ pub struct SliceScore {
     pub cosine: f32,
     /// Threshold Q* on the filtered map; NaN where a map is undefined.
     pub q_star: f32,
-    /// What was decided for each modality.
     #[serde(deserialize_with = "list::<_, _, MAX_SCORED>")]
     pub modalities: Vec<ModalityDecision>,
     /// Sorted keys of the foreground pixels, score and label (see [`mod@crate::metrics::score_run`]).
@@ -115,7 +108,6 @@ pub struct SliceScore {
 /// What one cell made of one slice, with the ratio of its MSE sequences.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RatedScore {
-    /// Everything else.
     pub score: SliceScore,
     /// Sum of MSE^h over the sum of MSE^null ([`mse_ratio`](fn@crate::anofpdm::mse_ratio)).
     pub mse_ratio: f32,
@@ -126,7 +118,6 @@ pub struct RatedScore {
 pub struct ModalityDecision {
     /// Index of the largest M (Eq. 21).
     pub end_step: u32,
-    /// M at that index.
     pub divergence: f32,
     /// Index into the 101 quantile levels (Algorithm 1).
     pub level_index: u8,
@@ -162,7 +153,6 @@ pub struct FigureTraces {
 }
 
 impl Record {
-    /// Number of slices.
     pub fn len(&self) -> usize {
         match self {
             Self::Traces(slices) => slices.len(),

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::{Arch, CLASSES, NetworkConfig};
 
-/// The networks of the benchmark by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::Display, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str, parse_err_ty = String, parse_err_fn = unknown_role)]
 pub enum Role {
     /// Classifier-free guidance, v2: AnoFPDM, gradients, `ddim-clf-free`. Trained on all slices
     /// with their image-level labels, some of them dropped.
@@ -25,9 +26,7 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NoiseFamily {
-    /// Independent standard normal values.
     Gaussian,
-    /// Fractal simplex fields.
     Simplex,
 }
 
@@ -43,13 +42,7 @@ impl Role {
 
     /// The name used in specs, folders and reports.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Guided => "guided",
-            Self::HealthyGaussian => "healthy-gaussian",
-            Self::HealthySimplex => "healthy-simplex",
-            Self::Conditional => "conditional",
-            Self::Classifier => "classifier",
-        }
+        self.into_str()
     }
 
     /// The family of networks that can have this role.
@@ -92,9 +85,6 @@ impl Role {
     }
 
     /// Says why a network of this architecture cannot have the role.
-    ///
-    /// # Errors
-    /// Names what the role needs and what the network has.
     pub fn check(self, config: &NetworkConfig) -> Result<(), RoleError> {
         let misfit = |needs: String, has: String| RoleError {
             role: self,
@@ -133,24 +123,9 @@ pub struct RoleError {
     has: String,
 }
 
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for Role {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|role| role.name() == text)
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::name).join(", ");
-                format!("no network is named '{text}': the names are {names}")
-            })
-    }
+fn unknown_role(text: &str) -> String {
+    let names = Role::ALL.map(Role::name).join(", ");
+    format!("no network is named '{text}': the names are {names}")
 }
 
 #[cfg(test)]

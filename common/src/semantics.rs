@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 /// Which of the three readings of the method a number is computed under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::Display, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str, parse_err_ty = String, parse_err_fn = unknown_semantics)]
 pub enum Semantics {
     /// The equations as printed: nothing clamped, the unguided prediction is the null one.
     Paper,
@@ -47,7 +49,6 @@ pub enum Aggregation {
 /// How `M_te / M_max` becomes an index into the 101 quantile levels (Algorithm 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LevelIndex {
-    /// Rounded to the nearest.
     Rounded,
     /// Rounded to two digits and then truncated in float32: 0.53 and 0.59 lose one.
     TruncatedFloat32,
@@ -65,16 +66,13 @@ pub enum CosineSearch {
 /// Which validation slices `M_max` is taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaxDivergence {
-    /// All of them.
     AllSlices,
     /// Only the truly unhealthy ones.
     UnhealthySlices,
 }
 
-/// Which form of a baseline is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BaselineForm {
-    /// As its authors published it.
     Published,
     /// As the public code of the paper ported it (docs/science.md, "As published and as ported", off-by-ones included). A method that is not in that
     /// code is computed as published.
@@ -82,7 +80,6 @@ pub enum BaselineForm {
 }
 
 impl BaselineForm {
-    /// The name used in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Published => "published",
@@ -96,19 +93,15 @@ impl BaselineForm {
 pub struct Switches {
     /// Clamp every predicted x0 to [-1, 1].
     pub clamp_x0: bool,
-    /// Label of the unguided prediction.
     pub unguided: UnguidedLabel,
     /// Walk of the deterministic encoding.
     pub ddim: DdimStepping,
     /// Steps that Eq. 20 averages over. `-ste` and `gradient-te` maps are taken at the last of them.
     pub aggregation: Aggregation,
-    /// Rounding of the level index.
     pub level_index: LevelIndex,
-    /// Search of the cosine threshold.
     pub cosine: CosineSearch,
     /// Slices that M_max is taken over.
     pub max_divergence: MaxDivergence,
-    /// Form of the baselines.
     pub baselines: BaselineForm,
 }
 
@@ -142,14 +135,9 @@ const REFERENCE: Switches = Switches {
 impl Semantics {
     /// The name used in specs, on command lines and in reports.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Paper => "paper",
-            Self::PaperClipped => "paper-clipped",
-            Self::Reference => "reference",
-        }
+        self.into_str()
     }
 
-    /// The switches this name stands for.
     pub const fn switches(self) -> Switches {
         match self {
             Self::Paper => PAPER,
@@ -159,21 +147,6 @@ impl Semantics {
     }
 }
 
-impl std::fmt::Display for Semantics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for Semantics {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Paper, Self::PaperClipped, Self::Reference]
-            .into_iter()
-            .find(|semantics| semantics.name() == text)
-            .ok_or_else(|| {
-                format!("unknown semantics '{text}': one of paper, paper-clipped, reference")
-            })
-    }
+fn unknown_semantics(text: &str) -> String {
+    format!("unknown semantics '{text}': one of paper, paper-clipped, reference")
 }

@@ -62,7 +62,6 @@ pub enum Kind {
     Request = 1,
     /// The queue's answer.
     Response = 2,
-    /// One entry of a run's journal.
     Journal = 3,
     /// What one cell says about one batch.
     Record = 4,
@@ -115,15 +114,10 @@ pub const fn most_memory(envelope: usize) -> usize {
     5 * envelope + (2 << 20)
 }
 
-/// A type with a byte form.
 pub trait Message: Serialize + DeserializeOwned {
-    /// The kind of its envelopes.
     const KIND: Kind;
 
     /// Whether the value makes sense: what the types alone do not say, and needs nothing but the value.
-    ///
-    /// # Errors
-    /// What is wrong.
     fn check(&self) -> Result<(), String>;
 }
 
@@ -133,79 +127,39 @@ pub enum WireError {
     /// Fewer bytes than the envelope announces.
     #[error("{kind} is cut short: {have} of {need} bytes")]
     Truncated {
-        /// Expected kind.
         kind: Kind,
-        /// Bytes present.
         have: usize,
-        /// Bytes announced, or a header's.
         need: usize,
     },
     /// More bytes than the envelope or its value uses.
     #[error("{kind} is followed by {extra} unexpected bytes")]
-    TrailingBytes {
-        /// Expected kind.
-        kind: Kind,
-        /// Bytes left over.
-        extra: usize,
-    },
+    TrailingBytes { kind: Kind, extra: usize },
     /// The first bytes are not [`MAGIC`].
     #[error("{0} does not begin with the magic of an anofpdm message")]
     Magic(Kind),
-    /// Written by another version of the program.
     #[error(
         "{kind} has schema version {found}, this program reads {SCHEMA_VERSION}: run the same version everywhere"
     )]
-    Version {
-        /// Expected kind.
-        kind: Kind,
-        /// Version in the envelope.
-        found: u16,
-    },
-    /// Another kind of message.
+    Version { kind: Kind, found: u16 },
     #[error("expected a {expected}, found kind {found}")]
-    Kind {
-        /// Expected kind.
-        expected: Kind,
-        /// Tag in the envelope.
-        found: u8,
-    },
+    Kind { expected: Kind, found: u8 },
     /// Above the limit of its kind; found before anything is read or sent.
     #[error("{kind} of {bytes} bytes is over the limit of {limit}")]
     TooLarge {
-        /// Its kind.
         kind: Kind,
         /// Its size, or as far as it was counted.
         bytes: usize,
         /// [`Kind::limit`].
         limit: usize,
     },
-    /// Damaged on the way or on the disk.
     #[error("{0} is damaged: its checksum does not match")]
     Checksum(Kind),
-    /// The payload is not a value of the type.
     #[error("{kind} cannot be read: {reason}")]
-    Payload {
-        /// Expected kind.
-        kind: Kind,
-        /// The codec's words.
-        reason: String,
-    },
-    /// A value outside its range.
+    Payload { kind: Kind, reason: String },
     #[error("{kind} is out of range: {reason}")]
-    Range {
-        /// Its kind.
-        kind: Kind,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The value has no byte form.
+    Range { kind: Kind, reason: String },
     #[error("{kind} cannot be written: {reason}")]
-    Unwritable {
-        /// Its kind.
-        kind: Kind,
-        /// The codec's words.
-        reason: String,
-    },
+    Unwritable { kind: Kind, reason: String },
 }
 
 /// The envelope of `value`.
@@ -277,9 +231,6 @@ fn in_range<T: Message>(value: &T) -> Result<(), WireError> {
 
 /// Bytes of the whole envelope whose first [`HEADER_LEN`] bytes are `header`: what a reader of a stream
 /// must fetch. The checksum is not looked at.
-///
-/// # Errors
-/// [`WireError::Magic`], [`WireError::Version`], [`WireError::Kind`], [`WireError::TooLarge`].
 pub fn envelope_len(kind: Kind, header: &[u8; HEADER_LEN]) -> Result<usize, WireError> {
     let [m0, m1, m2, m3, v0, v1, tag, l0, l1, l2, l3, ..] = *header;
     if [m0, m1, m2, m3] != MAGIC {

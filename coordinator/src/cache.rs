@@ -19,16 +19,13 @@ pub struct RecordCache {
 /// One entry, as `gc` sees it.
 #[derive(Debug, Clone)]
 pub struct CacheEntry {
-    /// The file.
     pub path: PathBuf,
-    /// Its size.
     pub bytes: u64,
     /// True where no run folder shares it.
     pub unused: bool,
 }
 
 impl RecordCache {
-    /// Opens (and creates) a cache folder.
     pub fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         Ok(Self {
@@ -42,9 +39,6 @@ impl RecordCache {
     }
 
     /// Adds the record of `key`; an entry that is there stays.
-    ///
-    /// # Errors
-    /// When it can be neither linked nor copied.
     pub fn add(&self, key: Digest, record: &Path) -> io::Result<()> {
         let path = self.path(key);
         if let Some(parent) = path.parent() {
@@ -71,10 +65,6 @@ impl RecordCache {
         }
     }
 
-    /// Every entry.
-    ///
-    /// # Errors
-    /// When a folder cannot be read.
     pub fn entries(&self) -> io::Result<Vec<CacheEntry>> {
         use std::os::unix::fs::MetadataExt;
 

@@ -19,10 +19,9 @@ use crate::store_check::{self, GoOn};
 const VALIDATION: u64 = 0;
 const TEST: u64 = 1;
 
-/// What can be wrong with the slices of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{0}")]
     Interrupted(#[from] Interrupted),
@@ -106,12 +105,10 @@ impl Dataset {
         })
     }
 
-    /// The store.
     pub fn store(&self) -> &SliceStore {
         &self.store
     }
 
-    /// Digest of the store's content.
     pub fn digest(&self) -> Digest {
         self.store.manifest().digest
     }
@@ -190,7 +187,6 @@ impl Dataset {
             .collect()
     }
 
-    /// The slices to calibrate on.
     pub fn validation(&self) -> Result<Selection, DatasetError> {
         let subjects = self.of_split(Split::Validation);
         if subjects.is_empty() {
@@ -226,9 +222,6 @@ impl Dataset {
     }
 
     /// Whether all of these slices have pixel labels.
-    ///
-    /// # Errors
-    /// A subject file that cannot be read.
     pub fn have_masks(&self, slices: &[SliceRef]) -> Result<bool, DatasetError> {
         let mut subjects: Vec<u32> = slices.iter().map(|slice| slice.subject).collect();
         subjects.sort_unstable();
@@ -252,7 +245,6 @@ impl Dataset {
             .len()
     }
 
-    /// The subject of a slice.
     pub fn subject(&self, slice: SliceRef) -> &str {
         &self.subjects[slice.subject as usize].0
     }
@@ -262,7 +254,6 @@ impl Dataset {
         self.patients[slice.subject as usize]
     }
 
-    /// Slices of the training split.
     pub fn training_slices(&self) -> u64 {
         self.of_split(Split::Train)
             .iter()

@@ -181,9 +181,6 @@ fn in_words(finding: &Finding) -> String {
 }
 
 /// Writes the report of a trial, JSON, to `calibration/precision.json`.
-///
-/// # Errors
-/// Names the file.
 pub fn write(folder: &RunFolder, report: &[u8]) -> Result<(), DiskError> {
     durable::write(&folder.calibration().join("precision.json"), report)
 }

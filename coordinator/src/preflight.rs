@@ -12,12 +12,11 @@ use crate::evaluate::tune;
 use crate::plan::cells;
 use crate::spec_file::{SpecFile, SpecFileError};
 
-/// Why a spec cannot be run on its slices.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
     #[error("{0}")]
     Spec(#[from] SpecFileError),
-    #[error("{0}")]
+    #[error(transparent)]
     Validation(#[from] CalibrateError),
     #[error("{spec}: [model.{network}] checkpoint {source}")]
     Checkpoint {

@@ -44,7 +44,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 pub enum RunFolderError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("{0} is locked: another coordinator is at work on this run; wait for it or stop it")]
     Locked(PathBuf),
@@ -52,7 +52,7 @@ pub enum RunFolderError {
         "{path} belongs to another spec (first difference: {difference}); give the new one another name or --dir, or remove the folder"
     )]
     OtherSpec { path: PathBuf, difference: String },
-    #[error("{0}")]
+    #[error(transparent)]
     Journal(#[from] JournalError),
     #[error("{path} holds no run: no spec.toml; {hint}")]
     NoRun { path: PathBuf, hint: String },
@@ -94,9 +94,6 @@ pub struct RunLock {
 
 impl RunFolder {
     /// Creates the folder for `spec`, or opens the one that belongs to the same spec.
-    ///
-    /// # Errors
-    /// [`RunFolderError::OtherSpec`] when it belongs to another; I/O errors.
     pub fn create(root: &Path, spec: &RunSpec) -> Result<Self, RunFolderError> {
         let folder = Self {
             root: root.to_path_buf(),
@@ -140,9 +137,6 @@ impl RunFolder {
     }
 
     /// What this folder is to `spec` on slices of this digest.
-    ///
-    /// # Errors
-    /// When its spec or its journal cannot be read.
     pub fn standing(&self, spec: &RunSpec, data: Digest) -> Result<Standing, RunFolderError> {
         let path = self.spec_path();
         let text = spec.to_toml().map_err(|source| RunFolderError::Spec {
@@ -185,9 +179,6 @@ impl RunFolder {
 
     /// Clears a folder whose run has nothing to show ([`Standing::Free`]) for `spec`, and returns the name that run has
     /// in a queue, where it may have got as far as that. Does nothing to any other folder.
-    ///
-    /// # Errors
-    /// [`RunFolderError::Locked`] while a coordinator is at work on it; I/O errors.
     pub fn make_way(
         root: &Path,
         spec: &RunSpec,
@@ -243,7 +234,6 @@ impl RunFolder {
             })
     }
 
-    /// The spec of the run.
     pub fn spec(&self) -> Result<RunSpec, RunFolderError> {
         let path = self.spec_path();
         let text = fs::read_to_string(&path).map_err(|source| RunFolderError::Io {
@@ -253,10 +243,6 @@ impl RunFolder {
         RunSpec::parse(&text).map_err(|source| RunFolderError::Spec { path, source })
     }
 
-    /// Takes the lock.
-    ///
-    /// # Errors
-    /// [`RunFolderError::Locked`] when another coordinator holds it.
     pub fn lock(&self) -> Result<RunLock, RunFolderError> {
         let path = self.root.join("lock");
         let io_error = |source| RunFolderError::Io {
@@ -280,9 +266,6 @@ impl RunFolder {
     }
 
     /// True while a coordinator is at work on this run, on whichever machine.
-    ///
-    /// # Errors
-    /// When that cannot be found out.
     pub fn is_locked(&self) -> Result<bool, RunFolderError> {
         let path = self.root.join("lock");
         let io_error = |source| RunFolderError::Io {
@@ -302,15 +285,12 @@ impl RunFolder {
         }
     }
 
-    /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
-    /// The journal file.
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
-    /// Training checkpoints, one folder a network.
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
     }
@@ -318,15 +298,12 @@ impl RunFolder {
     pub fn training(&self) -> PathBuf {
         self.root.join("training")
     }
-    /// Calibration results.
     pub fn calibration(&self) -> PathBuf {
         self.root.join("calibration")
     }
-    /// The artifact store.
     pub fn records(&self) -> PathBuf {
         self.root.join("records")
     }
-    /// Tables.
     pub fn report(&self) -> PathBuf {
         self.root.join("report")
     }

@@ -20,7 +20,6 @@ pub fn is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Columns of the terminal behind stderr.
 pub fn columns() -> usize {
     let size = Term::stderr().size_checked();
     size.map_or(COLUMNS, |(_, columns)| usize::from(columns))

@@ -25,7 +25,6 @@ const LIBTORCH_BYTES: u64 = 120_000_000;
 /// With fewer training patients than this, flipping is recommended.
 const FEW_PATIENTS: usize = 20;
 
-/// What can be wrong with a spec file.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecFileError {
     #[error("{path}: {source}")]
@@ -35,11 +34,10 @@ pub enum SpecFileError {
     },
     #[error("{path}: {source}")]
     Spec { path: PathBuf, source: SpecError },
-    #[error("{0}")]
+    #[error(transparent)]
     Dataset(#[from] DatasetError),
 }
 
-/// What there is of a run.
 #[derive(Debug)]
 pub struct Begun {
     /// Its folder and what its journal adds up to, where it has begun.
@@ -59,7 +57,6 @@ impl Begun {
 /// A parsed spec and where it lies.
 #[derive(Debug, Clone)]
 pub struct SpecFile {
-    /// The spec.
     pub spec: RunSpec,
     path: PathBuf,
 }
@@ -102,7 +99,6 @@ impl SpecFile {
         Self { spec, path }
     }
 
-    /// Opens the slices, verified.
     pub fn dataset(&self) -> Result<Dataset, SpecFileError> {
         self.open_dataset(&|| Ok(()))
     }
@@ -118,9 +114,6 @@ impl SpecFile {
     }
 
     /// The architecture of network `name` for the slices of `dataset`.
-    ///
-    /// # Errors
-    /// [`SpecFileError::Spec`] when it does not fit them.
     pub fn network(&self, name: &str, dataset: &Dataset) -> Result<NetworkConfig, SpecFileError> {
         let manifest = dataset.store().manifest();
         let sized = || {
@@ -139,9 +132,6 @@ impl SpecFile {
     }
 
     /// What the run will cost; `dir` is its folder where it is not the default one.
-    ///
-    /// # Errors
-    /// An empty split, an architecture that does not fit, an unreadable subject.
     pub fn estimate(
         &self,
         dataset: &Dataset,
@@ -236,7 +226,6 @@ impl SpecFile {
         }
     }
 
-    /// Where the spec lies.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -263,18 +252,11 @@ impl SpecFile {
         }))
     }
 
-    /// Identifies the benchmark.
-    ///
-    /// # Errors
-    /// [`SpecFileError::Spec`] when the spec cannot be written as TOML, which would be a bug.
     pub fn digest(&self) -> Result<Digest, SpecFileError> {
         self.spec.digest().map_err(|source| self.blame(source))
     }
 
     /// The networks the methods need.
-    ///
-    /// # Errors
-    /// [`SpecFileError::Spec`] naming the one that no section describes.
     pub fn needed(&self) -> Result<BTreeMap<&str, &ModelSpec>, SpecFileError> {
         self.spec
             .needed_networks()

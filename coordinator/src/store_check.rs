@@ -16,9 +16,6 @@ const SAY_EVERY: Duration = Duration::from_secs(15);
 pub type GoOn<'a> = dyn Fn() -> Result<(), Interrupted> + Sync + 'a;
 
 /// Verifies every subject of `store`; stops once `go_on` says so.
-///
-/// # Errors
-/// The first subject that is not as the manifest says; [`StoreError::Stopped`].
 pub fn verify(store: &SliceStore, go_on: &GoOn<'_>) -> Result<(), StoreError> {
     let subjects: Vec<&str> = store
         .manifest()

@@ -8,10 +8,9 @@ use anofpdm_common::wire::{self, HEADER_LEN, Kind, WireError};
 /// Most bytes any record has.
 const LIMIT: u64 = (Kind::Record.limit() + HEADER_LEN) as u64;
 
-/// Why a record cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    #[error("{0}")]
+    #[error(transparent)]
     Artifact(#[from] ArtifactError),
     #[error("record {digest}: {source}")]
     Wire { digest: Digest, source: WireError },

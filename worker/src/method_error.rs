@@ -1,15 +1,11 @@
 //! Why a method cannot run on a batch, or has stopped.
 
-/// Why a method cannot run or has stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum MethodError {
-    /// A setting or an input that cannot be used.
     #[error("{0}")]
     Invalid(String),
-    /// NaN or infinity on the way.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
-    /// The caller asked to stop.
     #[error("stopped after step {0}")]
     Stopped(usize),
 }
@@ -20,10 +16,8 @@ pub enum MethodError {
 pub struct NotFinite {
     /// `M`, `MSE^h` or the name of a map.
     pub what: String,
-    /// Position of the slice in the batch.
     pub slice: i64,
     /// Index of the step; for a map its end step.
     pub step: i64,
-    /// Guidance strength.
     pub guidance: f64,
 }

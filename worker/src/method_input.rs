@@ -63,9 +63,6 @@ pub(crate) fn check_noise(
 }
 
 /// Whether `modalities` are channels of a batch of `channels`, at least one.
-///
-/// # Errors
-/// Names the first that is not.
 pub(crate) fn check_modalities(modalities: &[i64], channels: i64) -> Result<(), MethodError> {
     if modalities.is_empty() {
         return fail("at least one modality is needed".to_owned());

@@ -14,31 +14,24 @@ use tch::{TchError, Tensor};
 /// Longest header of a tensor file, bytes.
 const HEADER_LIMIT: u64 = 16 << 20;
 
-/// Tensors by name, in name order.
 pub type NamedTensors = BTreeMap<String, Tensor>;
 
-/// What goes wrong with a tensor file.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorFileError {
-    /// The file system refuses.
     #[error("{path}: {source}")]
     Io {
         path: PathBuf,
         source: std::io::Error,
     },
-    /// Not a readable safetensors file, or one that cannot be written.
     #[error("{path}: {source}")]
     Format {
         path: PathBuf,
         source: tch::TchError,
     },
-    /// It does not begin as a safetensors file does.
     #[error("{path}: no safetensors file: {reason}")]
     Header { path: PathBuf, reason: String },
-    /// A written file cannot be put in its place.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// Larger than anything expected here.
     #[error("{path}: {bytes} bytes, expected at most {limit}: is this the right file?")]
     TooLarge {
         path: PathBuf,
@@ -65,9 +58,6 @@ pub fn read(path: &Path, limit: u64) -> Result<NamedTensors, TensorFileError> {
 }
 
 /// The shapes of all tensors of a safetensors file, from its header alone.
-///
-/// # Errors
-/// When it is no safetensors file.
 pub fn shapes(path: &Path) -> Result<TensorShapes, TensorFileError> {
     let file = File::open(path).map_err(io(path))?;
     let header = TensorHeader::read(file, HEADER_LIMIT).map_err(|error| match error {
@@ -86,9 +76,6 @@ pub fn shapes(path: &Path) -> Result<TensorShapes, TensorFileError> {
 }
 
 /// Writes tensors under a temporary name, syncs, renames: the file is whole or absent.
-///
-/// # Errors
-/// When the file system refuses.
 pub fn write(path: &Path, tensors: &NamedTensors) -> Result<(), TensorFileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));

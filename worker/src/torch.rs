@@ -21,19 +21,15 @@ pub enum DeviceSpec {
     Cuda(usize),
 }
 
-/// Why a device cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeviceError {
-    /// Not a device name.
     #[error(transparent)]
     Unknown(#[from] UnknownDevice),
-    /// The CUDA half of libtorch is not installed or does not load.
     #[error(
         "device {device} asked for, but libtorch_cuda.so does not load: {reason} \
          (install the GPU set with `make setup-gpu`, or use --device cpu)"
     )]
     NoCudaLibrary { device: DeviceSpec, reason: String },
-    /// The library loads but sees no such GPU.
     #[error(
         "device {device} asked for, but {count} CUDA devices are visible (driver, CUDA_VISIBLE_DEVICES?)"
     )]
@@ -64,9 +60,6 @@ impl std::fmt::Display for DeviceSpec {
 impl DeviceSpec {
     /// Makes the device usable and returns it. Call before any other use of libtorch: it caches
     /// whether CUDA is there at the first question.
-    ///
-    /// # Errors
-    /// When CUDA is asked for and cannot be had.
     pub fn open(self) -> Result<tch::Device, DeviceError> {
         let Self::Cuda(number) = self else {
             return Ok(tch::Device::Cpu);

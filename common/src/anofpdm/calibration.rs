@@ -24,11 +24,9 @@ pub struct CalibrationSlice {
 /// Everything calibration finds for one guidance strength and encoding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StrengthCalibration {
-    /// The cosine threshold.
     pub cosine: LabelThreshold,
     /// The threshold on the ratio of the MSE sequences, which is not in the paper.
     pub ratio: LabelThreshold,
-    /// M_max of each modality.
     pub max_divergence: Vec<f32>,
 }
 

@@ -12,10 +12,8 @@ const QUANTILE_CANDIDATES: usize = 100;
 /// The share of healthy slices those candidates give up, lowest and highest.
 const QUANTILE_RANGE: [f32; 2] = [0.005, 0.095];
 
-/// What is known about a whole slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageLabel {
-    /// No lesion.
     Healthy,
     /// A lesion somewhere.
     Unhealthy,
@@ -28,7 +26,6 @@ pub struct LabelThreshold {
     pub threshold: f32,
     /// Validation slices on the right side of it.
     pub correct: usize,
-    /// All validation slices.
     pub slices: usize,
 }
 

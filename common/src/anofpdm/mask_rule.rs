@@ -8,7 +8,6 @@ pub const PUBLISHED_MEDIAN: u32 = 5;
 /// Largest side of a median filter.
 const LARGEST_MEDIAN: u32 = 15;
 
-/// What Q* is the quantile of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuantileOf {
@@ -25,7 +24,6 @@ pub enum QuantileOf {
 pub struct MaskRule {
     /// Side of the median filter, pixels: odd; 1 filters nothing.
     pub median: u32,
-    /// What Q* is the quantile of.
     pub quantile_of: QuantileOf,
 }
 

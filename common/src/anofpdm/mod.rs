@@ -12,9 +12,9 @@ pub mod mask_rule;
 pub mod median;
 pub mod mse_ratio;
 pub mod quantile;
-#[cfg(test)]
-mod science_table;
 pub mod segmentation;
+#[cfg(test)]
+mod tests;
 
 pub use calibration::{CalibrationSlice, StrengthCalibration, calibrate, max_divergence};
 pub use calibration_error::CalibrationError;

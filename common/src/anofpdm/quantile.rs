@@ -65,7 +65,6 @@ pub(crate) fn linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
 pub struct QuantileLevel {
     /// Index into [`QuantileLevels::table`].
     pub index: u8,
-    /// The level.
     pub level: f32,
 }
 

@@ -1,6 +1,5 @@
 //! Otsu's threshold of one map: the native post-processing of classifier-guided methods.
 
-/// Bins of the histogram.
 const BINS: usize = 256;
 
 /// The threshold that splits the values of a map into two classes with the largest variance between them (Otsu 1979,

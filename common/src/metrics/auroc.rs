@@ -5,14 +5,11 @@
 
 use std::collections::BTreeSet;
 
-/// One slice with its score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Case {
     /// The higher, the more a slice looks unhealthy.
     pub score: f32,
-    /// Truly unhealthy.
     pub unhealthy: bool,
-    /// The patient it belongs to.
     pub patient: u32,
 }
 

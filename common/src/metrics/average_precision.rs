@@ -49,9 +49,6 @@ impl PrecisionSum {
 /// Average precision of the pixels of `slices`, read from `source` in several passes of bounded memory.
 ///
 /// `None` when there is no pixel, 0 when none is positive.
-///
-/// # Errors
-/// What `source` meets while reading.
 pub fn average_precision<S: RunSource + ?Sized>(
     source: &S,
     slices: &[usize],

@@ -14,9 +14,6 @@ pub const REFERENCE_BATCH: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 /// Mixed: every batch counts alike, one without positives as 0. Unhealthy: a batch's average precision is that of
 /// its unhealthy slices and it weighs as many as it has of them. A batch without a pixel to score (or, unhealthy,
 /// without such a slice) weighs nothing. `None` when nothing has weight.
-///
-/// # Errors
-/// What `source` meets while reading.
 pub fn batch_average_precision<S: RunSource + ?Sized>(
     source: &S,
     slices: &[SliceStatistics],

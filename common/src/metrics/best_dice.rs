@@ -23,7 +23,6 @@ pub struct BestDice {
 /// What masks of all thresholds are worth, gathered slice by slice.
 #[derive(Debug, Clone, Default)]
 pub struct DiceCurve {
-    /// Sum of the DICE of empty masks.
     of_empty_masks: f64,
     slices: usize,
     pooled: PooledOverlap,

@@ -16,7 +16,6 @@ use super::score_run::RunSource;
 use super::setup::{Setup, SliceStatistics};
 use crate::random::{Domain, Stream};
 
-/// Resamples of an interval.
 const RESAMPLES: u64 = 1000;
 /// The percentiles that bound 95 %.
 const TAILS: [f64; 2] = [0.025, 0.975];
@@ -90,13 +89,9 @@ pub fn auroc_interval(seeds: &[Vec<Case>], seed: u64) -> Option<[f64; 2]> {
     })
 }
 
-/// Scored pixels by patient.
 pub type PatientHistograms = BTreeMap<u32, ScoreHistogram>;
 
 /// Gathers the histogram of each patient's scored pixels in one pass over `source`; `each` is shown every slice's own.
-///
-/// # Errors
-/// What `source` meets while reading.
 pub fn patient_histograms<S: RunSource + ?Sized>(
     source: &S,
     slices: &[SliceStatistics],

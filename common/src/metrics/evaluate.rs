@@ -13,9 +13,7 @@ use super::setup::{Setup, SliceStatistics};
 /// The numbers of one set-up, as fractions. `None` where there is nothing to form a number from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Section {
-    /// Mean DICE over slices.
     pub dice: Option<f64>,
-    /// Mean IoU over slices.
     pub iou: Option<f64>,
     /// Average precision of all scored pixels together.
     pub auprc: Option<f64>,
@@ -25,16 +23,13 @@ pub struct Section {
     pub precision: Option<f64>,
     /// Recall of the pooled pixels.
     pub recall: Option<f64>,
-    /// Slices in this set-up.
     pub slices: usize,
 }
 
 /// The numbers of both set-ups.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// All slices.
     pub mixed: Section,
-    /// Slices with a lesion.
     pub unhealthy: Section,
 }
 
@@ -42,9 +37,6 @@ pub struct Evaluation {
 ///
 /// `runs` holds the sorted score runs by slice index; without it the two average precisions are `None`. `batch` is
 /// the number of slices in a batch of `auprc_batch`. Sums are formed in slice order in f64.
-///
-/// # Errors
-/// What `runs` meets while reading.
 pub fn evaluate<S: RunSource + ?Sized>(
     slices: &[SliceStatistics],
     runs: Option<&S>,

@@ -92,7 +92,6 @@ pub struct AveragePrecisionBounds {
 }
 
 impl ScoreHistogram {
-    /// A histogram of nothing.
     pub const fn empty(resolution: Resolution) -> Self {
         Self {
             resolution,

@@ -8,13 +8,9 @@ const SMOOTHING: f64 = 1e-6;
 /// How a predicted mask and the true mask of one slice overlap, in pixels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlap {
-    /// Pixels of the slice.
     pub pixels: u32,
-    /// Pixels predicted anomalous.
     pub predicted: u32,
-    /// Pixels truly anomalous.
     pub truth: u32,
-    /// Pixels that are both.
     pub intersection: u32,
 }
 
@@ -63,9 +59,6 @@ impl Overlap {
     }
 
     /// Whether some pair of masks has these counts; what came from a file or a message is checked first.
-    ///
-    /// # Errors
-    /// When none has.
     pub fn check(self) -> Result<Self, ImpossibleOverlap> {
         let union = u64::from(self.predicted) + u64::from(self.truth)
             - u64::from(self.intersection.min(self.truth));
@@ -96,23 +89,18 @@ impl Overlap {
 /// Pixel counts pooled over slices. Adding is exact, so order and grouping do not matter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PooledOverlap {
-    /// Pixels predicted anomalous.
     pub predicted: u64,
-    /// Pixels truly anomalous.
     pub truth: u64,
-    /// Pixels that are both.
     pub intersection: u64,
 }
 
 impl PooledOverlap {
-    /// Adds a slice.
     pub fn add(&mut self, slice: Overlap) {
         self.predicted += u64::from(slice.predicted);
         self.truth += u64::from(slice.truth);
         self.intersection += u64::from(slice.intersection);
     }
 
-    /// Adds the slices of another pool.
     pub fn merge(&mut self, other: Self) {
         self.predicted += other.predicted;
         self.truth += other.truth;

@@ -8,7 +8,6 @@ use super::score_run::score_key;
 /// Distinct scores that a key has room for.
 const MOST_RANKS: usize = 1 << 31;
 
-/// The pixels of one slice.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoredSlice<'a> {
     /// One score a pixel.
@@ -19,20 +18,14 @@ pub struct ScoredSlice<'a> {
     pub foreground: Option<&'a [u8]>,
 }
 
-/// Scores that cannot be ranked.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum RankError {
-    /// NaN or infinity.
     #[error("slice {slice}: score {value} at pixel {pixel}: scores must be finite")]
     NotFinite {
-        /// The score.
         value: f64,
-        /// Index of its slice.
         slice: usize,
-        /// Its index in the slice.
         pixel: usize,
     },
-    /// More than keys can tell apart.
     #[error("{0} different scores: at most 2^31 can be told apart; evaluate fewer slices at once")]
     TooMany(usize),
 }

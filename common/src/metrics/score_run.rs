@@ -3,27 +3,14 @@
 //! A key is `(bits of the score) << 1 | label`. The bits of non-negative floats order as the floats do, their
 //! sign bit is free, and so a key fits 32 bits and keys sort by score.
 
-/// A score that has no key.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum ScoreError {
-    /// NaN or infinity.
     #[error("score {value} at pixel {pixel}: scores must be finite")]
-    NotFinite {
-        /// The score.
-        value: f32,
-        /// Its index in the slice.
-        pixel: usize,
-    },
-    /// Below zero.
+    NotFinite { value: f32, pixel: usize },
     #[error(
         "score {value} at pixel {pixel}: scores must not be negative (only their order counts: add a constant)"
     )]
-    Negative {
-        /// The score.
-        value: f32,
-        /// Its index in the slice.
-        pixel: usize,
-    },
+    Negative { value: f32, pixel: usize },
 }
 
 /// The keys of one slice's pixels in ascending order.
@@ -84,13 +71,9 @@ pub fn is_score_run(run: &[u32]) -> bool {
 /// Results do not depend on the order in which runs are handed out, nor on how a slice's run is cut into pieces,
 /// so a source may walk its files as it likes. It is asked several times and must give the same each time.
 pub trait RunSource {
-    /// What can go wrong while reading.
     type Error;
 
     /// Hands each wanted slice's index and run to `visit`. `slices` are indices in ascending order.
-    ///
-    /// # Errors
-    /// Whatever reading meets.
     fn visit_runs(
         &self,
         slices: &[usize],

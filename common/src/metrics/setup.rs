@@ -31,7 +31,6 @@ impl Setup {
     /// Both set-ups, in the order of the paper's tables.
     pub const ALL: [Self; 2] = [Self::Mixed, Self::Unhealthy];
 
-    /// The name in tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Mixed => "mixed",

@@ -2,10 +2,8 @@
 
 use super::{Arch, Heads, NetworkConfig};
 
-/// Weights, memory and arithmetic of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
-    /// Weights.
     pub parameters: i64,
     /// Values of one slice kept at once in a forward pass, roughly: all skips, and the widest step of the decoder
     /// with its intermediate results.

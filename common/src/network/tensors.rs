@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::{Arch, NetworkConfig};
 
-/// Shape of each tensor.
 pub type TensorShapes = BTreeMap<String, Vec<usize>>;
 
 impl NetworkConfig {
@@ -67,62 +66,6 @@ impl NetworkConfig {
         table.norm("out.0", width);
         table.conv3("out.2", width, self.output_channels());
         table.shapes
-    }
-
-    /// The likely reason why the tensor `name` of a file has another shape, `found`, than this network.
-    pub fn why_other_shape(&self, name: &str, found: &[usize]) -> String {
-        let side = |index: usize| {
-            let side = found.get(index).copied().unwrap_or(0);
-            i64::try_from(side).unwrap_or(i64::MAX)
-        };
-        match name {
-            "input_blocks.0.0.weight" if side(0) == self.num_channels => format!(
-                "this checkpoint has {} input channels, the configuration says {}",
-                side(1),
-                self.in_channels
-            ),
-            "out.2.weight" | "out.2.bias" => format!(
-                "this checkpoint has {} output channels, the configuration says {}",
-                side(0),
-                self.output_channels()
-            ),
-            "out.2.positional_embedding" => format!(
-                "a classifier is bound to its image size, and the configuration says {}",
-                self.image_size
-            ),
-            "label_emb.weight" if side(0) != self.num_classes.unwrap_or(0) => format!(
-                "this checkpoint has {} classes, the configuration says {}",
-                side(0),
-                self.num_classes.unwrap_or(0)
-            ),
-            // Half as wide, or twice. Only of the first block, whose other widths are as they should be, or the stem, which
-            // comes before it, would be named: in a deeper one it may as well be another `channel_mult`.
-            _ if name.starts_with("input_blocks.1.0.emb_layers.1.")
-                && self.told_otherwise(name, side(0)) =>
-            {
-                let (trained, said) = (!self.use_scale_shift_norm, self.use_scale_shift_norm);
-                format!(
-                    "this checkpoint was trained with use_scale_shift_norm {trained}, the configuration says {said} (in a \
-                     spec: scale_shift_norm)"
-                )
-            }
-            _ => "another architecture (num_channels, channel_mult, num_res_blocks or attention differ)"
-                .to_owned(),
-        }
-    }
-}
-
-impl NetworkConfig {
-    /// Whether a tensor that tells a block of time and label has the outputs that it would have with the other
-    /// `use_scale_shift_norm`.
-    fn told_otherwise(&self, name: &str, outputs: i64) -> bool {
-        let other = Self {
-            use_scale_shift_norm: !self.use_scale_shift_norm,
-            ..self.clone()
-        };
-        let shapes = other.tensors();
-        let expected = shapes.get(name).and_then(|shape| shape.first());
-        expected.is_some_and(|expected| i64::try_from(*expected) == Ok(outputs))
     }
 }
 

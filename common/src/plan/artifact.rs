@@ -7,12 +7,9 @@ use super::forward::ForwardPlan;
 use super::train::TrainPlan;
 use super::trial::TrialPlan;
 
-/// What a stage plan artifact holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Plan {
-    /// Training of one network.
     Train(TrainPlan),
-    /// Calibration or scoring.
     Forward(ForwardPlan),
     /// Which number format calibration and scoring compute in.
     Trial(TrialPlan),

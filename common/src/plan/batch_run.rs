@@ -11,16 +11,13 @@ use crate::wire::list;
 /// Consecutive batches of a plan and, of each, the same cells.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BatchRun {
-    /// First batch.
     pub first: u32,
-    /// Number of batches.
     pub count: u32,
     /// Indices into the plan's cells, ascending; all of one trajectory.
     #[serde(deserialize_with = "list::<_, _, MAX_SHARD_CELLS>")]
     pub cells: Vec<u16>,
 }
 
-/// Network evaluations of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvaluationCost {
     /// Of real slices.
@@ -37,7 +34,6 @@ impl EvaluationCost {
 }
 
 impl BatchRun {
-    /// Its batches.
     pub fn batches(&self) -> Range<u32> {
         self.first..self.first.saturating_add(self.count)
     }
@@ -91,9 +87,6 @@ impl BatchRun {
     }
 
     /// Ticks that a worker counts on a lease of it.
-    ///
-    /// # Errors
-    /// As [`evaluations`](Self::evaluations).
     pub fn ticks(&self, plan: &ForwardPlan) -> Result<u64, PlanError> {
         let each = plan.ticks(&self.cells)?;
         Ok(each.saturating_mul(self.count.into()))

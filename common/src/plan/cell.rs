@@ -19,7 +19,6 @@ pub enum Trajectory {
 pub struct ForwardWalk {
     /// Index into the plan's networks.
     pub network: u16,
-    /// Deterministic or stochastic.
     pub encoding: Encoding,
     pub seed: u64,
 }
@@ -28,7 +27,6 @@ pub struct ForwardWalk {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RestorationWalk {
     pub baseline: Baseline,
-    /// How AnoDDPM walks back.
     pub sampler: Sampler,
     /// How `ddim-clf-free` keeps predicted x0 in range.
     pub clip: Clip,
@@ -40,14 +38,12 @@ pub struct RestorationWalk {
     pub seed: Option<u64>,
 }
 
-/// What a cell keeps of a trajectory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum CellOutput {
     /// AnoFPDM: the sequences that calibration needs, and nothing that a mask could enter.
     Traces,
     /// AnoFPDM: a mask and its statistics against the pixel truth.
     Mask {
-        /// The map that is thresholded.
         map: MapKind,
         /// Largest divergence of the validation slices, for each scored modality.
         max_divergence: Vec<f32>,
@@ -60,14 +56,12 @@ pub enum CellOutput {
     /// A baseline: the overlap of its masks with the pixel truth at every threshold of a grid. The tuning of the
     /// baselines is made of these; calibration from image-level labels cannot read them.
     Overlaps {
-        /// Noise scale S.
         noise_scale: u32,
         /// Thresholds on the map, ascending.
         thresholds: Vec<f32>,
     },
     /// A baseline: a mask and its statistics against the pixel truth.
     Restored {
-        /// Noise scale S.
         noise_scale: u32,
         /// From the restored slice to the mask.
         postprocessing: Postprocessing,
@@ -97,7 +91,6 @@ pub struct Cell {
     pub trajectory: u16,
     /// Guidance strength w; a baseline's strength, 0 where it has none.
     pub guidance: f64,
-    /// What is kept.
     pub output: CellOutput,
 }
 
@@ -113,7 +106,6 @@ impl Cell {
         }
     }
 
-    /// The strength, as what names the cell.
     pub const fn strength(&self) -> Strength {
         Strength(self.guidance)
     }

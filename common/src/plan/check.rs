@@ -44,10 +44,6 @@ pub const fn is_worker_name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
-/// Checks the name of a worker.
-///
-/// # Errors
-/// What is wrong with it.
 pub fn check_worker_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > WORKER_NAME_LIMIT {
         return Err(format!(
@@ -78,10 +74,6 @@ pub fn check_text(what: &str, text: &str, limit: usize) -> Result<(), String> {
 }
 
 impl NumericProfile {
-    /// Checks lengths, characters and numbers.
-    ///
-    /// # Errors
-    /// What is wrong.
     pub fn check(&self) -> Result<(), String> {
         check_text("device", &self.device, PLACE_LIMIT)?;
         check_text("libtorch", &self.libtorch, VERSION_LIMIT)?;
@@ -94,10 +86,6 @@ impl NumericProfile {
 }
 
 impl WorkerInfo {
-    /// Checks lengths, characters and numbers.
-    ///
-    /// # Errors
-    /// What is wrong.
     pub fn check(&self) -> Result<(), String> {
         check_worker_name(&self.worker)?;
         check_text("host", &self.host, PLACE_LIMIT)?;
@@ -111,9 +99,6 @@ impl WorkerInfo {
 
 impl Job {
     /// Checks that the task is one a shard can be.
-    ///
-    /// # Errors
-    /// What is wrong.
     pub fn check(&self) -> Result<(), String> {
         match (&self.task, self.stage) {
             (Task::Train(gang), Stage::Train) => {
@@ -160,9 +145,6 @@ impl Job {
 
 impl Completion {
     /// Checks that the numbers are those of some shard.
-    ///
-    /// # Errors
-    /// What is wrong.
     pub fn check(&self) -> Result<(), String> {
         if self.evaluations > MOST_EVALUATIONS || self.padding > MOST_EVALUATIONS {
             return Err(format!(
@@ -198,9 +180,6 @@ impl Message for Manifest {
 impl Plan {
     /// Checks that every index points at something and every number is one a plan can have, so that whoever
     /// works on it meets no surprise.
-    ///
-    /// # Errors
-    /// [`PlanError::Impossible`], [`PlanError::OutOfRange`].
     pub fn check(&self) -> Result<(), PlanError> {
         match self {
             Self::Train(plan) => plan.check(),

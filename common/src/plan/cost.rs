@@ -52,9 +52,6 @@ impl ForwardPlan {
 
     /// Ticks that a worker counts on a lease for each batch of a shard of these cells: the steps of their trajectory,
     /// and a record a cell.
-    ///
-    /// # Errors
-    /// As [`passes`](Self::passes).
     pub fn ticks(&self, cells: &[u16]) -> Result<u64, PlanError> {
         let (trajectory, cells) = self.shared(cells)?;
         let records = cells.len() as u64;

@@ -22,66 +22,52 @@ pub struct SliceRef {
     pub position: u32,
 }
 
-/// A network whose weights are there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPlan {
-    /// Name in the spec.
     pub name: String,
     pub config: NetworkConfig,
     /// Digest of the weights file in the artifact store.
     pub weights: Digest,
 }
 
-/// The slices a plan reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataPlan {
-    /// Digest of the slice store's content.
     pub digest: Digest,
     /// Scaling to [-1, 1].
     pub scaling: Scaling,
     /// Channels whose maps are averaged.
     pub scored: Vec<u32>,
-    /// Subjects named by the slices.
     pub subjects: Vec<String>,
 }
 
 /// Everything a worker needs for the shards of calibration or scoring, stored once as an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForwardPlan {
-    /// Calibrate or score.
     pub stage: Stage,
     /// Which reading of the method.
     pub semantics: Semantics,
     /// Forward steps, in kept indices.
     pub steps: u32,
-    /// Strided schedule.
     pub respacing: Respacing,
     /// Components up to this many pixels are dropped.
     pub component_area: u32,
-    /// How a map becomes a mask.
     #[serde(default, skip_serializing_if = "MaskRule::is_published")]
     pub mask_rule: MaskRule,
     /// Numeric profile every worker must have.
     pub profile: NumericProfile,
     /// What U-Nets are computed in; never `auto`.
     pub precision: Precision,
-    /// The slices' origin.
     pub data: DataPlan,
-    /// Networks with weights.
     pub networks: Vec<NetworkPlan>,
     pub trajectories: Vec<Trajectory>,
     pub cells: Vec<Cell>,
     /// Slices of a full batch; the last one is padded to it.
     pub batch_slices: u32,
-    /// The batches, in order.
     pub batches: Vec<Vec<SliceRef>>,
 }
 
 impl ForwardPlan {
     /// Batch number `index`.
-    ///
-    /// # Errors
-    /// [`PlanError::OutOfRange`].
     pub fn batch(&self, index: usize) -> Result<&[SliceRef], PlanError> {
         self.batches
             .get(index)
@@ -90,19 +76,12 @@ impl ForwardPlan {
     }
 
     /// Cell number `index`.
-    ///
-    /// # Errors
-    /// [`PlanError::OutOfRange`].
     pub fn cell(&self, index: usize) -> Result<&Cell, PlanError> {
         self.cells
             .get(index)
             .ok_or_else(|| out_of_range("cell", index))
     }
 
-    /// The trajectory a cell reads.
-    ///
-    /// # Errors
-    /// [`PlanError::OutOfRange`].
     pub fn trajectory(&self, cell: &Cell) -> Result<&Trajectory, PlanError> {
         let index = usize::from(cell.trajectory);
         self.trajectories
@@ -111,9 +90,6 @@ impl ForwardPlan {
     }
 
     /// Network number `index`.
-    ///
-    /// # Errors
-    /// [`PlanError::OutOfRange`].
     pub fn network(&self, index: u16) -> Result<&NetworkPlan, PlanError> {
         let index = usize::from(index);
         self.networks
@@ -121,10 +97,6 @@ impl ForwardPlan {
             .ok_or_else(|| out_of_range("network", index))
     }
 
-    /// The subject of a slice.
-    ///
-    /// # Errors
-    /// [`PlanError::OutOfRange`].
     pub fn subject(&self, slice: SliceRef) -> Result<&str, PlanError> {
         let index = slice.subject as usize;
         self.data

@@ -10,34 +10,28 @@ use crate::wire::list;
 /// The stages of a run, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Stage {
     /// Networks without a checkpoint are trained.
     Train,
     /// Validation slices are pushed through; thresholds are chosen from image-level labels.
     Calibrate,
-    /// Test slices are scored.
     Score,
 }
 
 impl Stage {
-    /// The name used in messages and reports.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Calibrate => "calibrate",
-            Self::Score => "score",
-        }
+        self.into_str()
     }
 }
 
 /// What a worker is asked to do. Never holds tensors or paths.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Job {
-    /// Stage, for people.
     pub stage: Stage,
     /// Digest of the [`Plan`](super::Plan) in the artifact store.
     pub plan: Digest,
-    /// Which part of it.
     pub task: Task,
 }
 
@@ -53,7 +47,6 @@ pub struct GangRank {
 }
 
 impl GangRank {
-    /// The rank that trains alone.
     pub const fn alone(generation: u64) -> Self {
         Self {
             generation,
@@ -84,7 +77,6 @@ pub enum Task {
     Train(GangRank),
     /// Some cells of a run of batches.
     Batches(BatchRun),
-    /// The whole trial of number formats.
     Trial,
 }
 
@@ -95,12 +87,10 @@ pub struct WorkerInfo {
     pub worker: String,
     /// Host and process, for people.
     pub host: String,
-    /// Process id on that host.
     pub pid: u32,
     pub profile: NumericProfile,
     /// Memory of its device, bytes: of the GPU, or of the machine for a CPU; 0 where unknown.
     pub memory_bytes: u64,
-    /// Version of its program.
     pub version: String,
     /// Where it serves its metrics, `HOST:PORT`; none where it does not.
     pub metrics: Option<String>,

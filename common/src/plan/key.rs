@@ -47,7 +47,6 @@ impl<'a> ProfileKey<'a> {
     }
 }
 
-/// A record of AnoFPDM.
 #[derive(Serialize)]
 struct ForwardKey<'a> {
     schema: u32,
@@ -73,7 +72,6 @@ struct ForwardKey<'a> {
     slices: Vec<(&'a str, u32)>,
 }
 
-/// A record of a baseline.
 #[derive(Serialize)]
 struct RestorationKey<'a> {
     schema: u32,
@@ -102,9 +100,6 @@ struct RestorationKey<'a> {
 
 impl ForwardPlan {
     /// The key of the record that `cell` makes of `batch`: same key, same bits.
-    ///
-    /// # Errors
-    /// When an index is out of range.
     pub fn record_key(&self, batch: usize, cell: usize) -> Result<Digest, PlanError> {
         let cell = self.cell(cell)?;
         let slices = self
@@ -188,9 +183,6 @@ impl ForwardPlan {
     }
 
     /// The key of every record of the plan: `[batch][cell]`.
-    ///
-    /// # Errors
-    /// As [`Self::record_key`].
     pub fn record_keys(&self) -> Result<Vec<Vec<Digest>>, PlanError> {
         (0..self.batches.len())
             .map(|batch| {

@@ -7,11 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct NumericProfile {
     /// `cpu`, or the name of the GPU.
     pub device: String,
-    /// Version of libtorch.
     pub libtorch: String,
     /// Vector instructions libtorch dispatches to on the CPU.
     pub cpu_capability: String,
-    /// Intra-op threads (CPU).
     pub threads: u32,
 }
 

@@ -20,9 +20,7 @@ pub struct TrainPlan {
     /// Name in the spec: what the network is for, and so what it is trained to do.
     pub network: Role,
     pub config: NetworkConfig,
-    /// How it is trained.
     pub train: TrainSpec,
-    /// Numeric profile the worker must have.
     pub profile: NumericProfile,
     /// The training slices: every slice of these subjects.
     pub data: DataPlan,
@@ -42,10 +40,6 @@ struct TrainKey<'a> {
 }
 
 impl TrainPlan {
-    /// The key of the trained weights.
-    ///
-    /// # Errors
-    /// When the plan cannot be written as JSON, which would be a bug.
     pub fn key(&self) -> Result<Digest, PlanError> {
         key_of(&TrainKey {
             schema: RECORD_SCHEMA,

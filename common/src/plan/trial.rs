@@ -52,7 +52,6 @@ pub struct Agreement {
     pub auprc_change: Option<f64>,
 }
 
-/// What a trial found of one candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     pub precision: Precision,
@@ -60,17 +59,16 @@ pub struct Candidate {
     pub finding: Finding,
 }
 
-/// What became of a candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
     /// It was compared: how far it strays.
     Compared(Agreement),
-    /// Its numbers were not finite.
-    NotFinite { what: String },
+    NotFinite {
+        what: String,
+    },
 }
 
-/// What a trial found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrialReport {
     pub slices: u64,
@@ -86,9 +84,6 @@ struct TrialKey<'a> {
 
 impl TrialPlan {
     /// Names the report in the manifest of its delivery.
-    ///
-    /// # Errors
-    /// When the plan cannot be written as JSON, which would be a bug.
     pub fn key(&self) -> Result<Digest, PlanError> {
         key_of(&TrialKey {
             schema: RECORD_SCHEMA,
@@ -131,9 +126,6 @@ impl TrialPlan {
 
 impl TrialReport {
     /// Checks that a report answers `plan` and that its numbers are such as a comparison can have.
-    ///
-    /// # Errors
-    /// What is wrong.
     pub fn check(&self, plan: &TrialPlan) -> Result<(), String> {
         let slices: usize = plan.forward.batches.iter().map(Vec::len).sum();
         if self.slices != slices as u64 {

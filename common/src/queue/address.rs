@@ -10,7 +10,6 @@ const FOR_A_RUN: &str = "local, redis://[USER@]HOST[:PORT][/DB] or rediss://… 
 /// What is expected of a worker.
 const FOR_A_WORKER: &str = "redis://[USER@]HOST[:PORT][/DB], rediss://… or unix:PATH is expected";
 
-/// Where a queue is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueueAddress {
     /// `local`: the coordinator itself, over a socket that it makes.
@@ -21,10 +20,8 @@ pub enum QueueAddress {
     Redis(RedisAddress),
 }
 
-/// The address of a Redis server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisAddress {
-    /// As it was written.
     pub text: String,
     /// Name or number of the machine, an IPv6 number without brackets.
     pub host: String,
@@ -37,9 +34,6 @@ const REDIS_PORT: u16 = 6379;
 
 impl QueueAddress {
     /// Reads what `anofpdm run --queue` was given.
-    ///
-    /// # Errors
-    /// [`QueueError::Address`].
     pub(super) fn for_run(text: &str) -> Result<Self, QueueError> {
         match parse(text, FOR_A_RUN)? {
             Self::Socket(_) => Err(refused(
@@ -51,9 +45,6 @@ impl QueueAddress {
     }
 
     /// Reads what a worker's `--queue` was given.
-    ///
-    /// # Errors
-    /// As [`for_run`](Self::for_run).
     pub(super) fn for_worker(text: &str) -> Result<Self, QueueError> {
         match parse(text, FOR_A_WORKER)? {
             Self::Local => Err(refused(
@@ -67,9 +58,6 @@ impl QueueAddress {
 
 impl RedisAddress {
     /// Reads `redis://[USER@]HOST[:PORT][/DB]` or `rediss://…`.
-    ///
-    /// # Errors
-    /// [`QueueError::Address`].
     pub fn parse(text: &str) -> Result<Self, QueueError> {
         match parse(text, FOR_A_RUN)? {
             QueueAddress::Redis(address) => Ok(address),

@@ -11,16 +11,12 @@ use super::lease::{Counts, DeadLetter, ErrorClass, LeaseId, LiveLease, Setback};
 use super::priority::Priority;
 use crate::plan::{Completion, Job, WorkerInfo};
 
-/// A result as it reaches the coordinator.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// The lease it was made under, lost or not.
     pub lease: LeaseId,
-    /// What was asked for.
     pub job: &'a Job,
-    /// Who made it.
     pub worker: &'a str,
-    /// What the worker claims.
     pub completion: &'a Completion,
 }
 
@@ -39,33 +35,31 @@ pub enum Verdict {
 /// Something that happened to a shard or a worker, told after the fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A worker was let in.
     WorkerJoined(WorkerInfo),
     /// A worker is gone; what it held follows as [`Event::Crashed`].
     WorkerLeft(WorkerInfo),
-    /// A worker has begun a shard.
-    Leased { lease: LeaseId, worker: String },
+    Leased {
+        lease: LeaseId,
+        worker: String,
+    },
     /// A worker reported an error, or its result was rejected.
     Failed {
         lease: LeaseId,
         worker: String,
         class: ErrorClass,
         message: String,
-        /// What became of the shard.
         setback: Setback,
     },
     /// A worker died, or was silent for too long.
     Crashed {
         lease: LeaseId,
         worker: String,
-        /// What became of the shard.
         setback: Setback,
     },
     /// A worker gave a shard back, or lost it because it was retired.
     Released {
         lease: LeaseId,
         worker: String,
-        /// What became of the shard.
         setback: Setback,
     },
 }
@@ -73,9 +67,6 @@ pub enum Event {
 /// The coordinator's decisions, asked for by the queue from inside [`Dispatch::serve`].
 pub trait QueueHandler {
     /// Lets a worker in, or says why not.
-    ///
-    /// # Errors
-    /// The reason, for the worker's log.
     fn admit(&mut self, worker: &WorkerInfo) -> Result<(), String>;
 
     /// Verifies a result, journals it, and says whether the shard is done. Also asked for results of
@@ -85,10 +76,8 @@ pub trait QueueHandler {
     fn notice(&mut self, event: Event);
 }
 
-/// A worker as the coordinator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerStatus {
-    /// What it said of itself.
     pub info: WorkerInfo,
     /// When it was last heard: asking for work, renewing, or telling how a shard ended. Zero when the queue does not know.
     pub heard: Duration,
@@ -96,14 +85,10 @@ pub struct WorkerStatus {
     pub leases: Vec<LiveLease>,
 }
 
-/// A shard as the coordinator submits it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
-    /// Its number in the run.
     pub shard: u64,
-    /// What to do.
     pub job: Job,
-    /// How soon.
     pub priority: Priority,
     /// Workers that are not given it as long as there is any other: those whose result it checks, or who
     /// failed it.
@@ -149,7 +134,6 @@ pub trait Dispatch {
     /// Offers a dead shard again; false when it is not dead.
     fn revive(&mut self, shard: u64) -> Result<bool, QueueError>;
 
-    /// Stops or starts giving out shards.
     fn set_paused(&mut self, paused: bool) -> Result<(), QueueError>;
 
     /// Says that nothing more will be submitted: takes are answered [`Take::Finished`](super::Take::Finished) once nothing is
@@ -165,7 +149,6 @@ pub trait Dispatch {
     /// Answers workers for about `wait`, returning earlier when something was answered.
     fn serve(&mut self, handler: &mut dyn QueueHandler, wait: Duration) -> Result<(), QueueError>;
 
-    /// Shards by state.
     fn counts(&self) -> Result<Counts, QueueError>;
 
     /// Shards given up, with their errors.

@@ -18,16 +18,13 @@ use crate::plan::{Completion, Job, WorkerInfo};
 
 /// Time since some start; never goes back.
 pub trait Clock: std::fmt::Debug + Send {
-    /// Now.
     fn now(&self) -> Duration;
 }
 
-/// The clock of a real run.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock(Instant);
 
 impl MonotonicClock {
-    /// A clock that starts now.
     pub fn start() -> Self {
         Self(Instant::now())
     }
@@ -139,7 +136,6 @@ impl InMemoryQueue {
         }
     }
 
-    /// Extends a lease.
     pub fn renew(&mut self, worker: &str, lease: LeaseId, progress: Progress) -> Renewal {
         self.hear(worker);
         self.table.renew(worker, lease, progress, self.clock.now())
@@ -188,7 +184,6 @@ impl InMemoryQueue {
         }
     }
 
-    /// Records a worker's error.
     pub fn fail(
         &mut self,
         worker: &str,

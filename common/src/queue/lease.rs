@@ -45,12 +45,23 @@ pub fn shorten(message: &str) -> &str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId {
     pub shard: u64,
-    /// Which grant.
     pub epoch: u64,
 }
 
 /// What went wrong with a shard, as far as it decides what happens next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[strum(const_into_str)]
 pub enum ErrorClass {
     /// May pass by itself: tried again.
     Transient,
@@ -66,28 +77,9 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    const ALL: [Self; 5] = [
-        Self::Transient,
-        Self::BadInput,
-        Self::OutOfMemory,
-        Self::DeviceLost,
-        Self::Fatal,
-    ];
-
     /// Its name, as written in Redis and in JSON.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Transient => "Transient",
-            Self::BadInput => "BadInput",
-            Self::OutOfMemory => "OutOfMemory",
-            Self::DeviceLost => "DeviceLost",
-            Self::Fatal => "Fatal",
-        }
-    }
-
-    /// The class of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|class| class.name() == name)
+        self.into_str()
     }
 
     /// True when another attempt is pointless.
@@ -120,18 +112,14 @@ impl Default for LeaseConfig {
     }
 }
 
-/// A shard given to a worker.
 #[derive(Debug)]
 pub struct Grant<'a, P> {
     pub lease: LeaseId,
-    /// What to do.
     pub payload: &'a P,
 }
 
-/// Answer to a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Renewal {
-    /// Still held.
     Held {
         /// The shard is no longer wanted: stop, and hand it back.
         cancel: bool,
@@ -140,7 +128,6 @@ pub enum Renewal {
     Lost,
 }
 
-/// What a result did to its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
     /// The holder of the lease finished it.
@@ -151,14 +138,12 @@ pub enum Finish {
     Repeated,
     /// It is cancelled and stays so.
     Cancelled,
-    /// No such shard.
     Unknown,
 }
 
 /// What a failure or the loss of a lease did to the shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setback {
-    /// Offered again at once.
     Requeued,
     /// Offered again at this time.
     RetryAt(Duration),
@@ -174,17 +159,17 @@ pub enum Setback {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
     pub lease: LeaseId,
-    /// Who held it.
     pub owner: String,
-    /// What became of the shard.
     pub setback: Setback,
 }
 
 /// Why a shard failed last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// A worker reported it.
-    Error { class: ErrorClass, message: String },
+    Error {
+        class: ErrorClass,
+        message: String,
+    },
     /// The worker died, or was silent past the deadline.
     Crash,
 }
@@ -193,11 +178,8 @@ pub enum Failure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     pub shard: u64,
-    /// Errors so far.
     pub errors: u32,
-    /// Crashes so far.
     pub crashes: u32,
-    /// Who had it last.
     pub worker: String,
     pub failure: Failure,
 }
@@ -234,11 +216,9 @@ impl From<u64> for Progress {
     }
 }
 
-/// A live lease, for status displays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveLease {
     pub lease: LeaseId,
-    /// When it was given.
     pub since: Duration,
     /// When it is lost unless renewed.
     pub deadline: Duration,
@@ -246,7 +226,6 @@ pub struct LiveLease {
     pub progress: Progress,
 }
 
-/// Number of shards in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Waiting for a worker.

@@ -49,9 +49,6 @@ pub fn address_for_run(text: &str) -> Result<QueueAddress, QueueError> {
 }
 
 /// Reads what a worker's `--queue` was given, and looks whether the credentials in the environment can be used.
-///
-/// # Errors
-/// As [`address_for_run`].
 pub fn address_for_worker(text: &str) -> Result<QueueAddress, QueueError> {
     check_credentials(QueueAddress::for_worker(text)?)
 }
@@ -73,9 +70,6 @@ impl QueueError {
 
 /// Connects a worker to the queue at `address`: `unix:PATH`, `redis://…` or `rediss://…`. In Redis it serves
 /// the run named, until that is over, or else every run there is.
-///
-/// # Errors
-/// [`QueueError::Address`], [`QueueError::Settings`], [`QueueError::Unreachable`].
 pub fn connect(
     address: &str,
     #[cfg_attr(not(feature = "redis"), allow(unused_variables))] run: Option<&str>,

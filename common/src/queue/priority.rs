@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Priority {
     /// Before others: a third opinion that a record waits for.
     Urgent,
@@ -34,11 +36,7 @@ impl Priority {
 
     /// The name on command lines.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Urgent => "urgent",
-            Self::Normal => "normal",
-            Self::Background => "background",
-        }
+        self.into_str()
     }
 
     /// Position in [`Self::ALL`].

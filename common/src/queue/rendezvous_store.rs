@@ -13,10 +13,6 @@ pub const VALUE_LIMIT: usize = 16 << 10;
 /// Most values of one generation: two for each pair of 64 ranks.
 pub const MOST_ENTRIES: usize = 8_192;
 
-/// Checks that key and value are small.
-///
-/// # Errors
-/// What is wrong with it.
 pub fn check_value(key: &str, value: &[u8]) -> Result<(), String> {
     check_key(key)?;
     if value.len() > VALUE_LIMIT {
@@ -28,10 +24,6 @@ pub fn check_value(key: &str, value: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that a key is one.
-///
-/// # Errors
-/// What is wrong with it.
 pub fn check_key(key: &str) -> Result<(), String> {
     if key.is_empty() {
         return Err("a note without a key".to_owned());

@@ -20,7 +20,6 @@ pub struct Lease {
     pub id: LeaseId,
     /// A lease not renewed for this long is lost; renew at a third of it.
     pub ttl: Duration,
-    /// What to do.
     pub job: Job,
 }
 
@@ -39,9 +38,6 @@ impl Lease {
     }
 
     /// Checks that the job is one a shard can be, and the time one it can live.
-    ///
-    /// # Errors
-    /// What is wrong.
     pub fn check(&self) -> Result<(), String> {
         if self.ttl.is_zero() || self.ttl > LONGEST_TTL {
             return Err(format!("a lease of {:?}", self.ttl));
@@ -53,7 +49,6 @@ impl Lease {
 /// Answer to [`WorkQueue::take`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Take {
-    /// Work.
     Leased(Lease),
     /// Nothing now; ask again.
     Empty,

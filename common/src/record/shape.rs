@@ -22,21 +22,14 @@ const COSINE_SLACK: f32 = 1e-3;
 pub struct RecordShape<'a> {
     /// Slices of the batch, padding left out.
     pub slices: usize,
-    /// Forward steps.
     pub steps: u32,
-    /// Scored channels.
     pub modalities: usize,
-    /// Pixels of a slice.
     pub pixels: usize,
-    /// What the cell keeps.
     pub output: &'a CellOutput,
 }
 
 impl<'a> RecordShape<'a> {
     /// The shape of what `cell` makes of `batch`, on slices of `size` x `size` pixels.
-    ///
-    /// # Errors
-    /// When the plan has no such batch or cell.
     pub fn of(
         plan: &'a ForwardPlan,
         batch: usize,
@@ -96,10 +89,6 @@ impl<'a> RecordShape<'a> {
         self.steps as usize * self.modalities
     }
 
-    /// Checks a record against it.
-    ///
-    /// # Errors
-    /// What no worker that does as asked can have sent.
     pub fn check(&self, record: &Record) -> Result<(), String> {
         if record.len() != self.slices {
             let found = record.len();

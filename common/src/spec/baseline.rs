@@ -12,28 +12,15 @@ use crate::plan::{MAX_SHARD_CELLS, MAX_THRESHOLDS};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct BaselineSpec {
     /// Whose published settings hold where no others are given; those for BraTS where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<PublishedFor>,
     /// Adds a row with the post-processing of the method's authors, where they published one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub native: bool,
-    /// Settings of `anoddpm-gaussian`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anoddpm_gaussian: Option<GridSpec>,
-    /// Settings of `anoddpm-simplex`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anoddpm_simplex: Option<GridSpec>,
-    /// Settings of `ddim-classifier`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ddim_classifier: Option<GridSpec>,
-    /// Settings of `ddim-clf-free`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ddim_clf_free: Option<GridSpec>,
-    /// Settings of `cg-cdm`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cg_cdm: Option<GridSpec>,
-    /// Settings of `andi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub andi: Option<GridSpec>,
 }
 
@@ -43,22 +30,16 @@ pub struct BaselineSpec {
 #[serde(deny_unknown_fields)]
 pub struct GridSpec {
     /// Noise scales S, in kept indices of the schedule.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_scale: Option<Vec<u32>>,
     /// Guidance w (`ddim-clf-free`), scale of the classifier's gradient (`ddim-classifier`, `cg-cdm`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<Vec<f64>>,
     /// Thresholds on the map, ascending; [`default_thresholds`] where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Vec<f64>>,
     /// How `anoddpm-*` walks back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampler: Option<Sampler>,
     /// How `ddim-clf-free` keeps predicted x0 in range; fixed where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<Clip>,
     /// Steps of the schedule that the networks of `cg-cdm` were trained on: 1000, or the 4000 it was published with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diffusion_steps: Option<u32>,
 }
 
@@ -69,7 +50,6 @@ pub struct Grid {
     pub settings: Vec<Setting>,
     /// Thresholds, ascending.
     pub thresholds: Vec<f32>,
-    /// How AnoDDPM walks back.
     pub sampler: Sampler,
     /// How `ddim-clf-free` keeps predicted x0 in range.
     pub clip: Clip,

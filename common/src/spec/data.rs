@@ -32,7 +32,6 @@ pub struct DataSpec {
     #[serde(default)]
     pub seed: u64,
     /// Overrides the store's patient split: `"75/5/20"`, `"reference"` or a file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
 }
 

@@ -12,7 +12,6 @@ use crate::plan::MAX_WORLD;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Devices {
-    /// Exactly so many ranks.
     Exactly(u32),
     /// As many as are there when the gang starts, within these bounds; a run waits for the workers it starts itself.
     Between(Bounds),
@@ -29,12 +28,10 @@ pub struct Bounds {
 }
 
 impl Devices {
-    /// A fixed world size.
     pub const fn exactly(world: u32) -> Self {
         Self::Exactly(world)
     }
 
-    /// Fewest ranks.
     pub const fn min(self) -> u32 {
         match self {
             Self::Exactly(world) => world,
@@ -42,7 +39,6 @@ impl Devices {
         }
     }
 
-    /// Most ranks.
     pub const fn max(self) -> u32 {
         match self {
             Self::Exactly(world) => world,

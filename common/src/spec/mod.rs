@@ -30,20 +30,16 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Digest;
 use crate::method::Method;
 
-/// A whole benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
     /// Name of the run: its folder under `runs/`.
     pub name: String,
-    /// The slices.
     pub data: DataSpec,
     /// Networks by the name of their role; a method says which it needs.
     #[serde(default, deserialize_with = "model::sections")]
     pub model: BTreeMap<String, ModelSpec>,
-    /// What is computed on them.
     pub score: ScoreSpec,
-    /// How.
     #[serde(default)]
     pub compute: ComputeSpec,
 }
@@ -54,10 +50,14 @@ pub struct RunSpec {
 pub struct SpecError(String);
 
 impl SpecError {
-    /// An error with this text.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
+}
+
+/// What is as by default is not written, so that a new key leaves the digests of older specs as they were.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Longest spec file accepted, bytes.
@@ -81,18 +81,12 @@ impl RunSpec {
     }
 
     /// The normalised TOML text.
-    ///
-    /// # Errors
-    /// When the spec cannot be written as TOML, which would be a bug.
     pub fn to_toml(&self) -> Result<String, SpecError> {
         toml::to_string_pretty(self)
             .map_err(|error| SpecError::new(format!("cannot write the spec: {error}")))
     }
 
     /// Identifies the benchmark: the digest of the normalised text.
-    ///
-    /// # Errors
-    /// As [`Self::to_toml`].
     pub fn digest(&self) -> Result<Digest, SpecError> {
         Ok(Digest::of(self.to_toml()?.as_bytes()))
     }

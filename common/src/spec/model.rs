@@ -25,37 +25,24 @@ pub enum Preset {
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec<Train = TrainSpec> {
     /// Start from published values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
     /// Family; the name of the network decides it, and a file may repeat it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
     /// Width of the first level.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<i64>,
     /// Width of each level as a multiple of `channels`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_mult: Option<Vec<i64>>,
     /// Residual blocks a level.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub res_blocks: Option<i64>,
     /// Feature-map sizes that get attention, e.g. `[32, 16, 8]`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<Vec<i64>>,
-    /// Attention heads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<i64>,
     /// Channels of an attention head, instead of the number of heads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_channels: Option<i64>,
     /// Time and label scale and shift after the second norm of a block (the default); false: they are added before it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_shift_norm: Option<bool>,
     /// Trained weights (safetensors, public tensor names): training is skipped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
-    /// How it is trained where there is no checkpoint.
-    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
 }
 

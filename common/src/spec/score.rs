@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BaselineSpec, Respacing, SpecError};
+use super::{BaselineSpec, Respacing, SpecError, is_default};
 use crate::anofpdm::{self, MaskRule, QuantileOf};
 use crate::method::Method;
 use crate::semantics::Semantics;
@@ -18,10 +18,7 @@ pub enum Guidance {
     /// Each of these is a row of the table.
     List(Vec<f64>),
     /// Algorithm 2 chooses one of these on the validation slices; the row carries it.
-    Select {
-        /// The candidates.
-        select: Vec<f64>,
-    },
+    Select { select: Vec<f64> },
 }
 
 impl Guidance {
@@ -46,7 +43,6 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// The name in specs and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cosine => "cosine",
@@ -80,10 +76,8 @@ pub struct ScoreSpec {
     /// Forward steps, counted in kept indices of the schedule.
     #[serde(default = "default_steps")]
     pub steps: u32,
-    /// Strided schedule.
     #[serde(default = "default_respacing")]
     pub respacing: Respacing,
-    /// Rows of the table.
     pub methods: Vec<Method>,
     /// Guidance strengths of the AnoFPDM family; none where no method is of it.
     #[serde(default = "no_guidance")]
@@ -96,29 +90,23 @@ pub struct ScoreSpec {
     pub median: u32,
     /// Components of at most this many pixels are dropped from every mask (Appendix F); where absent, the 40 pixels of
     /// a slice of 128 x 128 scaled by area.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_area: Option<u32>,
     /// What the quantile of Algorithm 1 is taken of.
     #[serde(default)]
     pub quantile_of: QuantileOf,
-    /// What calls a slice healthy or unhealthy.
     #[serde(default)]
     pub decision: Decision,
     /// Data for Figures 2 and 5.
     #[serde(default, skip_serializing_if = "is_default")]
     pub figures: FigureSpec,
-    /// Settings of the baselines.
     #[serde(default, skip_serializing_if = "is_default")]
     pub baseline: BaselineSpec,
 }
 
-fn is_default<T: Default + PartialEq>(section: &T) -> bool {
-    *section == T::default()
-}
-
-/// Number format of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str, parse_err_ty = UnknownPrecision, parse_err_fn = unknown_precision)]
 pub enum Precision {
     /// `fp32` on a CPU; on a GPU the first of a fixed order whose results agree with those of `fp32` on validation
     /// slices, which a run finds out once.
@@ -134,15 +122,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The name in specs and reports.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Fp32 => "fp32",
-            Self::Tf32 => "tf32",
-            Self::Fp16 => "fp16",
-            Self::Bf16 => "bf16",
-        }
+        self.into_str()
     }
 
     /// True for a format that no CPU computes in.
@@ -151,27 +132,18 @@ impl Precision {
     }
 }
 
-/// Not the name of a number format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown precision '{0}': one of fp32, tf32, fp16, bf16, auto")]
 pub struct UnknownPrecision(String);
 
-impl std::str::FromStr for Precision {
-    type Err = UnknownPrecision;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Auto, Self::Fp32, Self::Tf32, Self::Fp16, Self::Bf16]
-            .into_iter()
-            .find(|precision| precision.name() == text)
-            .ok_or_else(|| UnknownPrecision(text.to_owned()))
-    }
+fn unknown_precision(text: &str) -> UnknownPrecision {
+    UnknownPrecision(text.to_owned())
 }
 
 /// `[compute]` of a spec.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ComputeSpec {
-    /// Number format.
     #[serde(default = "default_precision")]
     pub precision: Precision,
     /// CPU: intra-op threads of a worker, part of the numeric profile.
@@ -227,7 +199,6 @@ fn default_shard_slices() -> u32 {
     132
 }
 
-/// Most slices of a batch.
 pub const MAX_BATCH_SLICES: u32 = 4_096;
 
 /// Most multiples of t_e asked for (Figure 5c).
@@ -314,7 +285,6 @@ impl ScoreSpec {
 }
 
 impl ScoreSpec {
-    /// How a map becomes a mask.
     pub const fn mask_rule(&self) -> MaskRule {
         MaskRule {
             median: self.median,

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::SpecError;
 use super::devices::Devices;
 use super::model::Preset;
+use super::{SpecError, is_default};
 use crate::role::Role;
 
 /// `[model.*.train]`, complete: what the file leaves out is the published value of the network's
@@ -12,7 +12,6 @@ use crate::role::Role;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSpec {
-    /// Optimiser steps.
     pub steps: u64,
     /// Global batch, whatever the number of devices.
     pub batch: u64,
@@ -24,17 +23,15 @@ pub struct TrainSpec {
     pub null_label: f64,
     /// Dropout before the second convolution of a residual block.
     pub dropout: f64,
-    /// Data-parallel world size.
     pub devices: Devices,
     /// Seed of initial weights, sample order, t, noise and dropout.
     pub seed: u64,
-    /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// What is done to training slices before they are learnt from; validation slices are never changed.
-    #[serde(default, skip_serializing_if = "Augment::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub augment: Augment,
     /// Arithmetic of forward and backward passes; weights are float32 in any case.
-    #[serde(default, skip_serializing_if = "TrainPrecision::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub precision: TrainPrecision,
     /// Samples that pass through the network at once, at most: a rank's share is cut into such
     /// pieces and their gradients are added up. `None` leaves it whole.
@@ -42,13 +39,13 @@ pub struct TrainSpec {
     pub micro_batch: Option<u64>,
     /// Activation checkpointing: what residual and attention blocks compute is not kept for the backward pass but computed
     /// again there. Part of the key of the weights where it is set: gradients are the same but for rounding.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub checkpoint_activations: bool,
     /// Steps between validations of the averaged weights; 0 is never.
-    #[serde(default, skip_serializing_if = "never")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub validate_every: u64,
     /// Steps between sample pictures; 0 is never.
-    #[serde(default, skip_serializing_if = "never")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub sample_every: u64,
     /// Checkpoints kept beside the best: the last ones.
     #[serde(default = "two", skip_serializing_if = "is_two")]
@@ -59,24 +56,17 @@ pub struct TrainSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Augment {
-    /// Nothing, as published.
     #[default]
     None,
     /// Left and right exchanged in every other sample, by chance; the label stays. For sets of few patients.
     Flip,
 }
 
-impl Augment {
-    // What serde asks for takes references.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// Arithmetic of training. Statistics of norms, softmax and loss are float32 in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum TrainPrecision {
     /// IEEE float32 throughout, as published.
     #[default]
@@ -90,44 +80,15 @@ pub enum TrainPrecision {
 }
 
 impl TrainPrecision {
-    /// All of them.
     pub const ALL: [Self; 4] = [Self::Fp32, Self::Tf32, Self::Bf16, Self::Fp16];
 
-    /// The name in specs.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fp32 => "fp32",
-            Self::Tf32 => "tf32",
-            Self::Bf16 => "bf16",
-            Self::Fp16 => "fp16",
-        }
-    }
-
-    // What serde asks for takes references.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl std::fmt::Display for TrainPrecision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
+        self.into_str()
     }
 }
 
 /// Checkpoints kept where the spec does not say.
 const KEPT: u32 = 2;
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks
-const fn never(every: &u64) -> bool {
-    *every == 0
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks
-const fn is_false(flag: &bool) -> bool {
-    !*flag
-}
 
 const fn two() -> u32 {
     KEPT
@@ -161,7 +122,6 @@ pub(super) struct TrainSection {
 }
 
 impl TrainSection {
-    /// What was typed over the published values.
     pub(super) fn over(self, published: &TrainSpec) -> TrainSpec {
         TrainSpec {
             steps: self.steps.unwrap_or(published.steps),

@@ -22,7 +22,6 @@ const TEMPORARY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 const COPY_BUFFER: usize = 256 << 10;
 
-/// A directory of artifacts.
 #[derive(Debug)]
 pub struct ArtifactStore {
     root: PathBuf,
@@ -34,53 +33,30 @@ pub struct ArtifactStore {
 /// One artifact as `gc` sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactEntry {
-    /// Its name.
     pub digest: Digest,
-    /// Its size.
     pub bytes: u64,
-    /// When it was written.
     pub modified: SystemTime,
 }
 
-/// An artifact cannot be stored or had.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    /// The disk refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// Not in this store.
     #[error("artifact {digest} is not in {}; is this the store the run was started with?", root.display())]
-    Missing {
-        /// What was asked for.
-        digest: Digest,
-        /// Where.
-        root: PathBuf,
-    },
+    Missing { digest: Digest, root: PathBuf },
     /// The bytes are not those the name promises.
     #[error("artifact {} is corrupt: its bytes have digest {found}; delete it, and it is made again", path.display())]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// The digest of what is there.
-        found: Digest,
-    },
-    /// Larger than the caller is ready to hold.
+    Corrupt { path: PathBuf, found: Digest },
     #[error("artifact {} has {bytes} bytes, over the limit of {limit}", path.display())]
     TooLarge {
-        /// The file.
         path: PathBuf,
-        /// Its size.
         bytes: u64,
-        /// The caller's limit.
         limit: u64,
     },
 }
 
 impl ArtifactStore {
     /// Opens the store at `root`, made when absent, and removes temporary files of dead processes.
-    ///
-    /// # Errors
-    /// [`ArtifactError::Disk`].
     pub fn open(root: &Path) -> Result<Self, ArtifactError> {
         let store = Self {
             root: root.to_owned(),
@@ -93,7 +69,6 @@ impl ArtifactStore {
         Ok(store)
     }
 
-    /// The store's folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -112,9 +87,6 @@ impl ArtifactStore {
     }
 
     /// True when a file of that name is there; its bytes are not looked at.
-    ///
-    /// # Errors
-    /// [`ArtifactError::Disk`] when the store cannot be read.
     pub fn contains(&self, digest: &Digest) -> Result<bool, ArtifactError> {
         let path = self.path_of(digest);
         path.try_exists()
@@ -137,9 +109,6 @@ impl ArtifactStore {
     }
 
     /// Stores a copy of the file at `source`, without holding it in memory.
-    ///
-    /// # Errors
-    /// [`ArtifactError::Disk`].
     pub fn put_file(&self, source: &Path) -> Result<Digest, ArtifactError> {
         let mut input =
             File::open(source).map_err(|error| DiskError::new("open", source, error))?;
@@ -163,9 +132,6 @@ impl ArtifactStore {
     }
 
     /// The bytes of an artifact of at most `limit` bytes, verified.
-    ///
-    /// # Errors
-    /// Any [`ArtifactError`].
     pub fn get(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ArtifactError> {
         let (path, file) = self.open_artifact(digest)?;
         let failed = |error| DiskError::new("read", &path, error);
@@ -186,9 +152,6 @@ impl ArtifactStore {
     }
 
     /// The path of an artifact whose bytes have just been verified: for files too large for [`get`](Self::get).
-    ///
-    /// # Errors
-    /// [`ArtifactError::Missing`], [`ArtifactError::Corrupt`], [`ArtifactError::Disk`].
     pub fn verify(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
         let (path, mut file) = self.open_artifact(digest)?;
         let found = digest_of(&mut file).map_err(|error| DiskError::new("read", &path, error))?;
@@ -217,9 +180,6 @@ impl ArtifactStore {
     }
 
     /// Deletes an artifact; true when it was there.
-    ///
-    /// # Errors
-    /// [`ArtifactError::Disk`].
     pub fn remove(&self, digest: &Digest) -> Result<bool, ArtifactError> {
         let path = self.path_of(digest);
         match fs::remove_file(&path) {
@@ -323,7 +283,6 @@ fn digest_of(input: &mut impl Read) -> io::Result<Digest> {
     Ok(hasher.finalize().into())
 }
 
-/// Names and paths in a folder, sorted by name.
 fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, ArtifactError> {
     let failed = |error| DiskError::new("list", folder, error);
     let mut entries = Vec::new();

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
-use crate::network::{Heads, NetworkConfig, TensorShapes};
+use crate::network::{Heads, Misfit, NetworkConfig, TensorShapes};
 use crate::store::tensor_header::{HeaderError, TensorHeader};
 
 /// Longest header of a file of weights, bytes.
@@ -18,101 +18,39 @@ const MOST_HEADER: u64 = 16 << 20;
 /// Longest `config.json`, bytes.
 const MOST_CONFIG: u64 = 1 << 20;
 
-/// Bytes looked at together.
 const CHUNK: usize = 1 << 20;
 
 /// The architecture that `import` writes beside the weights.
 const CONFIG_FILE: &str = "config.json";
 
-/// Why a file of weights cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The operating system refused.
     #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// It is no file of weights.
+    Io { path: PathBuf, source: io::Error },
     #[error("{path}: {reason}")]
-    Kind {
-        /// The file.
-        path: PathBuf,
-        /// What it is, and what to do.
-        reason: String,
-    },
-    /// The file is not whole, or was never one.
+    Kind { path: PathBuf, reason: String },
     #[error("{path}: no whole safetensors file: {reason}")]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A tensor has another shape than the network.
-    #[error("{path}: tensor {name} is {found:?}, the spec asks for {expected:?}: {cause}")]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// Public tensor name.
-        name: String,
-        /// Shape in the file.
-        found: Vec<usize>,
-        /// Shape in the network.
-        expected: Vec<usize>,
-        /// What is likely wrong.
-        cause: String,
-    },
-    /// Tensors are missing or left over.
-    #[error(
-        "{path}: another architecture than the spec asks for: {missing} of its {expected} tensors are absent and {extra} unknown ones are there (first: {first})"
-    )]
-    Names {
-        /// The file.
-        path: PathBuf,
-        /// Tensors of the network that the file lacks.
-        missing: usize,
-        /// Tensors of the network.
-        expected: usize,
-        /// Tensors of the file that the network lacks.
-        extra: usize,
-        /// One of them.
-        first: String,
-    },
-    /// A tensor is not stored as a float that is read.
+    Format { path: PathBuf, reason: String },
+    #[error("{path}: {source}")]
+    Misfit { path: PathBuf, source: Box<Misfit> },
     #[error("{path}: tensor {name} is stored as {kind:?}: only F16, BF16 and F32 weights are read")]
     StoredKind {
-        /// The file.
         path: PathBuf,
-        /// Public tensor name.
         name: String,
-        /// What it is stored as.
         kind: Dtype,
     },
-    /// A weight is NaN or infinite.
     #[error(
         "{path}: tensor {name} holds NaN or infinite values: the training that wrote it has diverged"
     )]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// Public tensor name.
-        name: String,
-    },
-    /// The heads, which no weight shows, are not those the weights were trained with.
+    NotFinite { path: PathBuf, name: String },
     #[error(
         "{path}: {beside} says {stated}, and the spec asks for {asked}; weights work with the heads they were trained with only: correct the one that is wrong"
     )]
     Heads {
-        /// The file.
         path: PathBuf,
         /// The `config.json` beside it.
         beside: PathBuf,
-        /// Its heads.
         stated: Heads,
-        /// Those of the spec.
         asked: Heads,
     },
 }
@@ -238,31 +176,12 @@ impl<'a> Weights<'a> {
 
     fn fit(&self, network: &NetworkConfig) -> Result<(), CheckpointError> {
         let path = || self.path.to_owned();
-        let wanted = network.tensors();
-        let stored = self.shapes();
-        // Shapes first: a wrong channel count is a clearer message than a count of names.
-        for (name, expected) in &wanted {
-            if let Some(found) = stored.get(name).filter(|found| *found != expected) {
-                return Err(CheckpointError::Shape {
-                    path: path(),
-                    name: name.clone(),
-                    found: found.clone(),
-                    expected: expected.clone(),
-                    cause: network.why_other_shape(name, found),
-                });
-            }
-        }
-        let missing: Vec<&String> = wanted.keys().filter(|k| !stored.contains_key(*k)).collect();
-        let extra: Vec<&String> = stored.keys().filter(|k| !wanted.contains_key(*k)).collect();
-        if let Some(first) = missing.first().or(extra.first()) {
-            return Err(CheckpointError::Names {
+        network
+            .fit(&self.shapes(), "spec")
+            .map_err(|source| CheckpointError::Misfit {
                 path: path(),
-                missing: missing.len(),
-                expected: wanted.len(),
-                extra: extra.len(),
-                first: (*first).clone(),
-            });
-        }
+                source,
+            })?;
         let read = [Dtype::F16, Dtype::BF16, Dtype::F32];
         match self.tensors.iter().find(|(_, i)| !read.contains(&i.dtype)) {
             None => Ok(()),

@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// The file system refused.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {source}{}", path.display(), cure(source))]
 pub struct DiskError {
@@ -26,7 +25,6 @@ impl DiskError {
         }
     }
 
-    /// The kind of the system's error.
     pub fn kind(&self) -> ErrorKind {
         self.source.kind()
     }
@@ -44,10 +42,6 @@ fn cure(error: &io::Error) -> &'static str {
     }
 }
 
-/// Makes a folder and its parents.
-///
-/// # Errors
-/// [`DiskError`] naming the folder.
 pub fn create_dir(path: &Path) -> Result<(), DiskError> {
     fs::create_dir_all(path).map_err(|error| DiskError::new("create folder", path, error))
 }
@@ -74,18 +68,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
 }
 
 /// Renames a synced file and syncs the folder it arrives in.
-///
-/// # Errors
-/// [`DiskError`].
 pub fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
     fs::rename(from, to).map_err(|error| DiskError::new("rename to", to, error))?;
     sync_parent(to)
 }
 
 /// Makes the entry of `path` in its folder durable.
-///
-/// # Errors
-/// [`DiskError`].
 pub fn sync_parent(path: &Path) -> Result<(), DiskError> {
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,

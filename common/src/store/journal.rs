@@ -51,51 +51,33 @@ pub struct Recovered<T> {
 pub struct TornTail {
     /// Where the file now ends.
     pub offset: u64,
-    /// Bytes cut off.
     pub bytes: u64,
 }
 
 /// A journal that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// The disk refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The file is something else, or of another version.
     #[error("{} is not a journal of this version; choose another run folder", .0.display())]
     NotAJournal(PathBuf),
-    /// A damaged entry with good ones after it.
     #[error(
         "journal {} is corrupt at byte {offset} ({reason}), with good entries after it; restore it from a backup, \
          or move it away: records already made are found again by their keys", path.display()
     )]
     Corrupt {
-        /// The journal.
         path: PathBuf,
-        /// Where the bad entry begins.
         offset: u64,
-        /// What is wrong with it.
         reason: WireError,
     },
-    /// An intact entry that this program does not understand.
     #[error("journal {} has an entry at byte {offset} that this program cannot read: {reason}", path.display())]
     Unreadable {
-        /// The journal.
         path: PathBuf,
-        /// Where the entry begins.
         offset: u64,
-        /// The codec's error.
         reason: WireError,
     },
-    /// The entry cannot be written.
     #[error("journal {}: {reason}", path.display())]
-    Entry {
-        /// The journal.
-        path: PathBuf,
-        /// The codec's error.
-        reason: WireError,
-    },
-    /// An earlier append failed.
+    Entry { path: PathBuf, reason: WireError },
     #[error("journal {} takes no more entries after a failed write; run again once the disk is well", .0.display())]
     Failed(PathBuf),
 }
@@ -106,7 +88,6 @@ trait Medium: std::fmt::Debug + Send {
     fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Waits until everything written is on the disk.
     fn sync(&mut self) -> io::Result<()>;
-    /// Cuts the file.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 }
 
@@ -216,7 +197,6 @@ impl<T: Message> Journal<T> {
     }
 }
 
-/// What a journal file holds.
 struct Scan {
     /// End of the last good entry.
     good: u64,

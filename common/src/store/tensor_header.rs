@@ -7,7 +7,6 @@ use safetensors::tensor::Metadata;
 /// Bytes that say how long the header is.
 const LENGTH_BYTES: usize = 8;
 
-/// What the header says.
 #[derive(Debug)]
 pub struct TensorHeader {
     /// Shapes, types and places of the tensors, held against each other.
@@ -16,25 +15,18 @@ pub struct TensorHeader {
     pub data_start: u64,
 }
 
-/// Why there is no header to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
-    /// The operating system's word, or a file that ends within the length.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The file names a header longer than the caller takes.
     #[error("a header of {length} bytes, expected at most {limit}")]
     TooLong { length: u64, limit: u64 },
-    /// The header ends early, or is none.
     #[error(transparent)]
     Parse(#[from] serde_json::Error),
 }
 
 impl TensorHeader {
     /// Reads the first bytes of a file; a header of more than `limit` bytes is refused before room is made for it.
-    ///
-    /// # Errors
-    /// See [`HeaderError`].
     pub fn read(mut file: impl Read, limit: u64) -> Result<Self, HeaderError> {
         let mut length = [0; LENGTH_BYTES];
         file.read_exact(&mut length)?;

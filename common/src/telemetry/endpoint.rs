@@ -30,20 +30,15 @@ const REQUEST_LIMIT: usize = 16 << 10;
 /// Pause when the system has no socket left.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Metrics cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// The address is taken, or not one of this machine's.
     #[error(
         "metrics cannot be served at {address}: {source}; every worker of a machine needs a port of its own (--metrics)"
     )]
     Bind {
-        /// Where.
         address: SocketAddr,
-        /// The system's error.
         source: io::Error,
     },
-    /// The thread cannot be started.
     #[error("metrics cannot be served: {0}")]
     Thread(io::Error),
 }
@@ -85,9 +80,6 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Serves `pages` at `address`; port 0 is any that is free.
-    ///
-    /// # Errors
-    /// [`EndpointError`].
     pub fn start(address: SocketAddr, pages: Arc<dyn Pages>) -> Result<Self, EndpointError> {
         let failed = |source| EndpointError::Bind { address, source };
         // Reused at once: a worker that starts afresh binds the port it has just left.
@@ -122,7 +114,6 @@ impl Endpoint {
         })
     }
 
-    /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }

@@ -14,32 +14,22 @@ pub const LOG_FILTER: &str = "ANOFPDM_LOG";
 /// Environment variable with the log format; `json`, or text for people where unset.
 pub const LOG_FORMAT: &str = "ANOFPDM_LOG_FORMAT";
 
-/// A log setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter does not parse.
     #[error("{LOG_FILTER} does not parse: {0}")]
     Filter(String),
-    /// The format is unknown.
     #[error("{LOG_FORMAT} is '{0}': leave it unset, or write json")]
     Format(String),
-    /// Tracing was set up before.
     #[error("tracing is set up already: {0}. This is a bug.")]
     Twice(String),
 }
 
 /// Installs the subscriber, which writes to stderr; call once, first thing in `main`.
-///
-/// # Errors
-/// When a setting in the environment does not parse.
 pub fn init() -> Result<(), TelemetryError> {
     init_to(std::io::stderr)
 }
 
 /// The same through `writer`, for a program that also draws on the terminal: what it writes ends up on stderr.
-///
-/// # Errors
-/// As [`init`].
 pub fn init_to<W>(writer: W) -> Result<(), TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,

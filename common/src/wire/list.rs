@@ -13,9 +13,6 @@ const FIRST_ROOM: usize = 1 << 20;
 /// A length stands before its elements, and a hostile one must cost nothing: one over `MAX` is an error at
 /// once. Below it room is made for all elements where that takes at most 1 MiB, and else for half as many
 /// again as have been read.
-///
-/// # Errors
-/// Those of the format, and a list that is too long.
 pub fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

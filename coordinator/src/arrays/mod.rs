@@ -14,26 +14,20 @@ use std::path::{Path, PathBuf};
 
 use self::stored::Trouble;
 
-/// Why an array could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArrayError {
-    /// The file cannot be opened or read.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// The file's name ends in something else.
     #[error("{}: the name must end in .npy, .npz or .safetensors", path.display())]
     Format { path: PathBuf },
-    /// The file is broken.
     #[error("{}: {reason}", path.display())]
     Broken { path: PathBuf, reason: String },
-    /// The file holds several arrays, or not the one asked for.
     #[error("{}: {reason}; it holds: {}", path.display(), names.join(", "))]
     Name {
         path: PathBuf,
         reason: String,
         names: Vec<String>,
     },
-    /// The array is no stack of images.
     #[error("{}: shape {shape:?} is not [N, H, W] or [N, 1, H, W]", path.display())]
     Shape { path: PathBuf, shape: Vec<usize> },
 }
@@ -41,9 +35,6 @@ pub enum ArrayError {
 /// What a number of a file becomes.
 pub trait Element: Copy + Default {
     /// Converts; `Err` says why not and what to do.
-    ///
-    /// # Errors
-    /// When this number has no such meaning.
     fn from_number(value: f64) -> Result<Self, String>;
 }
 
@@ -90,27 +81,20 @@ impl From<Score> for f64 {
 /// A stack of images of one size, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Images<T> {
-    /// Number of images.
     pub count: usize,
-    /// Rows of an image.
     pub height: usize,
-    /// Columns of an image.
     pub width: usize,
     /// `count * height * width` values.
     pub values: Vec<T>,
 }
 
 impl<T> Images<T> {
-    /// Count, height and width.
     pub const fn shape(&self) -> [usize; 3] {
         [self.count, self.height, self.width]
     }
 }
 
 /// Reads the array named `FILE` or `FILE:NAME`. A file with a single array needs no name.
-///
-/// # Errors
-/// When the file or the array is not there, is broken, or is no stack of images.
 pub fn read_images<T: Element>(argument: &str) -> Result<Images<T>, ArrayError> {
     let (path, name) = split_name(argument);
     let Some(format) = Format::of(path) else {

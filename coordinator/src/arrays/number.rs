@@ -76,7 +76,6 @@ fn exact(whole: i128, rounded: f64) -> Result<f64, String> {
     }
 }
 
-/// How a file stores its numbers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NumberType {
     kind: &'static Kind,
@@ -96,14 +95,12 @@ impl NumberType {
         Some(Self { kind, big_endian })
     }
 
-    /// The type of a safetensors tensor.
     pub(super) fn of_safetensors(dtype: Dtype) -> Option<Self> {
         let kind = KINDS.iter().find(|kind| kind.safetensors == dtype)?;
         let big_endian = false;
         Some(Self { kind, big_endian })
     }
 
-    /// Bytes of one element.
     pub(super) const fn width(self) -> usize {
         self.kind.width
     }

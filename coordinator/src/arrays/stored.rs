@@ -45,7 +45,6 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// What a file says of an array.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) shape: Vec<usize>,

@@ -11,7 +11,6 @@ use super::print_json;
 use crate::run::operators::control_files;
 use crate::run_folder::RunFolder;
 
-/// Arguments of `anofpdm cancel`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  anofpdm cancel demo\n\nThe coordinator takes every open shard out of the queue, lets its workers go, and ends with exit code 130.\nWhat is finished is kept: `anofpdm run` goes on from there."
@@ -30,10 +29,6 @@ struct Asked {
     coordinator: Heard,
 }
 
-/// Asks the coordinator at work to end.
-///
-/// # Errors
-/// When there is no such run, or nobody is at work on it.
 pub fn run(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     operator::need_coordinator(
@@ -44,11 +39,10 @@ pub fn run(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     let pending = control_files::ask_to_cancel(&folder)?;
     let heard = operator::wait_or_withdraw(&folder, pending)?;
     if args.json {
-        print_json(&Asked {
+        return print_json(&Asked {
             run: folder.root().to_path_buf(),
             coordinator: heard,
-        })?;
-        return Ok(ExitCode::SUCCESS);
+        });
     }
     match heard {
         Heard::TakenNote => println!(

@@ -15,7 +15,6 @@ use crate::run::operators::control_files::{self, DeadShards, MOST_SHARDS};
 use crate::run::operators::snapshot::{Dead, Snapshot};
 use crate::run_folder::RunFolder;
 
-/// Arguments of `anofpdm dead`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  anofpdm dead ls demo\n  anofpdm dead show demo 17\n  anofpdm dead retry demo --all"
@@ -35,7 +34,6 @@ enum DeadCommand {
     Retry(RetryArgs),
 }
 
-/// Arguments of `anofpdm dead ls`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm dead ls demo --json")]
 struct LsArgs {
@@ -46,7 +44,6 @@ struct LsArgs {
     json: bool,
 }
 
-/// Arguments of `anofpdm dead show`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm dead show demo 17")]
 struct ShowArgs {
@@ -59,7 +56,6 @@ struct ShowArgs {
     json: bool,
 }
 
-/// Arguments of `anofpdm dead retry`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  anofpdm dead retry demo 17 23\n  anofpdm dead retry demo --all\n\nFor a run that has ended nothing is to be retried: `anofpdm run` offers every unfinished shard again."
@@ -94,10 +90,6 @@ struct Retried<'a> {
     coordinator: Option<Heard>,
 }
 
-/// Shows or retries dead shards.
-///
-/// # Errors
-/// When there is no such run or shard, or nobody is at work who could retry.
 pub fn run(args: &DeadArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         DeadCommand::Ls(args) => ls(args),
@@ -114,13 +106,12 @@ fn ls(args: &LsArgs) -> anyhow::Result<ExitCode> {
         .as_ref()
         .map_or((&[][..], 0), |live| (&live.dead[..], live.more_dead));
     if args.json {
-        print_json(&Letters {
+        return print_json(&Letters {
             run: folder.root(),
             running,
             dead,
             more_dead,
-        })?;
-        return Ok(ExitCode::SUCCESS);
+        });
     }
     if dead.is_empty() {
         println!("{} has no dead shards", args.run.display());
@@ -150,8 +141,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
             ))
         })?;
     if args.json {
-        print_json(letter)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(letter);
     }
     println!("shard      {}", letter.shard);
     if let Some(job) = &letter.job {
@@ -191,12 +181,11 @@ fn retry(args: &RetryArgs) -> anyhow::Result<ExitCode> {
         _ => Some(ask(&folder, &wanted)?),
     };
     if args.json {
-        print_json(&Retried {
+        return print_json(&Retried {
             run: folder.root(),
             shards: count,
             coordinator: heard,
-        })?;
-        return Ok(ExitCode::SUCCESS);
+        });
     }
     match heard {
         None => println!("{} has no dead shards", args.run.display()),

@@ -28,7 +28,6 @@ const SIZE: usize = 32;
 const MODALITIES: [&str; 2] = ["flair", "t2"];
 const SPLIT: &str = "70/15/15";
 
-/// Arguments of `anofpdm demo`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  anofpdm demo --dir runs/demo\n\nRun it again to go on after an interruption."
@@ -43,10 +42,6 @@ pub struct DemoArgs {
     outcome: OutcomeArgs,
 }
 
-/// Generates, preprocesses, trains, calibrates, scores, reports.
-///
-/// # Errors
-/// Whatever a step cannot do.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let interrupt = Interrupt::listen()?.within(args.how.time_limit());

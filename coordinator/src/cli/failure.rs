@@ -10,9 +10,7 @@ use crate::run::signals::{INTERRUPTED, Interrupted};
 use crate::run_folder::RunFolderError;
 use crate::spec_file::SpecFileError;
 
-/// Success.
 pub const SUCCESS: u8 = 0;
-/// The work failed.
 pub const FAILURE: u8 = 1;
 /// The command line or the spec is wrong.
 pub const USAGE: u8 = 2;

@@ -20,7 +20,6 @@ use crate::run_folder::{RUNS, RunFolder};
 /// Paths named for each place.
 const LISTED: usize = 10;
 
-/// Arguments of `anofpdm gc`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  anofpdm gc                          look, delete nothing\n  anofpdm gc --delete                 delete what nothing refers to\n  anofpdm gc --delete --checkpoints   and the checkpoints of trained networks"
@@ -81,9 +80,6 @@ impl Holding {
 }
 
 /// Shows (and with `--delete` frees) what can go.
-///
-/// # Errors
-/// When a folder cannot be read or a file cannot be deleted.
 pub fn run(args: &GcArgs) -> anyhow::Result<ExitCode> {
     let mut holdings = Vec::new();
     if args.runs.is_dir() {
@@ -104,8 +100,7 @@ pub fn run(args: &GcArgs) -> anyhow::Result<ExitCode> {
         holdings.push(record_cache(cache, args.delete)?);
     }
     if args.json {
-        print_json(&holdings)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&holdings);
     }
     if holdings.is_empty() {
         println!("no run under {} and no cache", args.runs.display());

@@ -6,13 +6,11 @@ use crate::run::operators::snapshot::{Dead, Held, Snapshot, Verdicts, WorkerEntr
 /// Older than this, a file of a coordinator at work is said to be old, seconds.
 const OLD: f64 = 5.0;
 
-/// Characters of an error shown in a list.
 const ERROR_SHOWN: usize = 160;
 
 /// A lease this close to its end has not been renewed for a while, seconds.
 const SILENT: f64 = 15.0;
 
-/// Cells of a bar.
 const BAR: usize = 24;
 
 /// Dead shards shown beside everything else; `anofpdm dead ls` shows more.
@@ -34,12 +32,10 @@ pub(super) fn printable_text(text: &str) -> String {
     lines.join("\n")
 }
 
-/// A line with its name in front.
 pub(super) fn labelled(label: &str, text: &str) -> String {
     readable::labelled(label, text, None).concat()
 }
 
-/// What the coordinator at work does.
 pub(super) fn lines(live: &Snapshot) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(work) = &live.work {
@@ -214,7 +210,6 @@ fn held_line(held: &Held) -> String {
     printable(&text)
 }
 
-/// One dead shard in one line.
 pub(super) fn dead_line(letter: &Dead) -> String {
     let mut text = format!("shard {}", letter.shard);
     if let Some(job) = &letter.job {

@@ -14,7 +14,6 @@ use rayon::prelude::*;
 use super::print_json;
 use crate::arrays::{Images, MaskPixel, Score, read_images};
 
-/// Arguments of `anofpdm metrics`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -53,9 +52,6 @@ pub struct MetricsArgs {
 }
 
 /// Evaluates the arrays and prints the numbers.
-///
-/// # Errors
-/// An array that cannot be read, arrays of different shapes, no slice, a score that is NaN or infinite.
 pub fn run(args: &MetricsArgs) -> anyhow::Result<ExitCode> {
     let evaluation = evaluate_arrays(args)?;
     if args.json {
@@ -109,7 +105,6 @@ fn evaluate_arrays(args: &MetricsArgs) -> anyhow::Result<Evaluation> {
     Ok(evaluation)
 }
 
-/// The sorted score run of each slice.
 fn score_runs(
     scores: &str,
     foreground: Option<&str>,

@@ -85,9 +85,6 @@ impl Command {
 }
 
 /// Parses the command line and does what it says.
-///
-/// # Errors
-/// Whatever the command could not do; [`failure::exit_code`] turns it into an exit code.
 pub fn main() -> anyhow::Result<ExitCode> {
     let command = Cli::parse().command;
     if !command.works() {
@@ -112,14 +109,14 @@ pub fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Prints a value as one pretty JSON document.
-fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
+fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<ExitCode> {
     let text = serde_json::to_string_pretty(value)?;
     match writeln!(io::stdout(), "{text}") {
         // Nobody reads any more.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        done => Ok(done?),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        done => done?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -15,14 +15,12 @@ use crate::run_folder::RunFolder;
 /// How long a command waits for the coordinator to take note.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What became of something the coordinator was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Heard {
-    /// It has taken note.
     TakenNote,
     /// It has not, within [`PATIENCE`]; it may yet.
     NotYet,
@@ -105,9 +103,6 @@ fn shell_word(text: &str) -> String {
 }
 
 /// For a command that only a coordinator at work can obey; `cure` says what to do without one.
-///
-/// # Errors
-/// That nobody is at work.
 pub(super) fn need_coordinator(folder: &RunFolder, run: &Path, cure: &str) -> anyhow::Result<()> {
     anyhow::ensure!(
         folder.is_locked()?,
@@ -130,9 +125,6 @@ pub(super) struct Told {
 }
 
 /// Wants a run paused, or not, and waits for a moment until its coordinator obeys.
-///
-/// # Errors
-/// When there is no such run, or its folder cannot be written to.
 pub(super) fn set_paused(run: &Path, paused: bool) -> anyhow::Result<Told> {
     let folder = RunFolder::open(run)?;
     let changed = control_files::set_paused(&folder, paused)?;

@@ -8,7 +8,6 @@ use clap::Args;
 use super::operator::{self, Heard};
 use super::print_json;
 
-/// Arguments of `anofpdm pause`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  anofpdm pause demo\n\nWorkers finish the shards they hold and are given no more. A training is one shard: it goes on to its end, and only\n`anofpdm cancel` stops it before, with a checkpoint. A pause outlives the coordinator: a run that is started\npaused waits for `anofpdm resume`."
@@ -21,15 +20,10 @@ pub struct PauseArgs {
     json: bool,
 }
 
-/// Pauses a run.
-///
-/// # Errors
-/// When there is no such run, or its folder cannot be written to.
 pub fn run(args: &PauseArgs) -> anyhow::Result<ExitCode> {
     let told = operator::set_paused(&args.run, true)?;
     if args.json {
-        print_json(&told)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&told);
     }
     let run = args.run.display();
     if !told.changed {

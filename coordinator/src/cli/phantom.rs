@@ -35,10 +35,6 @@ pub struct PhantomArgs {
     json: bool,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// When the folder is taken or the disk refuses.
 pub fn run(args: &PhantomArgs) -> anyhow::Result<ExitCode> {
     file_size_limit_as_error()?;
     let request = PhantomRequest {

@@ -14,7 +14,6 @@ use crate::plan::forecast;
 use crate::preflight;
 use crate::readable::{Bytes, Count, labelled};
 
-/// Arguments of `anofpdm plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm plan examples/brats13-small.toml --json")]
 pub struct PlanArgs {
@@ -26,9 +25,6 @@ pub struct PlanArgs {
 }
 
 /// Prints the estimate; starts nothing. What a run would refuse is refused.
-///
-/// # Errors
-/// A bad spec, a damaged store, an empty split, weights that do not fit.
 pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let (spec_file, dir) = args.spec_file.open()?;
     let dataset = spec_file.dataset()?;
@@ -41,8 +37,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         .extend(preflight::check(&spec_file, &dataset, &begun.weights())?);
     estimate.warnings.extend(no_gpu(&spec_file.spec));
     if args.json {
-        print_json(&estimate)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&estimate);
     }
     if let Some(warning) = &begun.warning {
         for line in labelled("warning", warning, columns()) {

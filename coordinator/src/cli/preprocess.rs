@@ -64,10 +64,6 @@ pub struct PreprocessArgs {
     json: bool,
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// When there is no store to show for it.
 pub fn run(args: &PreprocessArgs) -> anyhow::Result<ExitCode> {
     let modalities = args
         .modalities

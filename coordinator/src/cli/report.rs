@@ -11,7 +11,6 @@ use crate::report;
 use crate::run_folder::RunFolder;
 use crate::{evaluate, spec_file::SpecFile};
 
-/// Arguments of `anofpdm report`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm report runs/demo")]
 pub struct ReportArgs {
@@ -22,9 +21,6 @@ pub struct ReportArgs {
 }
 
 /// Adds the records up and writes the report.
-///
-/// # Errors
-/// When records are missing or damaged.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     let spec_file = SpecFile::of(folder.spec()?, folder.root().join("spec.toml"));

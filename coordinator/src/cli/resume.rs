@@ -10,7 +10,6 @@ use super::print_json;
 use super::standing::{Standing, State};
 use crate::run_folder::RunFolder;
 
-/// Arguments of `anofpdm resume`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  anofpdm resume demo\n\nGives out shards again after `anofpdm pause`. To go on with a run that has stopped, run it again: `anofpdm run RUN`."
@@ -23,15 +22,10 @@ pub struct ResumeArgs {
     json: bool,
 }
 
-/// Lets a paused run go on.
-///
-/// # Errors
-/// When there is no such run, or its folder cannot be written to.
 pub fn run(args: &ResumeArgs) -> anyhow::Result<ExitCode> {
     let told = operator::set_paused(&args.run, false)?;
     if args.json {
-        print_json(&told)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&told);
     }
     let run = args.run.display();
     if !told.changed {

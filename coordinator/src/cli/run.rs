@@ -17,7 +17,6 @@ use super::spec_args::SpecArgs;
 use crate::run::signals::Interrupt;
 use crate::run::{self, QueueChoice, RunOptions};
 
-/// Arguments of `anofpdm run`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  anofpdm run examples/brats13-small.toml\n  anofpdm run examples/brats21.toml --queue redis://queue.example\n  anofpdm run brats13-small\n\nRun it again to go on after an interruption, by its spec or by its name: finished work is never repeated.\n\nThe workers that it starts are the program anofpdm-worker beside this one, or that which ANOFPDM_WORKER names."
@@ -84,9 +83,6 @@ const MAX_WORKERS: usize = 256;
 
 impl HowArgs {
     /// The options for a run of `spec` in `dir`.
-    ///
-    /// # Errors
-    /// A queue that cannot be used, a number of workers that makes no sense.
     pub fn options(&self, dir: &Path, spec: &RunSpec) -> Result<RunOptions, UsageError> {
         let queue = parse_queue(&self.queue)?;
         Ok(RunOptions {
@@ -103,7 +99,6 @@ impl HowArgs {
         })
     }
 
-    /// How long the run may take.
     pub fn time_limit(&self) -> Option<Duration> {
         self.max_hours
             .map(|hours| Duration::from_secs_f64(hours * 3_600.0))
@@ -200,7 +195,6 @@ pub(super) fn gpus() -> Vec<String> {
         .collect()
 }
 
-/// Runs the benchmark and prints its table.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let (spec_file, dir) = args.spec_file.open()?;
     let mut options = args.how.options(&dir, &spec_file.spec)?;

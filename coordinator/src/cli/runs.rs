@@ -14,7 +14,6 @@ use crate::known_runs;
 use crate::readable;
 use crate::run_folder::{RUNS, RunFolder};
 
-/// Arguments of `anofpdm runs`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  anofpdm runs --json")]
 pub struct RunsArgs {
@@ -29,7 +28,6 @@ pub struct RunsArgs {
 #[derive(Debug, Serialize)]
 struct Entry {
     folder: PathBuf,
-    /// Name in the spec.
     run: String,
     /// None where the folder cannot be read.
     state: Option<State>,
@@ -43,7 +41,6 @@ struct Entry {
     note: String,
 }
 
-/// Lists the runs.
 pub fn run(args: &RunsArgs) -> anyhow::Result<ExitCode> {
     let names = known_runs::names(&args.runs);
     let mut entries: Vec<Entry> = names
@@ -53,8 +50,7 @@ pub fn run(args: &RunsArgs) -> anyhow::Result<ExitCode> {
     // The newest last, where the eye is.
     entries.sort_by_key(|entry| entry.time_millis);
     if args.json {
-        print_json(&entries)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&entries);
     }
     if entries.is_empty() {
         println!(

@@ -22,9 +22,6 @@ pub struct SpecArgs {
 
 impl SpecArgs {
     /// The spec, and the folder of its run.
-    ///
-    /// # Errors
-    /// When there is neither such a spec nor such a run, or the spec is wrong.
     pub(super) fn open(&self) -> anyhow::Result<(SpecFile, PathBuf)> {
         let (path, begun) = self.find()?;
         let spec_file = SpecFile::read(&path)?;

@@ -16,15 +16,14 @@ use crate::run_folder::RunFolder;
 /// Largest `summary.json` read, bytes.
 const SUMMARY_LIMIT: u64 = 64 << 20;
 
-/// In a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub(super) enum State {
-    /// A coordinator is at work.
     Running,
     /// One is at work and gives out nothing.
     Paused,
-    /// The report is written.
     Finished,
     /// It has done what `--until` asked for.
     Partial,
@@ -32,27 +31,15 @@ pub(super) enum State {
     Interrupted,
     /// Stopped by `anofpdm cancel`.
     Cancelled,
-    /// Stopped by an error.
     Failed,
     /// Its coordinator is gone without a word.
     Killed,
-    /// Nobody has worked on it yet.
     New,
 }
 
 impl State {
     pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Finished => "finished",
-            Self::Partial => "partial",
-            Self::Interrupted => "interrupted",
-            Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
-            Self::Killed => "killed",
-            Self::New => "new",
-        }
+        self.into_str()
     }
 }
 
@@ -60,7 +47,6 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) folder: PathBuf,
-    /// Name in the spec.
     pub(super) run: String,
     pub(super) state: State,
     /// Operators want it paused, whether or not somebody is at work.
@@ -77,8 +63,6 @@ pub(super) struct Quick {
 }
 
 impl Standing {
-    /// # Errors
-    /// When the folder cannot be looked at, or its spec is broken.
     pub(super) fn of(folder: &RunFolder) -> anyhow::Result<Self> {
         let live = Snapshot::read(folder).unwrap_or_else(|error| {
             tracing::warn!("{error}");

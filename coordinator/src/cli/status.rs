@@ -20,7 +20,6 @@ use crate::report::training::saved_step;
 use crate::run::operators::snapshot::Snapshot;
 use crate::run_folder::RunFolder;
 
-/// Arguments of `anofpdm status`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  anofpdm status demo --json\n\nA shard is what one worker does at a time: a training, or some batches of slices. Its results are the records of\nthose batches, one for each method, strength and seed; a result that comes twice is compared bit by bit."
@@ -35,12 +34,10 @@ pub struct StatusArgs {
 
 #[derive(Debug, Serialize)]
 struct Status {
-    /// Name in the spec.
     run: String,
     folder: PathBuf,
     state: State,
     running: bool,
-    /// Operators want it paused.
     paused: bool,
     profile: Option<String>,
     /// What calibration and scoring compute in, once a run has chosen it.
@@ -72,10 +69,6 @@ struct Saved {
     steps: u64,
 }
 
-/// Prints where the run stands.
-///
-/// # Errors
-/// When there is no such run or its journal is broken.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     let ledger = read_ledger(&folder)?;
@@ -100,8 +93,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         live: standing.live.clone(),
     };
     if args.json {
-        print_json(&status)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&status);
     }
     println!("{} is {}", standing.name(), in_words(&standing));
     for line in status.lines(&folder) {

@@ -18,13 +18,10 @@ use crate::run::operators::snapshot::{RunOutcome, Snapshot};
 use crate::run::signals::Interrupt;
 use crate::run_folder::RunFolder;
 
-/// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Time between two looks at signals.
 const LISTEN_EVERY: Duration = Duration::from_millis(50);
 
-/// Arguments of `anofpdm watch`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  anofpdm watch demo\n\nOn a terminal the view is drawn anew each second; elsewhere a line is printed whenever something changes.\nEnds with the run: exit code 0 when it finished, or had finished before, else 1. Ctrl-C ends the view, not the run."
@@ -37,10 +34,6 @@ pub struct WatchArgs {
     json: bool,
 }
 
-/// Shows the run until it ends.
-///
-/// # Errors
-/// When there is no such run, nobody is at work on it, or it ends otherwise than finished.
 pub fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let folder = RunFolder::open(&args.run)?;
@@ -112,7 +105,6 @@ fn finished(args: &WatchArgs, standing: &Standing) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where and how it is shown.
 enum View {
     /// Drawn anew each time.
     Drawn(Drawn),
@@ -122,12 +114,9 @@ enum View {
     Json(Option<Snapshot>),
 }
 
-/// A view on a terminal.
 struct Drawn {
     term: Term,
-    /// Lines drawn the last time.
     lines: usize,
-    /// The run.
     name: String,
     /// The stage at work, and those that are done; looked up in the journal when the stage changes.
     done: Option<(Option<Stage>, Vec<&'static str>)>,

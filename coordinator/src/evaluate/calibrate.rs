@@ -18,6 +18,7 @@ use anofpdm_common::spec::{Decision, Guidance};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::durable::{self, DiskError};
 use anofpdm_common::store::slices::{ImageReader, StoreError};
+use anofpdm_common::strength::Strength;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -30,18 +31,17 @@ use crate::stored_record::{self, RecordError};
 /// Largest calibration file read, bytes.
 const FILE_LIMIT: u64 = 16 << 20;
 
-/// Why thresholds cannot be found or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrateError {
-    #[error("{0}")]
+    #[error(transparent)]
     Undecided(#[from] CalibrationError),
-    #[error("{0}")]
+    #[error(transparent)]
     Dataset(#[from] DatasetError),
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0}")]
+    #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error("{0}")]
+    #[error(transparent)]
     Record(#[from] RecordError),
     #[error("calibration record {0} is missing: run again")]
     Missing(Digest),
@@ -52,25 +52,22 @@ pub enum CalibrateError {
     NoMask { method: Baseline, subject: String },
     #[error("{0} has no validation slice or no setting to be tuned on. This is a bug.")]
     NoSlices(Baseline),
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("{path}: {message}; delete it and run again")]
     File { path: String, message: String },
 }
 
-/// All strengths of one encoding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// The encoding.
     pub encoding: Encoding,
     /// In the order of the spec.
-    pub strengths: Vec<Strength>,
+    pub strengths: Vec<CalibratedStrength>,
 }
 
 /// What the validation slices decided for one guidance strength.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Strength {
-    /// Guidance strength w.
+pub struct CalibratedStrength {
     pub guidance: f64,
     /// Cos_w: slices at or below it are called unhealthy.
     pub cos_threshold: f32,
@@ -87,7 +84,6 @@ pub struct Strength {
 }
 
 impl Calibration {
-    /// The strengths that are rows of the table.
     pub fn table_strengths(&self, guidance: &Guidance) -> Vec<TableStrength> {
         self.strengths
             .iter()
@@ -102,11 +98,10 @@ impl Calibration {
             .collect()
     }
 
-    /// The strength of a table row.
-    pub fn strength(&self, guidance: f64) -> Option<&Strength> {
+    pub fn strength(&self, guidance: f64) -> Option<&CalibratedStrength> {
         self.strengths
             .iter()
-            .find(|strength| strength.guidance.to_bits() == guidance.to_bits())
+            .find(|strength| Strength(strength.guidance) == Strength(guidance))
     }
 }
 
@@ -166,7 +161,7 @@ pub fn calibrate(
                 strengths: Vec::new(),
             })
             .strengths
-            .push(Strength {
+            .push(CalibratedStrength {
                 guidance: cell.guidance,
                 cos_threshold: found.cosine.threshold,
                 accuracy: found.cosine.accuracy(),
@@ -186,9 +181,6 @@ pub fn calibrate(
 }
 
 /// The sequences of one cell over all validation slices, with their labels.
-///
-/// # Errors
-/// A record that is missing or cannot be read.
 pub(crate) fn traces(
     plan: &ForwardPlan,
     cell: usize,
@@ -243,9 +235,6 @@ fn labels(
 }
 
 /// Writes `calibration/ENCODING.json`.
-///
-/// # Errors
-/// Names the file.
 pub fn write(
     folder: &RunFolder,
     calibration: &BTreeMap<Encoding, Calibration>,
@@ -262,9 +251,6 @@ pub fn write(
 }
 
 /// Reads `calibration/ENCODING.json`.
-///
-/// # Errors
-/// When it is absent or not what [`write()`] writes.
 pub fn read(folder: &RunFolder, encoding: Encoding) -> Result<Calibration, CalibrateError> {
     read_file(
         &folder
@@ -274,9 +260,6 @@ pub fn read(folder: &RunFolder, encoding: Encoding) -> Result<Calibration, Calib
 }
 
 /// Reads a file of the calibration folder.
-///
-/// # Errors
-/// When it is absent or holds something else.
 pub(crate) fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, CalibrateError> {
     use std::io::Read;
 

@@ -1,7 +1,7 @@
 //! Healthy or unhealthy: how well the numbers a slice is called by tell the two apart, and how well numbers do that need
 //! no network at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anofpdm_common::anofpdm::{CalibrationSlice, ImageLabel, cosine, mse_ratio, search_ratio};
 use anofpdm_common::method::Encoding;
@@ -11,12 +11,13 @@ use anofpdm_common::plan::{SliceRef, Trajectory};
 use anofpdm_common::spec::Decision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::Split;
+use anofpdm_common::strength::Strength;
 
 use super::position::Subjects;
 use super::rows::{BOOTSTRAP_SEED, MethodResult, Results, TestSlice};
 use super::{EvaluateError, Finished};
 use crate::dataset::Dataset;
-use crate::evaluate::calibrate::{self, Calibration, Strength};
+use crate::evaluate::calibrate::{self, Calibration};
 use crate::ledger::Ledger;
 use crate::plan::cells::CALIBRATION_SEED;
 use crate::report::summary::{Classification, SliceScore, Value};
@@ -180,16 +181,15 @@ fn validation_scores(sources: &Sources<'_>, slices: &Slices) -> Result<Vec<Score
 /// The two numbers on the test slices. Methods of one encoding and strength share them; the ratio is there where the
 /// records carry it.
 fn test_scores(sources: &Sources<'_>, methods: &[MethodResult]) -> Vec<Scores> {
-    let mut known: Vec<(Encoding, u64)> = Vec::new();
+    let mut known = BTreeSet::new();
     let mut found = Vec::new();
     for method in methods {
         let Some((encoding, guidance)) = method.walk else {
             continue;
         };
-        if known.contains(&(encoding, guidance.to_bits())) {
+        if !known.insert((encoding, Strength(guidance))) {
             continue;
         }
-        known.push((encoding, guidance.to_bits()));
         let walk = (encoding, guidance);
         let seeds: Vec<u64> = method.scores.iter().map(|scores| scores.seed).collect();
         let cosines = method
@@ -222,7 +222,7 @@ impl Sources<'_> {
             .calibration
             .get(&walk.0)
             .and_then(|calibration| calibration.strength(walk.1));
-        let value = strength.map(|strength: &Strength| match score {
+        let value = strength.map(|strength| match score {
             SliceScore::Cosine => -strength.cos_threshold,
             _ => strength.ratio_threshold,
         });

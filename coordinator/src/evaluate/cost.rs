@@ -11,7 +11,6 @@ use super::Finished;
 use crate::ledger::{Ledger, StageCost};
 use crate::report::summary::{Cost, MethodCost, StageEvaluations};
 
-/// The cost of all stages, and of scoring by method.
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn cost(scored: &Finished, ledger: &Ledger) -> Cost {
     let plan = &scored.plan;

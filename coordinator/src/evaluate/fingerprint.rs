@@ -7,7 +7,6 @@ use anofpdm_common::ids::Digest;
 
 use super::Finished;
 
-/// The fingerprint of the finished stages.
 pub(super) fn fingerprint<'a>(stages: impl IntoIterator<Item = &'a Finished>) -> Digest {
     let mut records: Vec<(Digest, Digest)> = stages
         .into_iter()

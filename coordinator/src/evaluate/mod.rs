@@ -34,7 +34,6 @@ use checks::Evidence;
 use rows::Decisions;
 use tune::Tuning;
 
-/// Why a run cannot be added up.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
     #[error("the run has no {0} stage yet: run it first")]
@@ -43,17 +42,17 @@ pub enum EvaluateError {
     Incomplete { missing: usize, planned: usize },
     #[error("{0}")]
     Spec(#[from] SpecFileError),
-    #[error("{0}")]
+    #[error(transparent)]
     Dataset(#[from] DatasetError),
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0}")]
+    #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error("{0}")]
+    #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    #[error("{0}")]
+    #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("{0}")]
+    #[error(transparent)]
     Calibrate(#[from] CalibrateError),
     #[error("record {0} is not of the kind its cell asked for. This is a bug.")]
     Kind(Digest),
@@ -101,7 +100,6 @@ impl Finished {
     }
 }
 
-/// The summary of a finished run.
 pub fn summarise(
     spec_file: &SpecFile,
     folder: &RunFolder,

@@ -31,7 +31,6 @@ use crate::report::summary::{Row, RowSettings, Value};
 /// Seed of the bootstrap: intervals of the same records are the same numbers, and all see the same draws.
 pub(super) const BOOTSTRAP_SEED: u64 = 0;
 
-/// The name and nature of a row.
 pub(super) struct RowName {
     pub(super) method: String,
     pub(super) guidance: Option<f64>,
@@ -55,7 +54,6 @@ pub(super) struct Measured {
 
 /// What one method at one strength made of the test slices.
 pub(super) struct MethodResult {
-    /// Mixed and unhealthy.
     pub(super) rows: Vec<Measured>,
     /// Encoding and strength of a method of the AnoFPDM family.
     pub(super) walk: Option<(Encoding, f64)>,
@@ -73,12 +71,10 @@ pub(super) struct SeedScores {
     pub(super) mse_ratio: Option<Vec<f32>>,
 }
 
-/// A test slice as its records show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TestSlice {
     pub(super) patient: u32,
     pub(super) unhealthy: bool,
-    /// Foreground pixels.
     pub(super) brain_area: u32,
 }
 
@@ -99,7 +95,6 @@ struct Kind {
     /// With the post-processing of the method's authors.
     native: bool,
     strength: Strength,
-    /// Noise scale of a baseline.
     noise_scale: Option<u32>,
 }
 

@@ -15,7 +15,6 @@ pub(super) struct Tally {
     pub(super) above_maximum: u64,
     /// Modality maps without a defined mean.
     pub(super) undefined: u64,
-    /// Slices with a lesion.
     pub(super) unhealthy: u64,
     /// Of these, with an empty mask before any classification.
     pub(super) empty: u64,
@@ -55,7 +54,6 @@ impl Tally {
         share(self.at_last_step, self.end_steps)
     }
 
-    /// Share of divergences above M_max.
     pub(super) fn clamped(&self) -> Option<f64> {
         share(self.above_maximum, self.end_steps)
     }

@@ -27,7 +27,6 @@ pub(super) const ALL_BRAIN: &str = "all-brain";
 /// One slice as the trivial rows see it.
 struct RawSlice {
     patient: u32,
-    /// Stored values of the raw modality.
     values: Vec<f32>,
     foreground: Vec<u8>,
     mask: Vec<u8>,

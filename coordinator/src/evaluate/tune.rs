@@ -25,11 +25,9 @@ use crate::stored_record;
 /// What the validation slices decided for one baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tuning {
-    /// The method.
     pub method: Baseline,
     /// True where pixel labels were read; false where the spec leaves nothing to choose.
     pub pixel_labels: bool,
-    /// Thresholds of the grid.
     pub thresholds: Vec<f32>,
     /// Every setting of the grid, in the order of the spec.
     pub candidates: Vec<Candidate>,
@@ -37,21 +35,18 @@ pub struct Tuning {
     pub chosen: usize,
 }
 
-/// One setting and what it is worth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Noise scale S, in kept steps.
     pub noise_scale: u32,
     /// Guidance w or scale of the classifier's gradient; 0 for a method without.
     pub strength: f64,
-    /// Its best threshold.
     pub threshold: f32,
     /// Mean mixed DICE at each threshold of the grid; empty where nothing was tuned.
     pub dice: Vec<f64>,
 }
 
 impl Tuning {
-    /// What is scored.
     pub fn chosen(&self) -> Option<Chosen> {
         let candidate = self.candidates.get(self.chosen)?;
         Some(Chosen {
@@ -63,7 +58,6 @@ impl Tuning {
         })
     }
 
-    /// Best mixed DICE of a candidate.
     pub fn best(candidate: &Candidate) -> Option<f64> {
         first_best(&candidate.dice).map(|(_, dice)| dice)
     }
@@ -193,9 +187,6 @@ fn curve(
 }
 
 /// Writes `calibration/METHOD.json`.
-///
-/// # Errors
-/// Names the file.
 pub fn write(
     folder: &RunFolder,
     tunings: &BTreeMap<Baseline, Tuning>,
@@ -210,9 +201,6 @@ pub fn write(
 }
 
 /// Reads `calibration/METHOD.json`.
-///
-/// # Errors
-/// When it is absent or not what [`write()`] writes.
 pub fn read(folder: &RunFolder, baseline: Baseline) -> Result<Tuning, CalibrateError> {
     calibrate::read_file(&folder.calibration().join(file(baseline)))
 }

@@ -14,7 +14,6 @@ use super::resize::Resize;
 use super::slices::kept_range;
 use super::volume::{Affine, Numbers, Orientation, Oriented, Volume, VolumeError};
 
-/// Why a subject is skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum SkipReason {
     #[error("missing modality '{0}'")]
@@ -32,7 +31,7 @@ pub enum SkipReason {
     NoTruth,
     #[error("the labels file has no row for slice {0}")]
     NoLabel(usize),
-    #[error("{0}")]
+    #[error(transparent)]
     Labels(#[from] LabelRange),
     #[error("{file}: {source}")]
     Volume { file: String, source: VolumeError },
@@ -78,16 +77,12 @@ pub enum SkipReason {
     NoSlice(String),
 }
 
-/// How subjects are converted.
 #[derive(Debug, Clone)]
 pub struct Conversion {
     /// Channel order.
     pub modalities: Vec<String>,
-    /// Side of the stored slices.
     pub size: usize,
-    /// Axes of the stored slices.
     pub orientation: Orientation,
-    /// Pad slices to a square before resizing.
     pub pad: bool,
 }
 
@@ -96,15 +91,11 @@ pub struct Conversion {
 pub struct ChosenFiles {
     /// In channel order.
     pub images: Vec<PathBuf>,
-    /// Where there is one.
     pub mask: Option<PathBuf>,
 }
 
 impl ChosenFiles {
     /// Chooses among the files of a subject.
-    ///
-    /// # Errors
-    /// When a modality is absent or there are two files for one thing.
     pub fn new(files: &SubjectFiles, modalities: &[String]) -> Result<Self, SkipReason> {
         let images = modalities
             .iter()

@@ -23,7 +23,6 @@ const SPARSE: f64 = 0.03;
 /// A voxel this bright, in parts of the divisor, dims all others of its slice.
 const BRIGHT: f64 = 100.0;
 
-/// Why an image cannot be used.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum IntensityError {
     #[error("no voxel is above 0{}", if *.negative > 0 { " (they are below: give the volume as it was before normalisation)" } else { "" })]

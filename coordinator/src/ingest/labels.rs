@@ -12,7 +12,6 @@ use super::table_line::fields;
 /// Room for ten million rows.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// What is wrong with a labels file.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelsError {
     #[error("{path}: {source}")]
@@ -43,7 +42,6 @@ pub enum LabelsError {
     },
 }
 
-/// Why the labels of a subject do not fit its volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LabelRange {
     #[error("the labels file counts its slices from 1")]
@@ -62,9 +60,6 @@ pub struct Labels {
 impl Labels {
     /// Reads `subject,slice,label` rows below a header line. `slice` counts from 0 along the head axis of the
     /// oriented volume, `label` is 1 where the slice shows a lesion.
-    ///
-    /// # Errors
-    /// [`LabelsError`] with the line.
     pub fn read(path: &Path) -> Result<Self, LabelsError> {
         let failed = |source| LabelsError::Read {
             path: path.to_path_buf(),
@@ -140,12 +135,10 @@ impl Labels {
         })
     }
 
-    /// The labels of a subject, by slice.
     pub fn subject(&self, id: &str) -> Option<&BTreeMap<usize, u8>> {
         self.subjects.get(id)
     }
 
-    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -172,9 +165,6 @@ impl Labels {
 }
 
 /// Compares a subject's labels with its number of slices along the head axis.
-///
-/// # Errors
-/// [`LabelRange`] when there is a row for a slice that there is not.
 pub fn check_range(labels: &BTreeMap<usize, u8>, slices: usize) -> Result<(), LabelRange> {
     match labels.last_key_value() {
         Some((&last, _)) if last == slices && !labels.contains_key(&0) => {

@@ -14,7 +14,6 @@ const WHOLE: f64 = 1e-3;
 /// More labels than any lesion mask has; images have hundreds of values.
 const MANY_LABELS: usize = 64;
 
-/// Why a volume is no lesion mask.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum MaskError {
     #[error(

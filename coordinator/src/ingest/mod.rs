@@ -24,4 +24,4 @@ pub mod unplaced;
 pub mod volume;
 
 #[cfg(test)]
-mod sides;
+mod tests;

@@ -19,32 +19,25 @@ use super::split::{Member, SplitError, SplitSource, name_strangers};
 use super::unplaced::Unplaced;
 use subject::{Done, Job};
 
-/// What to preprocess, and how.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Folder of the data set.
     pub input: PathBuf,
-    /// Folder of the store.
     pub store: PathBuf,
     /// Where the set keeps its files.
     pub layout: LayoutName,
     /// Channel order; those that most subjects have where `None`.
     pub modalities: Option<Vec<String>>,
-    /// Side of the stored slices.
     pub size: usize,
     /// CSV of image-level labels for subjects without a mask.
     pub labels: Option<PathBuf>,
     /// `75/5/20`, `reference` or a file.
     pub split: String,
-    /// Seed of a ratio split.
     pub seed: u64,
-    /// Write a contact sheet.
     pub preview: bool,
     /// Subjects converted at once; all cores where `None`.
     pub threads: Option<usize>,
 }
 
-/// Why there is no store.
 #[derive(Debug, thiserror::Error)]
 pub enum PreprocessError {
     #[error("{path}: {source}")]
@@ -77,13 +70,13 @@ pub enum PreprocessError {
         expects: &'static str,
         advice: String,
     },
-    #[error("{0}")]
+    #[error(transparent)]
     Labels(#[from] LabelsError),
     #[error("--split: {0}")]
     Split(#[from] SplitError),
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0}")]
+    #[error(transparent)]
     Preview(#[from] PreviewError),
     #[error("stopped before all subjects were converted")]
     Stopped,
@@ -95,16 +88,13 @@ pub enum PreprocessError {
 pub trait Progress: Sync {
     /// Work begins on this many subjects.
     fn begin(&self, subjects: usize);
-    /// One subject is done.
     fn done(&self, id: &str, outcome: &Outcome);
     /// True when no further subject is to be begun.
     fn stopped(&self) -> bool;
 }
 
-/// What became of a subject.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// Converted now.
     Converted(ConvertedSubject),
     /// Kept from an earlier call.
     Kept(ConvertedSubject),
@@ -115,7 +105,6 @@ pub enum Outcome {
 /// A finished store and how it came to be.
 #[derive(Debug)]
 pub struct Report {
-    /// The store.
     pub store: SliceStore,
     /// Subjects converted by this call.
     pub converted: usize,
@@ -123,7 +112,6 @@ pub struct Report {
     pub kept: usize,
     /// What a reader should know beside it, a sentence each.
     pub notes: Vec<String>,
-    /// The contact sheet, if asked for.
     pub preview: Option<PathBuf>,
 }
 
@@ -140,8 +128,8 @@ pub fn preprocess(request: &Request, progress: &dyn Progress) -> Result<Report, 
     let conversion = Conversion {
         modalities: modalities(request, &found)?,
         size: request.size,
-        orientation: layout.orientation(),
-        pad: layout.pads_to_square(),
+        orientation: layout.orientation,
+        pad: layout.pads_to_square,
     };
     let labels = request.labels.as_deref().map(Labels::read).transpose()?;
     // A wrong split is told before the work, not after.
@@ -211,7 +199,7 @@ fn modalities(request: &Request, found: &Found) -> Result<Vec<String>, Preproces
         return Err(if found.refused.is_empty() {
             PreprocessError::NoSubject {
                 path,
-                expects: layout.expects(),
+                expects: layout.expects,
                 advice,
             }
         } else {
@@ -232,7 +220,7 @@ fn modalities(request: &Request, found: &Found) -> Result<Vec<String>, Preproces
             advice: advice(request.layout, &path, found),
             path,
             subjects: printable(&notes::bounded(&subjects)),
-            expects: layout.expects(),
+            expects: layout.expects,
         });
     }
     Ok(modalities)

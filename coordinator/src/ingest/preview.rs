@@ -13,12 +13,11 @@ const SLICES_EACH: usize = 6;
 const GAP: usize = 2;
 const OUTLINE: Rgb<u8> = Rgb([255, 64, 64]);
 
-/// Why there is no contact sheet.
 #[derive(Debug, thiserror::Error)]
 pub enum PreviewError {
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("the contact sheet cannot be encoded: {0}")]
     Encode(#[from] image::ImageError),

@@ -14,9 +14,6 @@ use super::convert::{ChosenFiles, Conversion};
 const CONVERSION_VERSION: &str = "anofpdm-conversion-2";
 
 /// The key of a subject. All bytes count: names, lengths and times of change are the same for other volumes often enough.
-///
-/// # Errors
-/// When a file cannot be read, or is none.
 pub(super) fn source_key(
     conversion: &Conversion,
     files: &ChosenFiles,

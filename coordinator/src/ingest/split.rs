@@ -15,7 +15,6 @@ use file::SplitFile;
 /// Unknown names that a message lists.
 const LISTED: usize = 5;
 
-/// What is wrong with a split.
 #[derive(Debug, thiserror::Error)]
 pub enum SplitError {
     #[error(
@@ -54,9 +53,7 @@ pub enum SplitError {
 /// A subject as the splits see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
-    /// Its name.
     pub id: &'a str,
-    /// The patient it is a scan of.
     pub patient: &'a str,
 }
 
@@ -67,7 +64,6 @@ impl<'a> Member<'a> {
     }
 }
 
-/// What decides the splits.
 #[derive(Debug)]
 pub enum SplitSource {
     /// The public code's permutation.
@@ -80,9 +76,6 @@ pub enum SplitSource {
 
 impl SplitSource {
     /// Reads `75/5/20`, `reference` or a file, relative to `base`.
-    ///
-    /// # Errors
-    /// [`SplitError`] when `source` is none of these.
     pub fn read(source: &str, base: &Path) -> Result<Self, SplitError> {
         if source == "reference" {
             return Ok(Self::Reference);
@@ -99,9 +92,6 @@ impl SplitSource {
 
     /// The split of each of `members`, whose order does not matter: ratios are drawn with `seed`, and three patients or
     /// more give each split one.
-    ///
-    /// # Errors
-    /// [`SplitError`] when a file does not cover them or takes a patient apart.
     pub fn assign(&self, members: &[Member<'_>], seed: u64) -> Result<Vec<Split>, SplitError> {
         let patients = Patients::of(members);
         let count = patients.count;

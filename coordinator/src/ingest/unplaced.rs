@@ -12,7 +12,6 @@ use rayon::prelude::*;
 use super::convert::{SkipReason, file_name};
 use super::volume::{IDENTITY, Orientation, Volume};
 
-/// What a header tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Axes,
@@ -103,7 +102,7 @@ impl Unplaced {
 
 #[cfg(test)]
 mod tests {
-    use super::super::volume::test_file::{Field, TestFile};
+    use super::super::volume::tests::test_file::{Field, TestFile};
     use super::*;
 
     const LPS: [[f64; 4]; 3] = [

@@ -5,9 +5,7 @@ mod gzip;
 mod header;
 mod orientation;
 #[cfg(test)]
-pub(super) mod test_file;
-#[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fs::{self, File, FileType};
 use std::io::{self, BufRead, BufReader, Read};
@@ -26,7 +24,6 @@ const MAX_COMPRESSION: u64 = 1_100;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Why a volume cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     #[error("cannot be opened: {0}")]

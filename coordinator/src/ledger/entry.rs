@@ -15,36 +15,27 @@ use serde::{Deserialize, Serialize};
 pub enum Entry {
     /// The run was created for this spec and these slices.
     Created {
-        /// Digest of the normalised spec.
         spec: Digest,
-        /// Digest of the slice store's content.
         data: Digest,
         /// Names the run in a queue: no two creations share it.
         run: String,
     },
     /// The numeric profile every worker of this run must have.
     Profile(NumericProfile),
-    /// A network's weights are known.
     Weights {
-        /// Name in the spec.
         network: String,
         /// The weights file in the artifact store.
         weights: Digest,
     },
-    /// The work of a stage is known.
     Planned {
-        /// Which stage.
         stage: Stage,
         /// The plan in the artifact store.
         plan: Digest,
-        /// Records the stage is made of.
         records: u64,
     },
     /// A shard was delivered and its records verified.
     Delivered {
-        /// Stage of the shard.
         stage: Stage,
-        /// Record keys and record digests.
         #[serde(deserialize_with = "list::<_, _, MAX_SHARD_RECORDS>")]
         records: Vec<(Digest, Digest)>,
         /// Evaluations of real slices; 0 for records taken from the cache.
@@ -66,12 +57,7 @@ pub enum Entry {
         wall_millis: u64,
     },
     /// A worker gave wrong bits: what only it delivered does not count any more.
-    Distrusted {
-        /// Its name.
-        worker: String,
-        /// What it did.
-        reason: String,
-    },
+    Distrusted { worker: String, reason: String },
     /// What calibration and scoring compute in.
     Precision(ChosenPrecision),
 }
@@ -81,7 +67,6 @@ pub enum Entry {
 pub struct ChosenPrecision {
     /// Never `auto`.
     pub precision: Precision,
-    /// For people.
     pub reason: String,
     /// The trial's report in the artifact store, where there was a trial.
     pub report: Option<Digest>,

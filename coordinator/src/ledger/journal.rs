@@ -14,9 +14,6 @@ pub struct RunJournal {
 
 impl RunJournal {
     /// Opens (or creates) the journal and adds its entries up. A torn last frame is cut.
-    ///
-    /// # Errors
-    /// When it is damaged or cannot be read.
     pub fn open(folder: &RunFolder) -> Result<Self, JournalError> {
         let mut ledger = Ledger::default();
         let recovered = Journal::open(&folder.journal(), |entry: Entry| {
@@ -36,24 +33,17 @@ impl RunJournal {
     }
 
     /// Writes an entry (synced) and then counts it.
-    ///
-    /// # Errors
-    /// When it cannot be written; it then does not count.
     pub fn append(&mut self, entry: &Entry) -> Result<Applied, JournalError> {
         self.journal.append(entry)?;
         Ok(self.ledger.apply(entry))
     }
 
-    /// The state of the run.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 }
 
 /// The state of a run whose journal is not to be touched.
-///
-/// # Errors
-/// When it is damaged or cannot be read.
 pub fn read_ledger(folder: &RunFolder) -> Result<Ledger, JournalError> {
     let mut ledger = Ledger::default();
     Journal::<Entry>::read(&folder.journal(), |entry| {

@@ -11,7 +11,6 @@ pub(super) type WorkerIndex = u32;
 /// Stands for "at least two workers delivered these bits".
 const SEVERAL: WorkerIndex = WorkerIndex::MAX;
 
-/// One record key.
 #[derive(Debug, Clone)]
 struct KnownKey {
     stage: Stage,
@@ -26,7 +25,6 @@ enum KeyState {
     Contested(Vec<(Digest, WorkerIndex)>),
 }
 
-/// What one delivery of one key did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Delivery {
     /// The first of this key: it counts.
@@ -43,7 +41,6 @@ pub(super) enum Delivery {
     Decided(Vec<WorkerIndex>),
 }
 
-/// Every record key that was delivered.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KeyStates {
     known: HashMap<Digest, KnownKey>,
@@ -51,7 +48,6 @@ pub(super) struct KeyStates {
 }
 
 impl KeyStates {
-    /// Adds a delivery.
     pub(super) fn deliver(
         &mut self,
         stage: Stage,
@@ -124,7 +120,6 @@ impl KeyStates {
         contested
     }
 
-    /// The record that counts.
     pub(super) fn record(&self, key: Digest) -> Option<Digest> {
         match self.known.get(&key)?.state {
             KeyState::Counted(record, _) => Some(record),
@@ -159,7 +154,6 @@ impl KeyStates {
         self.contested
     }
 
-    /// Every record a key points at.
     pub(super) fn records(&self) -> impl Iterator<Item = Digest> + '_ {
         self.known.values().flat_map(|known| {
             let (counted, seen) = match &known.state {

@@ -18,7 +18,6 @@ use anofpdm_common::queue::LeaseId;
 pub use entry::{CACHE, ChosenPrecision, Entry};
 use key_states::{Delivery, KeyStates, WorkerIndex};
 
-/// Work done in one stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StageCost {
     /// Evaluations of real slices.
@@ -37,21 +36,16 @@ impl std::ops::AddAssign for StageCost {
     }
 }
 
-/// What a run was created for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
-    /// Digest of the normalised spec.
     pub spec: Digest,
-    /// Digest of the slice store's content.
     pub data: Digest,
-    /// Names the run in a queue.
     pub run: String,
 }
 
 /// Shards run a second time to compare bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AuditCounts {
-    /// Delivered.
     pub shards: u64,
     /// Whose records were all equal to the earlier ones.
     pub agreed: u64,
@@ -88,15 +82,12 @@ pub struct Applied {
 pub struct Ledger {
     /// Spec and data the run belongs to, and its name in a queue.
     pub created: Option<Created>,
-    /// Pinned numeric profile.
     pub profile: Option<NumericProfile>,
     /// What calibration and scoring compute in.
     pub precision: Option<ChosenPrecision>,
-    /// Weights by network name.
     pub weights: BTreeMap<String, Digest>,
     /// Plan and number of records by stage.
     pub planned: BTreeMap<Stage, (Digest, u64)>,
-    /// Records that count, by stage.
     pub finished: BTreeMap<Stage, u64>,
     /// Cost by stage of deliveries that brought something new.
     pub cost: BTreeMap<Stage, StageCost>,
@@ -124,7 +115,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Adds one entry.
     pub fn apply(&mut self, entry: &Entry) -> Applied {
         match entry {
             Entry::Created { spec, data, run } => {

@@ -17,16 +17,13 @@ pub const CALIBRATION_SEED: u64 = 0;
 /// Trajectories and the cells that read them.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
-    /// Distinct trajectories.
     pub trajectories: Vec<Trajectory>,
-    /// Distinct columns.
     pub cells: Vec<Cell>,
 }
 
 /// A strength of the table and the M_max that enters its masks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableStrength {
-    /// Guidance strength w.
     pub guidance: f64,
     /// M_max of each scored modality.
     pub max_divergence: Vec<f32>,
@@ -35,7 +32,6 @@ pub struct TableStrength {
 /// The setting and threshold a baseline is scored with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Chosen {
-    /// Noise scale and strength.
     pub setting: Setting,
     /// Threshold of the common post-processing.
     pub threshold: f32,
@@ -252,7 +248,6 @@ impl Columns {
         u16::try_from(self.trajectories.len() - 1).unwrap_or(u16::MAX)
     }
 
-    /// The cells of a trajectory.
     pub fn cells_of(&self, trajectory: usize) -> impl Iterator<Item = &Cell> {
         self.cells
             .iter()

@@ -14,7 +14,6 @@ use super::cells::{self, Chosen, Columns, Decided, TableStrength, encodings, see
 /// `anofpdm plan --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Name of the run.
     pub run: String,
     /// Evaluations of one slice by one network once.
     pub network_evaluations: Evaluations,
@@ -30,7 +29,6 @@ pub struct Estimate {
     pub memory_bytes: u64,
     /// Device time still to go, seconds, at the rate of what this run has done; null before its first shard.
     pub predicted_device_seconds: Option<f64>,
-    /// Slices a stage reads.
     pub slices: Slices,
     /// Components of at most this many pixels are dropped from every mask.
     pub component_area: u32,
@@ -40,14 +38,10 @@ pub struct Estimate {
     pub warnings: Vec<String>,
 }
 
-/// Slices by stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Slices {
-    /// Training slices of the store.
     pub train: u64,
-    /// Validation slices chosen.
     pub validation: u64,
-    /// Test slices chosen.
     pub test: u64,
 }
 
@@ -64,14 +58,10 @@ pub struct Evaluations {
     pub padding: u64,
 }
 
-/// Evaluations by stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ByStage {
-    /// Training.
     pub train: u64,
-    /// Calibration.
     pub calibrate: u64,
-    /// Scoring.
     pub score: u64,
 }
 
@@ -213,7 +203,6 @@ fn foreseen(
     }
 }
 
-/// The work of one stage.
 #[derive(Debug, Default)]
 struct Work {
     evaluations: u64,

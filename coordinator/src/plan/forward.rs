@@ -9,15 +9,10 @@ use super::selection::batches;
 /// Everything but slices and columns that a forward plan is made of.
 #[derive(Debug, Clone)]
 pub struct Setting<'a> {
-    /// The spec.
     pub spec: &'a RunSpec,
-    /// The slices' origin.
     pub data: &'a DataPlan,
-    /// Networks with weights.
     pub networks: &'a [NetworkPlan],
-    /// The run's numeric profile.
     pub profile: &'a NumericProfile,
-    /// Pixels a side of a slice.
     pub size: usize,
     /// What U-Nets are computed in.
     pub precision: Precision,

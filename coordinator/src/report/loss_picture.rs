@@ -48,7 +48,6 @@ fn usable(points: &[LossPoint]) -> Vec<LossPoint> {
     points.iter().filter(usable).copied().collect()
 }
 
-/// Where a point lies.
 struct Scale {
     last: f64,
     low: f64,

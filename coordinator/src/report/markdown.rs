@@ -5,7 +5,6 @@ use anofpdm_common::metrics::setup::Setup;
 use super::checks;
 use super::summary::{Row, Summary, Value};
 
-/// The whole document.
 pub fn document(summary: &Summary) -> String {
     let mut lines = vec![
         format!("# {}", summary.run),

@@ -14,9 +14,6 @@ use crate::run_folder::RunFolder;
 use summary::Summary;
 
 /// Writes all files of the report.
-///
-/// # Errors
-/// Names the file that cannot be written.
 pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
     let mut json = serde_json::to_string_pretty(summary)
         .map_err(|error| DiskError::new("write", &folder.report(), error.into()))?;

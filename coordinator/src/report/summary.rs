@@ -7,14 +7,11 @@ use anofpdm_common::metrics::summary::{mean, sample_std};
 use anofpdm_common::store::slices::Split;
 use serde::{Deserialize, Serialize};
 
-/// A whole result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Name of the run.
     pub run: String,
     /// One digest over sorted record keys and record digests.
     pub fingerprint: Digest,
-    /// Digest of the normalised spec.
     pub spec_digest: Digest,
     /// `paper`, `paper-clipped` or `reference`.
     pub semantics: String,
@@ -29,9 +26,7 @@ pub struct Summary {
     pub coverage: Coverage,
     /// Shards run again on other workers to compare bits.
     pub audits: Audits,
-    /// The table.
     pub rows: Vec<Row>,
-    /// What it took.
     pub cost: Cost,
     /// What the image-level labels decided, for each encoding and strength.
     pub calibration: Vec<CalibrationRow>,
@@ -51,7 +46,6 @@ pub struct Summary {
 pub struct Check {
     /// Name of the check (docs/formats.md lists them).
     pub id: String,
-    /// What was found.
     pub state: State,
     /// The number that decides; null where there is none.
     pub value: Option<f64>,
@@ -63,16 +57,13 @@ pub struct Check {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Yes.
     Ok,
     /// Only with this said beside it.
     Look,
-    /// No.
     No,
 }
 
 impl State {
-    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -82,29 +73,23 @@ impl State {
     }
 }
 
-/// What tells unhealthy slices from healthy ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum SliceScore {
     /// Cosine of the MSE sequences (Eq. 18): unhealthy at or below the threshold.
     Cosine,
     /// Sum of MSE^h over the sum of MSE^null: unhealthy at or above the threshold, like the others.
     MseRatio,
-    /// Foreground pixels of the slice.
     BrainArea,
     /// Nearness to the middle of the volume: 1 there, 0 at both ends.
     MiddleSlice,
 }
 
 impl SliceScore {
-    /// The name in reports.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cosine => "cosine",
-            Self::MseRatio => "mse-ratio",
-            Self::BrainArea => "brain-area",
-            Self::MiddleSlice => "middle-slice",
-        }
+        self.into_str()
     }
 
     /// Whether it needs no network.
@@ -118,7 +103,6 @@ impl SliceScore {
 pub struct Classification {
     /// Which slices: `validation` or `test`.
     pub split: Split,
-    /// Which number.
     pub score: SliceScore,
     /// `ddim` or `ddpm`; null for a trivial score.
     pub encoding: Option<String>,
@@ -128,7 +112,6 @@ pub struct Classification {
     pub decides: bool,
     /// Noise seeds; empty for a trivial score. Shares are over all of them.
     pub seeds: Vec<u64>,
-    /// Patients of the slices.
     pub patients: usize,
     /// Slices, each counted once.
     pub slices: usize,
@@ -138,11 +121,9 @@ pub struct Classification {
     pub threshold: Option<f64>,
     /// `calibration`, or `validation`: the best accuracy on the validation slices.
     pub threshold_from: Option<String>,
-    /// Share of slices called rightly.
     pub accuracy: Option<f64>,
     /// Accuracy of calling every slice the commoner kind.
     pub base_rate: Option<f64>,
-    /// Mean of sensitivity and specificity.
     pub balanced_accuracy: Option<f64>,
     /// Share of the unhealthy slices called unhealthy.
     pub sensitivity: Option<f64>,
@@ -168,7 +149,6 @@ pub struct Coverage {
 /// Shards run a second time, on another worker, to compare bits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audits {
-    /// Shards run again.
     pub shards: u64,
     /// Of these, with equal bits.
     pub agreed: u64,
@@ -185,13 +165,10 @@ pub struct Row {
     pub method: String,
     /// Guidance strength, or a baseline's own; null where there is none, and for trivial rows.
     pub guidance: Option<f64>,
-    /// Mixed or unhealthy.
     pub setup: Setup,
     /// Noise seeds; empty for trivial rows. A method that draws no noise is computed once and stands for all of them.
     pub seeds: Vec<u64>,
-    /// Mean DICE over slices.
     pub dice: Value,
-    /// Mean IoU over slices.
     pub iou: Value,
     /// Average precision of all pooled foreground pixels.
     pub auprc: Value,
@@ -228,7 +205,6 @@ pub struct RowSettings {
 /// A number with its spread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Value {
-    /// Mean over seeds.
     pub mean: Option<f64>,
     /// Sample standard deviation over seeds; null with fewer than two.
     pub std: Option<f64>,
@@ -255,7 +231,6 @@ impl Value {
 pub struct Cost {
     /// Evaluations of one slice by one network, training counted in forward passes.
     pub network_evaluations: u64,
-    /// The same by stage.
     pub by_stage: StageEvaluations,
     /// Evaluations spent on padding the last batches.
     pub padding: u64,
@@ -275,7 +250,6 @@ pub struct Cost {
 /// What scoring one slice with one method takes. Methods of one encoding share a pass, and each names all of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MethodCost {
-    /// Name of the method.
     pub method: String,
     /// Network evaluations, those of a classifier included.
     pub evaluations_per_slice: u64,
@@ -285,23 +259,17 @@ pub struct MethodCost {
     pub seconds_per_slice: Option<f64>,
 }
 
-/// Evaluations by stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageEvaluations {
-    /// Training, forward passes.
     pub train: u64,
-    /// Calibration.
     pub calibrate: u64,
-    /// Scoring.
     pub score: u64,
 }
 
-/// One strength, calibrated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationRow {
     /// `ddim` or `ddpm`.
     pub encoding: String,
-    /// Guidance strength.
     pub guidance: f64,
     /// Cos_w: slices at or below it are called unhealthy.
     pub cos_threshold: f64,
@@ -316,13 +284,11 @@ pub struct CalibrationRow {
 /// One setting of a baseline's grid, with its best threshold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TuningRow {
-    /// The method.
     pub method: String,
     /// Noise scale S, in kept steps.
     pub noise_scale: u32,
     /// Guidance w, or scale of the classifier's gradient; null for a method without.
     pub strength: Option<f64>,
-    /// Its best threshold.
     pub threshold: f32,
     /// Mixed DICE of the validation slices at that threshold; null where nothing was tuned.
     pub dice: Option<f64>,

@@ -12,7 +12,6 @@ use crate::readable::{self, wrapped};
 /// Longest line of the legend.
 const LEGEND: usize = 120;
 
-/// What can stand in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
     Method,

@@ -17,12 +17,10 @@ use crate::run_folder::RunFolder;
 /// Largest `meta.json` read, bytes.
 const META_LIMIT: u64 = 1 << 20;
 
-/// One point of a curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LossPoint {
     /// Last step of the stretch it stands for.
     pub step: u64,
-    /// Mean loss.
     pub loss: f64,
 }
 
@@ -39,7 +37,6 @@ struct History {
     validation: Vec<LossPoint>,
 }
 
-/// The curves of one network.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Curves {
     /// Training batches, with the weights of the moment.

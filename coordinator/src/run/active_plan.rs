@@ -16,13 +16,10 @@ const UNKNOWN: &str = "other";
 /// The plan at work. Results of any other are refused.
 #[derive(Debug)]
 pub(super) enum ActivePlan {
-    /// No stage has begun.
     Idle,
     /// Training of one network, under the digest of its plan.
     Train(Digest, Box<TrainPlan>),
-    /// Number formats compared.
     Trial(Digest, Box<TrialPlan>),
-    /// Calibration or scoring.
     Forward(Arc<ActiveForward>),
 }
 
@@ -90,7 +87,6 @@ impl ActiveForward {
         self.keys.iter().flatten().copied()
     }
 
-    /// The key of a record.
     pub(super) fn key(&self, batch: usize, cell: usize) -> Option<Digest> {
         self.keys.get(batch)?.get(cell).copied()
     }
@@ -136,17 +132,14 @@ impl ActiveForward {
         methods
     }
 
-    /// Records of the stage.
     pub(super) fn records(&self) -> u64 {
         self.keys.iter().map(Vec::len).sum::<usize>() as u64
     }
 
-    /// Slices of the stage.
     pub(super) fn slices(&self) -> u64 {
         self.plan.batches.iter().map(Vec::len).sum::<usize>() as u64
     }
 
-    /// A shard of this plan.
     pub(super) const fn job(&self, run: BatchRun) -> Job {
         Job {
             stage: self.plan.stage,

@@ -23,30 +23,29 @@ use crate::preflight::PreflightError;
 use crate::run_folder::RunFolderError;
 use crate::spec_file::SpecFileError;
 
-/// Why a run stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{0}")]
     Folder(#[from] RunFolderError),
     #[error("{0}")]
     Spec(#[from] SpecFileError),
-    #[error("{0}")]
+    #[error(transparent)]
     Dataset(#[from] DatasetError),
-    #[error("{0}")]
+    #[error(transparent)]
     Journal(#[from] JournalError),
-    #[error("{0}")]
+    #[error(transparent)]
     Artifacts(#[from] ArtifactError),
-    #[error("{0}")]
+    #[error(transparent)]
     Scheduler(#[from] SchedulerError),
-    #[error("{0}")]
+    #[error(transparent)]
     Preflight(#[from] PreflightError),
-    #[error("{0}")]
+    #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error("{0}")]
+    #[error(transparent)]
     Calibrate(#[from] CalibrateError),
-    #[error("{0}")]
+    #[error(transparent)]
     Evaluate(#[from] EvaluateError),
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -84,22 +83,21 @@ pub enum RunError {
     Conflicts(usize),
 }
 
-/// Why work stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
-    #[error("{0}")]
+    #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("{0}")]
+    #[error(transparent)]
     Supervisor(#[from] SupervisorError),
     #[error("the journal failed, the run stops here and can be resumed: {0}")]
     Journal(#[from] JournalError),
-    #[error("{0}")]
+    #[error(transparent)]
     Plan(#[from] PlanError),
     #[error("cannot name the queue's socket after the run folder: {0}")]
     Folder(std::io::Error),
     #[error("{shards} shard(s) failed for good; the first: {message}")]
     Dead { shards: usize, message: String },
-    #[error("{0}")]
+    #[error(transparent)]
     Disagreement(#[from] NoAgreement),
     #[error("{0}")]
     Interrupted(#[from] Interrupted),

@@ -57,11 +57,9 @@ use workers::pool::{self, PoolOptions};
 /// How a run is carried out; none of it changes a result.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// The run folder.
     pub dir: PathBuf,
     /// Stop after this stage; `None` goes on to the report.
     pub until: Option<Stage>,
-    /// Where jobs go.
     pub queue: QueueChoice,
     /// Workers to start here, one a device.
     pub devices: Vec<String>,

@@ -25,18 +25,13 @@ use crate::ledger::{Applied, CACHE, Entry, Ledger, StageCost};
 /// Something the scheduler has to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ShardEvent {
-    /// A worker has begun a shard.
     Begun {
-        /// The lease.
         lease: LeaseId,
-        /// The worker.
         worker: String,
     },
     /// A lease ended without a result.
     Ended {
-        /// The lease.
         lease: LeaseId,
-        /// Why.
         how: Ending,
     },
     /// A result counts, or repeats one that does.
@@ -50,16 +45,13 @@ pub(super) enum ShardEvent {
     },
     /// These keys need another delivery.
     Contested {
-        /// The keys.
         keys: Vec<Digest>,
         /// Who made the delivery that left them so.
         by: String,
     },
     /// A worker is not to be given anything any more.
     Distrusted {
-        /// Its name.
         worker: String,
-        /// What it did.
         reason: String,
     },
     /// A worker could not hold a shard in its memory.
@@ -69,18 +61,14 @@ pub(super) enum ShardEvent {
 /// How a lease ended that brought no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// The worker gave the shard back.
     HandedBack,
     /// The worker died, or was silent for too long.
     Died {
         /// The worker. It may still be there: stopped, or cut off.
         worker: String,
     },
-    /// The worker reported an error.
     Failed {
-        /// Its class.
         class: ErrorClass,
-        /// The full error chain.
         message: String,
     },
 }
@@ -120,12 +108,10 @@ impl ResultCommitter {
         }
     }
 
-    /// What the journal adds up to.
     pub(super) const fn ledger(&self) -> &Ledger {
         self.journal.ledger()
     }
 
-    /// Writes an entry that no worker brought.
     pub(super) fn append(&mut self, entry: &Entry) -> Result<Applied, JournalError> {
         let begun = Instant::now();
         let applied = self.journal.append(entry)?;
@@ -146,14 +132,12 @@ impl ResultCommitter {
         &self.active
     }
 
-    /// Records of a stage that count.
     pub(super) fn counted(&self, active: &ActiveForward) -> u64 {
         let ledger = self.ledger();
         let counted = active.keys().filter(|key| ledger.record(*key).is_some());
         counted.count() as u64
     }
 
-    /// What this shard brings is an audit.
     pub(super) fn mark_audit(&mut self, shard: u64) {
         self.audits.insert(shard);
     }
@@ -164,9 +148,6 @@ impl ResultCommitter {
     }
 
     /// What happened since the last call.
-    ///
-    /// # Errors
-    /// When the journal has failed in the meantime.
     pub(super) fn take_events(&mut self) -> Result<Vec<ShardEvent>, JournalError> {
         match self.failure.take() {
             Some(failure) => Err(failure),

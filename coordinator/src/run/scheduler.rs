@@ -36,9 +36,7 @@ const MAX_GIVEN_UP: usize = 16;
 
 /// What a dead shard means to the stage it belongs to.
 enum OnDeath {
-    /// The stage fails.
     GiveUp,
-    /// Try again.
     Revive,
 }
 
@@ -80,7 +78,6 @@ pub(super) struct Scheduler {
     interrupt: Interrupt,
     /// Workers to be retired, with reasons; kept until the queue has heard of it.
     retiring: Vec<(String, String)>,
-    /// Shards that are out of attempts.
     given_up: BTreeSet<u64>,
     /// Leases of a training that ended without a result, not yet looked at.
     lost_leases: Vec<(u64, Ending)>,
@@ -117,7 +114,6 @@ impl Scheduler {
         }
     }
 
-    /// Name of the run in the queue.
     pub(super) fn run(&self) -> &str {
         self.pool.run()
     }
@@ -430,8 +426,6 @@ impl Scheduler {
         Ok(())
     }
 
-    /// # Errors
-    /// [`SchedulerError::Dead`] where shards were given up.
     fn check_given_up(&mut self) -> Result<(), SchedulerError> {
         if self.given_up.is_empty() {
             return Ok(());
@@ -470,7 +464,6 @@ impl Scheduler {
     }
 }
 
-/// A failure in words.
 fn message(letter: &DeadLetter) -> String {
     match &letter.failure {
         Failure::Error { class, message } => format!("{class:?}: {message}"),

@@ -18,10 +18,8 @@ const MAX_OPINIONS: u32 = 6;
 /// A shard is a straggler after this many times its expected duration.
 const STRAGGLES: f64 = 1.5;
 
-/// Why a shard is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Its records are missing.
     Work,
     /// To compare bits.
     Audit,
@@ -44,7 +42,6 @@ impl Purpose {
 /// What the tracker wants done; the scheduler does it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
-    /// Put a shard into the queue.
     Submit(Submission),
     /// Take a shard out of the queue. One that is done, or cannot be reached, comes to its own end.
     Cancel(u64),
@@ -54,9 +51,7 @@ pub(super) enum Command {
     MarkAudit(u64),
     /// Give a worker nothing any more.
     Retire {
-        /// Its name.
         worker: String,
-        /// What it did.
         reason: String,
     },
 }
@@ -65,7 +60,6 @@ pub(super) enum Command {
 pub(super) struct Context<'a> {
     pub(super) active: &'a ActivePlan,
     pub(super) ledger: &'a Ledger,
-    /// The workers there are.
     pub(super) workers: &'a [WorkerStatus],
     pub(super) now: Instant,
 }
@@ -100,7 +94,6 @@ struct Throughput {
     evaluations: u64,
 }
 
-/// How shards are followed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TrackerRules {
     /// Share of the finished shards that are run again to compare bits.
@@ -156,7 +149,6 @@ pub(super) struct ShardTracker {
 }
 
 impl ShardTracker {
-    /// Nothing under way.
     pub(super) fn new(rules: TrackerRules) -> Self {
         Self {
             rules,
@@ -254,7 +246,6 @@ impl ShardTracker {
         self.shards.keys().copied()
     }
 
-    /// Gives a shard up.
     pub(super) fn forget(&mut self, number: u64) {
         self.shards.remove(&number);
     }
@@ -264,7 +255,6 @@ impl ShardTracker {
         !self.parked.is_empty()
     }
 
-    /// What follows from something that happened.
     pub(super) fn on_event(
         &mut self,
         event: ShardEvent,

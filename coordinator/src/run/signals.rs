@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
-/// Exit code of an interrupted program.
 pub const INTERRUPTED: u8 = 130;
 
 /// The program is to end in good order.
@@ -28,7 +27,6 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Listens from now on.
     pub fn listen() -> io::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {

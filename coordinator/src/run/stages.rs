@@ -379,7 +379,6 @@ impl Stages<'_> {
     }
 }
 
-/// The names of networks, in order.
 fn names(networks: &[NetworkPlan]) -> Vec<&str> {
     networks
         .iter()

@@ -21,7 +21,6 @@ use crate::stored_record::{self, RecordError};
 /// Most bytes of a file of weights beside its values: tensor names and shapes.
 const WEIGHTS_HEADER: u64 = 16 << 20;
 
-/// Why a claim is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Rejection {
     #[error("the shard belongs to another plan")]
@@ -30,13 +29,13 @@ pub(super) enum Rejection {
     Job(String),
     #[error("{0}")]
     Completion(String),
-    #[error("{0}")]
+    #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error("{0}")]
+    #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    #[error("{0}")]
+    #[error(transparent)]
     Wire(#[from] WireError),
-    #[error("{0}")]
+    #[error(transparent)]
     Record(#[from] RecordError),
     #[error("the manifest names {found} records, {expected} were asked for")]
     Count { found: usize, expected: usize },
@@ -152,10 +151,6 @@ pub(super) fn trial(
     })
 }
 
-/// Reads a record and measures it.
-///
-/// # Errors
-/// When it cannot be had or is not what was asked for.
 pub(super) fn check_record(
     shape: &RecordShape<'_>,
     key: Digest,

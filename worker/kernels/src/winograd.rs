@@ -78,12 +78,10 @@ impl Winograd {
         })
     }
 
-    /// Channels of the input.
     pub const fn inputs(&self) -> usize {
         self.inputs
     }
 
-    /// Channels of the result.
     pub const fn outputs(&self) -> usize {
         self.outputs
     }
@@ -120,7 +118,6 @@ impl Winograd {
 pub struct Map<'a> {
     /// Row-major.
     pub values: &'a [f32],
-    /// Rows of pixels.
     pub height: usize,
     /// Pixels of a row.
     pub width: usize,

@@ -38,9 +38,7 @@ struct FormatStrength {
 /// Pixel labels of a slice, 0 or 1.
 #[derive(Debug, Clone, Copy)]
 pub struct PixelTruth<'a> {
-    /// The lesion.
     pub mask: &'a [u8],
-    /// The head.
     pub foreground: &'a [u8],
 }
 
@@ -49,7 +47,6 @@ pub struct PixelTruth<'a> {
 pub struct MaskSettings<'a> {
     /// Level of a quotient M_te / M_max.
     pub level_index: LevelIndex,
-    /// From map to mask.
     pub mask_rule: MaskRule,
     /// Components up to this many pixels are dropped.
     pub component_area: u32,
@@ -78,9 +75,6 @@ impl FormatResults {
 
     /// How far `self` is from `exact`, which is the same slices at the same strengths. Masks of both are drawn with the M_max
     /// of `exact`, as a calibration would hand it to both.
-    ///
-    /// # Errors
-    /// When a map holds a value that cannot be ranked.
     pub fn compare(&self, exact: &Self, rules: &MaskSettings<'_>) -> Result<Agreement, ScoreError> {
         let mut agreement = Agreement {
             end_steps: 0,

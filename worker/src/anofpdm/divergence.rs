@@ -14,7 +14,6 @@ pub struct Divergence {
     trace: StepTrace,
 }
 
-/// Where the divergence was largest.
 #[derive(Debug)]
 pub struct EndStep {
     /// M_t, f32 `[N, K, m]`.
@@ -53,10 +52,6 @@ impl Divergence {
         new_maximum
     }
 
-    /// The end step after the last step.
-    ///
-    /// # Errors
-    /// When M holds NaN or infinity.
     pub fn finish(self, guidance: f64) -> Result<EndStep, NotFinite> {
         Ok(EndStep {
             divergence: self.trace.finish("M", guidance)?,

@@ -9,7 +9,6 @@ use tch::{Kind, Tensor};
 
 use super::averaged_steps::{averaged_steps, spread};
 
-/// The map for one ratio.
 #[derive(Debug)]
 pub struct RatioMap {
     /// r.

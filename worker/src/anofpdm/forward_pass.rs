@@ -14,14 +14,10 @@ use crate::diffusion::schedule::Schedule;
 use crate::method_error::MethodError;
 use crate::method_input::{check_batch, check_modalities, check_noise};
 
-/// What a pass is to do.
 #[derive(Debug, Clone, Copy)]
 pub struct ForwardPass<'a> {
-    /// Noise schedule.
     pub schedule: &'a Schedule,
-    /// Science switches.
     pub switches: Switches,
-    /// Deterministic or stochastic walk.
     pub encoding: Encoding,
     /// Forward steps K, in kept indices.
     pub steps: usize,
@@ -52,10 +48,8 @@ pub struct ForwardResult {
     pub evaluations: u64,
 }
 
-/// What one guidance strength yields.
 #[derive(Debug)]
 pub struct StrengthResult {
-    /// Guidance strength w.
     pub guidance: f64,
     /// M_t (Eq. 12), f32 `[N, K, m]`.
     pub divergence: Tensor,
@@ -67,7 +61,6 @@ pub struct StrengthResult {
     pub peak: Tensor,
     /// Where the maps are NaN by definition (t_e = 0, end step excluded), bool `[N, m]`.
     pub undefined: Tensor,
-    /// The maps wanted.
     pub maps: BTreeMap<MapKind, AnomalyMap>,
     /// The aggregated map at multiples of the end step.
     pub ratio_maps: Vec<RatioMap>,
@@ -75,10 +68,8 @@ pub struct StrengthResult {
     pub lesion: Option<(Tensor, Tensor)>,
 }
 
-/// One step kept whole.
 #[derive(Debug)]
 pub struct KeptStep {
-    /// Its index.
     pub index: usize,
     /// Noised input, f32 `[N, C, H, W]`.
     pub x: Tensor,

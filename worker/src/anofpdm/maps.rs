@@ -62,7 +62,6 @@ const fn pooling(kind: MapKind) -> Pooling {
     }
 }
 
-/// A finished map.
 #[derive(Debug)]
 pub struct AnomalyMap {
     /// f32 `[N, m, H, W]`. NaN where no step is averaged (t_e = 0 with the end step excluded).
@@ -125,9 +124,6 @@ impl AggregatedMaps {
     }
 
     /// The maps for end steps `t_e` (i64 `[N, m]`).
-    ///
-    /// # Errors
-    /// When a map holds NaN or infinity where it is defined.
     pub fn finish(self, t_e: &Tensor, guidance: f64) -> Result<FinishedMaps, NotFinite> {
         let undefined = match self.aggregation {
             Aggregation::EndIncluded => t_e.zeros_like().to_kind(Kind::Bool),
@@ -148,12 +144,10 @@ impl AggregatedMaps {
     }
 }
 
-/// All maps after the last step.
 #[derive(Debug)]
 pub struct FinishedMaps {
     /// Where the maps are NaN by definition (t_e = 0, end step excluded), bool `[N, m]`.
     pub undefined: Tensor,
-    /// The maps wanted.
     pub maps: BTreeMap<MapKind, AnomalyMap>,
     /// The aggregated map at multiples of the end step.
     pub ratio_maps: Vec<RatioMap>,
@@ -172,7 +166,6 @@ fn check_map(kind: MapKind, guidance: f64, map: &Tensor, t_e: &Tensor) -> Result
     })
 }
 
-/// One map under construction.
 #[derive(Debug)]
 struct RunningMap {
     kind: MapKind,

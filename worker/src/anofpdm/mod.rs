@@ -143,7 +143,6 @@ struct StrengthState {
     mse_h: StepTrace,
     maps: AggregatedMaps,
     lesion: LesionSums,
-    /// Pixels of a slice.
     pixels: i64,
 }
 

@@ -23,7 +23,6 @@ impl Predictions<'_> {
         self.x0(index, step, &epsilon)
     }
 
-    /// UGP.
     pub(super) fn unguided(&self, index: usize, step: &TrajectoryStep) -> Tensor {
         let epsilon = match self.switches.unguided {
             UnguidedLabel::Null => &step.null,

@@ -32,7 +32,6 @@ impl StepTrace {
         self.steps += 1;
     }
 
-    /// Steps so far.
     pub(super) const fn len(&self) -> i64 {
         self.steps
     }

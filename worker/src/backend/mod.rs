@@ -23,9 +23,7 @@ use crate::train::{Control, TrainError, TrainOutcome, TrainProgress, TrainReques
 
 /// A network that was opened, by what it can be asked.
 pub enum OpenNetwork {
-    /// A U-Net.
     Noise(Box<dyn NoisePredictor>),
-    /// A classifier.
     Label(Box<dyn LabelGuide>),
 }
 
@@ -41,16 +39,12 @@ impl std::fmt::Debug for OpenNetwork {
 /// Sees each record of a batch before it is stored, and may change it: a test backend plays a device with wrong bits.
 pub type RecordHook = Box<dyn Fn(&mut Record) + Send>;
 
-/// Why a backend cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The weights are no network of the plan.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The device does not compute in the format.
     #[error(transparent)]
     Precision(#[from] PrecisionError),
-    /// Something else, which may go well the next time.
     #[error(transparent)]
     Transient(Box<dyn Error + Send + Sync>),
 }
@@ -64,15 +58,9 @@ pub trait Backend {
     fn device_class(&self) -> String;
 
     /// Sets this process to a number format, and returns the kind of tensors that U-Nets opened for it compute in.
-    ///
-    /// # Errors
-    /// When the device does not compute in it.
     fn set_precision(&mut self, precision: Precision) -> Result<Kind, BackendError>;
 
     /// Opens the network of `plan`, whose weights are the file `weights`.
-    ///
-    /// # Errors
-    /// When the file is not that network.
     fn open(
         &mut self,
         plan: &NetworkPlan,
@@ -81,18 +69,12 @@ pub trait Backend {
     ) -> Result<OpenNetwork, BackendError>;
 
     /// Called before each batch of a shard, and before a training.
-    ///
-    /// # Errors
-    /// When the work cannot be begun.
     fn before_batch(&mut self) -> Result<Option<RecordHook>, BackendError> {
         Ok(None)
     }
 
     /// Connects this rank to the others of its training, which are all there; they reach it at `address`. `None` where
     /// the ranks of this backend exchange nothing.
-    ///
-    /// # Errors
-    /// When the others are out of reach.
     fn connect(
         &self,
         membership: Membership,
@@ -101,9 +83,6 @@ pub trait Backend {
     ) -> Result<Option<Arc<Group>>, CollectiveError>;
 
     /// Trains until the end of `request`, or until `observe`, called after every step, says to stop.
-    ///
-    /// # Errors
-    /// See [`TrainError`].
     fn train(
         &mut self,
         request: &TrainRequest<'_>,

@@ -22,7 +22,6 @@ pub(super) struct AnoDdpm {
     pub(super) form: BaselineForm,
     /// The noise the network was trained on.
     pub(super) family: NoiseFamily,
-    /// How it walks back.
     pub(super) sampler: Sampler,
 }
 

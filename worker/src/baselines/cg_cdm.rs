@@ -27,7 +27,6 @@ const MOVED: f64 = 0.95;
 /// of index 0 makes the latent, at index S; the chains start at index S - 1, as the authors have it. The strength is the
 /// scale of the gradient. The target is where the second chain ends.
 pub(super) struct CgCdm<'a> {
-    /// The classifier of noised slices.
     pub(super) guide: Counted<'a, dyn LabelGuide + 'a>,
 }
 

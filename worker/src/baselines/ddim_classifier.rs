@@ -16,7 +16,6 @@ use crate::predictor::{Counted, LabelGuide};
 /// S evaluations of each network a setting; published, one encode of the largest S beside. The strength is the scale s of
 /// the gradient. Port: noise of index 0 makes every latent; published draws none.
 pub(super) struct DdimClassifier<'a> {
-    /// The classifier of noised slices.
     pub(super) guide: Counted<'a, dyn LabelGuide + 'a>,
     /// Published: a deterministic encode, and a network that is told "healthy" on both ways. Port:
     /// random noise at index S - 1, and a network that is told nothing.

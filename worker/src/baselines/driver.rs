@@ -16,7 +16,6 @@ use crate::method_input::{check_batch, check_noise};
 use crate::nn::ClassLabel;
 use crate::predictor::{Counted, NoisePredictor};
 
-/// The equations of one baseline.
 pub(super) trait RestorationMethod {
     /// How many indices of noise a noise scale takes.
     fn noise_needed(&self, noise_scale: usize) -> usize;
@@ -36,7 +35,6 @@ pub(super) trait RestorationMethod {
         latent: &Tensor,
     ) -> Result<(Tensor, Difference), MethodError>;
 
-    /// Slices through the classifier so far.
     fn classifier_evaluations(&self) -> u64 {
         0
     }
@@ -73,7 +71,6 @@ impl Walk<'_> {
         self.noise.at(number, &self.shape, self.x0.device())
     }
 
-    /// One step is done.
     pub(super) fn step_done(&mut self) -> Result<(), MethodError> {
         self.steps += 1;
         match (self.progress)() {
@@ -83,7 +80,6 @@ impl Walk<'_> {
     }
 }
 
-/// What a baseline makes of a batch.
 #[derive(Debug)]
 pub struct RestoredBatch {
     /// One entry a setting, in the order asked.
@@ -94,7 +90,6 @@ pub struct RestoredBatch {
     pub classifier_evaluations: u64,
 }
 
-/// A baseline on its networks.
 pub struct Restoration<'a> {
     pub(super) method: Box<dyn RestorationMethod + 'a>,
     pub(super) predictor: &'a mut dyn NoisePredictor,

@@ -30,26 +30,19 @@ use ddim_classifier::DdimClassifier;
 use ddim_clf_free::DdimClfFree;
 use driver::RestorationMethod;
 
-/// How a baseline is computed.
 #[derive(Debug, Clone, Copy)]
 pub struct BaselineSetup<'a> {
-    /// The method.
     pub baseline: Baseline,
     /// As published, or as the public code of the paper has it.
     pub form: BaselineForm,
-    /// How AnoDDPM walks back.
     pub sampler: Sampler,
     /// How `ddim-clf-free` keeps predicted x0 in range.
     pub clip: Clip,
-    /// Noise schedule.
     pub schedule: &'a Schedule,
 }
 
 impl<'a> BaselineSetup<'a> {
     /// The method on its networks: the one that predicts noise, and the classifier where it has one.
-    ///
-    /// # Errors
-    /// When the method needs a classifier and none is there.
     pub fn build(
         self,
         predictor: &'a mut dyn NoisePredictor,

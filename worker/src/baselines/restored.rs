@@ -9,7 +9,6 @@ use crate::method_input::not_finite;
 /// What a method makes of a batch at one setting.
 #[derive(Debug)]
 pub struct Restored {
-    /// Noise scale S and strength.
     pub setting: Setting,
     /// Noised slices, where the way back begins: f32 `[N, C, H, W]`.
     pub latent: Tensor,

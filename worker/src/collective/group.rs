@@ -147,7 +147,6 @@ impl Group {
         self.state.membership.rank
     }
 
-    /// Number of ranks.
     pub fn world(&self) -> usize {
         self.state.membership.world
     }
@@ -162,9 +161,6 @@ impl Group {
     }
 
     /// Replaces `tensor` by that of rank `root`.
-    ///
-    /// # Errors
-    /// As [`all_reduce`](Self::all_reduce).
     pub fn broadcast(&self, tensor: &Tensor, root: usize) -> Result<(), CollectiveError> {
         let work = match i32::try_from(root) {
             Ok(root) => self.connected.broadcast(tensor, root),
@@ -175,9 +171,6 @@ impl Group {
 
     /// Waits until all ranks are here, at most `timeout`: for what may take one rank longer than an
     /// operation may.
-    ///
-    /// # Errors
-    /// As [`all_reduce`](Self::all_reduce).
     pub fn barrier(&self, timeout: Duration) -> Result<(), CollectiveError> {
         let work = self.connected.barrier(timeout);
         self.finish("barrier", work, timeout)
@@ -246,9 +239,6 @@ impl GradientSum {
     /// Backward from `loss`, a scalar: afterwards the gradients of the parameters are their sums
     /// over the ranks. What plain backward passes have left in them before counts. Returns how long
     /// this thread waited for the sums; on a GPU it is the device that waits.
-    ///
-    /// # Errors
-    /// When a rank is gone or late.
     pub fn backward(&mut self, loss: &Tensor) -> Result<Duration, CollectiveError> {
         let done = self.buckets.backward(loss);
         self.finish("gradient sum", done)
@@ -256,9 +246,6 @@ impl GradientSum {
 
     /// Sends gradients from now on in the order in which the last backward pass had them. Once,
     /// after the first backward pass; the order of sums over more than two ranks changes with it.
-    ///
-    /// # Errors
-    /// When a rank is gone or late.
     pub fn settle_order(&mut self) -> Result<(), CollectiveError> {
         let done = self.buckets.reorder();
         self.finish("order of gradients", done)

@@ -21,7 +21,6 @@ pub use rendezvous::{MemoryRendezvous, Rendezvous};
 pub struct Membership {
     /// Rank, from 0.
     pub rank: usize,
-    /// Number of ranks.
     pub world: usize,
 }
 
@@ -55,19 +54,16 @@ impl Default for Timeouts {
 /// Why ranks cannot go on together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CollectiveError {
-    /// No such place in a group.
     #[error(
         "rank {rank} of a world of {world}: ranks count from 0 and a world has at most {MAX_WORLD}"
     )]
     Membership { rank: usize, world: usize },
-    /// The ranks did not find each other.
     #[error("rank {rank} of {world} has not found the others: {reason}")]
     Connect {
         rank: usize,
         world: usize,
         reason: String,
     },
-    /// The library of a backend does not load.
     #[error("{library} does not load: {reason}")]
     Library {
         library: &'static str,
@@ -89,7 +85,6 @@ pub enum CollectiveError {
         operation: &'static str,
         after: Duration,
     },
-    /// The group was aborted.
     #[error("rank {rank} of {world}: the group was aborted during {operation}")]
     Aborted {
         rank: usize,

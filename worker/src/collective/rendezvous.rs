@@ -16,15 +16,9 @@ use crate::shim::store::{Keys, Store};
 /// Named values that all ranks of one generation see.
 pub trait Rendezvous: std::fmt::Debug + Send + Sync {
     /// Sets `key` (at most [`KEY_LIMIT`] bytes) to `value` (at most [`VALUE_LIMIT`] bytes).
-    ///
-    /// # Errors
-    /// A message, when the others cannot be reached.
     fn set(&self, key: &str, value: &[u8]) -> Result<(), String>;
 
     /// The value of `key`; waits up to `wait` for it to be set, `None` where it is not.
-    ///
-    /// # Errors
-    /// A message, when the keys cannot be read.
     fn get(&self, key: &str, wait: Duration) -> Result<Option<Vec<u8>>, String>;
 }
 

@@ -15,7 +15,6 @@ use super::simplex;
 pub enum NoiseSource {
     /// Values keyed by (seed, slice identity, index).
     Counter {
-        /// Seed of the run.
         seed: u64,
         /// Identity of every slice of the batch.
         slices: Vec<u64>,

@@ -22,7 +22,6 @@ pub fn ddim_down(schedule: &Schedule, index: usize, x: &Tensor, x0: &Tensor) -> 
     at_level(alpha_bar_below(schedule, index), x0, &epsilon)
 }
 
-/// Variance of an ancestral step.
 #[derive(Debug, Clone, Copy)]
 pub enum Variance<'a> {
     /// That of q(x_{t-1} | x_t, x_0) (Eq. 3): "small".

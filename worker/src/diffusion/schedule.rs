@@ -5,7 +5,6 @@ use std::str::FromStr;
 /// Which steps of the full schedule are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Respacing {
-    /// All of them.
     None,
     /// The schedule is cut into as many equal sections as there are numbers, and from each section
     /// that many steps are kept, evenly spread with both ends.
@@ -14,21 +13,16 @@ pub enum Respacing {
     Ddim(usize),
 }
 
-/// A schedule that cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// Text that is no respacing.
     #[error(
         "unknown respacing '{0}': none, a number of kept steps (50), sections (10,15,20) or ddimN"
     )]
     Respacing(String),
-    /// No step at all.
     #[error("a schedule needs at least 1 step")]
     Empty,
-    /// More steps asked for than a section has.
     #[error("respacing asks for {asked} steps of a section of {available}")]
     TooMany { asked: usize, available: usize },
-    /// No stride leaves that number of steps.
     #[error("respacing ddim{asked}: no whole stride keeps exactly {asked} of {steps} steps")]
     NoStride { asked: usize, steps: usize },
 }
@@ -174,7 +168,6 @@ impl Schedule {
         })
     }
 
-    /// Number of kept steps.
     pub fn len(&self) -> usize {
         self.alpha_bar.len()
     }

@@ -24,7 +24,6 @@ pub use permutation::Permutation;
 /// Octaves added up to one field.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fractal {
-    /// How many.
     pub octaves: u32,
     /// Amplitude of an octave relative to the one before.
     pub persistence: f64,

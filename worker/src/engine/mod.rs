@@ -32,9 +32,6 @@ pub use optimizations::Optimizations;
 
 /// Opens the U-Net of `config` on `device` with the weights in `path`, as scoring uses it, with convolutions and
 /// products in `kind` ([`precision::set`]).
-///
-/// # Errors
-/// When the configuration or the file does not fit.
 pub fn open(
     path: &Path,
     config: &NetworkConfig,

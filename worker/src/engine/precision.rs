@@ -13,18 +13,13 @@ use crate::shim::numerics::allow_tf32;
 /// A number format that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrecisionError {
-    /// The device does not compute in it.
     #[error("precision {precision} needs a GPU: on the CPU fp32 and bf16 are there", precision = .0.name())]
     Unsupported(Precision),
-    /// libtorch does not take the setting.
     #[error("TF32 cannot be switched: {0}")]
     Switch(#[from] ShimError),
 }
 
 /// Sets this process to a format, and returns the kind of tensors that convolutions and products of an engine then take.
-///
-/// # Errors
-/// When the device does not compute in it, or libtorch refuses.
 pub fn set(precision: Precision, device: Device) -> Result<Kind, PrecisionError> {
     let kind = compute_kind(precision, device)?;
     // TF32 is float32 to libtorch, and cuDNN uses it unless it is switched off.

@@ -45,9 +45,6 @@ pub(super) struct Checkpoint {
 
 impl Checkpoint {
     /// Finds the weights in `path`: under `key`, else where such files usually have them.
-    ///
-    /// # Errors
-    /// When the file is no checkpoint, is damaged, or holds no network of this family.
     pub(super) fn open(path: &Path, key: Option<&str>) -> Result<Self, ImportError> {
         let bytes = std::fs::metadata(path)
             .map_err(|source| ImportError::Io {
@@ -106,7 +103,6 @@ impl Checkpoint {
         Ok(held)
     }
 
-    /// Names and shapes.
     pub(super) fn shapes(&self) -> TensorShapes {
         self.tensors
             .iter()
@@ -126,9 +122,6 @@ impl Checkpoint {
     }
 
     /// Reads all tensors, as they are stored but for float64, which becomes float32.
-    ///
-    /// # Errors
-    /// When the file is cut short, or a tensor is not stored as a float.
     pub(super) fn read(&self) -> Result<Weights, ImportError> {
         let mut weights = Weights::default();
         for (name, stored) in &self.tensors {
@@ -177,7 +170,6 @@ impl Checkpoint {
     }
 }
 
-/// What was read.
 #[derive(Debug, Default)]
 pub(super) struct Weights {
     pub(super) tensors: NamedTensors,

@@ -83,28 +83,20 @@ pub(super) fn check(path: &Path) -> Result<(), ImportError> {
     })
 }
 
-/// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Another kind of file.
     #[error("no checkpoint of torch.save: neither its archive nor its legacy form")]
     Foreign,
-    /// An archive that is cut short or damaged.
     #[error("a damaged archive: {0}")]
     Archive(#[from] zip::result::ZipError),
-    /// An archive with other contents.
     #[error("an archive, but not one of torch.save: {0}")]
     Contents(String),
-    /// Cut short.
     #[error("it is cut short or damaged: its description of the tensors ends before its end")]
     Short,
-    /// Not to be read.
     #[error("{0}")]
     Io(io::Error),
-    /// Longer than any state dict's.
     #[error("its description of the tensors is longer than that of any network")]
     TooLong,
-    /// A name that no state dict needs.
     #[error(
         "it asks for the Python object {module}.{name}, which no state dict needs, and is not read \
          (nothing of it was run); save the model's state_dict() alone, or do not trust the file"

@@ -26,12 +26,9 @@ const CLASSIFIER_HEADS: Heads = Heads::Width(64);
 /// Deepest network looked for.
 const MOST_LEVELS: usize = 8;
 
-/// What was said beside the tensors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Said {
-    /// Family.
     pub(super) arch: Arch,
-    /// Attention heads.
     pub(super) heads: Option<i64>,
     /// Side of the input, pixels.
     pub(super) image_size: Option<i64>,
@@ -70,9 +67,6 @@ struct Layout {
 
 /// The configuration that has these tensors. Whether they fit it in every shape is for the network
 /// itself to say.
-///
-/// # Errors
-/// What is missing, what contradicts the stated family, or what has to be said.
 pub(super) fn infer(shapes: &TensorShapes, said: Said) -> Result<NetworkConfig, String> {
     let found = arch_of_tensors(shapes);
     if found != said.arch {
@@ -139,7 +133,6 @@ pub(super) fn infer(shapes: &TensorShapes, said: Said) -> Result<NetworkConfig, 
     })
 }
 
-/// The image size that these widths are published for.
 pub(super) fn published_size(channel_mult: &[i64]) -> Option<i64> {
     PUBLISHED
         .iter()

@@ -12,47 +12,38 @@ use std::sync::atomic::AtomicBool;
 
 use anofpdm_common::network::{Arch, Heads, NetworkConfig, NetworkConfigError};
 use anofpdm_common::store::durable::DiskError;
-use tch::Device;
-use tch::nn::VarStore;
 
 use crate::nn::config::{self, ConfigFileError};
 use crate::nn::weights::{self, WeightsError};
-use crate::nn::{Classifier, UNet};
 use crate::tensors::TensorFileError;
 use args::ImportArgs;
 use checkpoint::{Checkpoint, Weights};
 use infer::Said;
 use output::Destination;
 
-/// Why a checkpoint is not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The file cannot be read, or ends too early.
     #[error("{path}: {source}")]
     Io {
         path: PathBuf,
         source: std::io::Error,
     },
-    /// Larger than any network of the family.
     #[error("{path}: {bytes} bytes, at most {limit} are read: is this the right file?")]
     TooLarge {
         path: PathBuf,
         bytes: u64,
         limit: u64,
     },
-    /// Not to be read.
     #[error("{path}: {refusal}")]
     Refused {
         path: PathBuf,
         refusal: gate::Refusal,
     },
-    /// The reader cannot make sense of it.
     #[error("{path}: {source}")]
     Reader {
         path: PathBuf,
         source: Box<pytorch_reader::PytorchError>,
     },
-    /// No weights of this family.
     #[error(
         "{path}: none of its {tensors} tensors is the input_blocks.0.0.weight{key} that every network of this \
          family begins with{}",
@@ -65,14 +56,12 @@ pub enum ImportError {
         tensors: usize,
         places: String,
     },
-    /// Tensors that claim more than the file can hold.
     #[error("{path}: its tensors claim {claimed} bytes, the file has {bytes}")]
     Inflated {
         path: PathBuf,
         claimed: u64,
         bytes: u64,
     },
-    /// A tensor is not stored as a float.
     #[error(
         "{path}: tensor {name} is stored as {kind}: only f64, f32, f16 and bf16 weights are read"
     )]
@@ -81,47 +70,35 @@ pub enum ImportError {
         name: String,
         kind: String,
     },
-    /// A tensor cannot be made.
     #[error("{path}: tensor {name}: {reason}")]
     Tensor {
         path: PathBuf,
         name: String,
         reason: String,
     },
-    /// The architecture cannot be told.
     #[error("{path}: {reason}")]
     Architecture { path: PathBuf, reason: String },
-    /// The architecture cannot be built.
     #[error("{path}: {source}")]
     Network {
         path: PathBuf,
         source: NetworkConfigError,
     },
-    /// The stated configuration.
     #[error(transparent)]
     Config(#[from] ConfigFileError),
-    /// Tensors and network do not fit.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The weights cannot be written.
     #[error(transparent)]
     Output(#[from] TensorFileError),
-    /// The configuration cannot be written.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// No name of a file of weights.
     #[error("{0}: the weights are written as safetensors: name a file that ends in .safetensors")]
     OutputName(PathBuf),
-    /// A folder where a file is asked for.
     #[error("{} is a folder: name a file in it, such as {}", .0.display(), .0.join("weights.safetensors").display())]
     OutputFolder(PathBuf),
-    /// An input would be replaced.
     #[error("{0} is read here and cannot be written: give -o another file")]
     OverInput(PathBuf),
-    /// Other weights lie there.
     #[error("{0} holds other weights: give -o another file, or --force to replace them")]
     Exists(PathBuf),
-    /// Another network's configuration lies there.
     #[error(
         "{} describes another network: weights and their config.json need a folder of their own, such as \
          -o {}; --force replaces it", .0.display(), .0.with_file_name("NETWORK/weights.safetensors").display()
@@ -129,23 +106,17 @@ pub enum ImportError {
     Occupied(PathBuf),
 }
 
-/// What was imported.
 #[derive(Debug)]
 pub struct Imported {
     /// The architecture, as in the written `config.json`.
     pub config: NetworkConfig,
-    /// The written configuration.
     pub config_file: PathBuf,
-    /// Weights.
     pub numbers: u64,
     /// What to know before using them.
     pub warnings: Vec<String>,
 }
 
 /// Imports, and says what.
-///
-/// # Errors
-/// [`ImportError`].
 pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     // Unhandled, a file-size limit would kill the process instead of failing the write.
     signal_hook::flag::register(
@@ -172,9 +143,6 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
 
 /// Turns the checkpoint into `args.output` and a `config.json` beside it; neither is written unless
 /// the weights fit the network in every shape and both can be.
-///
-/// # Errors
-/// [`ImportError`].
 pub fn import(args: &ImportArgs) -> Result<Imported, ImportError> {
     let path = &args.checkpoint;
     let destination = Destination::new(args)?;
@@ -195,13 +163,8 @@ pub fn import(args: &ImportArgs) -> Result<Imported, ImportError> {
             ),
         });
     }
-    let vs = VarStore::new(Device::Cpu);
-    match config.arch {
-        Arch::V2 | Arch::V1 => drop(UNet::new(&vs.root(), &config)),
-        Arch::Classifier => drop(Classifier::new(&vs.root(), &config)),
-    }
     let stored = checkpoint.read()?;
-    weights::check(path, &weights::variables(&vs), &stored.tensors, &config)?;
+    weights::check(path, &stored.tensors, &config)?;
     destination.write(&stored.tensors, &config)?;
     Ok(Imported {
         warnings: warnings(args, &checkpoint, &stored, &config),

@@ -14,12 +14,10 @@ use super::args::ImportArgs;
 use crate::nn::config;
 use crate::tensors::{self, NamedTensors};
 
-/// The configuration beside the weights.
 const CONFIG_FILE: &str = "config.json";
 /// How the name of a file of weights ends.
 const WEIGHTS: &str = "safetensors";
 
-/// Two files to be written.
 #[derive(Debug)]
 pub(super) struct Destination {
     weights: PathBuf,
@@ -31,9 +29,6 @@ pub(super) struct Destination {
 
 impl Destination {
     /// The destination that was asked for, before anything is read.
-    ///
-    /// # Errors
-    /// When it is a folder, has another file's name, or is what is to be read.
     pub(super) fn new(args: &ImportArgs) -> Result<Self, ImportError> {
         let weights = args.output.clone();
         if weights.is_dir() || weights.as_os_str().as_encoded_bytes().ends_with(b"/") {

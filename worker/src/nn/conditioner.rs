@@ -7,7 +7,6 @@ use tch::nn::Path;
 use super::embedding::{ClassEmbedding, ClassVector, LabelTable, Labels, TimeEmbedding};
 use super::mode::Module;
 
-/// How a network takes the label.
 #[derive(Debug)]
 enum ClassConditioning {
     /// v2: a vector, and tokens made of it for every attention block.

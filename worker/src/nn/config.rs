@@ -11,31 +11,24 @@ use crate::tensors::{self, TensorFileError};
 /// Largest configuration file read, bytes.
 const SIZE_LIMIT: u64 = 1 << 20;
 
-/// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
-    /// The file cannot be read.
     #[error("{path}: {source}")]
     Io {
         path: PathBuf,
         source: std::io::Error,
     },
-    /// Larger than any configuration.
     #[error("{0}: over 1 MiB: this is no network configuration")]
     TooLarge(PathBuf),
-    /// Not the JSON of a network.
     #[error("{path}: {source}")]
     Json {
         path: PathBuf,
         source: serde_json::Error,
     },
-    /// It holds several networks and none, or an unknown one, was named.
     #[error("{path}: name one of its networks with --network: {known}")]
     Network { path: PathBuf, known: String },
-    /// The checkpoint that should tell the rest cannot be read.
     #[error(transparent)]
     Weights(#[from] TensorFileError),
-    /// The network cannot be built.
     #[error("{path}: {source}")]
     Config {
         path: PathBuf,
@@ -62,9 +55,6 @@ pub fn read(
 }
 
 /// [`read`], with the names and shapes of a checkpoint's tensors.
-///
-/// # Errors
-/// As [`read`].
 pub fn read_for(
     path: &Path,
     network: Option<&str>,

@@ -5,7 +5,6 @@ use tch::{Device, Tensor};
 use crate::shim::ShimError;
 use crate::shim::random::Generator;
 
-/// Drops values in training.
 #[derive(Debug)]
 pub struct Dropout {
     probability: f64,
@@ -14,9 +13,6 @@ pub struct Dropout {
 
 impl Dropout {
     /// Drops with `probability` on `device`; to be seeded.
-    ///
-    /// # Errors
-    /// When the device is not there.
     pub fn new(probability: f64, device: Device) -> Result<Self, ShimError> {
         Ok(Self {
             probability,
@@ -25,9 +21,6 @@ impl Dropout {
     }
 
     /// Another one that draws from now on the masks that this one would draw.
-    ///
-    /// # Errors
-    /// When libtorch refuses.
     pub(super) fn fork(&self) -> Result<Self, ShimError> {
         Ok(Self {
             probability: self.probability,
@@ -36,9 +29,6 @@ impl Dropout {
     }
 
     /// Starts the sequence of masks of `seed`.
-    ///
-    /// # Errors
-    /// When libtorch refuses.
     pub fn seed(&mut self, seed: u64) -> Result<(), ShimError> {
         self.generator.seed(seed)
     }

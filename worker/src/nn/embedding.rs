@@ -5,7 +5,6 @@ use tch::{Device, Kind, Tensor};
 
 use super::init::Affine;
 
-/// The label a prediction is conditioned on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClassLabel {
     /// Class 0, `h` of the paper.
@@ -27,7 +26,6 @@ impl ClassLabel {
     }
 }
 
-/// Labels of a batch.
 #[derive(Debug)]
 pub enum Labels {
     /// One label for all samples: class tokens are computed once.
@@ -133,7 +131,6 @@ impl ClassEmbedding {
         }
     }
 
-    /// Class vectors of a batch.
     pub fn forward(&self, labels: &Labels) -> ClassVector {
         if let Labels::All(ClassLabel::Null) = labels {
             return self.null();

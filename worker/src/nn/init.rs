@@ -38,7 +38,6 @@ impl Affine {
         }
     }
 
-    /// Weight and bias.
     pub(super) fn parameters(&self) -> [&Tensor; 2] {
         [&self.weight, &self.bias]
     }
@@ -66,7 +65,6 @@ impl Affine {
         self.conv_stride(x, 1, padding)
     }
 
-    /// Convolution with a stride.
     pub fn conv_stride(&self, x: &Tensor, stride: i64, padding: i64) -> Tensor {
         x.conv2d(&self.weight, Some(&self.bias), stride, padding, 1, 1)
     }

@@ -2,12 +2,9 @@
 
 use super::dropout::Dropout;
 
-/// How a forward pass is meant.
 #[derive(Debug, Clone, Copy)]
 pub enum Mode<'a> {
-    /// Deterministic.
     Eval,
-    /// To be differentiated.
     Train {
         /// In the residual blocks.
         dropout: &'a Dropout,
@@ -28,7 +25,6 @@ impl<'a> Mode<'a> {
 /// What becomes of the intermediate values of a block until its backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activations {
-    /// They stay in memory.
     #[default]
     Kept,
     /// They are computed again: less memory, about a third more work.

@@ -39,7 +39,6 @@ impl GroupNorm {
         }
     }
 
-    /// Weight and bias.
     pub(super) fn parameters(&self) -> [&Tensor; 2] {
         [&self.weight, &self.bias]
     }

@@ -11,9 +11,7 @@ use super::sampling::Resize;
 /// Shape and quirks of one residual block.
 #[derive(Debug, Clone, Copy)]
 pub struct ResBlockConfig {
-    /// Input width.
     pub in_channels: i64,
-    /// Output width.
     pub out_channels: i64,
     /// Width E of the conditioning vector.
     pub embedding_width: i64,
@@ -93,7 +91,6 @@ impl ResBlock {
         }
     }
 
-    /// All weights.
     pub(super) fn parameters(&self) -> Vec<&Tensor> {
         let affine = [&self.in_conv, &self.conditioning, &self.out_conv];
         let norms = [&self.in_norm, &self.out_norm];

@@ -10,7 +10,6 @@ use super::init::Affine;
 pub enum Resize {
     /// Mean over 2 x 2 pixels.
     Halve,
-    /// Nearest neighbour.
     Double,
 }
 

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anofpdm_common::network::{Arch, NetworkConfig, NetworkConfigError};
+use anofpdm_common::network::{Arch, Misfit, NetworkConfig, NetworkConfigError};
 use tch::nn::{self, VarStore};
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use super::classifier::Classifier;
 use super::unet::UNet;
@@ -13,53 +13,26 @@ use crate::tensors::{self, NamedTensors, TensorFileError};
 /// Room for the header of a checkpoint beyond its numbers.
 const HEADER_LIMIT: u64 = 16 << 20;
 
-/// Why a checkpoint does not fit a network.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    /// The configuration itself cannot be built.
     #[error("network configuration: {0}")]
     Config(#[from] NetworkConfigError),
-    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] TensorFileError),
-    /// A network of another family is needed.
     #[error("{path}: {wanted} is needed here, the configuration says arch {found}")]
     Family {
         path: PathBuf,
         wanted: &'static str,
         found: Arch,
     },
-    /// A tensor has another shape than the configuration asks for.
-    #[error("{path}: tensor {name} is {found:?}, the configuration asks for {expected:?}: {cause}")]
-    Shape {
-        path: PathBuf,
-        name: String,
-        found: Vec<i64>,
-        expected: Vec<i64>,
-        cause: String,
-    },
-    /// Tensors are missing or left over.
-    #[error(
-        "{path}: another architecture than the configuration says: {missing} of its {expected} tensors \
-         are absent and {extra} unknown ones are there (first: {first})"
-    )]
-    Names {
-        path: PathBuf,
-        /// Tensors of the network that the file lacks.
-        missing: usize,
-        expected: usize,
-        /// Tensors of the file that the network lacks.
-        extra: usize,
-        first: String,
-    },
-    /// A tensor is not stored as a float.
+    #[error("{path}: {source}")]
+    Misfit { path: PathBuf, source: Box<Misfit> },
     #[error("{path}: tensor {name} is stored as {kind:?}: only f16, bf16 and f32 weights are read")]
     StoredKind {
         path: PathBuf,
         name: String,
         kind: Kind,
     },
-    /// A weight is NaN or infinite.
     #[error(
         "{path}: tensor {name} holds NaN or infinite values: the training run that wrote it has diverged"
     )]
@@ -68,9 +41,6 @@ pub enum WeightsError {
 
 /// Builds the U-Net of `config` on `device` with the weights in `path`, ready for inference
 /// (no gradients).
-///
-/// # Errors
-/// When the configuration or the file does not fit.
 pub fn open_unet(
     path: &Path,
     config: &NetworkConfig,
@@ -88,9 +58,6 @@ pub fn open_unet(
 
 /// Builds the classifier of `config` on `device` with the weights in `path`; its own weights take no
 /// gradients.
-///
-/// # Errors
-/// When the configuration or the file does not fit.
 pub fn open_classifier(
     path: &Path,
     config: &NetworkConfig,
@@ -128,10 +95,10 @@ fn open<T>(
 /// unchanged.
 pub fn load(vs: &VarStore, path: &Path, config: &NetworkConfig) -> Result<(), WeightsError> {
     let wanted = variables(vs);
-    let numbers: usize = wanted.values().map(tch::Tensor::numel).sum();
+    let numbers: usize = wanted.values().map(Tensor::numel).sum();
     let limit = HEADER_LIMIT + 4 * numbers as u64 * 4;
     let stored = tensors::read(path, limit)?;
-    check(path, &wanted, &stored, config)?;
+    check(path, &stored, config)?;
     tch::no_grad(|| {
         for (name, mut variable) in wanted {
             if let Some(weights) = stored.get(&name) {
@@ -143,9 +110,6 @@ pub fn load(vs: &VarStore, path: &Path, config: &NetworkConfig) -> Result<(), We
 }
 
 /// Writes all tensors of a network as f32, whole or not at all.
-///
-/// # Errors
-/// When the file system refuses.
 pub fn save(vs: &VarStore, path: &Path) -> Result<(), WeightsError> {
     let weights = variables(vs)
         .into_iter()
@@ -159,30 +123,23 @@ pub fn variables(vs: &VarStore) -> NamedTensors {
     vs.variables().into_iter().collect()
 }
 
-/// Checks that `stored` holds the tensors `wanted` in their shapes, no other, as finite floats.
-///
-/// # Errors
-/// As [`load`].
+/// Checks that `stored` holds the tensors of `config` in their shapes, no other, as finite floats.
 pub fn check(
     path: &Path,
-    wanted: &NamedTensors,
     stored: &NamedTensors,
     config: &NetworkConfig,
 ) -> Result<(), WeightsError> {
-    // Shapes first: a wrong channel count is a clearer message than a count of names.
-    for (name, variable) in wanted {
-        let Some(tensor) = stored.get(name) else {
-            continue;
-        };
-        if tensor.size() != variable.size() {
-            return Err(WeightsError::Shape {
-                path: path.to_owned(),
-                name: name.clone(),
-                cause: cause(name, &tensor.size(), config),
-                found: tensor.size(),
-                expected: variable.size(),
-            });
-        }
+    let sides = |tensor: &Tensor| tensor.size().iter().map(|side| *side as usize).collect();
+    let shapes = stored
+        .iter()
+        .map(|(name, tensor)| (name.clone(), sides(tensor)));
+    config
+        .fit(&shapes.collect(), "configuration")
+        .map_err(|source| WeightsError::Misfit {
+            path: path.to_owned(),
+            source,
+        })?;
+    for (name, tensor) in stored {
         if !matches!(tensor.kind(), Kind::Half | Kind::BFloat16 | Kind::Float) {
             return Err(WeightsError::StoredKind {
                 path: path.to_owned(),
@@ -197,22 +154,5 @@ pub fn check(
             });
         }
     }
-    let missing: Vec<&String> = wanted.keys().filter(|k| !stored.contains_key(*k)).collect();
-    let extra: Vec<&String> = stored.keys().filter(|k| !wanted.contains_key(*k)).collect();
-    match missing.first().or(extra.first()) {
-        None => Ok(()),
-        Some(first) => Err(WeightsError::Names {
-            path: path.to_owned(),
-            missing: missing.len(),
-            expected: wanted.len(),
-            extra: extra.len(),
-            first: (*first).clone(),
-        }),
-    }
-}
-
-/// The likely reason for a shape that does not fit.
-fn cause(name: &str, found: &[i64], config: &NetworkConfig) -> String {
-    let found = found.iter().map(|side| usize::try_from(*side).unwrap_or(0));
-    config.why_other_shape(name, &found.collect::<Vec<_>>())
+    Ok(())
 }

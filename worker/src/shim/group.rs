@@ -191,9 +191,6 @@ impl Drop for Shared {
 
 impl ProcessGroup {
     /// The group of a connected backend.
-    ///
-    /// # Errors
-    /// When libtorch refuses.
     pub fn new(
         store: &Store,
         backend: &GroupBackend,
@@ -243,27 +240,18 @@ impl ProcessGroup {
     }
 
     /// Starts replacing `tensor` by its sum over the ranks.
-    ///
-    /// # Errors
-    /// When it cannot be started.
     pub fn all_reduce(&self, tensor: &Tensor) -> Result<Work, ShimError> {
         // SAFETY: the tensor is alive; the work keeps its own reference to it.
         self.launched(|group, out| unsafe { anofpdm_all_reduce(group, tensor.as_ptr(), out) })
     }
 
     /// Starts replacing `tensor` by that of rank `root`.
-    ///
-    /// # Errors
-    /// When it cannot be started.
     pub fn broadcast(&self, tensor: &Tensor, root: i32) -> Result<Work, ShimError> {
         // SAFETY: as for `all_reduce`.
         self.launched(|group, out| unsafe { anofpdm_broadcast(group, tensor.as_ptr(), root, out) })
     }
 
     /// Starts waiting for all ranks to come here, at most `timeout`.
-    ///
-    /// # Errors
-    /// When it cannot be started.
     pub fn barrier(&self, timeout: Duration) -> Result<Work, ShimError> {
         let device = super::device_number(self.shared.device);
         // SAFETY: no pointer but the group's and the result's.
@@ -271,9 +259,6 @@ impl ProcessGroup {
     }
 
     /// Ends what is under way, here and at the other ranks, with an error. From any thread.
-    ///
-    /// # Errors
-    /// When libtorch refuses.
     pub fn abort(&self) -> Result<(), ShimError> {
         // SAFETY: the group is alive.
         unsafe { check(anofpdm_group_abort(self.shared.pointer)) }
@@ -289,9 +274,6 @@ pub struct Work {
 
 impl Work {
     /// Waits up to `timeout`; whether it has ended. May be called again where it has not.
-    ///
-    /// # Errors
-    /// When the operation has failed.
     pub fn wait(&self, timeout: Duration) -> Result<bool, ShimError> {
         let mut done = false;
         // SAFETY: the work is alive and `done` live.
@@ -375,9 +357,6 @@ impl Buckets {
     }
 
     /// Orders the buckets anew, once, by the order in which the last backward pass had its gradients.
-    ///
-    /// # Errors
-    /// When a rank is gone or late.
     pub fn reorder(&mut self) -> Result<(), ShimError> {
         let _one_at_a_time = self.group.lock();
         // SAFETY: the buckets are alive; only this thread uses them (`&mut`).

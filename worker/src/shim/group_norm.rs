@@ -102,9 +102,6 @@ fn macros(input: u8, out: u8) -> [String; 3] {
 impl GpuGroupNorm<'_> {
     /// The result, `[rows, H, W, C]` in that order in memory; `None` where the kernels do not serve these sizes or
     /// kinds.
-    ///
-    /// # Errors
-    /// When the kernels cannot be compiled, loaded or launched.
     pub fn run(&self) -> Result<Option<Tensor>, ShimError> {
         let Some(plan) = self.plan() else {
             return Ok(None);

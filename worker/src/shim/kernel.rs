@@ -269,9 +269,7 @@ pub fn architecture(device: Device) -> Result<String, ShimError> {
 /// The blocks of a launch and the threads of a block, along x, y and z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launch {
-    /// Blocks.
     pub grid: [u32; 3],
-    /// Threads of each.
     pub block: [u32; 3],
 }
 

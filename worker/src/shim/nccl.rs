@@ -12,7 +12,6 @@ use super::store::{Store, StorePointer, millis};
 use super::{ShimError, check, device_number};
 use crate::torch::in_words;
 
-/// The library's name.
 pub const LIBRARY: &str = "libanofpdm_nccl.so";
 
 type Create = unsafe extern "C" fn(
@@ -25,9 +24,6 @@ type Create = unsafe extern "C" fn(
 ) -> *mut c_char;
 
 /// The one function of the library. Loaded once; it stays until the process ends.
-///
-/// # Errors
-/// The loader's message, when it is not there.
 fn create() -> Result<Create, String> {
     static LOADED: OnceLock<Result<Create, String>> = OnceLock::new();
     LOADED
@@ -49,9 +45,6 @@ fn create() -> Result<Create, String> {
 }
 
 /// Whether the library loads.
-///
-/// # Errors
-/// The loader's message.
 pub fn load() -> Result<(), String> {
     create().map(drop)
 }

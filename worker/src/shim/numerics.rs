@@ -17,17 +17,12 @@ unsafe extern "C" {
 /// A precision below float32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LowPrecision {
-    /// bfloat16.
     Bf16,
-    /// float16.
     Fp16,
 }
 
 /// Runs `body` with matrix products and convolutions of `device` in a lower precision on this
 /// thread; what needs it stays in float32.
-///
-/// # Errors
-/// When libtorch refuses.
 pub fn autocast<T>(
     device: Device,
     precision: LowPrecision,
@@ -65,18 +60,12 @@ impl Drop for Autocast {
 }
 
 /// Whether float32 products on a GPU may use TF32 (10 bits of mantissa). Process-wide.
-///
-/// # Errors
-/// When libtorch refuses.
 pub fn allow_tf32(allow: bool) -> Result<(), ShimError> {
     // SAFETY: a flag of libtorch's.
     unsafe { check(anofpdm_allow_tf32(allow)) }
 }
 
 /// Whether deterministic algorithms are preferred; what has none warns. Process-wide.
-///
-/// # Errors
-/// When libtorch refuses.
 pub fn deterministic(deterministic: bool) -> Result<(), ShimError> {
     // SAFETY: a flag of libtorch's.
     unsafe { check(anofpdm_deterministic(deterministic)) }

@@ -39,9 +39,6 @@ unsafe impl Send for Generator {}
 
 impl Generator {
     /// A generator of the kind of `device`, to be seeded.
-    ///
-    /// # Errors
-    /// When the device is not there.
     pub fn new(device: Device) -> Result<Self, ShimError> {
         let mut pointer = std::ptr::null_mut();
         // SAFETY: `pointer` is live.
@@ -55,9 +52,6 @@ impl Generator {
     }
 
     /// Another one that draws from now on what this one would draw.
-    ///
-    /// # Errors
-    /// When libtorch refuses.
     pub fn fork(&self) -> Result<Self, ShimError> {
         let mut pointer = std::ptr::null_mut();
         // SAFETY: the generator is alive, `pointer` is live.
@@ -66,9 +60,6 @@ impl Generator {
     }
 
     /// Starts the sequence of `seed`.
-    ///
-    /// # Errors
-    /// When libtorch refuses.
     pub fn seed(&mut self, seed: u64) -> Result<(), ShimError> {
         // SAFETY: the generator is alive.
         unsafe { check(anofpdm_generator_seed(self.pointer, seed)) }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::{ShimError, check, tell};
 
-/// Sets a key.
 pub type SetKey = Box<dyn Fn(&str, &[u8]) -> Result<(), String> + Send + Sync>;
 /// The value of a key; waits for it up to a time.
 pub type GetKey = Box<dyn Fn(&str, Duration) -> Result<Option<Vec<u8>>, String> + Send + Sync>;
@@ -23,7 +22,6 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// A `c10d::Store`.
 #[derive(Debug)]
 pub struct Store {
     pub(super) pointer: *mut StorePointer,
@@ -72,9 +70,6 @@ unsafe extern "C" {
 
 impl Store {
     /// A store over `keys`; waiting longer than `timeout` for a key is an error.
-    ///
-    /// # Errors
-    /// When libtorch cannot make it.
     pub fn new(keys: Keys, timeout: Duration) -> Result<Self, ShimError> {
         let calls = Calls {
             context: Box::into_raw(Box::new(keys)).cast(),

@@ -38,18 +38,12 @@ unsafe extern "C" {
 }
 
 /// Backward from `loss`, a scalar: adds to the gradients of what it was computed from.
-///
-/// # Errors
-/// When libtorch refuses.
 pub fn backward(loss: &Tensor) -> Result<(), ShimError> {
     // SAFETY: the tensor is alive.
     unsafe { check(anofpdm_backward(loss.as_ptr())) }
 }
 
 /// Leaves the parameters without gradients.
-///
-/// # Errors
-/// When libtorch refuses.
 pub fn drop_gradients(parameters: &[&Tensor]) -> Result<(), ShimError> {
     let list = pointers(parameters);
     // SAFETY: the tensors are alive, `count` is their number.
@@ -123,9 +117,6 @@ pub fn fused_adamw(tensors: AdamWTensors<'_>, numbers: AdamWNumbers) -> Result<(
 }
 
 /// `average += weight (value - average)` for every pair.
-///
-/// # Errors
-/// When the lists do not fit.
 pub fn lerp_all(averages: &[&Tensor], values: &[&Tensor], weight: f64) -> Result<(), ShimError> {
     if averages.len() != values.len() {
         return Err(ShimError(
@@ -145,9 +136,6 @@ pub fn lerp_all(averages: &[&Tensor], values: &[&Tensor], weight: f64) -> Result
 }
 
 /// Divides the gradients by `scale` in place; whether all of them are finite.
-///
-/// # Errors
-/// When libtorch refuses.
 pub fn unscale(gradients: &[&Tensor], scale: f64) -> Result<bool, ShimError> {
     let list = pointers(gradients);
     let mut finite = false;

@@ -19,12 +19,10 @@ use serde::{Deserialize, Serialize};
 use super::loss::LossHistory;
 use crate::tensors::{self, NamedTensors, TensorFileError};
 
-/// Raw weights.
 pub const MODEL_FILE: &str = "model.safetensors";
 /// Averaged weights: what evaluation uses.
 pub const EMA_FILE: &str = "ema.safetensors";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
-/// The architecture.
 pub const CONFIG_FILE: &str = "config.json";
 const META_FILE: &str = "meta.json";
 
@@ -47,15 +45,10 @@ pub struct Identity {
 /// Everything that training resumes from.
 #[derive(Debug)]
 pub struct TrainingState {
-    /// Steps done.
     pub step: u64,
-    /// Raw weights.
     pub model: NamedTensors,
-    /// Averaged weights.
     pub ema: NamedTensors,
-    /// AdamW's state.
     pub optimizer: NamedTensors,
-    /// Losses so far.
     pub loss: LossHistory,
 }
 
@@ -78,13 +71,10 @@ struct FileRecord {
 /// What goes wrong with checkpoints.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The file system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A tensor file cannot be read or written.
     #[error(transparent)]
     Tensors(#[from] TensorFileError),
-    /// A new checkpoint could not be written.
     #[error(
         "checkpoint of step {step} not written: {source} (earlier checkpoints in {folder} are intact; \
          free some space and run again to go on from the last one)"
@@ -94,12 +84,10 @@ pub enum CheckpointError {
         folder: PathBuf,
         source: Box<CheckpointError>,
     },
-    /// Written by another run.
     #[error(
         "{path}: this checkpoint belongs to another {what}; train into another folder, or remove it to start anew"
     )]
     Foreign { path: PathBuf, what: String },
-    /// Written by another version of the program.
     #[error("{path}: checkpoint format {found}, this program reads {FORMAT}")]
     Format { path: PathBuf, found: u32 },
     /// A JSON file cannot be made: a bug.
@@ -128,9 +116,6 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Opens (makes) the folder, of which the last `keep` checkpoints stay, and removes what an
     /// interrupted write has left in it.
-    ///
-    /// # Errors
-    /// When the file system refuses.
     pub fn open(
         folder: &Path,
         network: &NetworkConfig,

@@ -9,15 +9,12 @@ use anofpdm_common::store::slices::SliceAxis;
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("training slice {name}: {reason}")]
 pub struct DataError {
-    /// Subject and slice.
     pub name: String,
-    /// What went wrong.
     pub reason: String,
 }
 
 /// The slices of the training subjects, healthy and not, scaled to [-1, 1].
 pub trait TrainingData: std::fmt::Debug + Send + Sync {
-    /// Number of slices.
     fn len(&self) -> usize;
 
     /// Whether there is none.
@@ -29,9 +26,6 @@ pub trait TrainingData: std::fmt::Debug + Send + Sync {
     fn shape(&self) -> [usize; 3];
 
     /// Writes slice `index` into `image`, `[C, H, W]` in row-major order.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     fn fill(&self, index: usize, image: &mut [f32]) -> Result<(), DataError>;
 
     /// Image-level label of slice `index`: 0 healthy, 1 unhealthy.

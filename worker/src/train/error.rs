@@ -16,40 +16,29 @@ use crate::shim::ShimError;
 /// Why training cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The architecture cannot be built.
     #[error("network configuration: {0}")]
     Network(#[from] NetworkConfigError),
-    /// The architecture cannot have the role.
     #[error(transparent)]
     Role(#[from] RoleError),
-    /// The network and the slices do not fit.
     #[error("network and slices do not fit: {0}")]
     Fit(String),
-    /// Too few slices.
     #[error(transparent)]
     TooFewSlices(#[from] TooFewSlices),
-    /// Too few slices without lesion.
     #[error("a {role} network learns from slices without lesion only: {source}")]
     TooFewHealthy { role: Role, source: TooFewSlices },
-    /// No batch.
     #[error(transparent)]
     Loader(#[from] LoaderError),
     /// The schedule cannot be built: a bug.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    /// Checkpoints.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A checkpoint's optimiser state does not fit.
     #[error(transparent)]
     Optimizer(#[from] OptimizerStateError),
-    /// A checkpoint's weights do not fit.
     #[error("checkpoint tensor {0} is absent or has another shape than the network's")]
     Weights(String),
-    /// The checkpoint is ahead of what is asked for.
     #[error("the checkpoint has {found} steps, more than the {steps} asked for: raise steps")]
     Beyond { found: u64, steps: u64 },
-    /// More ranks than samples.
     #[error(
         "a batch of {batch} cannot be shared by {world} ranks: use a larger batch or fewer devices"
     )]
@@ -57,22 +46,17 @@ pub enum TrainError {
     /// Another rank is gone or hangs, or the group was aborted: the gang may start again.
     #[error(transparent)]
     Collective(#[from] CollectiveError),
-    /// libtorch refuses an operation.
     #[error("libtorch: {0}")]
     Torch(#[from] ShimError),
-    /// The log of samples cannot be written.
     #[error("log of samples: {0}")]
     SamplesLog(DiskError),
-    /// A sample picture cannot be written.
     #[error("sample picture: {0}")]
     Picture(DiskError),
-    /// A sample picture cannot be encoded.
     #[error("sample picture: {0}")]
     Png(image::ImageError),
     /// Rank 0 has told this rank something that it does not understand: another version.
     #[error("the state that rank 0 sent cannot be read: {0}")]
     State(serde_json::Error),
-    /// The loss or the weights are NaN or infinite.
     #[error(
         "training diverged at step {step} ({what}; samples: {samples}): lower learning_rate, or look at these slices"
     )]

@@ -50,7 +50,6 @@ pub(super) struct Learner {
     noising: Noising,
     gradients: Gradients,
     pub(super) loss: LossHistory,
-    /// Steps done.
     pub(super) step: u64,
 }
 
@@ -191,7 +190,6 @@ impl Learner {
         Ok(())
     }
 
-    /// Number of diffusion times.
     pub(super) fn times(&self) -> usize {
         self.noising.times()
     }

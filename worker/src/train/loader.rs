@@ -23,7 +23,6 @@ const AHEAD: usize = 3;
 pub struct TrainingBatch {
     /// Step, from 0.
     pub step: u64,
-    /// Training slices, by index.
     pub slices: Vec<usize>,
     /// Scaled slices, f32 `[N, C, H, W]`.
     pub x0: Tensor,
@@ -35,13 +34,10 @@ pub struct TrainingBatch {
     pub labels: Tensor,
 }
 
-/// Why no batch comes.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LoaderError {
-    /// A slice cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The loading thread could not be started or ended before its time.
     #[error("the loading thread is gone: {0}")]
     Thread(String),
 }
@@ -70,9 +66,6 @@ pub struct LoadPlan {
 
 impl Loader {
     /// Starts loading.
-    ///
-    /// # Errors
-    /// When no thread can be started.
     pub fn start(data: Arc<dyn TrainingData>, plan: LoadPlan) -> Result<Self, LoaderError> {
         let (sender, receiver) = sync_channel(AHEAD);
         let thread = std::thread::Builder::new()

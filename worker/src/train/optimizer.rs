@@ -6,7 +6,6 @@ use crate::shim::ShimError;
 use crate::shim::training::{self, AdamWNumbers, AdamWTensors};
 use crate::tensors::NamedTensors;
 
-/// Settings of AdamW. The defaults are the paper's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWSettings {
     /// Constant learning rate.
@@ -36,7 +35,6 @@ impl Default for AdamWSettings {
 /// A saved optimiser state that does not fit the network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptimizerStateError {
-    /// A moment is absent.
     #[error("optimizer state has no tensor '{0}': it belongs to another architecture")]
     Missing(String),
     /// A moment has another shape or kind than its parameter.
@@ -46,7 +44,6 @@ pub enum OptimizerStateError {
         found: String,
         expected: String,
     },
-    /// The step count is not a positive whole number.
     #[error("optimizer state '{STEP}' is not an i64 step count")]
     Step,
 }
@@ -135,7 +132,6 @@ impl AdamW {
         )
     }
 
-    /// Updates done.
     pub const fn updates(&self) -> i64 {
         self.step
     }

@@ -31,7 +31,6 @@ impl Ranks<'_> {
         self.membership().rank
     }
 
-    /// Number of ranks.
     pub fn world(&self) -> usize {
         self.membership().world
     }

@@ -19,7 +19,6 @@ use super::ranks::Ranks;
 pub struct TrainRequest<'a> {
     /// What the network is for: decides loss, noise, labels and which slices it sees.
     pub role: Role,
-    /// The architecture.
     pub network: NetworkConfig,
     /// How long and how fast. `batch` is the global one; who shares it is in `ranks`, not in `devices`.
     pub train: TrainSpec,
@@ -33,7 +32,6 @@ pub struct TrainRequest<'a> {
     pub device: Device,
     /// What the checkpoints belong to.
     pub identity: Identity,
-    /// Who trains.
     pub ranks: Ranks<'a>,
     /// With a generation, rank 0 keeps a log of the samples of every step beside the checkpoints.
     pub generation: Option<u64>,
@@ -44,7 +42,6 @@ pub struct TrainRequest<'a> {
 /// How far training is, after every step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainProgress {
-    /// Steps done.
     pub step: u64,
     /// Steps of the whole run.
     pub steps: u64,
@@ -67,7 +64,6 @@ pub struct TrainProgress {
 /// What the caller wants next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// Go on.
     Continue,
     /// Write a checkpoint and return. Of several ranks all return, at most one step later.
     Stop,

@@ -20,7 +20,6 @@ const MIRRORED: f64 = 0.5;
 pub struct TooFewSlices {
     /// Slices there are.
     pub slices: usize,
-    /// Global batch.
     pub batch: usize,
 }
 

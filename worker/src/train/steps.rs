@@ -29,7 +29,6 @@ pub(super) struct TrainingSteps<'a> {
     data: Arc<dyn TrainingData>,
     loader: Loader,
     pub(super) learner: Learner,
-    /// Global batch.
     pub(super) batch: usize,
     /// How long the last step waited for its samples.
     pub(super) waited: Duration,

@@ -10,7 +10,6 @@ use super::steps::{TrainingSteps, check_fit};
 /// One step's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepTime {
-    /// The whole step.
     pub whole: Duration,
     /// Of it, waiting for samples to be loaded.
     pub waited: Duration,
@@ -18,9 +17,6 @@ pub struct StepTime {
 
 /// Does the steps of `request` from fresh weights and returns how long each took. No checkpoint is
 /// read or written.
-///
-/// # Errors
-/// As [`train`](super::train).
 pub fn time_steps(request: &TrainRequest<'_>) -> Result<Vec<StepTime>, TrainError> {
     let guard = AbortUnlessDone::new(request.ranks);
     check_fit(request)?;

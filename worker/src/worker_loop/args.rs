@@ -103,9 +103,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
 }
 
 /// As [`run`], on the backend that `open` makes of `--device`.
-///
-/// # Errors
-/// As [`run`].
 pub fn run_on<B: Backend + 'static>(
     args: &RunArgs,
     open: impl FnOnce(DeviceSpec) -> Result<B, UsageError>,

@@ -8,7 +8,6 @@ use anofpdm_common::wire::{self, Message};
 
 use super::job_error::JobError;
 
-/// The plan with this digest.
 pub(super) fn get_plan(artifacts: &ArtifactStore, digest: Digest) -> Result<Plan, JobError> {
     let bytes = artifacts.get(&digest, MAX_PLAN_BYTES)?;
     Plan::from_json(&bytes).map_err(|error| JobError::new(ErrorClass::BadInput, &error))

@@ -10,34 +10,18 @@ use tch::{Device, Tensor};
 /// Why a batch cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SliceError {
-    /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The plan contradicts itself.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A slice of the plan is not in the store.
     #[error("subject {subject} has no slice {position}: plan and store do not belong together")]
-    Missing {
-        /// Subject.
-        subject: String,
-        /// Position in its file.
-        position: u32,
-    },
-    /// Nothing can be computed from it.
+    Missing { subject: String, position: u32 },
     #[error(
         "subject {subject}, slice {slice_index} of its volume, holds NaN or infinity: mend its volumes and preprocess them again"
     )]
-    NotFinite {
-        /// Subject.
-        subject: String,
-        /// Place along the head axis.
-        slice_index: i32,
-    },
-    /// A test subject has no mask.
+    NotFinite { subject: String, slice_index: i32 },
     #[error("subject {0} has no mask: it cannot be scored")]
     NoMask(String),
-    /// A batch without slices.
     #[error("an empty batch")]
     Empty,
 }
@@ -61,7 +45,6 @@ pub(super) struct SliceBatch {
     pub(super) size: usize,
     /// Identity of each slice for the noise, padding included.
     pub(super) identities: Vec<u64>,
-    /// Number of real slices.
     pub(super) slices: usize,
     /// Pixel truth of the real slices; empty unless asked for.
     pub(super) truth: Vec<TrueSlice>,
@@ -121,9 +104,6 @@ impl BatchReader {
 
     /// Loads `slices`, padded to the plan's geometry. `with_truth` reads the masks too: calibration never
     /// asks for them.
-    ///
-    /// # Errors
-    /// [`SliceError`].
     pub(super) fn read(
         &self,
         plan: &ForwardPlan,

@@ -40,9 +40,6 @@ impl Drain {
     }
 
     /// Listens for signals from now on.
-    ///
-    /// # Errors
-    /// When the system grants no handler or no thread.
     pub fn listen(grace: Duration) -> io::Result<Arc<Self>> {
         let drain = Arc::new(Self::new(grace));
         let mut signals = Signals::new([SIGTERM, SIGINT])?;

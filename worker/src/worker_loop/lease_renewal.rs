@@ -55,7 +55,6 @@ impl JobProgress {
         self.ticks.store(ticks, Ordering::Relaxed);
     }
 
-    /// Pieces of work done.
     pub(super) fn ticks(&self) -> u64 {
         self.ticks.load(Ordering::Relaxed)
     }

@@ -82,7 +82,6 @@ pub struct WorkerConfig {
     pub profile: NumericProfile,
     /// Stop when there has been no work for so long; `None` waits for more.
     pub exit_when_idle: Option<Duration>,
-    /// What is counted here.
     pub metrics: WorkerMetrics,
     /// What watches that a job moves on.
     pub liveness: Liveness,
@@ -91,19 +90,15 @@ pub struct WorkerConfig {
 /// Why the loop ended before the queue was finished.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The queue failed or refused this worker.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The coordinator does not trust this worker any more.
     #[error("the coordinator retired this worker: {0}")]
     Retired(String),
-    /// The device answers nothing any more.
     #[error("the device is lost, this worker ends: {0}")]
     DeviceLost(String),
     /// Ranks that trained together were torn apart: nothing of this process can be relied on any more.
     #[error("the other ranks of a training are lost; this worker starts afresh")]
     Restart,
-    /// A root is no folder.
     #[error(transparent)]
     StoreLocator(#[from] StoreLocatorError),
 }

@@ -53,7 +53,6 @@ impl NetworkCache {
         }
     }
 
-    /// Where the networks are.
     pub(super) fn device(&self) -> Device {
         self.backend.device()
     }

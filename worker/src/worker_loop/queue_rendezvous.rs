@@ -23,10 +23,8 @@ pub(super) struct QueueRendezvous {
 /// Why a rank cannot meet the others.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum QueueRendezvousError {
-    /// The gang was called off, or this worker is to end.
     #[error("called off")]
     CalledOff,
-    /// The queue failed.
     #[error("the ranks cannot find each other through the queue: {0}")]
     Queue(#[from] QueueError),
 }
@@ -63,17 +61,11 @@ impl QueueRendezvous {
     }
 
     /// Tells the other ranks.
-    ///
-    /// # Errors
-    /// [`QueueRendezvousError::Queue`].
     pub(super) fn post(&self, key: &str, note: &[u8]) -> Result<(), QueueRendezvousError> {
         Ok(self.queue.rendezvous_set(&self.lease, key, note)?)
     }
 
     /// What a rank has told under `key`, waiting for it up to `wait`.
-    ///
-    /// # Errors
-    /// [`QueueRendezvousError`].
     pub(super) fn read(
         &self,
         key: &str,

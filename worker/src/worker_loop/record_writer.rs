@@ -16,7 +16,6 @@ use super::job_error::JobError;
 use super::shard::{Shard, bad_plan};
 use super::worker_metrics::BatchPart;
 
-/// A batch that was computed.
 pub(super) struct ComputedBatch<T> {
     /// Its number in the plan.
     pub(super) index: usize,
@@ -60,9 +59,6 @@ impl<'scope, T: Send + 'scope> RecordWriter<'scope, T> {
     }
 
     /// Waits until everything is stored.
-    ///
-    /// # Errors
-    /// When a record could not be made or stored.
     pub(super) fn finish(self) -> Result<JobResult, JobError> {
         drop(self.computed);
         self.thread

@@ -50,9 +50,6 @@ enum Rule {
 
 impl RestoredScoring<'_> {
     /// The record of `cell`, from the restoration at its setting.
-    ///
-    /// # Errors
-    /// [`ScoringError`].
     pub(super) fn record(&self, restored: &Restored, cell: &Cell) -> Result<Record, ScoringError> {
         match &cell.output {
             CellOutput::Overlaps { thresholds, .. } => Ok(self.overlaps(restored, thresholds)),

@@ -24,41 +24,28 @@ use super::batch_reader::TrueSlice;
 /// A pass whose result cannot be scored.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ScoringError {
-    /// The pass lacks what the cell asks for.
     #[error("the pass has no {0}. This is a bug.")]
     Missing(&'static str),
-    /// A map holds a value that cannot be ranked.
     #[error("slice {slice} of the batch: {source}")]
-    Score {
-        /// Position in the batch.
-        slice: usize,
-        /// What is wrong with the value.
-        source: ScoreError,
-    },
+    Score { slice: usize, source: ScoreError },
 }
 
 /// What scoring a batch needs beside the pass.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scoring<'a> {
-    /// Science switches.
     pub(super) switches: Switches,
     /// Components up to this many pixels are dropped.
     pub(super) component_area: u32,
-    /// From map to mask.
     pub(super) mask_rule: MaskRule,
     /// Side of a slice, pixels.
     pub(super) size: usize,
     /// The real slices of the batch (padding left out); empty for cells that keep traces only.
     pub(super) truth: &'a [TrueSlice],
-    /// Number of real slices.
     pub(super) slices: usize,
 }
 
 impl Scoring<'_> {
     /// The record of `cell`.
-    ///
-    /// # Errors
-    /// [`ScoringError`].
     pub(super) fn record(&self, pass: &ForwardResult, cell: &Cell) -> Result<Record, ScoringError> {
         let strength = pass
             .guidance

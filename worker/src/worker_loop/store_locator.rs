@@ -31,41 +31,28 @@ const MANIFEST: &str = "manifest.json";
 /// Something is not below the folders this worker was given.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreLocatorError {
-    /// A root is no folder.
     #[error("{option} {root}: {source}")]
     NoFolder {
-        /// The option that names it.
         option: &'static str,
-        /// The root.
         root: PathBuf,
-        /// The system's reason.
         source: io::Error,
     },
-    /// No slice store has the digest.
     #[error(
         "no slice store with digest {digest} in {root} or up to {DEPTH} levels below ({searched}); start this worker with --data FOLDER, a folder that holds it"
     )]
     NoSlices {
-        /// Digest of the slices, as in their manifest.
         digest: Digest,
-        /// Where was looked.
         root: PathBuf,
-        /// How much was looked at.
         searched: Searched,
     },
-    /// No artifact store has the plan.
     #[error(
         "no artifact store with plan {digest} in {root} or up to {DEPTH} levels below ({searched}); start this worker with --artifacts FOLDER, a folder that holds the run"
     )]
     NoArtifacts {
-        /// Digest of the plan.
         digest: Digest,
-        /// Where was looked.
         root: PathBuf,
-        /// How much was looked at.
         searched: Searched,
     },
-    /// The artifact store is there and cannot be used.
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
 }

@@ -334,7 +334,6 @@ impl<P> LeaseTable<P> {
         self.entries.get(&shard).map(|entry| &entry.payload)
     }
 
-    /// Shards by state.
     pub fn counts(&self) -> Counts {
         Counts {
             queued: self.queued.iter().map(BTreeSet::len).sum::<usize>() as u64,

@@ -31,9 +31,6 @@ pub struct LocalQueue {
 
 impl LocalQueue {
     /// Connects to the socket at `path`.
-    ///
-    /// # Errors
-    /// [`QueueError::Unreachable`].
     pub fn connect(path: &Path) -> Result<Self, QueueError> {
         Ok(Self {
             path: path.to_owned(),

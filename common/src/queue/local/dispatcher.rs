@@ -20,7 +20,6 @@ use crate::queue::worker::Take;
 /// Requests waiting for the dispatcher's thread; more make their connections wait.
 const REQUEST_BACKLOG: usize = 256;
 
-/// A take waiting for work.
 #[derive(Debug)]
 struct WaitingTake {
     worker: Arc<str>,
@@ -43,9 +42,6 @@ impl LocalDispatcher {
     /// Listens on a socket in `folder`, which becomes private to this user and must have a short path
     /// (a socket's is limited to 107 bytes). Only one dispatcher may use a folder; the run's lock sees
     /// to that.
-    ///
-    /// # Errors
-    /// [`QueueError::Unreachable`] naming the socket.
     pub fn listen(folder: &Path, config: LeaseConfig) -> Result<Self, QueueError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

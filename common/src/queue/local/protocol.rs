@@ -29,9 +29,7 @@ pub enum Request {
     Take(Duration),
     /// The lease goes on.
     Renew(LeaseId, Progress),
-    /// A result.
     Complete(LeaseId, Completion),
-    /// An error.
     Fail(LeaseId, ErrorClass, String),
     /// Unfinished, without blame.
     Release(LeaseId),

@@ -38,7 +38,6 @@ const ACCEPT_BACKOFF: Backoff = Backoff {
 /// What a connection hands to the dispatcher.
 #[derive(Debug)]
 pub(super) enum Call {
-    /// A new worker.
     Register(WorkerInfo, oneshot::Sender<Response>),
     /// A request of a known worker.
     Request(Arc<str>, Request, oneshot::Sender<Response>),
@@ -150,7 +149,6 @@ async fn serve_worker(
     outcome
 }
 
-/// The connection for takes.
 async fn serve_takes(
     mut stream: UnixStream,
     worker: Arc<str>,

@@ -64,7 +64,6 @@ pub(super) struct Link {
     open: Option<Opened>,
     /// Connections made so far: a change means that the server may have forgotten things.
     generation: u64,
-    /// Failures in a row.
     failures: u32,
     not_before: Option<Instant>,
 }

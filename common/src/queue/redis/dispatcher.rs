@@ -72,9 +72,6 @@ impl RedisDispatcher {
     }
 
     /// As [`Self::open`], at an endpoint with credentials of its own.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
     pub fn open_at(
         endpoint: RedisEndpoint,
         run: &str,

@@ -13,10 +13,8 @@ use crate::queue::address::RedisAddress;
 use crate::queue::address::without_secret;
 use crate::queue::error::QueueError;
 
-/// Environment variable with the password.
 pub const PASSWORD_VARIABLE: &str = "ANOFPDM_REDIS_PASSWORD";
 
-/// Environment variable naming a file with the password.
 pub const PASSWORD_FILE_VARIABLE: &str = "ANOFPDM_REDIS_PASSWORD_FILE";
 
 /// Environment variable naming a PEM file: the certificate authority of a `rediss://` server.
@@ -113,9 +111,6 @@ impl RedisEndpoint {
     }
 
     /// As [`Self::from_url`], with other credentials than the environment's.
-    ///
-    /// # Errors
-    /// As [`Self::from_url`].
     pub fn new(url: &str, credentials: &Credentials) -> Result<Self, QueueError> {
         let settings = |text: String| QueueError::Settings(text);
         let address = RedisAddress::parse(url)?;

@@ -54,7 +54,6 @@ impl Keys {
         &self.all
     }
 
-    /// One key by what it ends in.
     pub(super) fn named(&self, name: &str) -> &str {
         NAMES
             .iter()

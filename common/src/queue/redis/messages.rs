@@ -23,11 +23,8 @@ impl Message for Job {
 pub struct DeliveredClaim {
     /// The lease it was made under.
     pub lease: LeaseId,
-    /// Who made it.
     pub worker: String,
-    /// What was asked for.
     pub job: Job,
-    /// What the worker claims.
     pub completion: Completion,
 }
 

@@ -11,11 +11,10 @@ use super::messages::Hello;
 use crate::plan::Job;
 use crate::queue::dispatch::{Event, Submission, WorkerStatus};
 use crate::queue::lease::Failure;
-use crate::queue::lease::{DeadLetter, ErrorClass, LeaseId, LiveLease, Progress, Setback};
+use crate::queue::lease::{DeadLetter, LeaseId, LiveLease, Progress, Setback};
 use crate::queue::priority::Priority;
 use crate::wire::{self, WireError};
 
-/// One entry of a stream.
 #[derive(Debug)]
 pub(super) struct StreamEntry {
     id: String,
@@ -144,7 +143,7 @@ pub(super) fn event(entry: &StreamEntry) -> Option<Event> {
         b"failed" => Event::Failed {
             lease,
             worker,
-            class: ErrorClass::named(&entry.text("class"))?,
+            class: entry.text("class").parse().ok()?,
             message: entry.text("message"),
             setback: setback()?,
         },
@@ -179,7 +178,10 @@ pub(super) fn dead_letters(mut dead: Vec<u64>, trouble: &HashMap<u64, String>) -
     dead.into_iter()
         .filter_map(|shard| {
             let trouble: FailureCounts = serde_json::from_str(trouble.get(&shard)?).ok()?;
-            let class = trouble.class.as_deref().and_then(ErrorClass::named);
+            let class = trouble
+                .class
+                .as_deref()
+                .and_then(|class| class.parse().ok());
             Some(DeadLetter {
                 shard,
                 errors: trouble.errors,

@@ -42,9 +42,6 @@ pub struct RedisQueue {
 impl RedisQueue {
     /// Prepares to serve one run, by its name in Redis or the unambiguous beginning of it, or every run.
     /// Connects when registered.
-    ///
-    /// # Errors
-    /// As [`RedisEndpoint::from_url`].
     pub fn new(url: &str, run: Option<&str>) -> Result<Self, QueueError> {
         Ok(Self::at(RedisEndpoint::from_url(url)?, run))
     }

@@ -14,16 +14,12 @@ pub enum SliceAxis {
     Columns,
 }
 
-/// Why a store does not say where left and right are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoLeftRight {
-    /// The identity is what software writes that knows no orientation, and nothing tells such a file from another.
     #[error("its volumes have no orientation (their affine is the identity)")]
     NoOrientation,
-    /// Not an affine at all.
     #[error("its affine is not invertible")]
     NoAffine,
-    /// Sagittal slices.
     #[error("its slices are stacked from left to right, so that none shows both sides")]
     Across,
 }
@@ -47,9 +43,6 @@ const ORDERS: [[usize; 3]; 6] = [
 
 impl SourceGrid {
     /// The axis of this subject's stored slices along which left and right lie, oblique scans by the nearest axis.
-    ///
-    /// # Errors
-    /// [`NoLeftRight`].
     pub fn left_right(&self) -> Result<SliceAxis, NoLeftRight> {
         if self.affine == IDENTITY {
             return Err(NoLeftRight::NoOrientation);

@@ -38,7 +38,6 @@ impl fmt::Display for Split {
     }
 }
 
-/// One subject of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectRecord {
     /// Name; its file is `subjects/ID.safetensors`.
@@ -48,7 +47,6 @@ pub struct SubjectRecord {
     pub patient: Option<String>,
     /// What it is for by default; a run spec may say otherwise.
     pub split: Split,
-    /// Number of slices N.
     pub slices: usize,
     /// Slices with image-level label 1.
     pub lesion_slices: usize,
@@ -63,10 +61,8 @@ impl SubjectRecord {
     }
 }
 
-/// A subject that was not converted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SkippedSubject {
-    /// Name.
     pub id: String,
     /// Why, in a sentence.
     pub reason: String,
@@ -110,7 +106,6 @@ impl StoreManifest {
         }
     }
 
-    /// The record of a subject.
     pub fn subject(&self, id: &str) -> Option<&SubjectRecord> {
         self.subjects
             .binary_search_by(|subject| subject.id.as_str().cmp(id))

@@ -21,7 +21,6 @@ pub(super) const SUBJECTS_FOLDER: &str = "subjects";
 /// Room for a manifest of a hundred thousand subjects.
 const MAX_MANIFEST: u64 = 64 << 20;
 
-/// A finished slice store.
 #[derive(Debug, Clone)]
 pub struct SliceStore {
     root: PathBuf,
@@ -30,9 +29,6 @@ pub struct SliceStore {
 
 impl SliceStore {
     /// Opens the store at `root` and checks its manifest. No subject file is read.
-    ///
-    /// # Errors
-    /// When there is no manifest, or it is damaged.
     pub fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
         let root = root.as_ref().to_path_buf();
         let path = root.join(MANIFEST_FILE);
@@ -58,12 +54,10 @@ impl SliceStore {
         })
     }
 
-    /// What the store holds.
     pub fn manifest(&self) -> &StoreManifest {
         &self.manifest
     }
 
-    /// The store's folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -166,9 +160,6 @@ impl ImageReader {
     }
 
     /// [`SliceStore::verify`].
-    ///
-    /// # Errors
-    /// As there.
     pub fn verify<S: AsRef<str> + Sync>(
         &self,
         subjects: &[S],
@@ -177,7 +168,6 @@ impl ImageReader {
         self.0.verify(subjects, watch)
     }
 
-    /// What the store holds.
     pub fn manifest(&self) -> &StoreManifest {
         &self.0.manifest
     }
@@ -186,7 +176,6 @@ impl ImageReader {
 /// One subject's images, read slice by slice.
 #[derive(Debug)]
 pub struct SubjectImages {
-    /// Name of the subject.
     pub id: String,
     /// Modalities C.
     pub channels: usize,
@@ -200,12 +189,10 @@ pub struct SubjectImages {
 }
 
 impl SubjectImages {
-    /// Number of slices N.
     pub fn slices(&self) -> usize {
         self.labels.len()
     }
 
-    /// Where the slices came from.
     pub fn source(&self) -> &SourceGrid {
         &self.file.source
     }

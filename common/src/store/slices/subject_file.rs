@@ -40,7 +40,6 @@ pub struct AxisMap {
 /// Where stored slices came from: enough to put a map back on the subject's own grid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceGrid {
-    /// Shape of the source array.
     pub shape: [usize; 3],
     /// Voxel to world (right, anterior, superior; millimetres), upper three rows.
     pub affine: [[f64; 4]; 3],
@@ -196,7 +195,6 @@ impl SubjectFile {
         })
     }
 
-    /// The labels, one a slice.
     pub(super) fn labels(&self) -> Result<Vec<u8>, StoreError> {
         let labels = self.read(self.label)?;
         if labels.iter().any(|label| *label > 1) {
@@ -208,7 +206,6 @@ impl SubjectFile {
         Ok(labels)
     }
 
-    /// Place of each slice in its volume.
     pub(super) fn slice_index(&self) -> Result<Vec<i32>, StoreError> {
         let bytes = self.read(self.slice_index)?;
         Ok(bytes

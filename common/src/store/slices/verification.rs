@@ -74,9 +74,6 @@ type Whole = Arc<Mutex<bool>>;
 static KNOWN: LazyLock<Mutex<HashMap<Seal, Whole>>> = LazyLock::new(Mutex::default);
 
 /// Checks that `file`, open from `path`, has the bytes that `digest` names.
-///
-/// # Errors
-/// When it cannot be read, has other bytes, or `watch` breaks.
 pub(super) fn verify(
     file: &File,
     path: &Path,

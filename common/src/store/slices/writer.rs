@@ -30,7 +30,6 @@ const PREVIEW_FILE: &str = "preview.png";
 /// Since 2 the key of a progress file covers the bytes of the source files; before, their names, lengths and times.
 const PROGRESS_FORMAT: u32 = 2;
 
-/// One subject, ready to be written.
 #[derive(Debug, Clone)]
 pub struct SubjectData {
     /// [N, C, H, W].
@@ -41,7 +40,6 @@ pub struct SubjectData {
     pub mask: Option<Vec<u8>>,
     /// `[N]`.
     pub slice_index: Vec<i32>,
-    /// Where it came from.
     pub source: SourceGrid,
     /// What a user should know of it, in words: kept beside the file, not in it.
     pub notices: Vec<String>,
@@ -50,7 +48,6 @@ pub struct SubjectData {
 /// What a subject's file is known by once written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConvertedSubject {
-    /// Number of slices.
     pub slices: usize,
     /// Slices with label 1.
     pub lesion_slices: usize,
@@ -207,9 +204,6 @@ impl StoreWriter {
     }
 
     /// Writes the manifest: from now on this is a store. Files of subjects that it does not name are removed.
-    ///
-    /// # Errors
-    /// When the disk refuses.
     pub fn commit(
         self,
         subjects: Vec<SubjectRecord>,

@@ -122,7 +122,6 @@ pub(super) fn slices(evidence: &Evidence<'_>) -> Check {
     check("slices", state, share[0].min(share[1]), text)
 }
 
-/// Noise seeds.
 pub(super) fn seeds(evidence: &Evidence<'_>) -> Check {
     let number = evidence.spec.score.seeds.len();
     let are = counted(number, "noise seed");

@@ -4,6 +4,7 @@ use anofpdm_common::anofpdm::select_guidance;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::spec::{Decision, Guidance};
 use anofpdm_common::store::slices::Split;
+use anofpdm_common::strength::Strength;
 
 use super::finding::{Finding, Findings, Worse, subject};
 use super::{Evidence, counted, percent};
@@ -12,7 +13,6 @@ use crate::report::summary::{Check, Classification, SliceScore, State};
 
 /// Accuracy this little above the base rate is worth nothing.
 const WORTH_SOMETHING: f64 = 0.02;
-/// AUROC of guessing.
 const CHANCE: f64 = 0.5;
 /// An AUROC of another number that is worth mentioning, if it is that much higher.
 const WORTH_MENTIONING: f64 = 0.6;
@@ -204,7 +204,7 @@ pub(super) fn guidance_edge(evidence: &Evidence<'_>) -> Option<Check> {
         let guidance = choice.guidance;
         let edge = [(lowest, "smallest"), (highest, "largest")]
             .into_iter()
-            .find(|(edge, _)| edge.to_bits() == guidance.to_bits());
+            .find(|(edge, _)| Strength(*edge) == Strength(guidance));
         Finding {
             subject: choice.encoding.name().to_owned(),
             value: guidance,

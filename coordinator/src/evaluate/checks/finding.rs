@@ -13,7 +13,6 @@ pub(super) struct Finding {
     /// `ddim w = 30`.
     pub(super) subject: String,
     pub(super) value: f64,
-    /// The number in words.
     pub(super) shown: String,
     pub(super) state: State,
 }

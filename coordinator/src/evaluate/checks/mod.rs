@@ -19,7 +19,6 @@ use super::rows::{Measured, MethodResult, TestSlice};
 use crate::evaluate::calibrate::Calibration;
 use crate::report::summary::{Audits, Check, Classification, Coverage, State};
 
-/// Everything the checks look at.
 pub(super) struct Evidence<'a> {
     pub(super) spec: &'a RunSpec,
     /// Side of a slice, pixels.
@@ -28,7 +27,6 @@ pub(super) struct Evidence<'a> {
     pub(super) component_area: u32,
     pub(super) coverage: Coverage,
     pub(super) audits: &'a Audits,
-    /// Validation slices that were calibrated on.
     pub(super) validation_slices: usize,
     pub(super) test: &'a [TestSlice],
     pub(super) methods: &'a [MethodResult],

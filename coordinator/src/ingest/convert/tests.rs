@@ -1,7 +1,7 @@
 use tempfile::TempDir;
 
 use super::super::volume::IDENTITY;
-use super::super::volume::test_file::{Field, TestFile};
+use super::super::volume::tests::test_file::{Field, TestFile};
 use super::*;
 
 const SHAPE: [i16; 3] = [6, 5, 7];

@@ -52,7 +52,7 @@ fn other_folders(layout: LayoutName, root: &Path) -> Vec<PathBuf> {
     let (parent, id) = (absolute.parent(), absolute.file_name());
     if let (Some(parent), Some(id)) = (parent, id.and_then(|id| id.to_str())) {
         let mut found = Found::default();
-        layout.layout().collect_subject(id, &absolute, &mut found);
+        (layout.layout().collect_subject)(id, &absolute, &mut found);
         found.settle();
         if reads(&found) {
             return vec![parent.to_path_buf()];

@@ -1,5 +1,6 @@
 //! ATLAS: a T1 and a lesion mask for each subject, in a folder of its own or nested as ATLAS v2.0 (BIDS) publishes it.
 
+use std::io;
 use std::path::Path;
 
 use super::found::Found;
@@ -7,38 +8,27 @@ use super::listing::Listing;
 use super::words::{Meaning, meaning};
 use super::{Layout, Orientation};
 
-pub(super) struct Atlas;
-
 /// ATLAS v2.0 needs five: cohort, subject, session, `anat`, and the file's own folder above them.
 const MAX_DEPTH: usize = 6;
 
-impl Layout for Atlas {
-    fn orientation(&self) -> Orientation {
-        Orientation::Ras
-    }
+pub(super) const LAYOUT: Layout = Layout {
+    orientation: Orientation::Ras,
+    pads_to_square: false,
+    modality_order: &["t1"],
+    expects: "SUBJECT/…_T1w.nii.gz and SUBJECT/…_mask.nii.gz (or …_label-lesion_roi, …_label-L_desc-…_mask), at any depth as \
+         in ATLAS v2.0",
+    collect,
+    collect_subject,
+};
 
-    fn pads_to_square(&self) -> bool {
-        false
-    }
+fn collect(root: &Path, found: &mut Found) -> io::Result<()> {
+    descend(root, Listing::of(root)?, MAX_DEPTH, found);
+    Ok(())
+}
 
-    fn modality_order(&self) -> &'static [&'static str] {
-        &["t1"]
-    }
-
-    fn expects(&self) -> &'static str {
-        "SUBJECT/…_T1w.nii.gz and SUBJECT/…_mask.nii.gz (or …_label-lesion_roi, …_label-L_desc-…_mask), at any depth as \
-         in ATLAS v2.0"
-    }
-
-    fn collect(&self, root: &Path, found: &mut Found) -> std::io::Result<()> {
-        descend(root, Listing::of(root)?, MAX_DEPTH, found);
-        Ok(())
-    }
-
-    fn collect_subject(&self, _id: &str, folder: &Path, found: &mut Found) {
-        if let Some(listing) = found.list(folder) {
-            descend(folder, listing, 0, found);
-        }
+fn collect_subject(_: &str, folder: &Path, found: &mut Found) {
+    if let Some(listing) = found.list(folder) {
+        descend(folder, listing, 0, found);
     }
 }
 

@@ -13,29 +13,22 @@ const OTHER_MASK: &str = "another mask of the subject is named as the lesion's";
 /// The files of one subject. More than one file for the same thing is the subject's fault, told when it is converted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubjectFiles {
-    /// By modality.
     pub images: BTreeMap<String, Vec<PathBuf>>,
-    /// Lesion masks.
     pub masks: Vec<PathBuf>,
 }
 
 /// A volume that is there and is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unused {
-    /// The file.
     pub path: PathBuf,
-    /// The subject it seems to be of.
     pub subject: Option<String>,
-    /// Why.
     pub reason: &'static str,
 }
 
 /// What is below the folder of a data set.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The folder of the data set.
     root: PathBuf,
-    /// Files by subject.
     pub subjects: BTreeMap<String, SubjectFiles>,
     /// Subjects that cannot be looked at, and why.
     pub refused: BTreeMap<String, String>,

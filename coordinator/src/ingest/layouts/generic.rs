@@ -1,5 +1,6 @@
 //! Any folder of named NIfTI: `SUBJECT_MODALITY.nii[.gz]` side by side, or a folder for each subject; and nnU-Net's.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::brats::behind;
@@ -8,53 +9,42 @@ use super::listing::Listing;
 use super::words::{Meaning, cut, meaning};
 use super::{Layout, Orientation, nnunet};
 
-pub(super) struct Generic;
+pub(super) const LAYOUT: Layout = Layout {
+    orientation: Orientation::Lps,
+    pads_to_square: true,
+    modality_order: &["flair", "t1", "t1ce", "t2"],
+    expects: "SUBJECT_MODALITY.nii.gz or SUBJECT/SUBJECT_MODALITY.nii.gz, masks as MODALITY seg, mask, lesion or label; or \
+         nnU-Net's imagesTr/SUBJECT_0000.nii.gz and labelsTr/SUBJECT.nii.gz",
+    collect,
+    collect_subject,
+};
 
-impl Layout for Generic {
-    fn orientation(&self) -> Orientation {
-        Orientation::Lps
+fn collect(root: &Path, found: &mut Found) -> io::Result<()> {
+    if nnunet::is_there(root) {
+        return nnunet::collect(root, found);
     }
-
-    fn pads_to_square(&self) -> bool {
-        true
-    }
-
-    fn modality_order(&self) -> &'static [&'static str] {
-        &["flair", "t1", "t1ce", "t2"]
-    }
-
-    fn expects(&self) -> &'static str {
-        "SUBJECT_MODALITY.nii.gz or SUBJECT/SUBJECT_MODALITY.nii.gz, masks as MODALITY seg, mask, lesion or label; or \
-         nnU-Net's imagesTr/SUBJECT_0000.nii.gz and labelsTr/SUBJECT.nii.gz"
-    }
-
-    fn collect(&self, root: &Path, found: &mut Found) -> std::io::Result<()> {
-        if nnunet::is_there(root) {
-            return nnunet::collect(root, found);
+    let listing = Listing::of(root)?;
+    found.set_aside(None, &listing);
+    for (stem, path) in listing.volumes {
+        match cut(&stem) {
+            Some((id, name)) => add(id, name, path, found),
+            None => found.unused(None, path, "not SUBJECT_MODALITY"),
         }
-        let listing = Listing::of(root)?;
-        found.set_aside(None, &listing);
-        for (stem, path) in listing.volumes {
-            match cut(&stem) {
-                Some((id, name)) => add(id, name, path, found),
-                None => found.unused(None, path, "not SUBJECT_MODALITY"),
-            }
-        }
-        for (id, folder) in listing.folders {
-            self.collect_subject(&id, &folder, found);
-        }
-        Ok(())
     }
+    for (id, folder) in listing.folders {
+        collect_subject(&id, &folder, found);
+    }
+    Ok(())
+}
 
-    fn collect_subject(&self, id: &str, folder: &Path, found: &mut Found) {
-        let Some(listing) = found.list(folder) else {
-            return;
-        };
-        found.subject(id);
-        found.set_aside(Some(id), &listing);
-        for (stem, path) in listing.volumes {
-            add(id, behind(&stem, id).unwrap_or(&stem), path, found);
-        }
+fn collect_subject(id: &str, folder: &Path, found: &mut Found) {
+    let Some(listing) = found.list(folder) else {
+        return;
+    };
+    found.subject(id);
+    found.set_aside(Some(id), &listing);
+    for (stem, path) in listing.volumes {
+        add(id, behind(&stem, id).unwrap_or(&stem), path, found);
     }
 }
 

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 /// What is in a folder, each list by name.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Folders, with their names.
     pub(super) folders: Vec<(String, PathBuf)>,
     /// NIfTI files, with their names less `.nii` or `.nii.gz`.
     pub(super) volumes: Vec<(String, PathBuf)>,
@@ -18,7 +17,6 @@ pub(super) struct Listing {
     pub(super) unnameable: Vec<(PathBuf, bool)>,
 }
 
-/// Endings of single-file NIfTI.
 const NIFTI: [&str; 2] = [".nii.gz", ".nii"];
 
 /// Endings of volumes in other formats. A pair is known by its `.img`.
@@ -28,7 +26,6 @@ const FOREIGN: [&str; 15] = [
 ];
 
 impl Listing {
-    /// Lists `folder`.
     pub(super) fn of(folder: &Path) -> io::Result<Self> {
         let mut paths = fs::read_dir(folder)?
             .map(|entry| entry.map(|entry| entry.path()))

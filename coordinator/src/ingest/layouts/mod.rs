@@ -10,6 +10,7 @@ mod nnunet;
 mod words;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use super::volume::Orientation;
@@ -30,54 +31,44 @@ pub enum LayoutName {
 }
 
 impl LayoutName {
-    /// What the name stands for.
-    pub fn layout(self) -> &'static dyn Layout {
+    pub const fn layout(self) -> &'static Layout {
         match self {
-            Self::Brats => &brats::Brats,
-            Self::Atlas => &atlas::Atlas,
-            Self::Generic => &generic::Generic,
+            Self::Brats => &brats::LAYOUT,
+            Self::Atlas => &atlas::LAYOUT,
+            Self::Generic => &generic::LAYOUT,
         }
     }
 }
 
 /// One way of keeping a data set.
-pub trait Layout: Sync {
+#[derive(Debug)]
+pub struct Layout {
     /// Where the axes of its stored slices run to: as in the published set.
-    fn orientation(&self) -> Orientation;
-
+    pub orientation: Orientation,
     /// Whether slices that are not square are padded, so that resizing keeps proportions.
-    fn pads_to_square(&self) -> bool;
-
+    pub pads_to_square: bool,
     /// Modalities in the order of the published set; others follow by name.
-    fn modality_order(&self) -> &'static [&'static str];
-
+    modality_order: &'static [&'static str],
     /// What is expected, for the message when nothing is found.
-    fn expects(&self) -> &'static str;
-
-    /// Adds the files below `root` to `found`.
-    ///
-    /// # Errors
-    /// When `root` cannot be listed. A folder below it that cannot is named in `found`.
-    fn collect(&self, root: &Path, found: &mut Found) -> std::io::Result<()>;
-
-    /// Adds the files of `folder`, which is that of the subject `id`.
-    fn collect_subject(&self, id: &str, folder: &Path, found: &mut Found);
+    pub expects: &'static str,
+    /// Adds the files below a folder, which must be readable; one below it that cannot be listed is named in what was
+    /// found.
+    collect: fn(&Path, &mut Found) -> io::Result<()>,
+    /// Adds the files of the folder of one subject, given by its name.
+    collect_subject: fn(&str, &Path, &mut Found),
 }
 
 /// All subjects below `root`, by name.
-///
-/// # Errors
-/// When `root` cannot be listed.
-pub fn discover(layout: &dyn Layout, root: &Path) -> std::io::Result<Found> {
+pub fn discover(layout: &Layout, root: &Path) -> io::Result<Found> {
     let mut found = Found::new(root);
-    layout.collect(root, &mut found)?;
+    (layout.collect)(root, &mut found)?;
     found.settle();
     Ok(found)
 }
 
 /// The modalities that most subjects have: what is converted when nobody says which.
 pub fn common_modalities(
-    layout: &dyn Layout,
+    layout: &Layout,
     subjects: &BTreeMap<String, SubjectFiles>,
 ) -> Vec<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -89,7 +80,7 @@ pub fn common_modalities(
         .values()
         .filter(|files| !files.images.is_empty())
         .count();
-    let order = layout.modality_order();
+    let order = layout.modality_order;
     let rank = |modality: &str| {
         order
             .iter()

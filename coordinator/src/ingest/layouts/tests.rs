@@ -365,9 +365,7 @@ fn a_folder_that_cannot_be_listed_is_refused_alone() {
     let folder = Folder::of(&["a"]);
     let mut found = Found::new(folder.0.path());
     for layout in [LayoutName::Brats, LayoutName::Generic, LayoutName::Atlas] {
-        layout
-            .layout()
-            .collect_subject("a", &folder.0.path().join("a"), &mut found);
+        (layout.layout().collect_subject)("a", &folder.0.path().join("a"), &mut found);
         let reason = found.refused.remove("a").unwrap();
         assert!(
             reason.starts_with("the folder cannot be listed: Not a directory"),
@@ -454,7 +452,7 @@ fn default_modalities_are_those_of_most_subjects_in_published_order() {
         found.image(id, modality, PathBuf::new());
     }
     assert_eq!(
-        common_modalities(&brats::Brats, &found.subjects),
+        common_modalities(&brats::LAYOUT, &found.subjects),
         ["flair", "t2"]
     );
 }

@@ -3,7 +3,6 @@
 /// What a file is, by its name less the subject's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// An image of this modality.
     Image(String),
     /// A mask of lesions. A name that calls it the lesion's goes before one that only calls it a mask.
     Lesion {

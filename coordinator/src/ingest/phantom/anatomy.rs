@@ -69,7 +69,6 @@ impl Ellipsoid {
     }
 }
 
-/// One subject's brain.
 pub(super) struct Anatomy {
     radii: [f64; 3],
     outline: Field,

@@ -1,7 +1,7 @@
 //! How bright each tissue is in each modality, as parts of the brightest.
 
-/// A modality of the phantom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub(super) enum Modality {
     Flair,
     T1,
@@ -12,12 +12,7 @@ pub(super) enum Modality {
 impl Modality {
     /// As BraTS names its files.
     pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Flair => "flair",
-            Self::T1 => "t1",
-            Self::T1ce => "t1ce",
-            Self::T2 => "t2",
-        }
+        self.into_str()
     }
 
     /// Brightness of the tissues. A lesion always lies between two healthy ones.
@@ -55,7 +50,6 @@ impl Modality {
     }
 }
 
-/// Brightness of each tissue in one modality.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Brightness {
     pub(super) fluid: f64,

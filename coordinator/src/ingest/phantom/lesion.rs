@@ -43,7 +43,6 @@ struct Blob {
     core: f64,
 }
 
-/// All lesions of a subject.
 pub(super) struct Lesions {
     blobs: Vec<Blob>,
     outline: Field,

@@ -43,23 +43,19 @@ pub enum Kind {
     Atlas,
 }
 
-/// What to generate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhantomRequest {
     /// Which real data set is imitated.
     pub kind: Kind,
-    /// Number of subjects.
     pub subjects: usize,
-    /// Seed of everything.
     pub seed: u64,
     /// Voxels along the first two axes; BraTS has 240. The third has 155 of 240 as many.
     pub grid: usize,
 }
 
-/// Why there is no phantom.
 #[derive(Debug, thiserror::Error)]
 pub enum PhantomError {
-    #[error("{0}")]
+    #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("cannot write {path}: {source}")]
     Volume {
@@ -72,14 +68,11 @@ pub enum PhantomError {
     Foreign(PathBuf),
 }
 
-/// What was generated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PhantomSummary {
     /// Subjects, with and without lesion.
     pub subjects: usize,
-    /// Subjects without lesion.
     pub healthy_subjects: usize,
-    /// Volumes' shape.
     pub shape: [usize; 3],
 }
 

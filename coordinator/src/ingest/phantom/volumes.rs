@@ -53,7 +53,6 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Name of the subject's folder.
     pub(super) fn id(&self) -> String {
         match self.request.kind {
             Kind::Brats => format!("Phantom_{:05}", self.index + 1),

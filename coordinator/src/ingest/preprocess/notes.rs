@@ -127,7 +127,6 @@ pub(super) fn stale(reasons: &[Stale]) -> Vec<String> {
         .collect()
 }
 
-/// Skipped subjects by reason, a line each.
 pub(super) fn skipped(skipped: &[SkippedSubject]) -> String {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for subject in skipped {

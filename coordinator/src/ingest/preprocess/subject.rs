@@ -22,7 +22,6 @@ pub(super) struct Job<'a> {
     pub(super) unplaced: &'a Unplaced,
 }
 
-/// A subject that was dealt with.
 pub(super) struct Done {
     pub(super) outcome: Outcome,
     /// Why what an earlier call made of it was not kept.

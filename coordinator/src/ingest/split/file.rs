@@ -15,7 +15,6 @@ use crate::ingest::table_line::fields;
 /// Room for a hundred thousand subjects.
 const MAX_FILE: u64 = 16 << 20;
 
-/// What a split file says.
 #[derive(Debug)]
 pub struct SplitFile {
     path: PathBuf,
@@ -56,9 +55,6 @@ impl SplitFile {
     }
 
     /// The split of each member: what the file says of it, of another scan of its patient, or of the patient.
-    ///
-    /// # Errors
-    /// When the file says nothing of a member, or puts one patient into two splits.
     pub(super) fn assign(&self, members: &[Member<'_>]) -> Result<Vec<Split>, SplitError> {
         let mut patients: BTreeMap<&str, (&str, Split)> = BTreeMap::new();
         for member in members {

@@ -43,9 +43,6 @@ pub(super) struct Placement {
 impl Placement {
     /// sform, else qform; `None` where neither has a code. As nibabel reads them, a code that the standard does not
     /// know counts as none.
-    ///
-    /// # Errors
-    /// What is wrong with it, where no position follows from it.
     pub(super) fn affine(&self) -> Result<Option<Affine>, String> {
         let known = |code: i32| (1..=5).contains(&code);
         let affine = if known(self.sform_code) {

@@ -95,7 +95,6 @@ impl Header {
         })
     }
 
-    /// Bytes of all voxels.
     pub(super) fn data_bytes(&self) -> usize {
         let voxels = self.shape.iter().map(|side| usize::from(*side));
         voxels.product::<usize>() * self.kind.size_of()
@@ -135,7 +134,6 @@ fn shape(dim: &[i64; 8]) -> Result<[u16; 3], VolumeError> {
     Ok([side(x)?, side(y)?, side(z)?])
 }
 
-/// The type of a voxel where it is one real number.
 fn voxel_type(code: i16, bits: i16) -> Result<NiftiType, VolumeError> {
     use NiftiType::{Float32, Float64, Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32, Uint64};
     const READ: [NiftiType; 10] = [

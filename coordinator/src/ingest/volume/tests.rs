@@ -1,3 +1,5 @@
+pub(crate) mod test_file;
+
 use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -6,7 +8,7 @@ use anofpdm_common::ids::Digest;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::test_file::{Field, TestFile};
+use self::test_file::{Field, TestFile};
 use super::*;
 
 const SHAPE: [i16; 3] = [2, 3, 4];

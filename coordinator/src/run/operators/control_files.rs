@@ -61,16 +61,12 @@ pub enum Order {
     Resume,
     /// Take out every open shard and end in good order.
     Cancel,
-    /// Offer dead shards again.
     Retry(DeadShards),
 }
 
-/// Which dead shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeadShards {
-    /// All there are.
     All,
-    /// These.
     These(BTreeSet<u64>),
 }
 
@@ -84,7 +80,6 @@ impl DeadShards {
     }
 }
 
-/// A request as its file holds it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 enum RequestFile {

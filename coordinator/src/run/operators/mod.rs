@@ -22,7 +22,6 @@ use run_metrics::RunMetrics;
 use snapshot::Work;
 use status_file::{Done, Moment, StatusFile};
 
-/// Both ends towards operators.
 #[derive(Debug)]
 pub(in crate::run) struct Operators {
     control: ControlFiles,
@@ -45,7 +44,6 @@ impl Operators {
         }
     }
 
-    /// How far a stage is.
     pub(in crate::run) const fn at(&mut self, stage: Stage, done: Done) {
         self.at = Some((stage, done));
     }

@@ -83,7 +83,6 @@ impl StageProgress {
         tracing::info!("{}: {}", self.name, words.join(", "));
     }
 
-    /// The stage is done.
     pub(in crate::run) fn finish(mut self) {
         self.last.done = self.last.total;
         self.last.under_way = 0.0;

@@ -24,19 +24,15 @@ pub struct Snapshot {
     pub format: u32,
     /// The run's name in its queue.
     pub run: String,
-    /// Who writes this.
     pub coordinator: Writer,
     /// When this was written, milliseconds of Unix time on the coordinator's clock.
     pub time_millis: u64,
     /// How it ended; none while it works, or when it was killed.
     pub ended: Option<Ended>,
-    /// The stage at work.
     pub stage: Option<Stage>,
-    /// No shard is given out.
     pub paused: bool,
     /// What workers connect to, without password; none before there was work.
     pub queue: Option<String>,
-    /// How far the stage is.
     pub work: Option<Work>,
     /// Shards of this coordinator by state.
     pub shards: Counts,
@@ -52,25 +48,18 @@ pub struct Snapshot {
     pub verdicts: Verdicts,
 }
 
-/// The process that writes the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writer {
-    /// Its host.
     pub host: String,
-    /// Its process id there.
     pub pid: u32,
-    /// The program's version.
     pub version: String,
     /// When it started, milliseconds of Unix time.
     pub started_millis: u64,
 }
 
-/// How a coordinator ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
-    /// In a word.
     pub outcome: RunOutcome,
-    /// In a sentence.
     pub message: String,
 }
 
@@ -80,22 +69,17 @@ pub struct Ended {
 pub enum RunOutcome {
     /// It did what it was started for.
     Finished,
-    /// By a signal.
     Interrupted,
     /// By `anofpdm cancel`.
     Cancelled,
-    /// By an error.
     Failed,
 }
 
-/// How far a stage is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// What is counted.
     pub unit: Unit,
     /// Done, by earlier coordinators too.
     pub done: u64,
-    /// Wanted.
     pub total: u64,
     /// Computed and not yet delivered, in the same unit: what workers say of the shards they hold.
     #[serde(default)]
@@ -147,14 +131,11 @@ impl Unit {
     }
 }
 
-/// A worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerEntry {
     /// Unique per start.
     pub name: String,
-    /// Its host.
     pub host: String,
-    /// Its process id there.
     pub pid: u32,
     /// `cpu`, or the name of the GPU.
     pub device: String,
@@ -162,7 +143,6 @@ pub struct WorkerEntry {
     pub profile: String,
     /// Memory of its device, bytes; 0 where unknown.
     pub memory_bytes: u64,
-    /// Version of its program.
     pub version: String,
     /// Where it serves its metrics, `HOST:PORT`.
     #[serde(default)]
@@ -173,12 +153,9 @@ pub struct WorkerEntry {
     pub more_leases: u64,
 }
 
-/// A shard with a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Held {
-    /// The shard.
     pub shard: u64,
-    /// Its job in words.
     pub job: Option<String>,
     /// How long the worker has had it, seconds.
     pub seconds: f64,
@@ -186,22 +163,16 @@ pub struct Held {
     pub deadline_seconds: f64,
     /// Network evaluations or training steps finished on this lease.
     pub ticks: u64,
-    /// The worker's own words.
     pub note: String,
 }
 
 /// A shard given up until a person looks at it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dead {
-    /// The shard.
     pub shard: u64,
-    /// Its job in words.
     pub job: Option<String>,
-    /// Errors so far.
     pub errors: u32,
-    /// Crashes so far.
     pub crashes: u32,
-    /// Who had it last.
     pub worker: String,
     /// The class of the last error, or `Crash`.
     pub class: String,
@@ -211,7 +182,6 @@ pub struct Dead {
     pub cut_bytes: u64,
 }
 
-/// What became of deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Verdicts {
     /// Shards run again on another worker to compare bits.
@@ -230,7 +200,6 @@ pub struct Verdicts {
     pub distrusted: u64,
 }
 
-/// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     #[error("{path}: {source}")]
@@ -280,12 +249,10 @@ impl Snapshot {
         unix_millis().saturating_sub(self.time_millis) as f64 / 1e3
     }
 
-    /// All dead shards, listed or not.
     pub fn dead_total(&self) -> u64 {
         self.dead.len() as u64 + self.more_dead
     }
 
-    /// All workers, listed or not.
     pub fn workers_total(&self) -> u64 {
         self.workers.len() as u64 + self.more_workers
     }

@@ -44,17 +44,13 @@ const ENDED_LIMIT: usize = 16 << 10;
 /// What the scheduler knows and the queue does not.
 #[derive(Clone, Copy)]
 pub struct Moment<'a> {
-    /// The stage at work.
     pub stage: Option<Stage>,
-    /// How far it is.
     pub work: Option<Done>,
     /// Operators want the run paused.
     pub paused: bool,
     /// The queue's address as it may be shown: without password.
     pub queue: &'a str,
-    /// The state of the run.
     pub ledger: &'a Ledger,
-    /// The job of a shard.
     pub job: &'a dyn Fn(u64) -> Option<Job>,
 }
 
@@ -69,14 +65,11 @@ impl std::fmt::Debug for Moment<'_> {
     }
 }
 
-/// How far a stage is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Done {
-    /// What is counted.
     pub unit: Unit,
     /// Done, by earlier coordinators too.
     pub done: u64,
-    /// Wanted.
     pub total: u64,
     /// Computed and not yet delivered, as workers say.
     pub under_way: f64,
@@ -89,7 +82,6 @@ pub struct StatusFile {
     last: Snapshot,
     written: Instant,
     rate: Option<(Stage, Rate)>,
-    /// The disk refuses the file.
     refused: WarnOnce,
 }
 
@@ -280,7 +272,6 @@ impl Ended {
         }
     }
 
-    /// It stopped with this error.
     pub fn with_error(error: &(dyn Error + 'static)) -> Self {
         let mut outcome = RunOutcome::Failed;
         let mut cause = Some(error);
@@ -331,7 +322,6 @@ fn live_worker(
     }
 }
 
-/// The dead letters that are listed, and how many are not.
 fn dead(letters: Vec<DeadLetter>, job: &dyn Fn(u64) -> Option<Job>) -> (Vec<Dead>, u64) {
     let more = letters.len().saturating_sub(DEAD_LISTED) as u64;
     let mut room = MESSAGES_LIMIT;
@@ -372,7 +362,6 @@ fn verdicts(ledger: &Ledger) -> Verdicts {
     }
 }
 
-/// What a shard asks for, for people.
 pub fn job_in_words(job: &Job) -> String {
     let stage = job.stage.name();
     match &job.task {

@@ -47,18 +47,15 @@ pub(in crate::run) struct Gang {
     world: u32,
     /// Shards of the present generation; none between two.
     shards: BTreeSet<u64>,
-    /// A rank of it is lost.
     broken: bool,
     /// Why, as far as anybody said.
     cause: Option<Ending>,
     fruitless: u32,
     /// The newest checkpoint when it began.
     reached: Option<String>,
-    /// Not formed before this.
     not_before: Option<Instant>,
     /// Since when it could start, if not with all it may have.
     enough_since: Option<Instant>,
-    /// Too few workers are there.
     too_few: WarnOnce,
 }
 
@@ -91,7 +88,6 @@ impl Gang {
         !self.shards.is_empty()
     }
 
-    /// Shards of the present generation.
     pub(in crate::run) const fn shards(&self) -> &BTreeSet<u64> {
         &self.shards
     }
@@ -195,7 +191,6 @@ impl Gang {
             .collect()
     }
 
-    /// The present generation has these shards.
     pub(in crate::run) fn formed(&mut self, shards: BTreeSet<u64>) {
         if !self.is_solo() {
             tracing::info!(
@@ -221,9 +216,6 @@ impl Gang {
     }
 
     /// The present generation is over; `newest` is the newest checkpoint now.
-    ///
-    /// # Errors
-    /// When generation after generation fails and none gets further.
     pub(in crate::run) fn end(
         &mut self,
         newest: Option<String>,

@@ -30,7 +30,6 @@ const WORKERS_EVERY: Duration = Duration::from_millis(500);
 const NOBODY_AFTER: Duration = Duration::from_secs(10);
 const NOBODY_AGAIN: Duration = Duration::from_secs(300);
 
-/// Where jobs go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueueChoice {
     /// The coordinator itself, over a Unix socket.
@@ -42,19 +41,13 @@ pub enum QueueChoice {
 /// Where and with what this coordinator's own workers run.
 #[derive(Debug, Clone)]
 pub(in crate::run) struct PoolOptions {
-    /// Where jobs go.
     pub(in crate::run) queue: QueueChoice,
     /// One worker a device: `cpu`, `cuda:0` ...
     pub(in crate::run) devices: Vec<String>,
-    /// Intra-op threads of each.
     pub(in crate::run) threads: u32,
-    /// Root of the slice store.
     pub(in crate::run) data: PathBuf,
-    /// Root of the artifact store.
     pub(in crate::run) artifacts: PathBuf,
-    /// Root of the training checkpoints.
     pub(in crate::run) checkpoints: PathBuf,
-    /// Folder for their logs.
     pub(in crate::run) logs: PathBuf,
     /// A lease not renewed for this long is lost.
     pub(in crate::run) lease: Duration,
@@ -63,7 +56,6 @@ pub(in crate::run) struct PoolOptions {
 /// The queue of one run and the workers on it, opened at the first need.
 pub(in crate::run) struct WorkerPool {
     options: PoolOptions,
-    /// Name of the run in the queue.
     run: String,
     open: Option<OpenPool>,
     metrics: RunMetrics,
@@ -103,7 +95,6 @@ impl Drop for SocketFolder {
 }
 
 impl WorkerPool {
-    /// Nothing is opened or started yet.
     pub(in crate::run) const fn new(
         options: PoolOptions,
         run: String,
@@ -117,12 +108,10 @@ impl WorkerPool {
         }
     }
 
-    /// Name of the run in the queue.
     pub(in crate::run) fn run(&self) -> &str {
         &self.run
     }
 
-    /// The queue.
     pub(in crate::run) fn queue(&mut self) -> Result<&mut dyn Dispatch, SchedulerError> {
         Ok(self.opened()?.queue.as_mut())
     }

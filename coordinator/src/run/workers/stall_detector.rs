@@ -22,14 +22,10 @@ const STEPS: u32 = 3;
 /// Counted between two looks at most; what is longer has kept this coordinator from listening.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
 
-/// A rank that has fallen silent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::run) struct Stalled {
-    /// Its shard.
     pub(in crate::run) shard: u64,
-    /// Its worker.
     pub(in crate::run) worker: String,
-    /// For how long.
     pub(in crate::run) silent: Duration,
 }
 

@@ -31,28 +31,20 @@ const BAD_USAGE: i32 = 2;
 /// How much of a dead worker's log is shown.
 const LOG_TAIL_BYTES: u64 = 4_096;
 
-/// What every local worker is started with.
 #[derive(Debug, Clone)]
 pub struct WorkerCommand {
     /// The `anofpdm-worker` program.
     pub program: PathBuf,
-    /// The queue it takes work from.
     pub queue: String,
-    /// Root of the slice store.
     pub data: PathBuf,
-    /// Root of the artifact store.
     pub artifacts: PathBuf,
-    /// Root of the training checkpoints.
     pub checkpoints: PathBuf,
-    /// Folder for the workers' logs.
     pub logs: PathBuf,
-    /// Intra-op threads.
     pub threads: u32,
     /// The only run to serve, in a queue of many.
     pub run: Option<String>,
 }
 
-/// Why a device has no worker any more.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
     #[error(
@@ -97,7 +89,6 @@ pub struct Supervisor {
     slots: Vec<Slot>,
 }
 
-/// One device and the worker on it.
 #[derive(Debug)]
 struct Slot {
     device: String,
@@ -119,9 +110,6 @@ struct Slot {
 
 impl Supervisor {
     /// Starts a worker on each of `devices`.
-    ///
-    /// # Errors
-    /// When one cannot be started.
     pub fn start(command: WorkerCommand, devices: &[String]) -> Result<Self, SupervisorError> {
         let now = Instant::now();
         let slots = devices
@@ -146,9 +134,6 @@ impl Supervisor {
     }
 
     /// Replaces workers that died, and returns how many; called again and again while there is work.
-    ///
-    /// # Errors
-    /// [`SupervisorError::KeepsDying`], [`SupervisorError::NoDevice`], or when one cannot be started.
     pub fn look_after(&mut self) -> Result<usize, SupervisorError> {
         let mut replaced = 0;
         for slot in &mut self.slots {
@@ -177,7 +162,6 @@ impl Supervisor {
         Ok(replaced)
     }
 
-    /// Devices, and so workers.
     pub const fn devices(&self) -> usize {
         self.slots.len()
     }

@@ -18,9 +18,6 @@ use args::BenchArgs;
 use report::Report;
 
 /// Measures and prints.
-///
-/// # Errors
-/// [`UsageError`] for arguments that do not fit; otherwise names the file.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let device = args.device.open()?;
     let optimizations = args.savings.unwrap_or_else(|| Optimizations::on(device));

@@ -22,7 +22,6 @@ use crate::usage::UsageError;
 /// Steps of the pass that is not measured.
 const WARM_UP_STEPS: usize = 2;
 
-/// What was measured.
 #[derive(Debug)]
 pub(super) struct Timed {
     /// Seconds a step of the batch.

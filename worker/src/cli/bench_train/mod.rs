@@ -23,7 +23,6 @@ use crate::usage::UsageError;
 use args::BenchTrainArgs;
 use synthetic::Synthetic;
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Timing {
     device: String,

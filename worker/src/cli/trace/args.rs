@@ -224,7 +224,6 @@ impl TraceArgs {
         }
     }
 
-    /// From map to mask.
     pub(super) fn mask_rule(&self) -> MaskRule {
         MaskRule {
             median: self.median,

@@ -19,7 +19,6 @@ const VARIANTS: [(MapKind, &str); 4] = [
     (MapKind::GradientWeighted, "gradient_weighted"),
 ];
 
-/// Everything a pass yields.
 pub(super) fn trace(
     context: &TraceContext<'_>,
     net: &mut dyn NoisePredictor,

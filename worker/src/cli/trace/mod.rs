@@ -30,9 +30,6 @@ struct TraceContext<'a> {
 }
 
 /// Runs a method on one batch and writes everything it yields.
-///
-/// # Errors
-/// [`UsageError`] for arguments that do not fit; otherwise names the file, tensor or slice.
 pub fn run(args: &TraceArgs) -> Result<()> {
     args.check_options()?;
     let device = args.device.open()?;

@@ -2,7 +2,6 @@
 
 use anofpdm_common::random::Stream;
 
-/// Entries of a table.
 pub(super) const ENTRIES: usize = 256;
 
 /// Seeds of the public code are drawn from `-SEED_BOUND .. SEED_BOUND`.
@@ -53,7 +52,6 @@ impl Permutation {
         }
     }
 
-    /// The table.
     pub const fn order(&self) -> &[u8; ENTRIES] {
         &self.order
     }

@@ -40,7 +40,6 @@ pub(super) struct Session {
     pub(super) away: Option<Instant>,
 }
 
-/// A run this worker serves.
 #[derive(Debug)]
 pub(super) struct ServedRun {
     pub(super) keys: Keys,

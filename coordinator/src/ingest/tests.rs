@@ -28,7 +28,6 @@ impl Progress for Silent {
 /// Voxels from side to side, from front to back, from feet to head.
 const SIDES: [usize; 3] = [12, 10, 5];
 
-/// Side of the stored slices.
 const SIDE: usize = 16;
 
 /// The world axis and the sense of each array axis: side to side is 0, front and back 1, feet and head 2.

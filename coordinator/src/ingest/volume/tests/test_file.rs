@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Affine;
+use super::super::Affine;
 
 /// A file of int16 voxels that count from 0; its bytes may be changed before it is written.
 #[derive(Debug, Clone)]
@@ -28,7 +28,6 @@ pub(crate) enum Field {
     Row(usize, usize),
 }
 
-/// How a number is stored.
 #[derive(Clone, Copy)]
 enum Kind {
     I16,
