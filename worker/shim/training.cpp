@@ -165,13 +165,6 @@ ANOFPDM_EXPORT char* anofpdm_allow_tf32(bool allow) {
   });
 }
 
-ANOFPDM_EXPORT char* anofpdm_deterministic(bool deterministic) {
-  return caught([&] {
-    at::globalContext().setDeterministicCuDNN(deterministic);
-    at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/true);
-  });
-}
-
 ANOFPDM_EXPORT char* anofpdm_peak_memory(int device, uint64_t* bytes) {
   return caught([&] {
     const auto where = device_of(device);

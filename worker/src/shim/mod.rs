@@ -14,6 +14,7 @@ pub mod numerics;
 pub mod random;
 pub mod recompute;
 pub mod store;
+pub mod switches;
 pub mod training;
 
 use std::ffi::{CStr, c_char};

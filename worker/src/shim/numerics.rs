@@ -1,4 +1,4 @@
-//! Switches of libtorch's arithmetic: autocast, TF32, deterministic algorithms; and what it says of memory.
+//! Precision of libtorch's arithmetic: autocast, TF32; and what it says of memory.
 
 use std::ffi::{c_char, c_int};
 
@@ -10,7 +10,6 @@ unsafe extern "C" {
     fn anofpdm_autocast_enter(device: c_int, half: bool) -> *mut c_char;
     fn anofpdm_autocast_leave(device: c_int) -> *mut c_char;
     fn anofpdm_allow_tf32(allow: bool) -> *mut c_char;
-    fn anofpdm_deterministic(deterministic: bool) -> *mut c_char;
     fn anofpdm_peak_memory(device: c_int, bytes: *mut u64) -> *mut c_char;
 }
 
@@ -71,15 +70,6 @@ impl Drop for Autocast {
 pub fn allow_tf32(allow: bool) -> Result<(), ShimError> {
     // SAFETY: a flag of libtorch's.
     unsafe { check(anofpdm_allow_tf32(allow)) }
-}
-
-/// Whether deterministic algorithms are preferred; what has none warns. Process-wide.
-///
-/// # Errors
-/// When libtorch refuses.
-pub fn deterministic(deterministic: bool) -> Result<(), ShimError> {
-    // SAFETY: a flag of libtorch's.
-    unsafe { check(anofpdm_deterministic(deterministic)) }
 }
 
 /// The most memory that tensors have had on a GPU at once, bytes.
