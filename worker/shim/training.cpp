@@ -174,6 +174,12 @@ ANOFPDM_EXPORT char* anofpdm_peak_memory(int device, uint64_t* bytes) {
   });
 }
 
+ANOFPDM_EXPORT char* anofpdm_free_kept_memory(int device) {
+  return caught([&] {
+    if (device >= 0) c10::getDeviceAllocator(device_of(device).type())->emptyCache();
+  });
+}
+
 /// The stream that libtorch's operations on GPU `device` go to on this thread; the device becomes the current one.
 ANOFPDM_EXPORT char* anofpdm_current_stream(int device, void** stream) {
   return caught([&] {

@@ -60,8 +60,6 @@ pub(super) enum ShardEvent {
         /// What it did.
         reason: String,
     },
-    /// A worker could not hold a shard in its memory.
-    OutOfMemory(LeaseId),
 }
 
 /// How a lease ended that brought no result.
@@ -381,9 +379,6 @@ impl QueueHandler for ResultCommitter {
                 );
                 let how = Ending::Failed { class, message };
                 self.events.push(ShardEvent::Ended { lease, how });
-                if class == ErrorClass::OutOfMemory && setback != Setback::NotHeld {
-                    self.events.push(ShardEvent::OutOfMemory(lease));
-                }
             }
             Event::Crashed {
                 lease,

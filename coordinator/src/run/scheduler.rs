@@ -288,12 +288,6 @@ impl Scheduler {
                 Command::Cancel(shard) => {
                     self.cancel(shard)?;
                 }
-                Command::Split(shard) => {
-                    if self.cancel(shard)? {
-                        let halves = self.tracker.split(shard);
-                        self.execute(halves)?;
-                    }
-                }
                 Command::MarkAudit(shard) => self.committer.mark_audit(shard),
                 Command::Retire { worker, reason } => self.retiring.push((worker, reason)),
             }

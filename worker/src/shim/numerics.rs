@@ -10,6 +10,7 @@ unsafe extern "C" {
     fn anofpdm_autocast_enter(device: c_int, half: bool) -> *mut c_char;
     fn anofpdm_autocast_leave(device: c_int) -> *mut c_char;
     fn anofpdm_allow_tf32(allow: bool) -> *mut c_char;
+    fn anofpdm_free_kept_memory(device: c_int) -> *mut c_char;
     fn anofpdm_peak_memory(device: c_int, bytes: *mut u64) -> *mut c_char;
 }
 
@@ -81,6 +82,16 @@ pub fn peak_memory(device: Device) -> Result<u64, ShimError> {
     // SAFETY: `bytes` is live.
     unsafe { check(anofpdm_peak_memory(device_number(device), &raw mut bytes)) }?;
     Ok(bytes)
+}
+
+/// Gives back to the GPU what libtorch keeps of the memory of freed tensors, so that it can be cut anew; nothing on the
+/// CPU.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn free_kept_memory(device: Device) -> Result<(), ShimError> {
+    // SAFETY: a number only.
+    unsafe { check(anofpdm_free_kept_memory(device_number(device))) }
 }
 
 #[cfg(test)]
