@@ -68,7 +68,7 @@ fn a_gang_that_does_not_fit_into_memory_is_not_tried_again() {
     assert!(
         given_up
             .unwrap_err()
-            .to_string()
+            .0
             .contains("micro_batch = 4")
     );
 }
