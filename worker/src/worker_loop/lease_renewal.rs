@@ -65,6 +65,11 @@ impl JobProgress {
         self.heartbeats.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How often it was said.
+    pub(super) fn heartbeats(&self) -> u64 {
+        self.heartbeats.load(Ordering::Relaxed)
+    }
+
     /// Says whether something comes before the next piece of work that may take long, until said otherwise.
     pub(super) fn set_interlude(&self, comes: bool) {
         self.interlude.store(comes, Ordering::Relaxed);

@@ -188,6 +188,9 @@ impl Training<'_> {
         if world == 1 {
             return Ok(true);
         }
+        if self.progress.stop_or_drain_asked() {
+            return Ok(false);
+        }
         let place = |rank: u32| format!("here/{rank}");
         match self.rendezvous.read(&place(rank), Duration::ZERO) {
             Ok(None) => {}

@@ -65,12 +65,7 @@ fn a_gang_that_does_not_fit_into_memory_is_not_tried_again() {
         },
     );
     let given_up = gang.end(Some("step-10".to_owned()), Instant::now());
-    assert!(
-        given_up
-            .unwrap_err()
-            .0
-            .contains("micro_batch = 4")
-    );
+    assert!(given_up.unwrap_err().0.contains("micro_batch = 4"));
 }
 
 #[test]
