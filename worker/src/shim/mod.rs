@@ -7,6 +7,8 @@
 #![allow(unsafe_code)]
 
 pub mod environment;
+#[cfg(test)]
+mod gpu_set_tests;
 pub mod group;
 pub mod group_norm;
 pub mod kernel;
