@@ -48,7 +48,7 @@ enum OnDeath {
 ///             claims, events                 ShardEvents                Commands
 ///   queue ───────────────────▶ committer ──────────────────▶ tracker ──────────────▶ scheduler ──▶ queue
 ///   (workers)                  verifies, journals            audits, opinions,       submit, cancel, retire
-///                              before the worker hears       halves, copies
+///                              before the worker hears       copies
 /// ```
 ///
 /// Every [`turn`](Self::turn) of the loop, which takes [`TURN`] at most:

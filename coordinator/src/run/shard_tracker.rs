@@ -104,10 +104,10 @@ pub(super) struct TrackerRules {
 ///      │ register
 ///      ▼
 ///   queued ◀──────────────── released, crashed, failed (after a pause)
-///      │ Begun                        ▲                  │ too often
+///      │ Begun                        ▲                  │ too often, or out of memory
 ///      ▼                              │                  ▼
 ///   leased ──────── Ended ────────────┘                dead: the stage goes on without it, then fails;
-///      │                                              `dead retry` or the next start offers it again
+///      │                                                   `dead retry` or the next start offers it again
 ///      │ delivered and verified (ResultCommitter)
 ///      ▼
 ///   done ─┬─ the dice say so: queued once more as an audit, for another worker, which compares bits
