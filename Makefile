@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-gpu build demo test slow-tests bench chaos hostile queue-cost lint clean
+.PHONY: help check setup setup-gpu build build-nccl demo test test-gpu-set slow-tests bench chaos hostile queue-cost lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -27,6 +27,9 @@ setup-gpu: ## install libtorch with CUDA (2.7 GB download, once); replaces the C
 build: setup ## build target/release/anofpdm and target/release/anofpdm-worker
 	cargo build $(CARGO_FLAGS)
 
+build-nccl: setup-gpu ## build target/release/lib/libanofpdm_nccl.so, with which GPUs train together
+	@scripts/build-nccl.sh
+
 demo: build ## benchmark a synthetic data set from end to end on this machine
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm demo
 
@@ -34,6 +37,9 @@ test: build ## run all tests (installs redis-server where it is missing)
 	scripts/check-linkage.sh
 	-@scripts/need-redis.sh # tests that need it say so themselves
 	cargo test $(CARGO_FLAGS) --no-fail-fast
+
+test-gpu-set: ## test the GPU build without a GPU: own copy of the GPU set in target/gpu-set (2.7 GB download, once)
+	@scripts/test-gpu-set.sh
 
 # What names the times is not stable: the test executables take it with that variable, the compiler must not see it.
 slow-tests: build ## run all tests and name the ten slowest

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Assembles libtorch/ from the wheels in .venv: links to the real libraries and an own, empty libtorch.so, so that no
-# linker makes a binary depend on CUDA (see docs/building.md). Run by scripts/setup.sh; safe to run again.
+# linker makes a binary depend on CUDA (see docs/building.md). Run by scripts/setup.sh with the folder that holds .venv;
+# safe to run again.
 #
 #   libtorch/include            -> the torch headers
 #   libtorch/lib                -> torch/lib
 #   libtorch/torch/lib/*.so     -> the torch libraries, and the empty libtorch.so
 #   libtorch/nvidia             -> the NVIDIA wheels: libtorch looks for them in $ORIGIN/../../nvidia
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "${1:?usage: scripts/assemble-libtorch.sh FOLDER}"
 
 packages=(.venv/lib/python3*/site-packages)
 torch=${packages[0]}/torch
@@ -43,4 +44,4 @@ chmod 755 "$stage"
 rm -rf libtorch
 mv "$stage" libtorch
 trap - EXIT
-echo "setup: libtorch $(cat libtorch/build-version) assembled in libtorch/"
+echo "setup: libtorch $(cat libtorch/build-version) assembled in $PWD/libtorch/"

@@ -4,12 +4,16 @@
 #   scripts/setup.sh cpu    three wheels; a GPU set that is already installed serves as well
 #   scripts/setup.sh gpu    the full set: CUDA libraries, NCCL, headers
 #
+# A folder after that has both put there instead of into the checkout, which keeps its own set.
+#
 # .venv/installed is written last and names the set and the digest of its lock; libtorch/assembled likewise. While they
 # match, a second call does nothing; when one is missing (interrupted) or differs (a changed lock), its part is made anew.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+checkout=$PWD
 
-set_name=${1:?usage: scripts/setup.sh cpu|gpu}
+set_name=${1:?usage: scripts/setup.sh cpu|gpu [FOLDER]}
+folder=${2:-}
 
 fail() {
     echo "setup: $1" >&2
@@ -45,7 +49,7 @@ check_disk() {
 
 # What .venv/installed holds once the given set is complete.
 stamp_of() {
-    echo "$1 $(sha256sum <"requirements/$1.lock")"
+    echo "$1 $(sha256sum <"$checkout/requirements/$1.lock")"
 }
 
 installed() {
@@ -66,7 +70,7 @@ install_wheels() {
     mkdir .venv/download
     TMPDIR=$PWD/.venv/download .venv/bin/python -m pip install ${quiet:+"$quiet"} --no-input \
         --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: --require-hashes \
-        -r "requirements/$set_name.lock" ||
+        -r "$checkout/requirements/$set_name.lock" ||
         fail "pip could not install requirements/$set_name.lock (its message stands above); run the same command again to retry."
     rmdir .venv/download
     stamp_of "$set_name" >.venv/installed
@@ -75,7 +79,10 @@ install_wheels() {
 check_build_tools
 
 # Whoever points LIBTORCH elsewhere (say, several checkouts that share one) has it already; cargo obeys it too.
-if [ -n "${LIBTORCH:-}" ]; then
+if [ -n "$folder" ]; then
+    mkdir -p "$folder"
+    cd "$folder"
+elif [ -n "${LIBTORCH:-}" ]; then
     [ -e "$LIBTORCH/lib/libtorch_cpu.so" ] || fail "LIBTORCH=$LIBTORCH holds no lib/libtorch_cpu.so; unset LIBTORCH to have libtorch installed here."
     exit 0
 fi
@@ -86,8 +93,8 @@ gpu) installed gpu || install_wheels 12 "a 2.7 GB download, 4.7 GB on disk" ;;
 *) fail "unknown set '$set_name'; give cpu or gpu." ;;
 esac
 
-assembled=$(cat .venv/installed scripts/assemble-libtorch.sh | sha256sum)
+assembled=$(cat .venv/installed "$checkout/scripts/assemble-libtorch.sh" | sha256sum)
 if [ "$(cat libtorch/assembled 2>/dev/null)" != "$assembled" ]; then
-    scripts/assemble-libtorch.sh
+    "$checkout/scripts/assemble-libtorch.sh" .
     echo "$assembled" >libtorch/assembled
 fi

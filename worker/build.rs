@@ -4,7 +4,14 @@
 use std::path::{Path, PathBuf};
 
 /// The shim in the program: what every machine has.
-const SOURCES: [&str; 3] = ["shim/group.cpp", "shim/recompute.cpp", "shim/training.cpp"];
+const SOURCES: [&str; 5] = [
+    "shim/group.cpp",
+    "shim/recompute.cpp",
+    // For tests: the linker takes it where one of its functions is named.
+    "shim/stub_backend.cpp",
+    "shim/switches.cpp",
+    "shim/training.cpp",
+];
 /// The shim beside it: what needs CUDA.
 const NCCL_SOURCE: &str = "shim/nccl.cpp";
 const NCCL_LIBRARY: &str = "libanofpdm_nccl.so";
@@ -19,6 +26,10 @@ fn main() {
                 .define("USE_C10D_GLOO", None)
                 .files(SOURCES)
                 .compile("anofpdm_shim");
+            // libtorch_cuda has a Gloo of its own, and torch-sys names it first: with the GPU set the linker would take
+            // the shim's few symbols of Gloo there, and the program would need CUDA to start.
+            println!("cargo:rustc-link-search=native={lib}");
+            println!("cargo:rustc-link-lib=dylib=torch_cpu");
             if std::env::var_os("CARGO_FEATURE_NCCL").is_some() {
                 build_nccl(libtorch);
             }

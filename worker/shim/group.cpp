@@ -1,6 +1,7 @@
 // Groups of ranks: rendezvous, collectives and gradient buckets of libtorch's c10d.
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
@@ -208,6 +209,8 @@ struct Group {
   c10::intrusive_ptr<c10d::ProcessGroup> whole;
   /// Of CPUs; null where the backend itself ends what is under way.
   std::shared_ptr<OpenSums> open;
+  /// Nothing more is to be expected of the other ranks.
+  std::atomic<bool> aborted{false};
 };
 
 struct Buckets {
@@ -300,18 +303,36 @@ ANOFPDM_EXPORT char* anofpdm_group_create(
   });
 }
 
+/// Connects to the other ranks now, where a backend would do so at its first operation. May take for ever.
+ANOFPDM_EXPORT char* anofpdm_backend_connect(BackendPointer* backend, int device) {
+  return caught([&] {
+    const auto where = device < 0 ? c10::Device(c10::kCPU)
+                                  : c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device));
+    (*backend)->eagerConnectSingleDevice(where);
+  });
+}
+
+/// Another reference to the same backend.
+ANOFPDM_EXPORT BackendPointer* anofpdm_backend_share(const BackendPointer* backend) {
+  return new BackendPointer(*backend);
+}
+
 ANOFPDM_EXPORT void anofpdm_backend_free(BackendPointer* backend) {
   delete backend;
 }
 
 ANOFPDM_EXPORT void anofpdm_group_free(Group* group) {
-  // Destructors of c10d may throw when a peer is gone; nothing is left to be done about it.
-  char* said = caught([&] { delete group; });
-  std::free(said);
+  // Both may throw when a peer is gone; nothing is left to be done about it.
+  std::free(caught([&] {
+    // A group that nobody shut down is taken for one that failed: NCCL's destructor would abort it and say so.
+    if (!group->aborted) group->backend->shutdown();
+  }));
+  std::free(caught([&] { delete group; }));
 }
 
 ANOFPDM_EXPORT char* anofpdm_group_abort(Group* group) {
   return caught([&] {
+    group->aborted = true;
     if (group->open != nullptr) group->open->abort();
     group->backend->abort();
   });
@@ -343,12 +364,12 @@ ANOFPDM_EXPORT char* anofpdm_barrier(Group* group, uint64_t timeout_ms, int devi
 }
 
 /// Waits up to `timeout_ms`; `*done` says whether the work has ended. A work that has not may be waited for again.
-ANOFPDM_EXPORT char* anofpdm_work_wait(WorkPointer* work, uint64_t timeout_ms, bool cuda, bool* done) {
+/// `asked` for a backend that a wait with a timeout would abort.
+ANOFPDM_EXPORT char* anofpdm_work_wait(WorkPointer* work, uint64_t timeout_ms, bool asked, bool* done) {
   return caught([&] {
     *done = false;
     const auto end = std::chrono::steady_clock::now() + milliseconds(timeout_ms);
-    if (cuda) {
-      // Waiting with a timeout would abort the communicator; asking does not.
+    if (asked) {
       while (!(*work)->isCompleted()) {
         if (std::chrono::steady_clock::now() >= end) return;
         std::this_thread::sleep_for(std::chrono::microseconds(100));

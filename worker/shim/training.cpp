@@ -165,19 +165,18 @@ ANOFPDM_EXPORT char* anofpdm_allow_tf32(bool allow) {
   });
 }
 
-ANOFPDM_EXPORT char* anofpdm_deterministic(bool deterministic) {
-  return caught([&] {
-    at::globalContext().setDeterministicCuDNN(deterministic);
-    at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/true);
-  });
-}
-
 ANOFPDM_EXPORT char* anofpdm_peak_memory(int device, uint64_t* bytes) {
   return caught([&] {
     const auto where = device_of(device);
     const auto stats = c10::getDeviceAllocator(where.type())->getDeviceStats(where.index());
     const auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
     *bytes = static_cast<uint64_t>(stats.allocated_bytes[all].peak);
+  });
+}
+
+ANOFPDM_EXPORT char* anofpdm_free_kept_memory(int device) {
+  return caught([&] {
+    if (device >= 0) c10::getDeviceAllocator(device_of(device).type())->emptyCache();
   });
 }
 

@@ -9,6 +9,7 @@ use anofpdm_worker::cli::bench_train::{self, args::BenchTrainArgs};
 use anofpdm_worker::cli::trace::{self, args::TraceArgs};
 use anofpdm_worker::exit;
 use anofpdm_worker::import::{self, args::ImportArgs};
+use anofpdm_worker::shim::environment;
 use anofpdm_worker::worker_loop::args::{self as worker_loop, RunArgs};
 use clap::{Parser, Subcommand};
 
@@ -34,6 +35,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before there is any other thread.
+    environment::prepare();
     let cli = Cli::parse();
     let done = anofpdm_common::telemetry::init()
         .map_err(anyhow::Error::from)

@@ -11,7 +11,13 @@ use std::sync::OnceLock;
 use anofpdm_common::device::{DeviceName, UnknownDevice};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
+use crate::shim::{ShimError, kernel, switches};
+
 pub mod memory;
+
+/// The first driver branch that serves CUDA 13 without a compatibility package (CUDA Toolkit release notes, table of
+/// driver versions).
+const OLDEST_DRIVER: u32 = 580;
 
 /// What a person asked to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +37,25 @@ pub enum DeviceError {
     )]
     NoCudaLibrary { device: DeviceSpec, reason: String },
     #[error(
-        "device {device} asked for, but {count} CUDA devices are visible (driver, CUDA_VISIBLE_DEVICES?)"
+        "device {device} asked for, but {count} CUDA devices are visible: {} (libtorch's CUDA 13 needs driver \
+         {OLDEST_DRIVER} or newer; is CUDA_VISIBLE_DEVICES set?)",
+        match driver {
+            Some(version) => format!("the NVIDIA driver is {version}"),
+            None => "no NVIDIA driver is loaded here".to_owned(),
+        }
     )]
-    NoSuchDevice { device: DeviceSpec, count: i64 },
+    NoSuchDevice {
+        device: DeviceSpec,
+        count: i64,
+        /// Version of the driver, where one is loaded.
+        driver: Option<String>,
+    },
+    /// libtorch does not take a setting.
+    #[error("device {device} asked for, but libtorch does not take its settings: {error}")]
+    Settings {
+        device: DeviceSpec,
+        error: ShimError,
+    },
 }
 
 impl FromStr for DeviceSpec {
@@ -73,10 +95,15 @@ impl DeviceSpec {
             return Err(DeviceError::NoSuchDevice {
                 device: self,
                 count,
+                driver: driver_version(),
             });
         }
         // The choice of algorithm must not depend on timing: same input, same bits.
         tch::Cuda::cudnn_set_benchmark(false);
+        switches::keep_cudnn_deterministic().map_err(|error| DeviceError::Settings {
+            device: self,
+            error,
+        })?;
         Ok(tch::Device::Cuda(number))
     }
 }
@@ -103,9 +130,42 @@ fn load_cuda() -> Result<(), String> {
                     .map_err(|error| in_words(&error))?;
             // The registered hooks are used until the process ends.
             std::mem::forget(library);
+            load_compiler();
             Ok(())
         })
         .clone()
+}
+
+/// Loads NVRTC, with which cuDNN compiles kernels that it does not bring. It opens its builtins by bare name, so they must
+/// be there before; without them cuDNN falls back to other kernels without a word.
+fn load_compiler() {
+    for name in [kernel::COMPILER_BUILTINS, kernel::COMPILER] {
+        match kernel::open(name, RTLD_NOW | RTLD_GLOBAL) {
+            // cuDNN uses it until the process ends.
+            Ok(library) => std::mem::forget(library),
+            Err(reason) => tracing::warn!(
+                reason,
+                "{name} does not load: cuDNN cannot compile kernels of its own, and may be slower"
+            ),
+        }
+    }
+}
+
+/// Version of the NVIDIA driver of this machine, e.g. `580.65.06`, as its kernel module tells it.
+fn driver_version() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
+    driver_version_in(&text).map(str::to_owned)
+}
+
+/// The first word of the first line that is numbers with points between them.
+fn driver_version_in(text: &str) -> Option<&str> {
+    let version = |word: &&str| {
+        word.contains('.')
+            && word
+                .split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    text.lines().next()?.split_whitespace().find(version)
 }
 
 /// Threads inside one operation of libtorch. Part of the numeric profile: it sets how sums are split.
@@ -261,6 +321,33 @@ mod tests {
         let error = unsafe { Library::open(Some("libnowhere.so.1"), RTLD_NOW) }.unwrap_err();
         let words = in_words(&error);
         assert!(words.starts_with("libnowhere.so.1: cannot open"), "{words}");
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_told_with_its_driver() {
+        let proprietary = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\n\
+            GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n";
+        let open =
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n";
+        assert_eq!(driver_version_in(proprietary), Some("535.183.01"));
+        assert_eq!(driver_version_in(open), Some("580.65.06"));
+        assert_eq!(driver_version_in("NVRM version: none\n12.2.0\n"), None);
+        let told = |driver: Option<&str>| {
+            let (device, count) = (DeviceSpec::Cuda(0), 0);
+            let driver = driver.map(str::to_owned);
+            DeviceError::NoSuchDevice {
+                device,
+                count,
+                driver,
+            }
+            .to_string()
+        };
+        let old = told(driver_version_in(proprietary));
+        assert!(
+            old.contains("is 535.183.01") && old.contains("driver 580 or newer"),
+            "{old}"
+        );
+        assert!(told(None).contains("no NVIDIA driver"), "{}", told(None));
     }
 
     #[test]

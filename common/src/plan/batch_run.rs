@@ -59,15 +59,6 @@ impl BatchRun {
         (Self { count, ..self }, Some(rest))
     }
 
-    /// Its two halves; none when it is a single batch.
-    pub fn halves(&self) -> Option<[Self; 2]> {
-        if self.count < 2 {
-            return None;
-        }
-        let (first, second) = self.clone().split_at(self.count / 2);
-        Some([first, second?])
-    }
-
     /// What it takes: each batch once, whatever the number of cells, which share a trajectory.
     ///
     /// # Errors
@@ -122,15 +113,16 @@ mod tests {
     }
 
     #[test]
-    fn halves_and_parts_cover_every_record_once() {
+    fn parts_cover_every_record_once() {
         let whole = run(4, 5);
         let parts: Vec<_> = whole.parts().collect();
         assert_eq!(parts.len(), 10);
         assert_eq!(parts[..3], [(4, 3), (4, 5), (5, 3)]);
-        let [a, b] = whole.halves().unwrap();
-        assert_eq!((a.count, b.count), (2, 3));
-        assert_eq!(a.parts().chain(b.parts()).collect::<Vec<_>>(), parts);
-        assert!(run(4, 1).halves().is_none());
+        let (a, b) = whole.split_at(2);
+        assert_eq!(
+            a.parts().chain(b.unwrap().parts()).collect::<Vec<_>>(),
+            parts
+        );
         assert_eq!(run(4, 5).split_at(9), (run(4, 5), None));
     }
 

@@ -67,8 +67,7 @@ pub enum ErrorClass {
     Transient,
     /// The input is wrong and stays wrong: dead at once.
     BadInput,
-    /// Does not fit in memory: counted and tried again; the coordinator may cancel the shard and submit
-    /// smaller ones, which changes no record key.
+    /// A batch does not fit in memory, all of which was free for it: dead at once, until somebody asks for smaller ones.
     OutOfMemory,
     /// The device is gone and its worker retires: tried again elsewhere.
     DeviceLost,
@@ -84,7 +83,7 @@ impl ErrorClass {
 
     /// True when another attempt is pointless.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::BadInput | Self::Fatal)
+        matches!(self, Self::BadInput | Self::OutOfMemory | Self::Fatal)
     }
 }
 

@@ -54,8 +54,6 @@ pub(super) enum ShardEvent {
         worker: String,
         reason: String,
     },
-    /// A worker could not hold a shard in its memory.
-    OutOfMemory(LeaseId),
 }
 
 /// How a lease ended that brought no result.
@@ -365,9 +363,6 @@ impl QueueHandler for ResultCommitter {
                 }
                 let how = Ending::Failed { class, message };
                 self.events.push(ShardEvent::Ended { lease, how });
-                if class == ErrorClass::OutOfMemory && setback != Setback::NotHeld {
-                    self.events.push(ShardEvent::OutOfMemory(lease));
-                }
             }
             Event::Crashed {
                 lease,

@@ -48,7 +48,7 @@ enum OnDeath {
 ///             claims, events                 ShardEvents                Commands
 ///   queue ───────────────────▶ committer ──────────────────▶ tracker ──────────────▶ scheduler ──▶ queue
 ///   (workers)                  verifies, journals            audits, opinions,       submit, cancel, retire
-///                              before the worker hears       halves, copies
+///                              before the worker hears       copies
 /// ```
 ///
 /// Every [`turn`](Self::turn) of the loop, which takes [`TURN`] at most:
@@ -334,12 +334,6 @@ impl Scheduler {
                 }
                 Command::Cancel(shard) => {
                     self.cancel(shard)?;
-                }
-                Command::Split(shard) => {
-                    if self.cancel(shard)? {
-                        let halves = self.tracker.split(shard);
-                        self.execute(halves)?;
-                    }
                 }
                 Command::MarkAudit(shard) => self.committer.mark_audit(shard),
                 Command::Retire { worker, reason } => self.retiring.push((worker, reason)),

@@ -45,8 +45,6 @@ pub(super) enum Command {
     Submit(Submission),
     /// Take a shard out of the queue. One that is done, or cannot be reached, comes to its own end.
     Cancel(u64),
-    /// Take a shard out of the queue and, only if it was still there, submit its [halves](ShardTracker::split).
-    Split(u64),
     /// What this shard brings is compared with records that are there.
     MarkAudit(u64),
     /// Give a worker nothing any more.
@@ -113,11 +111,10 @@ pub(super) struct TrackerRules {
 ///      │ register
 ///      ▼
 ///   queued ◀──────────────── released, crashed, failed (after a pause)
-///      │ Begun                        ▲                  │ too often
+///      │ Begun                        ▲                  │ too often, or out of memory
 ///      ▼                              │                  ▼
 ///   leased ──────── Ended ────────────┘                dead: the stage goes on without it, then fails;
-///      │   └── OutOfMemory: taken out, its two halves     `dead retry` or the next start offers it again
-///      │       are queued instead
+///      │                                                   `dead retry` or the next start offers it again
 ///      │ delivered and verified (ResultCommitter)
 ///      ▼
 ///   done ─┬─ the dice say so: queued once more as an audit, for another worker, which compares bits
@@ -130,7 +127,6 @@ pub(super) struct TrackerRules {
 ///   of the first record, so it is the same for every order of events.
 /// - A key whose deliveries disagree needs a further *opinion*. After [`MAX_OPINIONS`] of them the run stops: devices
 ///   that do not agree with themselves make no table.
-/// - A shard that does not fit in a device's memory is cut in two; its batches stay what they are.
 /// - At the end of a stage, when workers have nothing to do, a shard that takes much longer than expected is given to
 ///   another worker as well. The first result counts; the *copy* or the original is then cancelled.
 ///
@@ -282,14 +278,6 @@ impl ShardTracker {
                 return Ok(self.accepted(lease.shard, context));
             }
             ShardEvent::Contested { keys, by } => return self.ask_again(&keys, Some(&by), context),
-            ShardEvent::OutOfMemory(lease) => {
-                let can_be_split = self.shards.get(&lease.shard).is_some_and(|shard| {
-                    shard.purpose == Purpose::Work && halves(&shard.job).is_some()
-                });
-                if can_be_split {
-                    return Ok(vec![Command::Split(lease.shard)]);
-                }
-            }
             ShardEvent::Distrusted { worker, reason } => {
                 return Ok(vec![Command::Retire { worker, reason }]);
             }
@@ -415,22 +403,6 @@ impl ShardTracker {
         self.asked = context.worker_names().map(str::to_owned).collect();
     }
 
-    /// The halves of a shard that was too large for a worker and is in the queue no more.
-    pub(super) fn split(&mut self, number: u64) -> Vec<Command> {
-        let Some(shard) = self.shards.remove(&number) else {
-            return Vec::new();
-        };
-        tracing::info!(
-            shard = number,
-            "too large for the memory of its device: cut in two"
-        );
-        let halves = halves(&shard.job).into_iter().flatten();
-        halves
-            .map(|job| self.register(job, shard.purpose, shard.evaluations / 2))
-            .map(Command::Submit)
-            .collect()
-    }
-
     /// Gives shards that take much longer than expected to workers that have nothing to do.
     pub(super) fn copy_stragglers(&mut self, context: &Context<'_>) -> Vec<Command> {
         let Some(evaluation) = self.evaluation() else {
@@ -475,18 +447,6 @@ impl ShardTracker {
         }
         Some(Command::Submit(copy))
     }
-}
-
-/// The two halves of a shard; none when it is a single batch, or no run of batches.
-fn halves(job: &Job) -> Option<[Job; 2]> {
-    let Task::Batches(run) = &job.task else {
-        return None;
-    };
-    let half = |run| Job {
-        task: Task::Batches(run),
-        ..*job
-    };
-    Some(run.halves()?.map(half))
 }
 
 /// Cells of one trajectory each, as in every shard.

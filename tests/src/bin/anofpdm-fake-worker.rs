@@ -27,7 +27,8 @@ enum Command {
 
 const AFTER_HELP: &str = "Faults, for instance seed=3,delay_ms=5,error=0.02,oom=0.02,crash=0.01,lost=0.001,flip=0.01:
 delay_ms is the duration of a network evaluation or training step; the others are probabilities for one batch: a
-transient error, out of memory, the process aborts, the device is lost, a bit of a result is wrong.";
+transient error, out of memory (until memory was freed once; at 1 always), the process aborts, the device is lost, a bit
+of a result is wrong.";
 
 /// Take jobs from a queue as `anofpdm-worker run` does; --device is taken and not used
 #[derive(Debug, Args)]

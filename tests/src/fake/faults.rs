@@ -33,7 +33,7 @@ pub struct FaultSpec {
     pub seed: u64,
     /// Duration of one network evaluation or training step.
     pub delay: Duration,
-    /// Probabilities, each for one batch.
+    /// Probabilities, each for one batch. Memory is full until it was freed once, or always where that is certain.
     probability: Probabilities,
 }
 
@@ -133,6 +133,8 @@ pub(super) struct InjectedFaults {
     spec: FaultSpec,
     start: u64,
     batches: u64,
+    /// The memory of the device was freed: what did not fit because of something else does now.
+    freed: bool,
 }
 
 /// What strikes one batch.
@@ -155,6 +157,7 @@ impl InjectedFaults {
                 .first_chunk()
                 .map_or(0, |bytes| u64::from_le_bytes(*bytes)),
             batches: 0,
+            freed: false,
         }
     }
 
@@ -171,6 +174,10 @@ impl InjectedFaults {
         }
     }
 
+    pub(super) const fn free_memory(&mut self) {
+        self.freed = true;
+    }
+
     pub(super) fn begin_batch(&mut self) -> Result<BatchFaults, InjectedError> {
         let batch = self.batches;
         self.batches += 1;
@@ -182,7 +189,8 @@ impl InjectedFaults {
         if draw.lost {
             raise(DEVICE_LOST);
         }
-        if draw.oom {
+        // At 1 nothing ever fits.
+        if draw.oom && (!self.freed || self.spec.probability.oom >= 1.0) {
             raise(OUT_OF_MEMORY);
         }
         if draw.error {

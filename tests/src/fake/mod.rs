@@ -101,6 +101,10 @@ impl Backend for FakeBackend {
         })
     }
 
+    fn free_memory(&mut self) {
+        self.faults.free_memory();
+    }
+
     /// May end the process, panic as libtorch does, or fail.
     fn before_batch(&mut self) -> Result<Option<RecordHook>, BackendError> {
         let faults = self

@@ -86,6 +86,27 @@ fn out_of_memory_is_reported_and_the_worker_goes_on() {
         })
         .collect();
     assert_eq!(shards, [1, 2, 0], "{told:?}");
+    let Told::Fail(_, _, message) = &told[0] else {
+        unreachable!()
+    };
+    assert!(
+        message.contains("set batch_slices = 1 in [compute]") && message.contains("CUDA out of"),
+        "{message}"
+    );
+}
+
+/// The first batch of a worker does not fit beside what was there before.
+#[test]
+fn a_batch_that_fits_once_memory_is_freed_is_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Run::new(folder.path(), "a", 1.0);
+    let takes = vec![leased(1, run.forward())];
+    let (told, ended) = served(folder.path(), takes, "oom=0.999999", None, LONG);
+    ended.unwrap();
+    assert!(
+        matches!(told[..], [Told::Complete(1, _), Told::Leave]),
+        "{told:?}"
+    );
 }
 
 #[test]

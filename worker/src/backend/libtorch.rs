@@ -13,6 +13,7 @@ use crate::collective::gloo::{self, Listen};
 use crate::collective::{CollectiveError, Group, Membership, Rendezvous, Timeouts, nccl};
 use crate::engine::{self, precision};
 use crate::nn::weights;
+use crate::shim::numerics;
 use crate::torch;
 use crate::train::{self, Control, TrainError, TrainOutcome, TrainProgress, TrainRequest};
 
@@ -62,6 +63,12 @@ impl Backend for LibtorchBackend {
                 self.device,
             )?)),
         })
+    }
+
+    fn free_memory(&mut self) {
+        if let Err(error) = numerics::free_kept_memory(self.device) {
+            tracing::warn!(%error, "the memory that libtorch keeps cannot be freed");
+        }
     }
 
     /// NCCL between GPUs, Gloo between CPUs.

@@ -68,6 +68,9 @@ pub trait Backend {
         kind: Kind,
     ) -> Result<OpenNetwork, BackendError>;
 
+    /// Gives back the memory that the device keeps for later, once no network is loaded.
+    fn free_memory(&mut self) {}
+
     /// Called before each batch of a shard, and before a training.
     fn before_batch(&mut self) -> Result<Option<RecordHook>, BackendError> {
         Ok(None)

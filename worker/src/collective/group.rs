@@ -1,7 +1,7 @@
 //! The operations of a connected group, whatever connects it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tch::Tensor;
@@ -13,6 +13,8 @@ use crate::shim::store::Store;
 
 /// How often a waiting rank looks whether the group was aborted.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Where rank 0 tells how often it was waited for, and whether it was the last time in vain.
+const TURN_OF_FIRST: &str = "turn-of-first";
 /// The first bucket is small, so that sending starts early; as PyTorch has both sizes.
 const FIRST_BUCKET_BYTES: i64 = 1 << 20;
 const BUCKET_BYTES: i64 = 25 << 20;
@@ -23,6 +25,12 @@ const BUCKET_BYTES: i64 = 25 << 20;
 pub struct Group {
     connected: ProcessGroup,
     state: Arc<State>,
+    /// Where the ranks found each other.
+    rendezvous: Arc<dyn Rendezvous>,
+    /// Barriers know no timeout but that of every operation.
+    detached: bool,
+    /// How often rank 0 was waited for.
+    told: AtomicU64,
 }
 
 /// What a group and its gradient sums know in common.
@@ -50,6 +58,18 @@ impl State {
             reason: error.0,
         }
     }
+
+    fn unless_aborted(&self, operation: &'static str) -> Result<(), CollectiveError> {
+        let Membership { rank, world } = self.membership;
+        if self.aborted.load(Ordering::Acquire) {
+            return Err(CollectiveError::Aborted {
+                rank,
+                world,
+                operation,
+            });
+        }
+        Ok(())
+    }
 }
 
 impl Group {
@@ -73,8 +93,10 @@ impl Group {
             world,
             reason: error.0,
         };
-        let store = super::rendezvous::store(rendezvous, timeouts.connect).map_err(failed)?;
+        let store =
+            super::rendezvous::store(Arc::clone(&rendezvous), timeouts.connect).map_err(failed)?;
         let backend = backend(&store, small_rank, small_world)?;
+        backend.connect_within(timeouts.connect).map_err(failed)?;
         let connected =
             ProcessGroup::new(&store, &backend, small_rank, small_world).map_err(failed)?;
         Ok(Self {
@@ -84,6 +106,9 @@ impl Group {
                 timeout: timeouts.operation,
                 aborted: AtomicBool::new(false),
             }),
+            rendezvous,
+            detached: backend.is_detached(),
+            told: AtomicU64::new(0),
         })
     }
 
@@ -115,24 +140,18 @@ impl Group {
         loop {
             let left = timeout.saturating_sub(start.elapsed());
             match work.wait(left.min(LOOK_EVERY)) {
-                Ok(true) => return Ok(()),
+                // A group that is aborted ends what is under way, done or not.
+                Ok(true) => return self.state.unless_aborted(operation),
                 Err(error) => return Err(self.state.failed(operation, error)),
-                Ok(false) if self.state.aborted.load(Ordering::Acquire) => {
-                    return Err(CollectiveError::Aborted {
-                        rank,
-                        world,
-                        operation,
-                    });
-                }
-                Ok(false) if start.elapsed() >= timeout => {
-                    return Err(CollectiveError::TimedOut {
-                        rank,
-                        world,
-                        operation,
-                        after: timeout,
-                    });
-                }
-                Ok(false) => {}
+                Ok(false) => self.state.unless_aborted(operation)?,
+            }
+            if start.elapsed() >= timeout {
+                return Err(CollectiveError::TimedOut {
+                    rank,
+                    world,
+                    operation,
+                    after: timeout,
+                });
             }
         }
     }
@@ -174,6 +193,102 @@ impl Group {
     pub fn barrier(&self, timeout: Duration) -> Result<(), CollectiveError> {
         let work = self.connected.barrier(timeout);
         self.finish("barrier", work, timeout)
+    }
+
+    /// What rank 0 does alone while the others wait for it, at most `timeout`: for what may take longer than an operation
+    /// may. Returns what `work` says, at rank 0.
+    ///
+    /// # Errors
+    /// As [`all_reduce`](Self::all_reduce); what `work` says, at rank 0.
+    pub fn after_first<E: From<CollectiveError>>(
+        &self,
+        operation: &'static str,
+        timeout: Duration,
+        work: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let turn = self.told.fetch_add(1, Ordering::Relaxed) + 1;
+        let first = self.rank() == 0;
+        let done = if first { work() } else { Ok(()) };
+        if !self.detached {
+            done?;
+            return Ok(self.barrier(timeout)?);
+        }
+        let heard = if first {
+            self.tell(operation, turn, done.is_ok(), timeout)
+        } else {
+            self.hear(operation, turn, timeout)
+        };
+        if heard.is_err() {
+            self.close();
+        }
+        done?;
+        Ok(heard?)
+    }
+
+    /// Tells the other ranks through the rendezvous that rank 0 is done, or that it has failed.
+    fn tell(
+        &self,
+        operation: &'static str,
+        turn: u64,
+        done: bool,
+        timeout: Duration,
+    ) -> Result<(), CollectiveError> {
+        let mut note = turn.to_le_bytes().to_vec();
+        note.push(u8::from(done));
+        self.until_told(operation, timeout, || {
+            self.rendezvous.set(TURN_OF_FIRST, &note).map(Some)
+        })
+    }
+
+    /// Waits until rank 0 is done. It may be ahead by some turns.
+    fn hear(
+        &self,
+        operation: &'static str,
+        turn: u64,
+        timeout: Duration,
+    ) -> Result<(), CollectiveError> {
+        let done = self.until_told(operation, timeout, || {
+            let note = self.rendezvous.get(TURN_OF_FIRST, Duration::ZERO)?;
+            let told = note.as_deref().and_then(|note| {
+                let (told, done) = note.split_first_chunk()?;
+                Some((u64::from_le_bytes(*told), done != [0]))
+            });
+            Ok(told.filter(|(told, _)| *told >= turn).map(|(_, done)| done))
+        })?;
+        if done {
+            return Ok(());
+        }
+        Err(self
+            .state
+            .failed(operation, ShimError("rank 0 has failed".to_owned())))
+    }
+
+    /// Asks until there is an answer. The rendezvous may be out of reach for a while: ranks go on without it.
+    fn until_told<T>(
+        &self,
+        operation: &'static str,
+        timeout: Duration,
+        mut ask: impl FnMut() -> Result<Option<T>, String>,
+    ) -> Result<T, CollectiveError> {
+        let Membership { rank, world } = self.state.membership;
+        let start = Instant::now();
+        loop {
+            self.state.unless_aborted(operation)?;
+            match ask() {
+                Ok(Some(told)) => return Ok(told),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(error, "the rendezvous is out of reach"),
+            }
+            if start.elapsed() >= timeout {
+                return Err(CollectiveError::TimedOut {
+                    rank,
+                    world,
+                    operation,
+                    after: timeout,
+                });
+            }
+            std::thread::sleep(LOOK_EVERY.min(timeout));
+        }
     }
 
     /// Prepares `parameters` for backward passes whose gradients are summed over the ranks.
@@ -227,13 +342,17 @@ impl GradientSum {
         operation: &'static str,
         done: Result<T, ShimError>,
     ) -> Result<T, CollectiveError> {
-        done.map_err(|error| {
+        let done = done.map_err(|error| self.state.failed(operation, error));
+        if done.is_err() {
             // As in `Group::finish`.
             if let Err(error) = self.connected.abort() {
                 tracing::warn!(%error, "a group of ranks cannot be closed");
             }
-            self.state.failed(operation, error)
-        })
+        }
+        // As in `Group::wait`.
+        let value = done?;
+        self.state.unless_aborted(operation)?;
+        Ok(value)
     }
 
     /// Backward from `loss`, a scalar: afterwards the gradients of the parameters are their sums

@@ -9,6 +9,8 @@ pub mod gloo;
 pub mod group;
 pub mod nccl;
 pub mod rendezvous;
+#[cfg(test)]
+pub(crate) mod stub;
 
 use std::ops::Range;
 use std::time::Duration;

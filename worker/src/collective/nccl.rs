@@ -24,9 +24,8 @@ pub fn connect(
         return Err(CollectiveError::Library {
             library: LIBRARY,
             reason: format!(
-                "{reason} (build it on a machine with `make setup-gpu`: \
-                 cargo build --release --locked -p anofpdm-worker --features nccl; \
-                 then put it into a folder `lib` beside anofpdm-worker)"
+                "{reason} (`make build-nccl`, on a machine with the set of `make setup-gpu`, puts it into the folder \
+                 `lib` beside anofpdm-worker)"
             ),
         });
     }
@@ -55,7 +54,7 @@ mod tests {
         // Where both are there, docs/gpu-checklist.md says what is to be seen.
         if let Err(error) = connect(membership, rendezvous, timeouts, Device::Cuda(0)) {
             let message = error.to_string();
-            let known = message.contains("--features nccl") || message.contains("no GPUs found");
+            let known = message.contains("make build-nccl") || message.contains("no GPUs found");
             assert!(known, "{message}");
         }
     }

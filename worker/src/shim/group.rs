@@ -1,6 +1,7 @@
 //! A group of ranks of libtorch's c10d: operations, and gradient buckets summed during backward.
 
 use std::ffi::{CString, c_char, c_int};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ unsafe extern "C" {
         host: *const c_char,
         out: *mut *mut BackendPointer,
     ) -> *mut c_char;
+    fn anofpdm_backend_connect(backend: *mut BackendPointer, device: c_int) -> *mut c_char;
+    fn anofpdm_backend_share(backend: *const BackendPointer) -> *mut BackendPointer;
     fn anofpdm_backend_free(backend: *mut BackendPointer);
     fn anofpdm_group_create(
         store: *mut StorePointer,
@@ -73,7 +76,7 @@ unsafe extern "C" {
     fn anofpdm_work_wait(
         work: *mut WorkPointer,
         timeout_ms: u64,
-        cuda: bool,
+        asked: bool,
         done: *mut bool,
     ) -> *mut c_char;
     fn anofpdm_work_free(work: *mut WorkPointer);
@@ -109,7 +112,13 @@ pub struct GroupBackend {
     pub(super) pointer: *mut BackendPointer,
     /// The GPU that the operations run on, for NCCL.
     pub(super) device: Device,
+    /// Operations run beside this thread and end without it, as NCCL's do: what they have done or not is to be asked for,
+    /// a barrier knows no timeout of its own, and the connection is made by the first of them.
+    pub(super) detached: bool,
 }
+
+// SAFETY: backends are made for being called from several threads; the pointer is freed by its one owner.
+unsafe impl Send for GroupBackend {}
 
 impl GroupBackend {
     /// Gloo: TCP between CPUs. Returns when all ranks are connected.
@@ -151,6 +160,44 @@ impl GroupBackend {
         Ok(Self {
             pointer,
             device: Device::Cpu,
+            detached: false,
+        })
+    }
+
+    /// Whether operations run beside the thread that starts them, as NCCL's do.
+    pub const fn is_detached(&self) -> bool {
+        self.detached
+    }
+
+    fn connect(&self) -> Result<(), ShimError> {
+        let device = super::device_number(self.device);
+        // SAFETY: the backend is alive.
+        unsafe { check(anofpdm_backend_connect(self.pointer, device)) }
+    }
+
+    /// Connects to the other ranks where that would be left to the first operation, and waits for it up to `timeout`.
+    /// What it waits for cannot be ended: a thread that is late stays until the process ends.
+    ///
+    /// # Errors
+    /// When the others cannot be reached, or not in time.
+    pub fn connect_within(&self, timeout: Duration) -> Result<(), ShimError> {
+        if !self.detached {
+            return Ok(());
+        }
+        let shared = Self {
+            // SAFETY: the backend is alive.
+            pointer: unsafe { anofpdm_backend_share(self.pointer) },
+            ..*self
+        };
+        let (sender, connected) = channel();
+        std::thread::spawn(move || {
+            // Nobody listens any more where it took too long.
+            drop(sender.send(shared.connect()));
+        });
+        connected.recv_timeout(timeout).unwrap_or_else(|_| {
+            Err(ShimError(format!(
+                "not connected to the other ranks after {timeout:?}: one of them may be gone"
+            )))
         })
     }
 }
@@ -172,6 +219,7 @@ pub struct ProcessGroup {
 struct Shared {
     pointer: *mut GroupPointer,
     device: Device,
+    detached: bool,
     /// Held while an operation is launched: c10d numbers them without a lock of its own.
     launch: Mutex<()>,
 }
@@ -182,10 +230,37 @@ unsafe impl Send for Shared {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Shared {}
 
+/// How long the end of a group may wait for the other ranks to end it too.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A group that nobody uses any more.
+struct Unused(*mut GroupPointer);
+
+// SAFETY: the last of its owners has given it up, and it is freed once.
+unsafe impl Send for Unused {}
+
+impl Unused {
+    fn free(self) {
+        // SAFETY: made by the shim and freed once, by the last of its owners.
+        unsafe { anofpdm_group_free(self.0) }
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
-        // SAFETY: made by the shim and freed once, by the last of its owners.
-        unsafe { anofpdm_group_free(self.pointer) }
+        let unused = Unused(self.pointer);
+        if !self.detached {
+            return unused.free();
+        }
+        // Shutting down waits for the other ranks, and one may be gone by now.
+        let (sender, freed) = channel();
+        std::thread::spawn(move || {
+            unused.free();
+            sender.send(()).ok();
+        });
+        if freed.recv_timeout(END_TIMEOUT).is_err() {
+            tracing::warn!("a group of ranks does not end; it is left as it is");
+        }
     }
 }
 
@@ -213,6 +288,7 @@ impl ProcessGroup {
             shared: Arc::new(Shared {
                 pointer,
                 device: backend.device,
+                detached: backend.detached,
                 launch: Mutex::new(()),
             }),
         })
@@ -228,7 +304,7 @@ impl ProcessGroup {
         unsafe { check(launch(self.shared.pointer, &raw mut pointer)) }?;
         Ok(Work {
             pointer,
-            cuda: self.shared.device.is_cuda(),
+            asked: self.shared.detached,
         })
     }
 
@@ -269,7 +345,8 @@ impl ProcessGroup {
 #[derive(Debug)]
 pub struct Work {
     pointer: *mut WorkPointer,
-    cuda: bool,
+    /// Waiting with a timeout would abort the group; asking does not.
+    asked: bool,
 }
 
 impl Work {
@@ -281,7 +358,7 @@ impl Work {
             check(anofpdm_work_wait(
                 self.pointer,
                 millis(timeout),
-                self.cuda,
+                self.asked,
                 &raw mut done,
             ))
         }?;

@@ -99,6 +99,12 @@ fn macros(input: u8, out: u8) -> [String; 3] {
     ]
 }
 
+/// The kernels for an architecture and two kinds by their numbers.
+#[cfg(test)]
+pub(super) fn compiled(architecture: &str, input: u8, out: u8) -> Result<Vec<u8>, ShimError> {
+    kernel::compile(SOURCE, architecture, &macros(input, out))
+}
+
 impl GpuGroupNorm<'_> {
     /// The result, `[rows, H, W, C]` in that order in memory; `None` where the kernels do not serve these sizes or
     /// kinds.

@@ -10,9 +10,9 @@ use tch::Device;
 use super::{ShimError, check, device_number};
 use crate::torch::in_words;
 
-const COMPILER: &str = "libnvrtc.so.13";
+pub(crate) const COMPILER: &str = "libnvrtc.so.13";
 /// Opened by the compiler under this name, which finds it only if it is loaded already.
-const COMPILER_BUILTINS: &str = "libnvrtc-builtins.so.13.0";
+pub(crate) const COMPILER_BUILTINS: &str = "libnvrtc-builtins.so.13.0";
 const DRIVER: &str = "libcuda.so.1";
 /// Where the compiler lies seen from the folder of libtorch's libraries, as both are installed from wheels.
 const BESIDE_LIBTORCH: &str = "../../nvidia/cu13/lib";
@@ -64,17 +64,14 @@ unsafe extern "C" {
     fn anofpdm_current_stream(device: c_int, stream: *mut *mut c_void) -> *mut c_char;
 }
 
-/// Opens `name`, by itself or beside libtorch.
-fn open(name: &str, flags: c_int) -> Result<Library, String> {
+/// Opens `name` beside libtorch, where it is of libtorch's version, or wherever the loader finds it.
+pub(crate) fn open(name: &str, flags: c_int) -> Result<Library, String> {
     let attempt = |path: &Path| {
         // SAFETY: NVIDIA's libraries depend on nothing of ours when they are initialised.
         unsafe { Library::open(Some(path), flags) }.map_err(|error| in_words(&error))
     };
-    attempt(Path::new(name)).or_else(|error| {
-        let folder = beside_libtorch();
-        let beside = folder.and_then(|folder| attempt(&folder.join(name)).ok());
-        beside.ok_or(error)
-    })
+    let beside = beside_libtorch().and_then(|folder| attempt(&folder.join(name)).ok());
+    beside.map_or_else(|| attempt(Path::new(name)), Ok)
 }
 
 /// The folder of NVIDIA's libraries, from where the system says that libtorch is loaded from.

@@ -6,6 +6,9 @@
 //! `unsafe` of the project, because a function of another language cannot be checked by the compiler.
 #![allow(unsafe_code)]
 
+pub mod environment;
+#[cfg(test)]
+mod gpu_set_tests;
 pub mod group;
 pub mod group_norm;
 pub mod kernel;
@@ -14,6 +17,9 @@ pub mod numerics;
 pub mod random;
 pub mod recompute;
 pub mod store;
+#[cfg(test)]
+pub(crate) mod stub_backend;
+pub mod switches;
 pub mod training;
 
 use std::ffi::{CStr, c_char};

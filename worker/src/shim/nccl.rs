@@ -50,7 +50,7 @@ pub fn load() -> Result<(), String> {
 }
 
 impl GroupBackend {
-    /// NCCL on `device`, a GPU that was opened. Connects at the first operation.
+    /// NCCL on `device`, a GPU that was opened; still to be [connected](Self::connect_within).
     ///
     /// # Errors
     /// When the library is not there or sees no GPU.
@@ -75,6 +75,10 @@ impl GroupBackend {
                 &raw mut pointer,
             ))
         }?;
-        Ok(Self { pointer, device })
+        Ok(Self {
+            pointer,
+            device,
+            detached: true,
+        })
     }
 }

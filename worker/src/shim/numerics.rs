@@ -1,4 +1,4 @@
-//! Switches of libtorch's arithmetic: autocast, TF32, deterministic algorithms; and what it says of memory.
+//! Precision of libtorch's arithmetic: autocast, TF32; and what it says of memory.
 
 use std::ffi::{c_char, c_int};
 
@@ -10,7 +10,7 @@ unsafe extern "C" {
     fn anofpdm_autocast_enter(device: c_int, half: bool) -> *mut c_char;
     fn anofpdm_autocast_leave(device: c_int) -> *mut c_char;
     fn anofpdm_allow_tf32(allow: bool) -> *mut c_char;
-    fn anofpdm_deterministic(deterministic: bool) -> *mut c_char;
+    fn anofpdm_free_kept_memory(device: c_int) -> *mut c_char;
     fn anofpdm_peak_memory(device: c_int, bytes: *mut u64) -> *mut c_char;
 }
 
@@ -65,12 +65,6 @@ pub fn allow_tf32(allow: bool) -> Result<(), ShimError> {
     unsafe { check(anofpdm_allow_tf32(allow)) }
 }
 
-/// Whether deterministic algorithms are preferred; what has none warns. Process-wide.
-pub fn deterministic(deterministic: bool) -> Result<(), ShimError> {
-    // SAFETY: a flag of libtorch's.
-    unsafe { check(anofpdm_deterministic(deterministic)) }
-}
-
 /// The most memory that tensors have had on a GPU at once, bytes.
 ///
 /// # Errors
@@ -80,6 +74,16 @@ pub fn peak_memory(device: Device) -> Result<u64, ShimError> {
     // SAFETY: `bytes` is live.
     unsafe { check(anofpdm_peak_memory(device_number(device), &raw mut bytes)) }?;
     Ok(bytes)
+}
+
+/// Gives back to the GPU what libtorch keeps of the memory of freed tensors, so that it can be cut anew; nothing on the
+/// CPU.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn free_kept_memory(device: Device) -> Result<(), ShimError> {
+    // SAFETY: a number only.
+    unsafe { check(anofpdm_free_kept_memory(device_number(device))) }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::diffusion::schedule::{Respacing, Schedule};
 use crate::nn::weights::variables;
 use crate::nn::{Activations, Dropout, Labels, Mode};
 use crate::shim::ShimError;
-use crate::shim::numerics::{LowPrecision, allow_tf32, autocast, deterministic};
+use crate::shim::numerics::{LowPrecision, autocast};
 use crate::shim::training::drop_gradients;
 use crate::tensors::NamedTensors;
 
@@ -79,10 +79,6 @@ impl Learner {
     ) -> Result<Self, TrainError> {
         let train = &request.train;
         let device = request.device;
-        if device.is_cuda() {
-            allow_tf32(train.precision == TrainPrecision::Tf32)?;
-            deterministic(true)?;
-        }
         let schedule = Schedule::linear(DIFFUSION_STEPS as usize, &Respacing::None)?;
         let (objective, weights) = fresh(request, &schedule, VarStore::unfreeze);
         let (average, averages) = fresh(request, &schedule, VarStore::freeze);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anofpdm_common::network::CLASSES;
 use anofpdm_common::role::Role;
-use anofpdm_common::spec::Augment;
+use anofpdm_common::spec::{Augment, TrainPrecision};
 use tch::Device;
 
 use super::checkpoint::TrainingState;
@@ -17,6 +17,7 @@ use super::loader::{LoadPlan, Loader, LoaderError};
 use super::ranks::{GlobalStep, RankStep, Ranks, exchange};
 use super::request::TrainRequest;
 use super::sampler::{Sampler, Tail};
+use crate::shim::switches::TrainingSwitches;
 
 /// Samples named in a message, at most.
 const NAMED_SAMPLES: usize = 16;
@@ -24,6 +25,7 @@ const NAMED_SAMPLES: usize = 16;
 /// A training that is ready for its next step.
 #[derive(Debug)]
 pub(super) struct TrainingSteps<'a> {
+    _switches: Option<TrainingSwitches>,
     ranks: Ranks<'a>,
     device: Device,
     data: Arc<dyn TrainingData>,
@@ -47,6 +49,8 @@ impl<'a> TrainingSteps<'a> {
         let ranks = request.ranks;
         let batch = usize::try_from(request.train.batch).unwrap_or(usize::MAX);
         let data = seen_by(request.role, &request.data);
+        let tf32 = request.train.precision == TrainPrecision::Tf32;
+        let switches = TrainingSwitches::enter(request.device, tf32)?;
         let learner = Learner::start(request, state)?;
         let plan = LoadPlan {
             seed: request.train.seed,
@@ -56,6 +60,7 @@ impl<'a> TrainingSteps<'a> {
             positions: ranks.share(batch),
         };
         Ok(Self {
+            _switches: switches,
             ranks,
             device: request.device,
             loader: Loader::start(Arc::clone(&data), plan)?,

@@ -166,28 +166,33 @@ impl Record {
 
     /// Writes a checkpoint; the other ranks wait for it.
     fn save(&mut self, learner: &Learner, ranks: Ranks<'_>) -> Result<(), TrainError> {
-        if let Some(checkpoints) = &self.checkpoints {
-            checkpoints.save(&learner.state())?;
-        }
+        first_does("checkpoint", ranks, || {
+            if let Some(checkpoints) = &self.checkpoints {
+                checkpoints.save(&learner.state())?;
+            }
+            Ok(())
+        })?;
         self.saved = learner.step;
-        await_first(ranks)?;
         self.saved_at = Instant::now();
         Ok(())
     }
 
     /// Draws a sample picture; the other ranks wait for it.
     fn draw(&self, request: &TrainRequest<'_>, learner: &Learner) -> Result<(), TrainError> {
-        if request.ranks.is_first() {
-            picture::draw(request, learner)?;
-        }
-        await_first(request.ranks)
+        first_does("sample picture", request.ranks, || {
+            picture::draw(request, learner)
+        })
     }
 }
 
-/// Waits until rank 0 has written something.
-fn await_first(ranks: Ranks<'_>) -> Result<(), TrainError> {
+/// Has rank 0 write something while the others wait.
+fn first_does(
+    what: &'static str,
+    ranks: Ranks<'_>,
+    write: impl FnOnce() -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
     match ranks {
-        Ranks::Alone => Ok(()),
-        Ranks::Together(others) => Ok(others.barrier(WRITE_TIMEOUT)?),
+        Ranks::Alone => write(),
+        Ranks::Together(others) => others.after_first(what, WRITE_TIMEOUT, write),
     }
 }

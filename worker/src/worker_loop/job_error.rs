@@ -8,6 +8,7 @@ use anofpdm_common::store::artifacts::ArtifactError;
 
 use crate::backend::BackendError;
 
+use super::device_failure::class_in;
 use super::store_locator::StoreLocatorError;
 
 /// A job that failed, and what kind of failure it was.
@@ -33,7 +34,7 @@ impl JobError {
     pub(super) fn text(class: ErrorClass, message: impl Into<String>) -> Self {
         let message = message.into();
         Self {
-            class: device_failure(&message).unwrap_or(class),
+            class: class_in(&message).unwrap_or(class),
             message,
             caused_here: false,
             called_off: false,
@@ -100,42 +101,6 @@ impl From<BackendError> for JobError {
 impl From<StoreLocatorError> for JobError {
     fn from(error: StoreLocatorError) -> Self {
         Self::new(ErrorClass::Transient, &error).caused_here()
-    }
-}
-
-/// What a text of libtorch says about memory or device, if anything.
-fn device_failure(text: &str) -> Option<ErrorClass> {
-    const MEMORY: [&str; 6] = [
-        "CUDA out of memory",
-        "CUDA error: out of memory",
-        "DefaultCPUAllocator: can't allocate memory",
-        "DefaultCPUAllocator: not enough memory",
-        "CUBLAS_STATUS_ALLOC_FAILED",
-        "CUDNN_STATUS_ALLOC_FAILED",
-    ];
-    /// After any of these every later call of this process fails too.
-    const LOST: [&str; 13] = [
-        "device-side assert triggered",
-        "unspecified launch failure",
-        "an illegal memory access was encountered",
-        "an illegal instruction was encountered",
-        "misaligned address",
-        "the launch timed out and was terminated",
-        "uncorrectable ECC error encountered",
-        "uncorrectable NVLink error",
-        "hardware stack error",
-        "is/are busy or unavailable",
-        "no CUDA-capable device is detected",
-        "driver shutting down",
-        "Invalid access of peer GPU memory over nvlink or a hardware error",
-    ];
-    let any = |texts: &[&str]| texts.iter().any(|known| text.contains(known));
-    if any(&MEMORY) {
-        Some(ErrorClass::OutOfMemory)
-    } else if text.contains("CUDA error: ") && any(&LOST) {
-        Some(ErrorClass::DeviceLost)
-    } else {
-        None
     }
 }
 

@@ -69,6 +69,11 @@ impl JobProgress {
         (self.ticks(), self.heartbeats.load(Ordering::Relaxed))
     }
 
+    /// How often it was said.
+    pub(super) fn heartbeats(&self) -> u64 {
+        self.heartbeats.load(Ordering::Relaxed)
+    }
+
     /// Says whether something comes before the next piece of work that may take long, until said otherwise.
     pub(super) fn set_interlude(&self, comes: bool) {
         self.interlude.store(comes, Ordering::Relaxed);

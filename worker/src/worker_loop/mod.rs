@@ -16,12 +16,14 @@
 pub mod args;
 mod artifacts;
 mod batch_reader;
+pub mod device_failure;
 pub mod drain;
 mod forward;
 mod job_error;
 mod lease_renewal;
 pub mod liveness;
 mod network_cache;
+mod out_of_memory;
 mod queue_rendezvous;
 mod rank_watchdog;
 mod read_ahead;
@@ -220,7 +222,7 @@ impl WorkerLoop<'_> {
         metrics.set_state(WorkerState::of(&lease.job.task));
         let worked = {
             let _at_work = self.config.liveness.begin(renewal.progress());
-            self.guarded(queue, lease, renewal.progress())
+            self.within_memory(queue, lease, renewal.progress())
         };
         metrics.set_state(WorkerState::Idle);
         renewal.stop();
@@ -245,6 +247,44 @@ impl WorkerLoop<'_> {
                 Ok(Some(error))
             }
         }
+    }
+
+    /// Works on a job. One that runs out of memory is begun again once, with the device all for itself: what was there
+    /// before, networks and the allocator's pieces, may have been too much. Where that does not help nothing does but a
+    /// smaller batch.
+    fn within_memory(
+        &mut self,
+        queue: &Arc<dyn WorkQueue>,
+        lease: &Lease,
+        progress: &Arc<JobProgress>,
+    ) -> Result<Option<Completion>, JobError> {
+        let is_full = |error: &JobError| error.class == ErrorClass::OutOfMemory;
+        let mut worked = self.guarded(queue, lease, progress);
+        let world = match lease.job.task {
+            Task::Train(rank) => rank.world,
+            Task::Batches(_) | Task::Trial => 1,
+        };
+        // The other ranks of a gang are not where they were.
+        if let Err(error) = &worked
+            && is_full(error)
+            && world == 1
+        {
+            tracing::error!(
+                "memory is full; begun again with all of it free: {}",
+                error.message
+            );
+            self.networks.free_memory();
+            worked = self.guarded(queue, lease, progress);
+        }
+        worked.map_err(|mut error| {
+            if is_full(&error)
+                && let Some((_, plan)) = &self.plan
+            {
+                let advice = out_of_memory::advice(plan, world);
+                error.message = format!("{advice}: {}", error.message);
+            }
+            error
+        })
     }
 
     /// Works on a job; a panic is a failure of the job, after which nothing on the device is trusted.

@@ -62,6 +62,12 @@ impl NetworkCache {
         self.loaded.clear();
     }
 
+    /// The same, and the memory that the device would have kept.
+    pub(super) fn free_memory(&mut self) {
+        self.unload();
+        self.backend.free_memory();
+    }
+
     /// The backend alone, with the whole memory of its device.
     pub(super) fn unloaded_backend(&mut self) -> &mut dyn Backend {
         self.unload();

@@ -18,6 +18,7 @@ use crate::collective::{CollectiveError, Group, Membership, Rendezvous};
 use crate::train::store_slices::StoreSlices;
 use crate::train::{Cached, Control, Identity, Ranks, TrainError, TrainRequest, TrainingData};
 
+use super::device_failure::is_of_a_gpu;
 use super::job_error::JobError;
 use super::lease_renewal::JobProgress;
 use super::queue_rendezvous::{QueueRendezvous, QueueRendezvousError};
@@ -187,6 +188,9 @@ impl Training<'_> {
         if world == 1 {
             return Ok(true);
         }
+        if self.progress.stop_or_drain_asked() {
+            return Ok(false);
+        }
         let place = |rank: u32| format!("here/{rank}");
         match self.rendezvous.read(&place(rank), Duration::ZERO) {
             Ok(None) => {}
@@ -270,6 +274,38 @@ fn failure(error: &TrainError) -> JobError {
         // Nearly always a full disk, where the next worker may have another.
         TrainError::Checkpoint(_) => JobError::new(ErrorClass::Transient, error).caused_here(),
         TrainError::Loader(_) => JobError::new(ErrorClass::Transient, error),
+        TrainError::Torch(said) if is_of_a_gpu(&said.0) => {
+            JobError::new(ErrorClass::Transient, error)
+        }
         _ => JobError::new(ErrorClass::BadInput, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shim::ShimError;
+
+    #[test]
+    fn what_a_gpu_says_in_training_may_pass_and_what_libtorch_refuses_does_not() {
+        for (said, class) in [
+            ("CUDA error: invalid argument", ErrorClass::Transient),
+            (
+                "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
+                ErrorClass::Transient,
+            ),
+            (
+                "CUDA error: unspecified launch failure",
+                ErrorClass::DeviceLost,
+            ),
+            (
+                "CUDA out of memory. Tried to allocate 2.00 GiB.",
+                ErrorClass::OutOfMemory,
+            ),
+            ("The size of tensor a (3) must match", ErrorClass::BadInput),
+        ] {
+            let error = TrainError::Torch(ShimError(said.to_owned()));
+            assert_eq!(failure(&error).class, class, "{said}");
+        }
     }
 }

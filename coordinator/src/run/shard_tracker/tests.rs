@@ -227,27 +227,6 @@ fn a_shard_that_nobody_holds_is_no_straggler() {
 }
 
 #[test]
-fn a_shard_that_does_not_fit_is_cut_in_two_of_the_same_batches() {
-    let mut fixture = Fixture::new(0.0, &["a"]);
-    let shard = fixture.submit(0, 3);
-    let commands = fixture.event(ShardEvent::OutOfMemory(lease(shard)));
-    assert_eq!(commands, [Command::Split(shard)]);
-    assert!(
-        fixture.tracker.purpose(shard).is_some(),
-        "until it is taken out of the queue"
-    );
-    let halves = submitted(fixture.tracker.split(shard));
-    let tasks: Vec<_> = halves.iter().map(|half| half.job.task.clone()).collect();
-    assert_eq!(tasks, [run(0, 1, &[0, 1]), run(1, 2, &[0, 1])]);
-    assert!(fixture.tracker.purpose(shard).is_none());
-
-    // A single batch stays what it is, and is tried again elsewhere.
-    let single = fixture.submit(0, 1);
-    assert_eq!(fixture.event(ShardEvent::OutOfMemory(lease(single))), []);
-    assert!(fixture.tracker.purpose(single).is_some());
-}
-
-#[test]
 fn an_audit_is_another_workers_work_and_is_not_audited() {
     let mut fixture = Fixture::new(1.0, &["a", "b"]);
     let shard = fixture.submit(0, 2);

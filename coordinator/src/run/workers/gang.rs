@@ -13,6 +13,7 @@ use anofpdm_common::backoff::Backoff;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::instance::unix_millis;
 use anofpdm_common::plan::{GangRank, Job, Stage, Task};
+use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::spec::Devices;
 
 use crate::run::result_committer::Ending;
@@ -210,7 +211,8 @@ impl Gang {
         }
         self.broken = true;
         // What follows the first loss is its consequence; a hand-back says nothing.
-        if matches!(self.cause, None | Some(Ending::HandedBack)) {
+        let says_nothing = matches!(self.cause, None | Some(Ending::HandedBack));
+        if says_nothing || is_out_of_memory(&how) {
             self.cause = Some(how);
         }
     }
@@ -224,6 +226,14 @@ impl Gang {
         self.shards.clear();
         self.broken = false;
         let further = newest > self.reached;
+        // The next attempt would take as much memory: somebody has to ask for less.
+        if let Some(Ending::Failed {
+            class: ErrorClass::OutOfMemory,
+            message,
+        }) = &self.cause
+        {
+            return Err(GivenUp(message.clone()));
+        }
         self.reached = newest;
         let cause = self.cause.take();
         if further {
@@ -256,6 +266,16 @@ impl Gang {
         );
         Ok(())
     }
+}
+
+const fn is_out_of_memory(how: &Ending) -> bool {
+    matches!(
+        how,
+        Ending::Failed {
+            class: ErrorClass::OutOfMemory,
+            ..
+        }
+    )
 }
 
 fn first_line(text: &str) -> &str {

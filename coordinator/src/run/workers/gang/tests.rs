@@ -51,6 +51,23 @@ fn a_generation_has_every_rank_once_and_a_number_above_the_last() {
     assert!(gang.generation > before);
 }
 
+/// Its peers may tell of their loss first.
+#[test]
+fn a_gang_that_does_not_fit_into_memory_is_not_tried_again() {
+    let mut gang = gang(2, 2);
+    start(&mut gang, 2, 0);
+    gang.note(0, transient());
+    gang.note(
+        1,
+        Ending::Failed {
+            class: ErrorClass::OutOfMemory,
+            message: "set micro_batch = 4".to_owned(),
+        },
+    );
+    let given_up = gang.end(Some("step-10".to_owned()), Instant::now());
+    assert!(given_up.unwrap_err().0.contains("micro_batch = 4"));
+}
+
 #[test]
 fn the_world_is_what_is_there_after_a_while() {
     let now = Instant::now();

@@ -1,0 +1,41 @@
+// Switches of libtorch's arithmetic that are one for the whole process.
+
+#include <ATen/Context.h>
+
+#include "caught.hpp"
+
+using namespace anofpdm;
+
+/// What training sets and scoring must find as it was.
+extern "C" struct Switches {
+  bool deterministic_algorithms;
+  bool warn_only;
+  bool fill_uninitialized;
+  bool deterministic_cudnn;
+  bool tf32_products;
+  bool tf32_convolutions;
+};
+
+ANOFPDM_EXPORT char* anofpdm_switches_read(Switches* out) {
+  return caught([&] {
+    const auto& context = at::globalContext();
+    *out = Switches{
+        context.deterministicAlgorithms(),
+        context.deterministicAlgorithmsWarnOnly(),
+        context.deterministicFillUninitializedMemory(),
+        context.deterministicCuDNN(),
+        context.allowTF32CuBLAS(),
+        context.allowTF32CuDNN()};
+  });
+}
+
+ANOFPDM_EXPORT char* anofpdm_switches_write(Switches switches) {
+  return caught([&] {
+    auto& context = at::globalContext();
+    context.setDeterministicAlgorithms(switches.deterministic_algorithms, switches.warn_only);
+    context.setDeterministicFillUninitializedMemory(switches.fill_uninitialized);
+    context.setDeterministicCuDNN(switches.deterministic_cudnn);
+    context.setAllowTF32CuBLAS(switches.tf32_products);
+    context.setAllowTF32CuDNN(switches.tf32_convolutions);
+  });
+}
