@@ -288,9 +288,9 @@ ANOFPDM_EXPORT char* anofpdm_gloo_create(
   });
 }
 
-/// `device` is the GPU of an NCCL backend, -1 for Gloo.
+/// `device` is the GPU of an NCCL backend, -1 for others; `detached` where an abort ends what is under way by itself.
 ANOFPDM_EXPORT char* anofpdm_group_create(
-    StorePointer* store, BackendPointer* backend, int device, int rank, int world, Group** out) {
+    StorePointer* store, BackendPointer* backend, int device, bool detached, int rank, int world, Group** out) {
   return caught([&] {
     const bool cuda = device >= 0;
     const auto kind = cuda ? c10d::ProcessGroup::BackendType::NCCL : c10d::ProcessGroup::BackendType::GLOO;
@@ -299,7 +299,7 @@ ANOFPDM_EXPORT char* anofpdm_group_create(
     if (cuda) whole->setBoundDeviceId(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device)));
     whole->setBackend(cuda ? c10::DeviceType::CUDA : c10::DeviceType::CPU, kind, *backend);
     whole->setGroupName("anofpdm");
-    *out = new Group{*backend, std::move(whole), cuda ? nullptr : std::make_shared<OpenSums>()};
+    *out = new Group{*backend, std::move(whole), detached ? nullptr : std::make_shared<OpenSums>()};
   });
 }
 
