@@ -72,8 +72,18 @@ fn snapshot(workers: Vec<WorkerEntry>) -> Snapshot {
     }
 }
 
+/// The page, with the labels of each series in order: the registry puts its own behind the others.
 fn page(metrics: &RunMetrics) -> String {
-    Pages::metrics(metrics).unwrap()
+    let page = Pages::metrics(metrics).unwrap();
+    let lines = page.lines().map(|line| {
+        let (Some(begin), Some(end)) = (line.find('{'), line.rfind('}')) else {
+            return line.to_owned();
+        };
+        let mut labels: Vec<&str> = line[begin + 1..end].split(',').collect();
+        labels.sort_unstable();
+        format!("{}{}{}", &line[..=begin], labels.join(","), &line[end..])
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn check(metrics: &RunMetrics, lines: &[&str]) {
