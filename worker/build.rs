@@ -4,7 +4,13 @@
 use std::path::{Path, PathBuf};
 
 /// The shim in the program: what every machine has.
-const SOURCES: [&str; 3] = ["shim/group.cpp", "shim/recompute.cpp", "shim/training.cpp"];
+const SOURCES: [&str; 5] = [
+    "shim/group.cpp",
+    "shim/numerics.cpp",
+    "shim/operations.cpp",
+    "shim/recompute.cpp",
+    "shim/training.cpp",
+];
 /// The shim beside it: what needs CUDA.
 const NCCL_SOURCE: &str = "shim/nccl.cpp";
 const NCCL_LIBRARY: &str = "libanofpdm_nccl.so";

@@ -11,6 +11,7 @@ pub mod group_norm;
 pub mod kernel;
 pub mod nccl;
 pub mod numerics;
+pub mod operations;
 pub mod random;
 pub mod recompute;
 pub mod store;

@@ -11,6 +11,11 @@ unsafe extern "C" {
     fn anofpdm_autocast_leave(device: c_int) -> *mut c_char;
     fn anofpdm_allow_tf32(allow: bool) -> *mut c_char;
     fn anofpdm_deterministic(deterministic: bool) -> *mut c_char;
+    fn anofpdm_tf32(products: *mut bool, convolutions: *mut bool) -> *mut c_char;
+    fn anofpdm_wide_reductions() -> *mut c_char;
+    fn anofpdm_reductions_are_wide(wide: *mut bool) -> *mut c_char;
+    fn anofpdm_determinism(cudnn: *mut bool, all: *mut bool) -> *mut c_char;
+    fn anofpdm_forget_peak_memory(device: c_int) -> *mut c_char;
     fn anofpdm_peak_memory(device: c_int, bytes: *mut u64) -> *mut c_char;
 }
 
@@ -73,6 +78,86 @@ pub fn allow_tf32(allow: bool) -> Result<(), ShimError> {
     unsafe { check(anofpdm_allow_tf32(allow)) }
 }
 
+/// libtorch's switches as they stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switches {
+    /// TF32 in products of float32.
+    pub tf32_products: bool,
+    /// TF32 in convolutions of float32.
+    pub tf32_convolutions: bool,
+    /// Parts of float16 and bfloat16 products are added in float32.
+    pub wide_reductions: bool,
+    /// cuDNN takes deterministic algorithms only.
+    pub deterministic_cudnn: bool,
+    /// Deterministic algorithms are preferred everywhere.
+    pub deterministic: bool,
+}
+
+/// Reads the switches.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn switches() -> Result<Switches, ShimError> {
+    let mut on = [false; 5];
+    let [products, convolutions, wide, cudnn, all] = &mut on;
+    // SAFETY: all are live.
+    unsafe {
+        check(anofpdm_tf32(products, convolutions))?;
+        check(anofpdm_reductions_are_wide(wide))?;
+        check(anofpdm_determinism(cudnn, all))?;
+    }
+    let [
+        tf32_products,
+        tf32_convolutions,
+        wide_reductions,
+        deterministic_cudnn,
+        deterministic,
+    ] = on;
+    Ok(Switches {
+        tf32_products,
+        tf32_convolutions,
+        wide_reductions,
+        deterministic_cudnn,
+        deterministic,
+    })
+}
+
+/// Lets a GPU add the parts of a split float16 or bfloat16 product in float32 only: guidance multiplies their rounding.
+/// Process-wide.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn wide_reductions() -> Result<(), ShimError> {
+    // SAFETY: flags of libtorch's.
+    unsafe { check(anofpdm_wide_reductions()) }
+}
+
+/// Runs `body` with float32 products and convolutions in float32 also where TF32 is allowed.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn without_tf32<T>(body: impl FnOnce() -> T) -> Result<T, ShimError> {
+    let (mut products, mut convolutions) = (false, false);
+    // SAFETY: both are live.
+    unsafe { check(anofpdm_tf32(&raw mut products, &raw mut convolutions)) }?;
+    if !products && !convolutions {
+        return Ok(body());
+    }
+    allow_tf32(false)?;
+    let _back = AllowAgain;
+    Ok(body())
+}
+
+struct AllowAgain;
+
+impl Drop for AllowAgain {
+    fn drop(&mut self) {
+        if let Err(error) = allow_tf32(true) {
+            tracing::error!(%error, "TF32 stays off");
+        }
+    }
+}
+
 /// Whether deterministic algorithms are preferred; what has none warns. Process-wide.
 ///
 /// # Errors
@@ -80,6 +165,15 @@ pub fn allow_tf32(allow: bool) -> Result<(), ShimError> {
 pub fn deterministic(deterministic: bool) -> Result<(), ShimError> {
     // SAFETY: a flag of libtorch's.
     unsafe { check(anofpdm_deterministic(deterministic)) }
+}
+
+/// Counts [`peak_memory`] from now on.
+///
+/// # Errors
+/// On the CPU, whose memory is not counted.
+pub fn forget_peak_memory(device: Device) -> Result<(), ShimError> {
+    // SAFETY: a number only.
+    unsafe { check(anofpdm_forget_peak_memory(device_number(device))) }
 }
 
 /// The most memory that tensors have had on a GPU at once, bytes.
@@ -105,5 +199,23 @@ mod tests {
         let inside = autocast(Device::Cpu, LowPrecision::Bf16, || x.matmul(&x).kind()).unwrap();
         assert_eq!(inside, Kind::BFloat16);
         assert_eq!(x.matmul(&x).kind(), Kind::Float);
+    }
+
+    /// One test of all process-wide switches: others would see them change.
+    #[test]
+    fn switches_are_read_as_they_are_set_and_tf32_comes_back() {
+        let before = switches().unwrap();
+        assert!(!before.tf32_products, "{before:?}");
+        wide_reductions().unwrap();
+        assert!(switches().unwrap().wide_reductions);
+        allow_tf32(true).unwrap();
+        let inside = without_tf32(|| switches().unwrap()).unwrap();
+        assert!(!inside.tf32_products && !inside.tf32_convolutions);
+        let panicked = std::panic::catch_unwind(|| without_tf32(|| panic!("a test")).map(drop));
+        let after = switches().unwrap();
+        allow_tf32(false).unwrap();
+        assert!(panicked.is_err() && after.tf32_products && after.tf32_convolutions);
+        let inside = without_tf32(|| switches().unwrap()).unwrap();
+        assert!(!inside.tf32_products && !inside.tf32_convolutions);
     }
 }
