@@ -15,6 +15,13 @@ ANOFPDM_EXPORT char* anofpdm_tf32(bool* products, bool* convolutions) {
   });
 }
 
+ANOFPDM_EXPORT char* anofpdm_set_tf32(bool products, bool convolutions) {
+  return caught([&] {
+    at::globalContext().setAllowTF32CuBLAS(products);
+    at::globalContext().setAllowTF32CuDNN(convolutions);
+  });
+}
+
 /// Products in float16 and bfloat16 that are split along their sums add the parts in float32.
 ANOFPDM_EXPORT char* anofpdm_wide_reductions() {
   return caught([&] {

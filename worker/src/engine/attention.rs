@@ -143,7 +143,7 @@ impl EngineAttention {
             .linear(weight, Some(bias))
             .unflatten(2, [self.heads, 3, -1]);
         let [query, key, value] = [0, 1, 2].map(|part| parts.select(3, part).transpose(1, 2));
-        let token = exactly(|| self.virtual_token(&normed, tokens));
+        let token = exactly(normed.device(), || self.virtual_token(&normed, tokens));
         let (wide, token) = (self.format.wide, token.as_ref());
         let mixed = self
             .flash

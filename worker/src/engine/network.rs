@@ -199,8 +199,9 @@ impl Engine {
         tch::no_grad(|| {
             let copies = i64::try_from(labels.len()).unwrap_or(1);
             let rows = copies * x.size()[0];
-            let modulations = exactly(|| self.modulations(times, labels));
-            let tokens = exactly(|| {
+            let device = x.device();
+            let modulations = exactly(device, || self.modulations(times, labels));
+            let tokens = exactly(device, || {
                 let blocks = attentions(&self.down, &self.middle.1, &self.up);
                 self.conditioning.tokens(
                     labels,
@@ -252,7 +253,7 @@ impl Engine {
         } else {
             repeat_rows(&x, copies)
         };
-        let mut hidden = exactly(|| self.stem.forward(&x)).to_kind(self.format.kind);
+        let mut hidden = exactly(x.device(), || self.stem.forward(&x)).to_kind(self.format.kind);
         let mut skips = vec![hidden.shallow_clone()];
         for entry in &self.down {
             hidden = match entry {
@@ -279,7 +280,7 @@ impl Engine {
         }
         let modulation = std::slice::from_ref(&self.out_modulation);
         let normed = self.out_norm.forward(&[&hidden], rows, modulation);
-        exactly(|| self.out_conv.forward(&normed)).contiguous()
+        exactly(normed.device(), || self.out_conv.forward(&normed)).contiguous()
     }
 }
 

@@ -32,8 +32,11 @@ pub fn set(precision: Precision, device: Device) -> Result<Kind, PrecisionError>
     Ok(kind)
 }
 
-/// Runs what is float32 in every format: with TF32 off where products and convolutions of the format use it.
-pub(super) fn exactly<T>(body: impl FnOnce() -> T) -> T {
+/// Runs what is float32 in every format: on a GPU with TF32 off, where products and convolutions of the format use it.
+pub(super) fn exactly<T>(device: Device, body: impl FnOnce() -> T) -> T {
+    if !device.is_cuda() {
+        return body();
+    }
     // Reading and setting flags of libtorch's does not fail; a bug there is no reason to compute something else.
     without_tf32(body).unwrap_or_else(|error| panic!("TF32 cannot be switched: {error}"))
 }

@@ -6,6 +6,7 @@
 //! `unsafe` of the project, because a function of another language cannot be checked by the compiler.
 #![allow(unsafe_code)]
 
+pub(crate) mod driver;
 pub mod group;
 pub mod group_norm;
 pub mod kernel;

@@ -12,6 +12,7 @@ unsafe extern "C" {
     fn anofpdm_allow_tf32(allow: bool) -> *mut c_char;
     fn anofpdm_deterministic(deterministic: bool) -> *mut c_char;
     fn anofpdm_tf32(products: *mut bool, convolutions: *mut bool) -> *mut c_char;
+    fn anofpdm_set_tf32(products: bool, convolutions: bool) -> *mut c_char;
     fn anofpdm_wide_reductions() -> *mut c_char;
     fn anofpdm_reductions_are_wide(wide: *mut bool) -> *mut c_char;
     fn anofpdm_determinism(cudnn: *mut bool, all: *mut bool) -> *mut c_char;
@@ -144,15 +145,24 @@ pub fn without_tf32<T>(body: impl FnOnce() -> T) -> Result<T, ShimError> {
         return Ok(body());
     }
     allow_tf32(false)?;
-    let _back = AllowAgain;
+    let _back = Tf32 {
+        products,
+        convolutions,
+    };
     Ok(body())
 }
 
-struct AllowAgain;
+/// The switches of TF32 as they were, and are again when this goes.
+struct Tf32 {
+    products: bool,
+    convolutions: bool,
+}
 
-impl Drop for AllowAgain {
+impl Drop for Tf32 {
     fn drop(&mut self) {
-        if let Err(error) = allow_tf32(true) {
+        // SAFETY: flags of libtorch's.
+        let back = unsafe { check(anofpdm_set_tf32(self.products, self.convolutions)) };
+        if let Err(error) = back {
             tracing::error!(%error, "TF32 stays off");
         }
     }
@@ -199,23 +209,5 @@ mod tests {
         let inside = autocast(Device::Cpu, LowPrecision::Bf16, || x.matmul(&x).kind()).unwrap();
         assert_eq!(inside, Kind::BFloat16);
         assert_eq!(x.matmul(&x).kind(), Kind::Float);
-    }
-
-    /// One test of all process-wide switches: others would see them change.
-    #[test]
-    fn switches_are_read_as_they_are_set_and_tf32_comes_back() {
-        let before = switches().unwrap();
-        assert!(!before.tf32_products, "{before:?}");
-        wide_reductions().unwrap();
-        assert!(switches().unwrap().wide_reductions);
-        allow_tf32(true).unwrap();
-        let inside = without_tf32(|| switches().unwrap()).unwrap();
-        assert!(!inside.tf32_products && !inside.tf32_convolutions);
-        let panicked = std::panic::catch_unwind(|| without_tf32(|| panic!("a test")).map(drop));
-        let after = switches().unwrap();
-        allow_tf32(false).unwrap();
-        assert!(panicked.is_err() && after.tf32_products && after.tf32_convolutions);
-        let inside = without_tf32(|| switches().unwrap()).unwrap();
-        assert!(!inside.tf32_products && !inside.tf32_convolutions);
     }
 }

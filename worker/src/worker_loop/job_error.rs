@@ -103,6 +103,11 @@ impl From<StoreLocatorError> for JobError {
     }
 }
 
+/// Whether a text of libtorch says that memory is at its end.
+pub(crate) fn is_out_of_memory(text: &str) -> bool {
+    device_failure(text) == Some(ErrorClass::OutOfMemory)
+}
+
 /// What a text of libtorch says about memory or device, if anything.
 fn device_failure(text: &str) -> Option<ErrorClass> {
     const MEMORY: [&str; 6] = [

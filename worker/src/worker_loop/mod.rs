@@ -51,6 +51,8 @@ use crate::backend::Backend;
 
 use artifacts::{get_plan, put};
 use drain::Drain;
+pub(crate) use job_error::is_out_of_memory;
+
 use job_error::JobError;
 use lease_renewal::{JobProgress, LeaseRenewal};
 use network_cache::NetworkCache;

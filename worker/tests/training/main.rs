@@ -7,6 +7,7 @@
 mod flipped;
 mod recompute;
 mod roles;
+mod switches;
 mod together;
 mod watching;
 

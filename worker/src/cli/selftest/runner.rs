@@ -87,7 +87,9 @@ mod tests {
             check("mute", Needs::Nothing, |_| Ok(Vec::new())),
             check("gpu", Needs::Gpu, |_| unreachable!()),
             check("long", Needs::Time, |_| unreachable!()),
-            check("fine", Needs::Nothing, |_| Ok(vec![Finding::new("fine", "yes")])),
+            check("fine", Needs::Nothing, |_| {
+                Ok(vec![Finding::new("fine", "yes")])
+            }),
         ];
         let setting = Setting::quick_cpu().unwrap();
         let mut told = Vec::new();

@@ -14,7 +14,9 @@ use crate::engine::precision;
 pub(super) fn check(setting: &Setting) -> Result<Vec<Finding>> {
     let walk = Walk::of(setting);
     let slices = walk.slices();
-    let truth: Vec<[Vec<u8>; 2]> = (0..slices.slices).map(|index| labels(&slices, index)).collect();
+    let truth: Vec<[Vec<u8>; 2]> = (0..slices.slices)
+        .map(|index| labels(&slices, index))
+        .collect();
     let truth: Vec<PixelTruth<'_>> = truth
         .iter()
         .map(|[mask, foreground]| PixelTruth { mask, foreground })
@@ -93,8 +95,18 @@ mod tests {
         let found = check(&setting).unwrap();
         assert_eq!(found.len(), 1);
         assert_ne!(found[0].verdict, Verdict::No, "{found:?}");
-        let of = |name: &str| found[0].figures.iter().find(|one| one.name == name).unwrap().value;
-        assert!(of("largest difference of M") > 0.0, "bf16 rounds: {found:?}");
+        let of = |name: &str| {
+            found[0]
+                .figures
+                .iter()
+                .find(|one| one.name == name)
+                .unwrap()
+                .value
+        };
+        assert!(
+            of("largest difference of M") > 0.0,
+            "bf16 rounds: {found:?}"
+        );
         let agreement = |error, equal| Agreement {
             end_steps: 8,
             end_steps_equal: equal,
