@@ -19,6 +19,7 @@ mod run_end_to_end;
 mod run_masks;
 mod run_precision;
 mod run_survives_kills;
+mod selftest_command;
 mod table_methods;
 mod trace_call;
 mod trace_consistency;

@@ -98,11 +98,35 @@ pub(super) fn bits(setting: &Setting) -> Result<Vec<Finding>> {
         }
     })?;
     anyhow::ensure!(half.step < steps, "a training that was stopped went on");
+    let resumed = trained(&request)?;
     let weights = Weights {
         twice,
-        resumed: of(&trained(&request)?)?,
+        resumed: of(&resumed)?,
     };
-    Ok(judged_bits(&weights, setting.device))
+    let mut found = judged_bits(&weights, setting.device);
+    let folder = setting.folder("again")?;
+    let mut again = self::request(setting.device, TrainPrecision::Fp32, steps, &folder);
+    again.train.checkpoint_activations = true;
+    found.push(judged_again(trained(&again)?.loss, resumed.loss));
+    Ok(found)
+}
+
+/// Blocks that are computed again have the loss of blocks that are kept, but for rounding.
+fn judged_again(loss: f64, kept: f64) -> Finding {
+    let apart = (loss / kept - 1.0).abs();
+    let finding = Finding::new(
+        "training, blocks computed again",
+        format!("mean loss {loss:.6}, kept {kept:.6}"),
+    )
+    .figure("difference of the loss", apart, "");
+    if apart < 1e-3 {
+        finding
+    } else {
+        finding.but(
+            Verdict::No,
+            "do not set checkpoint_activations on this device; report a bug",
+        )
+    }
 }
 
 fn judged_bits(weights: &Weights, device: Device) -> Vec<Finding> {
@@ -208,5 +232,8 @@ mod tests {
         assert_eq!(judged_loss("bf16", 1.0, 1.01).verdict, Verdict::Ok);
         assert_eq!(judged_loss("bf16", 1.0, 1.10).verdict, Verdict::Look);
         assert_eq!(judged_loss("fp16", f64::NAN, 1.0).verdict, Verdict::No);
+        assert_eq!(judged_again(1.0, 1.000_01).verdict, Verdict::Ok);
+        assert_eq!(judged_again(1.0, 1.1).verdict, Verdict::No);
+        assert_eq!(judged_again(f64::NAN, 1.0).verdict, Verdict::No);
     }
 }
