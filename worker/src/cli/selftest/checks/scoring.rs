@@ -32,7 +32,7 @@ pub(super) struct Walk {
 
 impl Walk {
     pub(super) fn of(setting: &Setting) -> Self {
-        let (slices, steps) = if setting.quick { (4, 12) } else { (16, 50) };
+        let (slices, steps) = if setting.quick { (2, 4) } else { (16, 50) };
         Self {
             config: small_network(),
             slices,
@@ -97,22 +97,32 @@ pub(super) fn fingerprint(result: &ForwardResult) -> Digest {
 }
 
 pub(super) fn check(setting: &Setting) -> Result<Vec<Finding>> {
-    let mut found = Vec::new();
+    let mut walks = Vec::new();
     for encoding in [Encoding::Ddim, Encoding::Ddpm] {
-        let walk = Walk {
-            encoding,
-            ..Walk::of(setting)
-        };
         for format in setting.precisions() {
-            let print = || -> Result<Digest> { Ok(fingerprint(&walked(setting, &walk, *format)?)) };
-            let twice = [print()?, print()?];
-            training::a_step(setting)?;
-            let name = format!("{}, {}", encoding.name(), precision::name_of(*format));
-            found.push(judged(&name, twice, print()?));
+            let walk = Walk {
+                encoding,
+                ..Walk::of(setting)
+            };
+            walks.push((walk, *format));
         }
     }
+    let prints = || -> Result<Vec<Digest>> {
+        let each = walks.iter();
+        each.map(|(walk, format)| Ok(fingerprint(&walked(setting, walk, *format)?)))
+            .collect()
+    };
+    let (first, second) = (prints()?, prints()?);
+    training::a_step(setting)?;
+    let after = prints()?;
     precision::set(Precision::Fp32, setting.device)?;
-    Ok(found)
+    let found = walks.iter().zip(first).zip(second).zip(after);
+    Ok(found
+        .map(|((((walk, format), first), second), after)| {
+            let name = format!("{}, {}", walk.encoding.name(), precision::name_of(*format));
+            judged(&name, [first, second], after)
+        })
+        .collect())
 }
 
 fn judged(name: &str, [first, second]: [Digest; 2], after: Digest) -> Finding {

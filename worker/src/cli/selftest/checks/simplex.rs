@@ -13,7 +13,7 @@ use crate::diffusion::simplex;
 use crate::host::numbers;
 
 /// The digest of the noise below.
-const PINNED: &str = "";
+const PINNED: &str = "4df0b5fb279e14da";
 
 pub(super) fn check(setting: &Setting) -> Result<Vec<Finding>> {
     let seeds = [0, 1].map(|slice| Stream::new(7, Domain::ScoringNoise, slice, 0));

@@ -19,7 +19,7 @@ pub(super) fn scoring(setting: &Setting) -> Result<Vec<Finding>> {
     let formats = setting.precisions();
     formats
         .iter()
-        .map(|format| bench(setting, "small network", &small_network(), *format, [4, 10]))
+        .map(|format| bench(setting, "small network", &small_network(), *format, [2, 4]))
         .collect()
 }
 
@@ -138,7 +138,7 @@ fn judged(name: &str, report: &Value, network: &NetworkConfig, slices: u32) -> R
 }
 
 pub(super) fn training(setting: &Setting) -> Result<Vec<Finding>> {
-    let options = ["--batch", "8", "--steps", "5", "--warm-up", "1"];
+    let options = ["--batch", "4", "--steps", "3", "--warm-up", "1"];
     let report = run(setting, "bench-train", &small_network(), &options)?;
     Ok(vec![judged_training("small network", &report)?])
 }

@@ -33,7 +33,7 @@ fn request(
     let network = network();
     let mut train = TrainSpec::published(Role::Guided, Preset::Paper);
     train.steps = steps;
-    train.batch = 8;
+    train.batch = 4;
     train.checkpoint_every = steps;
     train.precision = precision;
     train.learning_rate = 1e-3;
@@ -74,7 +74,7 @@ struct Weights {
 }
 
 pub(super) fn bits(setting: &Setting) -> Result<Vec<Finding>> {
-    let steps = 4;
+    let steps = 2;
     let of = |outcome: &TrainOutcome| -> Result<Digest> {
         Ok(Digest::of(&std::fs::read(&outcome.ema)?))
     };
@@ -161,7 +161,7 @@ fn judged_bits(weights: &Weights, device: Device) -> Vec<Finding> {
 
 pub(super) fn mixed(setting: &Setting) -> Result<Vec<Finding>> {
     let steps = match (setting.quick, setting.device.is_cuda()) {
-        (true, false) => 10,
+        (true, false) => 4,
         (true, true) => 50,
         (false, _) => 200,
     };
