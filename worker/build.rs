@@ -4,8 +4,10 @@
 use std::path::{Path, PathBuf};
 
 /// The shim in the program: what every machine has.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 7] = [
     "shim/group.cpp",
+    "shim/numerics.cpp",
+    "shim/operations.cpp",
     "shim/recompute.cpp",
     // For tests: the linker takes it where one of its functions is named.
     "shim/stub_backend.cpp",

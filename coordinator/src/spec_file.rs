@@ -144,7 +144,7 @@ impl SpecFile {
             let mut together = 0;
             for role in method.networks() {
                 let footprint = self.network(role.name(), dataset)?.footprint();
-                together += 4 * (footprint.parameters + batch * footprint.activations);
+                together += footprint.scoring_bytes(batch);
             }
             memory = memory.max(together);
         }

@@ -14,18 +14,21 @@ extern "C" struct Switches {
   bool deterministic_cudnn;
   bool tf32_products;
   bool tf32_convolutions;
+  bool wide_reductions;
 };
 
 ANOFPDM_EXPORT char* anofpdm_switches_read(Switches* out) {
   return caught([&] {
     const auto& context = at::globalContext();
+    const auto reduced = at::CuBLASReductionOption::AllowReducedPrecisionWithSplitK;
     *out = Switches{
         context.deterministicAlgorithms(),
         context.deterministicAlgorithmsWarnOnly(),
         context.deterministicFillUninitializedMemory(),
         context.deterministicCuDNN(),
         context.allowTF32CuBLAS(),
-        context.allowTF32CuDNN()};
+        context.allowTF32CuDNN(),
+        context.allowFP16ReductionCuBLAS() != reduced && context.allowBF16ReductionCuBLAS() != reduced};
   });
 }
 
@@ -37,5 +40,7 @@ ANOFPDM_EXPORT char* anofpdm_switches_write(Switches switches) {
     context.setDeterministicCuDNN(switches.deterministic_cudnn);
     context.setAllowTF32CuBLAS(switches.tf32_products);
     context.setAllowTF32CuDNN(switches.tf32_convolutions);
+    context.setAllowFP16ReductionCuBLAS(/*allow_reduced_precision=*/!switches.wide_reductions);
+    context.setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/!switches.wide_reductions);
   });
 }

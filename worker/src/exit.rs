@@ -2,13 +2,14 @@
 //!
 //! Exit codes: 0 success, 1 failure, 2 bad usage, 3 a worker that must not be started again on this device
 //! (retired by its coordinator, or the device is lost), 4 a worker whose device hung
-//! ([`liveness`](crate::worker_loop::liveness)): another may be started.
+//! ([`liveness`](crate::worker_loop::liveness)): another may be started, 5 a selftest of which some check says no.
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use anofpdm_common::error_text::error_text;
 
+use crate::cli::selftest::SaidNo;
 use crate::usage::UsageError;
 use crate::worker_loop::WorkerError;
 
@@ -46,6 +47,8 @@ fn restart() -> ExitCode {
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<UsageError>() {
         2
+    } else if error.is::<SaidNo>() {
+        5
     } else if error
         .downcast_ref()
         .is_some_and(WorkerError::ends_the_device)

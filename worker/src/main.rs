@@ -6,6 +6,11 @@ use std::process::ExitCode;
 
 use anofpdm_worker::cli::bench::{self, args::BenchArgs};
 use anofpdm_worker::cli::bench_train::{self, args::BenchTrainArgs};
+use anofpdm_worker::cli::selftest::{
+    self,
+    args::{RankArgs, SelftestArgs},
+    rank,
+};
 use anofpdm_worker::cli::trace::{self, args::TraceArgs};
 use anofpdm_worker::exit;
 use anofpdm_worker::import::{self, args::ImportArgs};
@@ -32,6 +37,9 @@ enum Command {
     Import(ImportArgs),
     BenchTrain(BenchTrainArgs),
     Bench(BenchArgs),
+    Selftest(SelftestArgs),
+    #[command(hide = true)]
+    SelftestRank(RankArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +54,8 @@ fn main() -> ExitCode {
             Command::Import(args) => import::run(&args),
             Command::BenchTrain(args) => bench_train::run(&args),
             Command::Bench(args) => bench::run(&args),
+            Command::Selftest(args) => selftest::run(&args),
+            Command::SelftestRank(args) => rank::run(&args),
         });
     exit::conclude(done)
 }

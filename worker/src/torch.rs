@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use anofpdm_common::device::{DeviceName, UnknownDevice};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
+use crate::shim::driver::driver;
 use crate::shim::{ShimError, kernel, switches};
 
 pub mod memory;
@@ -100,7 +101,7 @@ impl DeviceSpec {
         }
         // The choice of algorithm must not depend on timing: same input, same bits.
         tch::Cuda::cudnn_set_benchmark(false);
-        switches::keep_cudnn_deterministic().map_err(|error| DeviceError::Settings {
+        switches::keep_comparable().map_err(|error| DeviceError::Settings {
             device: self,
             error,
         })?;
@@ -182,12 +183,20 @@ unsafe extern "C" {
 /// bit. A GPU is named by its model as the driver tells it, so that two of a kind are one class.
 pub fn device_class(device: tch::Device) -> String {
     match device {
-        tch::Device::Cpu => "cpu".to_owned(),
-        _ => gpu_models().unwrap_or_else(|| "cuda".to_owned()),
+        tch::Device::Cuda(number) => gpu_name(number)
+            .or_else(gpu_models)
+            .unwrap_or_else(|| "cuda".to_owned()),
+        _ => "cpu".to_owned(),
     }
 }
 
-/// The models of this machine's GPUs, each once.
+/// The model of this GPU, asked of the driver.
+fn gpu_name(number: usize) -> Option<String> {
+    let name = driver().ok()?.name(i32::try_from(number).ok()?).ok()?;
+    (!name.is_empty()).then_some(name)
+}
+
+/// The models of this machine's GPUs, each once, where the driver names none.
 fn gpu_models() -> Option<String> {
     let models: std::collections::BTreeSet<String> = std::fs::read_dir("/proc/driver/nvidia/gpus")
         .ok()?
@@ -228,35 +237,9 @@ fn kibibytes(list: &str, name: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Total memory of a GPU, asked of the driver: it numbers the visible GPUs as libtorch does.
+/// Total memory of a GPU, asked of the driver.
 fn gpu_memory(number: usize) -> Option<u64> {
-    type Init = unsafe extern "C" fn(u32) -> i32;
-    type DeviceGet = unsafe extern "C" fn(*mut i32, i32) -> i32;
-    type DeviceTotalMem = unsafe extern "C" fn(*mut usize, i32) -> i32;
-    let number = i32::try_from(number).ok()?;
-    // SAFETY: libtorch_cuda, loaded before, has loaded the driver's library already; nothing of ours
-    // depends on what its initialisers do.
-    let driver = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_GLOBAL) }.ok()?;
-    // SAFETY: the three symbols have these types in cuda.h since CUDA 3.2, where `_v2` took size_t.
-    let (init, get, total) = unsafe {
-        (
-            driver.get::<Init>(b"cuInit\0").ok()?,
-            driver.get::<DeviceGet>(b"cuDeviceGet\0").ok()?,
-            driver
-                .get::<DeviceTotalMem>(b"cuDeviceTotalMem_v2\0")
-                .ok()?,
-        )
-    };
-    let (mut device, mut bytes) = (0_i32, 0_usize);
-    // SAFETY: both pointers are to live variables of the type written; initialising twice is allowed.
-    let status = unsafe {
-        [
-            init(0),
-            get(&raw mut device, number),
-            total(&raw mut bytes, device),
-        ]
-    };
-    (status == [0; 3]).then_some(bytes as u64)
+    driver().ok()?.memory(i32::try_from(number).ok()?).ok()
 }
 
 /// Version of the libtorch in use, e.g. `2.11.0`. Part of the numeric profile.

@@ -1,4 +1,4 @@
-//! NCCL on a machine with a GPU and the library (feature `nccl`): docs/gpu-checklist.md, point 9.
+//! NCCL on a machine with a GPU and the library (feature `nccl`); `anofpdm-worker selftest` does the same.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

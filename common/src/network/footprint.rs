@@ -13,6 +13,13 @@ pub struct Footprint {
     pub multiply_adds: i64,
 }
 
+impl Footprint {
+    /// Bytes of weights and maps of a batch of `slices` in float32, scoring: what a plan tells of one network.
+    pub const fn scoring_bytes(&self, slices: i64) -> i64 {
+        4 * (self.parameters + slices * self.activations)
+    }
+}
+
 /// Results that a residual block holds at once beside its input: normed, convolved, shifted, output.
 const BLOCK_RESULTS: i64 = 4;
 

@@ -9,8 +9,10 @@ use anofpdm_common::semantics::{DdimStepping, Switches};
 use tch::Tensor;
 
 use crate::diffusion::noise::NoiseSource;
+use crate::diffusion::noise_ahead::NoiseAhead;
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::step::{ddim_up, q_sample};
+use crate::host::sent;
 use crate::nn::ClassLabel;
 use crate::predictor::NoisePredictor;
 
@@ -46,6 +48,8 @@ pub struct ForwardTrajectory<'a> {
     x0: &'a Tensor,
     noise: &'a NoiseSource,
     steps: usize,
+    /// On a GPU, noise that is drawn while it computes.
+    noise_ahead: Option<NoiseAhead>,
     /// Input and null prediction of the index before.
     previous: Option<(Tensor, Tensor)>,
     /// Steps to come that are predicted already: in DDPM encoding no index needs the one before.
@@ -62,6 +66,8 @@ impl<'a> ForwardTrajectory<'a> {
         noise: &'a NoiseSource,
         steps: usize,
     ) -> Self {
+        let device = x0.device();
+        let ahead = device.is_cuda() && encoding == Encoding::Ddpm;
         Self {
             schedule,
             encoding,
@@ -69,6 +75,9 @@ impl<'a> ForwardTrajectory<'a> {
             x0,
             noise,
             steps,
+            noise_ahead: ahead
+                .then(|| NoiseAhead::start(noise, 0..steps, &x0.size(), device))
+                .flatten(),
             previous: None,
             ahead: VecDeque::new(),
         }
@@ -117,8 +126,16 @@ impl<'a> ForwardTrajectory<'a> {
             .extend(steps.map(|((x, _), (healthy, null))| TrajectoryStep { x, healthy, null }));
     }
 
-    fn noised(&self, index: usize) -> Tensor {
-        let noise = self.noise.at(index, &self.x0.size(), self.x0.device());
+    fn noised(&mut self, index: usize) -> Tensor {
+        let device = self.x0.device();
+        let ahead = self
+            .noise_ahead
+            .as_mut()
+            .and_then(|ahead| ahead.take(index));
+        let noise = match ahead {
+            Some(noise) => sent(&noise, device),
+            None => self.noise.at(index, &self.x0.size(), device),
+        };
         // Eq. 2.
         q_sample(self.schedule, index, self.x0, &noise)
     }
@@ -140,5 +157,54 @@ impl<'a> ForwardTrajectory<'a> {
                 ddim_up(self.schedule, index, &x, &null, clamp)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anofpdm_common::semantics::Semantics;
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::diffusion::Respacing;
+
+    /// Says nothing of its input.
+    struct Nothing;
+
+    impl NoisePredictor for Nothing {
+        fn predict(&mut self, x: &Tensor, _: i64, _: ClassLabel) -> Tensor {
+            x.zeros_like()
+        }
+        fn predict_between(&mut self, x: &Tensor, _: i64, _: f64) -> Tensor {
+            x.zeros_like()
+        }
+        fn slices_together(&self) -> usize {
+            5
+        }
+    }
+
+    #[test]
+    fn noise_drawn_ahead_changes_no_bit_of_a_walk() {
+        let schedule = Schedule::linear(1000, &Respacing::None).unwrap();
+        let x0 = Tensor::zeros([2, 1, 4, 4], (Kind::Float, Device::Cpu));
+        let noise = NoiseSource::Counter {
+            seed: 3,
+            slices: vec![4, 8],
+        };
+        let steps = 11;
+        let walk = |ahead: bool| {
+            let switches = Semantics::PaperClipped.switches();
+            let mut walk =
+                ForwardTrajectory::new(&schedule, Encoding::Ddpm, switches, &x0, &noise, steps);
+            assert!(walk.noise_ahead.is_none(), "not on a CPU");
+            if ahead {
+                walk.noise_ahead = NoiseAhead::start(&noise, 0..steps, &x0.size(), Device::Cpu);
+                assert!(walk.noise_ahead.is_some());
+            }
+            (0..steps)
+                .map(|index| walk.advance(index, &mut Nothing).x)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(walk(true), walk(false));
     }
 }

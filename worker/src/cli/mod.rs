@@ -3,4 +3,5 @@
 pub mod bench;
 pub mod bench_train;
 mod clock;
+pub mod selftest;
 pub mod trace;

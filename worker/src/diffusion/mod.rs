@@ -3,6 +3,7 @@
 //! Index words: index `i` counts kept steps from 0 and is the paper's `t = i + 1`.
 
 pub mod noise;
+pub mod noise_ahead;
 pub mod reverse;
 pub mod schedule;
 pub mod simplex;

@@ -79,18 +79,21 @@ impl NoiseSource {
         match self {
             Self::Given(bank) => bank.get(index as i64).to_device(device),
             Self::Counter { seed, slices } => {
-                let numbers: i64 = shape.iter().skip(1).product();
-                let numbers = usize::try_from(numbers).unwrap_or(0);
-                let values: Vec<Vec<f32>> = slices
-                    .par_iter()
-                    .map(|slice| gaussians(*seed, *slice, index, numbers))
-                    .collect();
-                Tensor::from_slice(&values.concat())
-                    .reshape(shape)
-                    .to_device(device)
+                gaussian_batch(*seed, slices, index, shape).to_device(device)
             }
         }
     }
+}
+
+/// Standard normal noise of all `slices` at one index in host memory, f32 of `shape`, `[N, ...]`.
+pub(super) fn gaussian_batch(seed: u64, slices: &[u64], index: usize, shape: &[i64]) -> Tensor {
+    let numbers: i64 = shape.iter().skip(1).product();
+    let numbers = usize::try_from(numbers).unwrap_or(0);
+    let values: Vec<Vec<f32>> = slices
+        .par_iter()
+        .map(|slice| gaussians(seed, *slice, index, numbers))
+        .collect();
+    Tensor::from_slice(&values.concat()).reshape(shape)
 }
 
 /// Standard normal values of one slice at one index.

@@ -3,7 +3,7 @@
 //! Every step starts from a predicted x0 (see [`predict_x0`](super::step::predict_x0)), clamped or
 //! not. Coefficients are formed in float64 and cast to float32 when used.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::schedule::Schedule;
 use super::step::{at_level, implied_noise, single};
@@ -57,7 +57,8 @@ impl ReverseStep {
         let below = alpha_bar_below(schedule, index);
         let mean = x0 * single(beta * below.sqrt() / left)
             + x * single((1.0 - below) * (1.0 - beta).sqrt() / left);
-        let constant = |value: f64| Tensor::from(single_f32(value)).to_device(x.device());
+        // Filled in where it is needed: copied there, it would be waited for.
+        let constant = |value: f64| Tensor::full([], single(value), (Kind::Float, x.device()));
         let log_variance = match variance {
             Variance::Posterior => constant(log_posterior(schedule, index)),
             Variance::FixedLarge if index == 0 => constant(log_posterior(schedule, 0)),
@@ -88,14 +89,9 @@ fn log_posterior(schedule: &Schedule, index: usize) -> f64 {
     stand_in.copied().unwrap_or(1.0).ln()
 }
 
-#[allow(clippy::cast_possible_truncation)]
-fn single_f32(value: f64) -> f32 {
-    value as f32
-}
-
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
+    use tch::Device;
 
     use super::*;
     use crate::diffusion::schedule::Respacing;

@@ -11,6 +11,7 @@ use super::class_token::{Kappa, null_kappa, scaled_factors};
 use super::layout::{Format, add_rows, map_like, positions};
 use super::norm::{Modulation, Norm, own_modulation};
 use super::optimizations::Optimizations;
+use super::precision::exactly;
 use super::sdpa::{self, scale};
 use crate::nn::attention as plain;
 use crate::nn::embedding::ClassVector;
@@ -99,13 +100,14 @@ impl EngineAttention {
             }
         });
         let keep_whole = offset.is_some() && !optimizations.contains(Optimizations::CLASS_TOKEN);
+        let head = qkv.0.size()[0] / (3 * block.heads.max(1));
         Self {
             format,
             norm: Norm::new(format, optimizations.contains(Optimizations::FUSED_NORM)),
             modulation: own_modulation(&block.norm, format),
             heads: block.heads,
             flash: optimizations.contains(Optimizations::FLASH)
-                && sdpa::is_on(qkv.0.device(), format.kind),
+                && sdpa::is_on(qkv.0.device(), format.kind, head),
             qkv,
             projection: linear(&block.projection, format.kind),
             offset,
@@ -141,7 +143,7 @@ impl EngineAttention {
             .linear(weight, Some(bias))
             .unflatten(2, [self.heads, 3, -1]);
         let [query, key, value] = [0, 1, 2].map(|part| parts.select(3, part).transpose(1, 2));
-        let token = self.virtual_token(&normed, tokens);
+        let token = exactly(normed.device(), || self.virtual_token(&normed, tokens));
         let (wide, token) = (self.format.wide, token.as_ref());
         let mixed = self
             .flash

@@ -5,6 +5,61 @@ use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 
+/// An operation of our own beside what libtorch makes of the same input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    /// The operation, its kinds and sizes.
+    pub what: String,
+    /// Largest difference as a part of the value's size plus one; not a number where there is nothing to compare.
+    pub apart: f64,
+    /// What `apart` has to stay below.
+    pub tolerance: f64,
+    /// Why there is nothing to compare.
+    pub reason: Option<String>,
+}
+
+impl Compared {
+    /// Of two results that should be equal up to rounding.
+    pub(super) fn new(what: String, got: &Tensor, want: &Tensor, tolerance: f64) -> Self {
+        if got.size() != want.size() {
+            let reason = format!("{:?} for {:?}", got.size(), want.size());
+            return Self::failed(what, tolerance, reason);
+        }
+        let [got, want] = [got, want].map(|tensor| tensor.to_kind(Kind::Double));
+        let apart = ((got - &want) / (want.abs() + 1.0)).abs().max();
+        Self {
+            what,
+            apart: apart.double_value(&[]),
+            tolerance,
+            reason: None,
+        }
+    }
+
+    /// Of an operation that has no result.
+    pub(super) fn failed(what: String, tolerance: f64, reason: String) -> Self {
+        Self {
+            what,
+            apart: f64::NAN,
+            tolerance,
+            reason: Some(reason),
+        }
+    }
+
+    /// Whether both are equal up to rounding. What is not a number is no agreement either.
+    pub fn agrees(&self) -> bool {
+        self.reason.is_none() && self.apart < self.tolerance
+    }
+}
+
+impl std::fmt::Display for Compared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.reason {
+            Some(reason) => write!(f, "{}: {reason}", self.what),
+            None => write!(f, "{}: apart by {:e}", self.what, self.apart),
+        }
+    }
+}
+
 /// The kinds that are compared, each with a few units in its last place: results are rounded more than once.
 pub(super) const KINDS: [(Kind, f64); 3] = [
     (Kind::Float, 1e-5),
@@ -12,24 +67,21 @@ pub(super) const KINDS: [(Kind, f64); 3] = [
     (Kind::BFloat16, 1.6e-2),
 ];
 
-/// Whether the replacement `what` may be used on a GPU. `compare` says why not; it is asked once a process and GPU, and
-/// its answer logged.
-pub(super) fn is_trusted(
-    what: &str,
-    gpu: usize,
-    compare: impl FnOnce() -> Result<(), String>,
-) -> bool {
+/// Whether the replacement `what` may be used on a GPU: where all that `compare` yields agrees. It is asked once a process
+/// and GPU, and what does not agree is logged.
+pub(super) fn is_trusted(what: &str, gpu: usize, compare: impl FnOnce() -> Vec<Compared>) -> bool {
     static COMPARED: Mutex<Option<HashMap<(String, usize), bool>>> = Mutex::new(None);
     let mut compared = COMPARED.lock().unwrap_or_else(PoisonError::into_inner);
     *compared
         .get_or_insert_default()
         .entry((what.to_owned(), gpu))
-        .or_insert_with(|| match tch::no_grad(compare) {
-            Ok(()) => true,
-            Err(reason) => {
+        .or_insert_with(|| {
+            let all = tch::no_grad(compare);
+            let wrong = all.iter().find(|one| !one.agrees());
+            if let Some(reason) = wrong {
                 tracing::warn!(gpu, %reason, "{what} of our own is not used: libtorch's is slower");
-                false
             }
+            wrong.is_none()
         })
 }
 
@@ -37,26 +89,6 @@ pub(super) fn is_trusted(
 pub(super) fn wave(size: &[i64], step: f64, device: Device) -> Tensor {
     let places = Tensor::arange(size.iter().product::<i64>(), (Kind::Double, device));
     (places * step).sin().view(size)
-}
-
-/// # Errors
-/// When `got` is not `want` within `tolerance` of its size plus one.
-pub(super) fn equal(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) -> Result<(), String> {
-    if got.size() != want.size() {
-        return Err(format!("{what}: {:?} for {:?}", got.size(), want.size()));
-    }
-    let [got, want] = [got, want].map(|tensor| tensor.to_kind(Kind::Double));
-    let apart = ((got - &want) / (want.abs() + 1.0)).abs().max();
-    let apart = apart.double_value(&[]);
-    // Not a number is no agreement either.
-    if matches!(
-        apart.partial_cmp(&tolerance),
-        Some(std::cmp::Ordering::Less)
-    ) {
-        Ok(())
-    } else {
-        Err(format!("{what}: apart by {apart:e}"))
-    }
 }
 
 #[cfg(test)]
@@ -75,7 +107,7 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            let compare = || equal("sum", &other, &one, 1e-5);
+            let compare = || vec![Compared::new("sum".to_owned(), &other, &one, 1e-5)];
             assert_eq!(is_trusted("a test", number, compare), trusted, "{other:?}");
             let again = || panic!("asked again");
             assert_eq!(is_trusted("a test", number, again), trusted);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::attention::{EngineAttention, LabelTokens, Tokens, label_tokens};
 use super::layout::Format;
@@ -13,13 +13,23 @@ use crate::nn::init::Affine;
 use crate::nn::norm::GroupNorm;
 use crate::nn::{ClassLabel, Labels};
 
-/// Most bytes of modulations kept: enough for all times of small networks, where computing them anew would show. Those
-/// of 600 times and two labels of the paper's network would be 77 MB, and take a thousandth of its time.
+/// Most bytes of modulations kept on a CPU: enough for all times of small networks, where computing them anew would show.
+/// Those of 600 times and two labels of the paper's network would be 77 MB, and take a thousandth of its time.
 const TABLE_BYTES: usize = 8 << 20;
+/// On a GPU those 77 MB are little, and computing them anew some sixty launches a step.
+const GPU_TABLE_BYTES: usize = 256 << 20;
 /// Most entries: every time of the full schedule with two labels.
 const TABLE_ENTRIES: usize = 2000;
 /// Labels whose tokens are kept.
 const LABELS: usize = 8;
+
+/// Most bytes of modulations kept on `device`.
+const fn table_bytes(device: Device) -> usize {
+    match device {
+        Device::Cpu => TABLE_BYTES,
+        _ => GPU_TABLE_BYTES,
+    }
+}
 
 /// A label as a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,7 +143,8 @@ impl ConditioningTables {
         };
         // A walk visits the times in order: dropping old ones would drop what the next batch begins with.
         let bytes = made.numel() * self.format.wide.elt_size_in_bytes();
-        let capacity = (TABLE_BYTES / bytes.max(1)).min(TABLE_ENTRIES);
+        let most = table_bytes(made.device());
+        let capacity = (most / bytes.max(1)).min(TABLE_ENTRIES);
         if self.keep && self.kept.len() < capacity {
             let next = i64::try_from(self.kept.len()).unwrap_or(0);
             let entries = i64::try_from(capacity).unwrap_or(0);

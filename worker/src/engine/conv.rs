@@ -1,8 +1,9 @@
 //! Convolutions with weights in the engine's format.
 
 use anofpdm_kernels::winograd::{Winograd, has_vectors};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
+use super::comparison::{Compared, wave};
 use super::layout::Format;
 use super::winograd;
 use crate::nn::init::Affine;
@@ -74,6 +75,39 @@ impl Conv {
             } => x.conv2d(weight, bias.as_ref(), *stride, *padding, 1, 1),
             Self::Winograd(conv, format) => winograd::forward(conv, &format.order(x))
                 .unwrap_or_else(|| panic!("a map of odd sides {:?}: a bug", x.size())),
+        }
+    }
+}
+
+/// Winograd's algorithm beside libtorch's convolution in float64; nothing where engines on `device` do not use it.
+pub(super) fn comparisons(device: Device) -> Vec<Compared> {
+    let (format, exact) = (
+        Format::new(Kind::Float, true),
+        Format::new(Kind::Double, true),
+    );
+    let weight = wave(&[64, 96, 3, 3], 1.3, device) * 0.05;
+    let bias = wave(&[64], 0.7, device);
+    let conv = Conv::same3(&weight, Some(&bias), format, device == Device::Cpu);
+    if matches!(conv, Conv::Direct { .. }) {
+        return Vec::new();
+    }
+    let x = wave(&[2, 96, 24, 24], 1.7, device);
+    let ours = conv.forward(&format.order(&x.to_kind(Kind::Float)));
+    let theirs = Conv::with(&weight, Some(&bias), exact, 1, 1).forward(&exact.order(&x));
+    let what = "3x3 convolution by Winograd's algorithm, Float".to_owned();
+    vec![Compared::new(what, &ours, &theirs, 2e-5)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_comparison_is_of_two_algorithms_and_passes() {
+        let all = comparisons(Device::Cpu);
+        assert_eq!(all.len(), usize::from(has_vectors()));
+        for one in all {
+            assert!(one.agrees() && one.apart > 0.0, "{one}");
         }
     }
 }

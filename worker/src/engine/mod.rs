@@ -27,8 +27,29 @@ use tch::{Device, Kind};
 
 use crate::nn::weights::{self, WeightsError};
 
+pub use comparison::Compared;
 pub use network::Engine;
 pub use optimizations::Optimizations;
+
+/// Widths of attention heads that published networks have.
+const HEADS: [i64; 4] = [32, 64, 96, 128];
+
+/// Every operation of our own that engines on `device` use in place of libtorch's, beside libtorch's.
+pub fn own_operations(device: Device) -> Vec<Compared> {
+    tch::no_grad(|| {
+        let mut all = norm::comparisons(device);
+        all.extend(conv::comparisons(device));
+        for (kind, _) in comparison::KINDS {
+            if device == Device::Cpu && kind == Kind::Half {
+                continue;
+            }
+            for head in HEADS {
+                all.extend(sdpa::comparisons(device, kind, head));
+            }
+        }
+        all
+    })
+}
 
 /// Opens the U-Net of `config` on `device` with the weights in `path`, as scoring uses it, with convolutions and
 /// products in `kind` ([`precision::set`]).

@@ -9,6 +9,7 @@ use super::conv::Conv;
 use super::layout::{Format, repeat_rows};
 use super::norm::{Modulation, Norm, is_fused_on, own_modulation};
 use super::optimizations::Optimizations;
+use super::precision::exactly;
 use super::upsample::DoublingConv;
 use crate::nn::resblock::ResBlock;
 use crate::nn::sampling::Resize;
@@ -198,8 +199,9 @@ impl Engine {
         tch::no_grad(|| {
             let copies = i64::try_from(labels.len()).unwrap_or(1);
             let rows = copies * x.size()[0];
-            let modulations = self.modulations(times, labels);
-            let tokens = {
+            let device = x.device();
+            let modulations = exactly(device, || self.modulations(times, labels));
+            let tokens = exactly(device, || {
                 let blocks = attentions(&self.down, &self.middle.1, &self.up);
                 self.conditioning.tokens(
                     labels,
@@ -207,7 +209,7 @@ impl Engine {
                     blocks,
                     self.optimizations.contains(Optimizations::CLASS_TOKEN),
                 )
-            };
+            });
             self.forward(x, copies, rows, &modulations, &tokens)
         })
     }
@@ -251,7 +253,7 @@ impl Engine {
         } else {
             repeat_rows(&x, copies)
         };
-        let mut hidden = self.stem.forward(&x).to_kind(self.format.kind);
+        let mut hidden = exactly(x.device(), || self.stem.forward(&x)).to_kind(self.format.kind);
         let mut skips = vec![hidden.shallow_clone()];
         for entry in &self.down {
             hidden = match entry {
@@ -278,7 +280,7 @@ impl Engine {
         }
         let modulation = std::slice::from_ref(&self.out_modulation);
         let normed = self.out_norm.forward(&[&hidden], rows, modulation);
-        self.out_conv.forward(&normed).contiguous()
+        exactly(normed.device(), || self.out_conv.forward(&normed)).contiguous()
     }
 }
 

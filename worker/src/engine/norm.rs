@@ -5,7 +5,7 @@ use anofpdm_kernels::group_norm::{Affine, Normalisation, Source};
 use anofpdm_kernels::{Number, bf16};
 use tch::{Device, Kind, Tensor};
 
-use super::comparison::{self, is_trusted, wave};
+use super::comparison::{self, Compared, is_trusted, wave};
 use super::layout::Format;
 use crate::nn::norm::{EPS, GroupNorm};
 use crate::shim::{ShimError, group_norm};
@@ -76,33 +76,39 @@ impl Norm {
         if !self.fused || !self.format.channels_last {
             return None;
         }
-        let views: Vec<Tensor> = parts
-            .iter()
-            .map(|part| part.permute([0, 2, 3, 1]))
-            .collect();
-        let on_cpu = views.iter().all(|view| view.device() == Device::Cpu);
-        let out = match (self.format.kind, self.out) {
-            _ if !on_cpu => self.on_gpu(views, rows, modulations)?,
-            (Kind::Float, Kind::Float) => self.kernel::<f32, f32>(&views, rows, modulations)?,
-            (Kind::Double, Kind::Double) => self.kernel::<f64, f64>(&views, rows, modulations)?,
-            (Kind::BFloat16, Kind::BFloat16) => {
-                self.kernel::<bf16, bf16>(&views, rows, modulations)?
-            }
-            (Kind::BFloat16, Kind::Float) => self.kernel::<bf16, f32>(&views, rows, modulations)?,
-            _ => return None,
-        };
-        Some(out.permute([0, 3, 1, 2]))
-    }
-
-    /// Of maps in the order of `views`, as all that follow.
-    fn on_gpu(&self, views: Vec<Tensor>, rows: i64, modulations: &[Modulation]) -> Option<Tensor> {
-        self.try_on_gpu(views, rows, modulations)
+        self.try_fused(parts, rows, modulations)
             .unwrap_or_else(|error| {
                 tracing::error!(%error, "GroupNorm on the GPU: libtorch's own is taken");
                 None
             })
     }
 
+    /// By the kernels of our own, of maps in channels-last order; `None` where they do not serve these sizes and kinds.
+    fn try_fused(
+        &self,
+        parts: &[&Tensor],
+        rows: i64,
+        modulations: &[Modulation],
+    ) -> Result<Option<Tensor>, ShimError> {
+        let views: Vec<Tensor> = parts
+            .iter()
+            .map(|part| part.permute([0, 2, 3, 1]))
+            .collect();
+        let on_cpu = views.iter().all(|view| view.device() == Device::Cpu);
+        let out = match (self.format.kind, self.out) {
+            _ if !on_cpu => self.try_on_gpu(views, rows, modulations)?,
+            (Kind::Float, Kind::Float) => self.kernel::<f32, f32>(&views, rows, modulations),
+            (Kind::Double, Kind::Double) => self.kernel::<f64, f64>(&views, rows, modulations),
+            (Kind::BFloat16, Kind::BFloat16) => {
+                self.kernel::<bf16, bf16>(&views, rows, modulations)
+            }
+            (Kind::BFloat16, Kind::Float) => self.kernel::<bf16, f32>(&views, rows, modulations),
+            _ => None,
+        };
+        Ok(out.map(|out| out.permute([0, 3, 1, 2])))
+    }
+
+    /// Of maps in the order of `views`, as all that follow.
     fn try_on_gpu(
         &self,
         views: Vec<Tensor>,
@@ -234,35 +240,101 @@ pub(super) fn own_modulation(norm: &GroupNorm, format: Format) -> Modulation {
 pub(super) fn is_fused_on(device: Device) -> bool {
     match device {
         Device::Cpu => true,
-        Device::Cuda(gpu) => is_trusted("GroupNorm", gpu, || compare(device)),
+        Device::Cuda(gpu) => is_trusted("GroupNorm", gpu, || comparisons(device)),
         _ => false,
     }
 }
 
-fn compare(device: Device) -> Result<(), String> {
+/// Our GroupNorm beside libtorch's in every pair of kinds and every way that engines on `device` use.
+pub(super) fn comparisons(device: Device) -> Vec<Compared> {
     // Wider than a tile, more pixels than a chunk, a group with channels of both parts, one part for two labels.
-    const SIZES: [[i64; 4]; 2] = [[2, 144, 24, 24], [1, 48, 24, 24]];
-    let affine = |step: f64| Modulation {
-        gain: (wave(&[192], step, device) + 1.0).to_kind(Kind::Float),
-        offset: wave(&[192], step / 2.0, device).to_kind(Kind::Float),
-    };
-    let modulations = [affine(0.7), affine(1.3)];
+    const JOINED: &[[i64; 4]] = &[[2, 144, 24, 24], [1, 48, 24, 24]];
+    // More values than the threads of a GPU's last kernel take at once.
+    const LARGE: &[[i64; 4]] = &[[1, 64, 132, 132]];
+    let mut all = Vec::new();
     for (kind, tolerance) in comparison::KINDS {
-        let norm = Norm {
-            groups: 16,
-            silu: true,
-            ..Norm::new(Format::new(kind, true), true)
-        };
-        let maps = SIZES.map(|size| norm.format.order(&wave(&size, 1.7, device).to_kind(kind)));
-        let [first, second] = &maps;
-        let views = maps.each_ref().map(|map| map.permute([0, 2, 3, 1]));
-        let ours = norm
-            .try_on_gpu(views.into(), 2, &modulations)
-            .map_err(|error| error.to_string())?
-            .ok_or_else(|| format!("{kind:?} is not served"))?;
-        let theirs = norm.plain(&[first, second], 2, &modulations);
-        let ours = ours.permute([0, 3, 1, 2]);
-        comparison::equal(&format!("GroupNorm, {kind:?}"), &ours, &theirs, tolerance)?;
+        // The kernels of the CPU have no float16, and no engine there asks for it.
+        if device == Device::Cpu && kind == Kind::Half {
+            continue;
+        }
+        let mut outs = vec![(kind, tolerance)];
+        if kind != Kind::Float {
+            // The last norm of a network is followed by a float32 convolution.
+            outs.push((Kind::Float, 1e-5));
+        }
+        for (out, tolerance) in outs {
+            for silu in [true, false] {
+                for sizes in [JOINED, LARGE] {
+                    let norm = Norm {
+                        groups: 16,
+                        silu,
+                        out,
+                        ..Norm::new(Format::new(kind, true), true)
+                    };
+                    all.push(compare(norm, sizes, device, tolerance));
+                }
+            }
+        }
     }
-    Ok(())
+    all
+}
+
+fn compare(norm: Norm, sizes: &[[i64; 4]], device: Device, tolerance: f64) -> Compared {
+    let channels: i64 = sizes.iter().map(|size| size[1]).sum();
+    let affine = |step: f64| Modulation {
+        gain: (wave(&[channels], step, device) + 1.0).to_kind(Kind::Float),
+        offset: wave(&[channels], step / 2.0, device).to_kind(Kind::Float),
+    };
+    let (kind, rows) = (norm.format.kind, sizes.iter().map(|size| size[0]).max());
+    let rows = rows.unwrap_or(1);
+    let modulations: Vec<Modulation> = [0.7, 1.3].map(affine).into_iter().collect();
+    let modulations = modulations
+        .get(..usize::from(rows > 1) + 1)
+        .unwrap_or_default();
+    let maps: Vec<Tensor> = sizes
+        .iter()
+        .map(|size| norm.format.order(&wave(size, 1.7, device).to_kind(kind)))
+        .collect();
+    let parts: Vec<&Tensor> = maps.iter().collect();
+    let what = format!(
+        "GroupNorm, {kind:?} to {:?}{}, {sizes:?}",
+        norm.out,
+        if norm.silu { ", SiLU" } else { "" }
+    );
+    match norm.try_fused(&parts, rows, modulations) {
+        Ok(Some(ours)) => {
+            // Of wider maps: what libtorch rounds on the way is no part of the comparison.
+            let (wide, format) = (norm.format.wide, norm.format);
+            let widened: Vec<Tensor> = maps.iter().map(|map| map.to_kind(wide)).collect();
+            let exact = Norm {
+                format: Format::new(wide, format.channels_last),
+                ..norm
+            };
+            let parts: Vec<&Tensor> = widened.iter().collect();
+            let theirs = exact.plain(&parts, rows, modulations);
+            Compared::new(what, &ours, &theirs, tolerance)
+        }
+        Ok(None) => Compared::failed(what, tolerance, "not served".to_owned()),
+        Err(error) => Compared::failed(what, tolerance, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_comparison_covers_what_engines_use_and_passes_on_the_cpu() {
+        let all = comparisons(Device::Cpu);
+        // float32, bfloat16, and bfloat16 to float32; SiLU and none; both sizes.
+        assert_eq!(all.len(), 3 * 2 * 2);
+        for one in &all {
+            assert!(one.agrees(), "{one}");
+            assert!(one.apart > 0.0 || one.what.contains("BFloat16"), "{one}");
+        }
+        assert!(
+            all.iter()
+                .any(|one| one.what.starts_with("GroupNorm, BFloat16 to Float,"))
+        );
+    }
 }

@@ -9,6 +9,7 @@ use tch::{Device, Kind};
 
 use crate::shim::ShimError;
 use crate::shim::numerics::allow_tf32;
+use crate::shim::switches::without_tf32;
 
 /// A number format that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,15 @@ pub fn set(precision: Precision, device: Device) -> Result<Kind, PrecisionError>
     // TF32 is float32 to libtorch, and cuDNN uses it unless it is switched off.
     allow_tf32(precision == Precision::Tf32)?;
     Ok(kind)
+}
+
+/// Runs what is float32 in every format: on a GPU with TF32 off, where products and convolutions of the format use it.
+pub(super) fn exactly<T>(device: Device, body: impl FnOnce() -> T) -> T {
+    if !device.is_cuda() {
+        return body();
+    }
+    // Reading and setting flags of libtorch's does not fail; a bug there is no reason to compute something else.
+    without_tf32(body).unwrap_or_else(|error| panic!("TF32 cannot be switched: {error}"))
 }
 
 /// What a command that names a format computes in: `auto` is decided by a run, elsewhere it is `fp32`.

@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 use super::{Engine, Optimizations};
 use crate::nn::{ClassLabel, UNet};
 use crate::predictor::NoisePredictor;
+use crate::shim::operations::counted;
 
 const TIME: i64 = 321;
 
@@ -222,5 +223,24 @@ fn nearly_the_same_function_in_bfloat16() {
         for distance in [distance(&got.0, &want.0), distance(&got.1, &want.1)] {
             assert!((1e-5..3e-2).contains(&distance), "{name}: {distance}");
         }
+    }
+}
+
+/// On a GPU each would wait for everything asked for before.
+#[test]
+fn an_evaluation_hands_no_number_to_the_host() {
+    let v1 = NetworkConfig {
+        arch: Arch::V1,
+        ..config()
+    };
+    for config in [config(), v1] {
+        let (_, network) = stirred(&config, Kind::Float);
+        let mut engine = Engine::new(network, Kind::Float, Optimizations::all());
+        let x = input(&config, Kind::Float);
+        drop(engine.predict_pair(&x, TIME));
+        // A time that was not there before, and labels that were.
+        let (_, seen) = counted(|| engine.predict_pair(&x, TIME + 1)).unwrap();
+        assert_eq!(seen.waiting(), 0, "{seen:?}");
+        assert!(seen.computing() > 20, "{seen:?}");
     }
 }

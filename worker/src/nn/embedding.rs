@@ -184,11 +184,8 @@ impl LabelTable {
     /// The rows of a batch; that of label 0 for the null label.
     fn rows(&self, labels: &Labels) -> Tensor {
         match labels {
-            Labels::All(label) => {
-                let row = Tensor::from_slice(&[label.index().max(0)]);
-                self.weight
-                    .index_select(0, &row.to_device(self.weight.device()))
-            }
+            // A view: an index would be made by the host, and a GPU be waited for to take it.
+            Labels::All(label) => self.weight.narrow(0, label.index().max(0), 1),
             Labels::PerSample(classes) => self.weight.index_select(0, &classes.clamp_min(0)),
             Labels::Between { unhealthy } => {
                 let row = |label: ClassLabel| self.weight.narrow(0, label.index(), 1);

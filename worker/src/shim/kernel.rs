@@ -1,24 +1,23 @@
 //! CUDA kernels compiled at run time for the GPU that is there: NVRTC and the driver, loaded when asked for.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
+use super::driver::{Status, driver, text};
 use super::{ShimError, check, device_number};
 use crate::torch::in_words;
 
 pub(crate) const COMPILER: &str = "libnvrtc.so.13";
 /// Opened by the compiler under this name, which finds it only if it is loaded already.
 pub(crate) const COMPILER_BUILTINS: &str = "libnvrtc-builtins.so.13.0";
-const DRIVER: &str = "libcuda.so.1";
 /// Where the compiler lies seen from the folder of libtorch's libraries, as both are installed from wheels.
 const BESIDE_LIBTORCH: &str = "../../nvidia/cu13/lib";
 
 type Program = *mut c_void;
-type Status = c_int;
 
 /// The functions of NVRTC that are used, in the types of nvrtc.h.
 struct Compiler {
@@ -37,27 +36,6 @@ struct Compiler {
     image: unsafe extern "C" fn(Program, *mut c_char) -> Status,
     destroy: unsafe extern "C" fn(*mut Program) -> Status,
     name_of: unsafe extern "C" fn(Status) -> *const c_char,
-}
-
-/// The functions of the driver that are used, in the types of cuda.h.
-struct Driver {
-    attribute: unsafe extern "C" fn(*mut c_int, c_int, c_int) -> Status,
-    load: unsafe extern "C" fn(*mut *mut c_void, *const c_void) -> Status,
-    function: unsafe extern "C" fn(*mut *mut c_void, *mut c_void, *const c_char) -> Status,
-    launch: unsafe extern "C" fn(
-        *mut c_void,
-        c_uint,
-        c_uint,
-        c_uint,
-        c_uint,
-        c_uint,
-        c_uint,
-        c_uint,
-        *mut c_void,
-        *mut *mut c_void,
-        *mut *mut c_void,
-    ) -> Status,
-    name_of: unsafe extern "C" fn(Status, *mut *const c_char) -> Status,
 }
 
 unsafe extern "C" {
@@ -88,7 +66,7 @@ fn beside_libtorch() -> Option<PathBuf> {
 ///
 /// # Safety
 /// `T` must be its type.
-unsafe fn symbol<T: Copy>(library: &Library, name: &str) -> Result<T, String> {
+pub(super) unsafe fn symbol<T: Copy>(library: &Library, name: &str) -> Result<T, String> {
     // SAFETY: as said above.
     unsafe { library.get::<T>(name.as_bytes()) }
         .map(|symbol| *symbol)
@@ -122,39 +100,6 @@ fn compiler() -> Result<&'static Compiler, ShimError> {
         .map_err(|message| ShimError(message.clone()))
 }
 
-fn driver() -> Result<&'static Driver, ShimError> {
-    static LOADED: OnceLock<Result<Driver, String>> = OnceLock::new();
-    LOADED
-        .get_or_init(|| {
-            let library = open(DRIVER, RTLD_NOW | RTLD_GLOBAL)?;
-            // SAFETY: the types are those of cuda.h, unchanged since CUDA 6.
-            let functions = unsafe {
-                Driver {
-                    attribute: symbol(&library, "cuDeviceGetAttribute")?,
-                    load: symbol(&library, "cuModuleLoadData")?,
-                    function: symbol(&library, "cuModuleGetFunction")?,
-                    launch: symbol(&library, "cuLaunchKernel")?,
-                    name_of: symbol(&library, "cuGetErrorName")?,
-                }
-            };
-            std::mem::forget(library);
-            Ok(functions)
-        })
-        .as_ref()
-        .map_err(|message| ShimError(message.clone()))
-}
-
-/// A text of NVIDIA's that lives as long as its library.
-fn text(pointer: *const c_char) -> String {
-    if pointer.is_null() {
-        return "an unknown error".to_owned();
-    }
-    // SAFETY: the libraries return constant strings that end with a zero.
-    unsafe { CStr::from_ptr(pointer) }
-        .to_string_lossy()
-        .into_owned()
-}
-
 impl Compiler {
     fn checked(&self, status: Status) -> Result<(), ShimError> {
         if status == 0 {
@@ -162,18 +107,6 @@ impl Compiler {
         }
         // SAFETY: any number is allowed.
         Err(ShimError(text(unsafe { (self.name_of)(status) })))
-    }
-}
-
-impl Driver {
-    fn checked(&self, what: &str, status: Status) -> Result<(), ShimError> {
-        if status == 0 {
-            return Ok(());
-        }
-        let mut name = std::ptr::null();
-        // SAFETY: `name` is live; it stays null for an unknown number.
-        unsafe { (self.name_of)(status, &raw mut name) };
-        Err(ShimError(format!("{what}: {}", text(name))))
     }
 }
 
@@ -250,16 +183,7 @@ unsafe fn bytes_of(
 /// # Errors
 /// When the driver does not know the device.
 pub fn architecture(device: Device) -> Result<String, ShimError> {
-    // cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
-    const PARTS: [c_int; 2] = [75, 76];
-    let driver = driver()?;
-    let mut numbers = [0; 2];
-    for (number, part) in numbers.iter_mut().zip(PARTS) {
-        // SAFETY: `number` is live; libtorch has initialised the driver when it opened the device.
-        let status = unsafe { (driver.attribute)(number, part, device_number(device)) };
-        driver.checked("architecture of the GPU", status)?;
-    }
-    let [major, minor] = numbers;
+    let [major, minor] = driver()?.compute_capability(device_number(device))?;
     Ok(format!("sm_{major}{minor}"))
 }
 
@@ -291,18 +215,15 @@ pub fn load<const N: usize>(
 ) -> Result<[Kernel; N], ShimError> {
     let driver = driver()?;
     stream(device)?;
-    let mut module = std::ptr::null_mut();
     // SAFETY: the image was made by the compiler, which wrote its length into it; the device is the current one.
-    let status = unsafe { (driver.load)(&raw mut module, image.as_ptr().cast()) };
-    driver.checked("loading a kernel", status)?;
+    let module = unsafe { driver.load(image) }?;
     let mut kernels = [Kernel {
         function: std::ptr::null_mut(),
         device,
     }; N];
     for (kernel, name) in kernels.iter_mut().zip(names) {
-        // SAFETY: the module was loaded and stays; the name ends with a zero.
-        let status = unsafe { (driver.function)(&raw mut kernel.function, module, name.as_ptr()) };
-        driver.checked("finding a kernel", status)?;
+        // SAFETY: the module was loaded and stays.
+        kernel.function = unsafe { driver.function(module, name) }?;
     }
     Ok(kernels)
 }
@@ -311,12 +232,18 @@ pub fn load<const N: usize>(
 fn stream(device: Device) -> Result<*mut c_void, ShimError> {
     let mut stream = std::ptr::null_mut();
     // SAFETY: `stream` is live.
-    unsafe {
-        check(anofpdm_current_stream(
-            device_number(device),
-            &raw mut stream,
-        ))
-    }?;
+    let ask = |stream: *mut *mut c_void| unsafe {
+        check(anofpdm_current_stream(device_number(device), stream))
+    };
+    ask(&raw mut stream)?;
+    // libtorch makes no context current where the device is the current one already: a first operation does.
+    if !driver()?.has_context()? {
+        drop(
+            Tensor::f_zeros([1], (Kind::Float, device))
+                .map_err(|error| ShimError(error.to_string()))?,
+        );
+        ask(&raw mut stream)?;
+    }
     Ok(stream)
 }
 
@@ -334,26 +261,8 @@ impl Kernel {
         launch: Launch,
         arguments: &mut [*mut c_void],
     ) -> Result<(), ShimError> {
-        let driver = driver()?;
         let stream = stream(self.device)?;
-        let ([x, y, z], [width, height, depth]) = (launch.grid, launch.block);
-        // SAFETY: the function was found in a module that stays; the rest the caller promises. The arguments are
-        // copied before the call returns.
-        let status = unsafe {
-            (driver.launch)(
-                self.function,
-                x,
-                y,
-                z,
-                width,
-                height,
-                depth,
-                0,
-                stream,
-                arguments.as_mut_ptr(),
-                std::ptr::null_mut(),
-            )
-        };
-        driver.checked("launching a kernel", status)
+        // SAFETY: the function was found in a module that stays; the rest the caller promises.
+        unsafe { driver()?.launch(self.function, launch, stream, arguments) }
     }
 }

@@ -6,6 +6,7 @@
 //! `unsafe` of the project, because a function of another language cannot be checked by the compiler.
 #![allow(unsafe_code)]
 
+pub(crate) mod driver;
 pub mod environment;
 #[cfg(test)]
 mod gpu_set_tests;
@@ -14,6 +15,7 @@ pub mod group_norm;
 pub mod kernel;
 pub mod nccl;
 pub mod numerics;
+pub mod operations;
 pub mod random;
 pub mod recompute;
 pub mod store;

@@ -11,6 +11,7 @@ unsafe extern "C" {
     fn anofpdm_autocast_leave(device: c_int) -> *mut c_char;
     fn anofpdm_allow_tf32(allow: bool) -> *mut c_char;
     fn anofpdm_free_kept_memory(device: c_int) -> *mut c_char;
+    fn anofpdm_forget_peak_memory(device: c_int) -> *mut c_char;
     fn anofpdm_peak_memory(device: c_int, bytes: *mut u64) -> *mut c_char;
 }
 
@@ -63,6 +64,15 @@ impl Drop for Autocast {
 pub fn allow_tf32(allow: bool) -> Result<(), ShimError> {
     // SAFETY: a flag of libtorch's.
     unsafe { check(anofpdm_allow_tf32(allow)) }
+}
+
+/// Counts [`peak_memory`] from now on.
+///
+/// # Errors
+/// On the CPU, whose memory is not counted.
+pub fn forget_peak_memory(device: Device) -> Result<(), ShimError> {
+    // SAFETY: a number only.
+    unsafe { check(anofpdm_forget_peak_memory(device_number(device))) }
 }
 
 /// The most memory that tensors have had on a GPU at once, bytes.

@@ -22,6 +22,8 @@ pub struct Switches {
     pub tf32_products: bool,
     /// float32 convolutions on a GPU may use TF32.
     pub tf32_convolutions: bool,
+    /// Parts of a float16 or bfloat16 product that is split along its sum are added in float32.
+    pub wide_reductions: bool,
 }
 
 unsafe extern "C" {
@@ -42,6 +44,7 @@ impl Switches {
             deterministic_cudnn: false,
             tf32_products: false,
             tf32_convolutions: false,
+            wide_reductions: false,
         };
         // SAFETY: `switches` is live and of the type that is written.
         unsafe { check(anofpdm_switches_read(&raw mut switches)) }?;
@@ -59,14 +62,15 @@ impl Switches {
 }
 
 /// From now on cuDNN takes deterministic algorithms only, in training and scoring alike: what a worker did before must
-/// not decide the bits of what it does next.
+/// not decide the bits of what it does next. And split products are added in float32: guidance multiplies their rounding.
 ///
 /// # Errors
 /// When libtorch refuses.
-pub fn keep_cudnn_deterministic() -> Result<(), ShimError> {
+pub fn keep_comparable() -> Result<(), ShimError> {
     let switches = Switches::read()?;
     Switches {
         deterministic_cudnn: true,
+        wide_reductions: true,
         ..switches
     }
     .write()
@@ -75,9 +79,11 @@ pub fn keep_cudnn_deterministic() -> Result<(), ShimError> {
 /// Training on a GPU: deterministic algorithms, and TF32 as asked for, until it is dropped. Then every switch is as it
 /// was found.
 #[derive(Debug)]
-pub struct TrainingSwitches {
-    found: Switches,
-}
+pub struct TrainingSwitches(AsFound);
+
+/// The switches as they were found, and are again when this goes.
+#[derive(Debug)]
+struct AsFound(Switches);
 
 impl TrainingSwitches {
     /// Sets them for training on `device`; `None` for the CPU, which knows none of them.
@@ -89,7 +95,7 @@ impl TrainingSwitches {
             return Ok(None);
         }
         let found = Switches::read()?;
-        let guard = Self { found };
+        let guard = Self(AsFound(found));
         Switches {
             deterministic_algorithms: true,
             // Some operations have no other algorithm; what they do is the same for one kind of device in practice.
@@ -105,10 +111,29 @@ impl TrainingSwitches {
     }
 }
 
-impl Drop for TrainingSwitches {
+impl Drop for AsFound {
     fn drop(&mut self) {
-        if let Err(error) = self.found.write() {
-            tracing::error!(%error, "the switches of training cannot be set back");
+        if let Err(error) = self.0.write() {
+            tracing::error!(%error, "switches of libtorch cannot be set back");
         }
     }
+}
+
+/// Runs `body` with float32 products and convolutions in float32 also where TF32 is allowed.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn without_tf32<T>(body: impl FnOnce() -> T) -> Result<T, ShimError> {
+    let found = Switches::read()?;
+    if !found.tf32_products && !found.tf32_convolutions {
+        return Ok(body());
+    }
+    let _back = AsFound(found);
+    Switches {
+        tf32_products: false,
+        tf32_convolutions: false,
+        ..found
+    }
+    .write()?;
+    Ok(body())
 }

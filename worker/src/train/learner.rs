@@ -20,6 +20,7 @@ use super::request::TrainRequest;
 use super::sampler::{dropout_seed, initial_weights_seed};
 use super::scale::LossScale;
 use crate::diffusion::schedule::{Respacing, Schedule};
+use crate::host::sent;
 use crate::nn::weights::variables;
 use crate::nn::{Activations, Dropout, Labels, Mode};
 use crate::shim::ShimError;
@@ -245,7 +246,7 @@ impl Learner {
 
     fn noised(&self, batch: &TrainingBatch, start: usize, length: usize) -> Noised {
         let (start, length) = (start.cast_signed() as i64, length.cast_signed() as i64);
-        let part = |tensor: &Tensor| tensor.narrow(0, start, length).to_device(self.device);
+        let part = |tensor: &Tensor| sent(&tensor.narrow(0, start, length), self.device);
         let (x0, noise) = (part(&batch.x0), part(&batch.noise));
         let times = part(&batch.times);
         let x_t = self.noising.noised(&x0, &noise, &times);
@@ -313,6 +314,10 @@ impl Learner {
         let gradients: Vec<Tensor> = parameters.iter().map(|weight| weight.grad()).collect();
         drop_gradients(&parameters)?;
         let usable = match &mut self.scale {
+            Some(scale) if !loss.is_finite() => {
+                scale.overflowed();
+                false
+            }
             Some(scale) => scale.unscale(&gradients)?,
             None => true,
         };
@@ -321,8 +326,16 @@ impl Learner {
             self.ema.update(&self.weights)?;
         }
         self.step += 1;
-        self.loss.push(self.step, loss);
+        // A step that was left out has no loss to be shown.
+        let shown = Some(loss).filter(|loss| loss.is_finite());
+        let shown = shown.or_else(|| self.loss.recent_mean()).unwrap_or(0.0);
+        self.loss.push(self.step, shown);
         Ok(())
+    }
+
+    /// Whether a loss that is not finite may be the loss scale's doing: a smaller one is tried before training ends.
+    pub(super) fn may_scale_down(&self) -> bool {
+        self.scale.as_ref().is_some_and(LossScale::may_shrink)
     }
 
     /// A weight that is not finite: a finite loss can still have had infinite gradients.

@@ -7,12 +7,13 @@ use std::thread::JoinHandle;
 
 use anofpdm_common::role::NoiseFamily;
 use rayon::prelude::*;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::data::{DataError, TrainingData};
 use super::mirror::mirror;
 use super::noise::{self, NoiseKey};
 use super::sampler::{Draw, Sampler};
+use crate::host::pinned;
 use crate::nn::ClassLabel;
 
 /// Batches waiting for the device, at most.
@@ -32,6 +33,19 @@ pub struct TrainingBatch {
     pub times: Tensor,
     /// Class numbers, -1 where the label is dropped, i64 `[N]`.
     pub labels: Tensor,
+}
+
+impl TrainingBatch {
+    /// The same, to be copied to `device` while the host goes on.
+    fn ready_for(self, device: Device) -> Self {
+        Self {
+            x0: pinned(self.x0, device),
+            noise: pinned(self.noise, device),
+            times: pinned(self.times, device),
+            labels: pinned(self.labels, device),
+            ..self
+        }
+    }
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -62,6 +76,8 @@ pub struct LoadPlan {
     pub steps: Range<u64>,
     /// This rank's places in the global batch.
     pub positions: Range<usize>,
+    /// Where batches go: a GPU takes them from memory that it reads without delay.
+    pub device: Device,
 }
 
 impl Loader {
@@ -115,7 +131,7 @@ fn load(
             step,
             first: plan.positions.start,
         };
-        let batch = assemble(data, recipe, &draws);
+        let batch = assemble(data, recipe, &draws).map(|batch| batch.ready_for(plan.device));
         let failed = batch.is_err();
         if batches.send(batch).is_err() || failed {
             return;
@@ -233,6 +249,7 @@ mod tests {
             sampler: Sampler::new(9, 12, 4, 100, 0.3, Tail::Drop).unwrap(),
             steps,
             positions,
+            device: Device::Cpu,
         }
     }
 

@@ -51,8 +51,7 @@ impl LossScale {
         let defined: Vec<&Tensor> = gradients.iter().filter(|g| g.defined()).collect();
         let finite = unscale(&defined, self.factor)?;
         if !finite {
-            self.factor = (self.factor / 2.0).max(SMALLEST);
-            self.clean_steps = 0;
+            self.overflowed();
             return Ok(false);
         }
         self.clean_steps += 1;
@@ -61,6 +60,17 @@ impl LossScale {
             self.clean_steps = 0;
         }
         Ok(true)
+    }
+
+    /// Halves the factor after a step that was left out.
+    pub(super) fn overflowed(&mut self) {
+        self.factor = (self.factor / 2.0).max(SMALLEST);
+        self.clean_steps = 0;
+    }
+
+    /// Whether there is a smaller factor to be tried.
+    pub(super) fn may_shrink(&self) -> bool {
+        self.factor > SMALLEST
     }
 
     /// Adds itself to a saved optimiser state.
@@ -106,5 +116,11 @@ mod tests {
         };
         other.restore(&state);
         assert_eq!(other, scale);
+        // 65536 is 2 to the 16th.
+        for _ in 0..16 {
+            assert!(other.may_shrink());
+            other.overflowed();
+        }
+        assert!(!other.may_shrink());
     }
 }

@@ -58,6 +58,7 @@ impl<'a> TrainingSteps<'a> {
             sampler: sampler(request, data.len(), batch, learner.times())?,
             steps: learner.step..request.train.steps,
             positions: ranks.share(batch),
+            device: request.device,
         };
         Ok(Self {
             _switches: switches,
@@ -87,7 +88,8 @@ impl<'a> TrainingSteps<'a> {
         };
         let global = exchange(self.ranks, self.batch, self.device, &own)?;
         self.summing = waited + global.waited;
-        if !global.loss.is_finite() {
+        // A loss that overflows in float16 is first met with a smaller scale.
+        if !global.loss.is_finite() && !self.learner.may_scale_down() {
             let what = format!("loss {}", global.loss);
             return Err(self.diverged(share.step + 1, &what, &global));
         }

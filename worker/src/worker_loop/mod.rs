@@ -54,6 +54,7 @@ use crate::backend::Backend;
 
 use artifacts::{get_plan, put};
 use drain::Drain;
+
 use job_error::JobError;
 use lease_renewal::{JobProgress, LeaseRenewal};
 use liveness::{Liveness, notify};

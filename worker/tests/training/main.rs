@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod flipped;
+mod overflow;
 mod recompute;
 mod roles;
 mod switches;

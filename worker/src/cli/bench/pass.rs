@@ -16,6 +16,8 @@ use crate::diffusion::noise::NoiseSource;
 use crate::diffusion::{Respacing, Schedule};
 use crate::method_error::MethodError;
 use crate::predictor::NoisePredictor;
+use crate::shim::numerics::{forget_peak_memory, peak_memory};
+use crate::shim::operations::counted;
 use crate::torch;
 use crate::usage::UsageError;
 
@@ -28,6 +30,10 @@ pub(super) struct Timed {
     pub(super) seconds_per_step: f64,
     /// Evaluations of a slice in all steps of a pass.
     pub(super) evaluations_per_slice: f64,
+    /// Share of a step's time after which the host has asked for all of it; the device is then still at work.
+    pub(super) host_share: f64,
+    /// Operations of libtorch in a step that compute something: launches, on a GPU.
+    pub(super) operations_per_step: f64,
     /// Bytes; `None` where the system does not say.
     pub(super) peak_memory: Option<u64>,
 }
@@ -80,10 +86,15 @@ pub(super) fn time(
     };
     let mut run = |pass: &ForwardPass<'_>| {
         let start = Instant::now();
-        let done = pass.run(predictor, &x0, &noise, &mut |_| ControlFlow::Continue(()));
+        let mut asked = start;
+        let done = pass.run(predictor, &x0, &noise, &mut |_| {
+            asked = Instant::now();
+            ControlFlow::Continue(())
+        });
         wait_for(device);
         let seconds = start.elapsed().as_secs_f64();
-        done.map(|done| (seconds, done.evaluations))
+        let asked = asked.duration_since(start).as_secs_f64();
+        done.map(|done| (seconds, asked, done.evaluations))
             .map_err(|error| match error {
                 MethodError::Invalid(message) => anyhow::Error::from(UsageError::new(message)),
                 other => other.into(),
@@ -91,22 +102,35 @@ pub(super) fn time(
     };
     run(&pass)?;
     pass.steps = args.steps as usize;
+    // What a pass does once counts as much less the more steps it has.
+    let (counting, operations) = counted(|| run(&pass))?;
+    counting?;
     clock::forget_peak();
+    if device.is_cuda() {
+        forget_peak_memory(device)?;
+    }
     let mut seconds = Vec::new();
+    let mut host_shares = Vec::new();
     let mut evaluations = 0;
     for _ in 0..args.repeats {
-        let (taken, counted) = run(&pass)?;
+        let (taken, asked, counted) = run(&pass)?;
         seconds.push(taken / f64::from(args.steps));
+        host_shares.push(asked / taken);
         evaluations = counted;
     }
     #[allow(clippy::cast_precision_loss)] // far below 2^52
-    let evaluations_per_slice = evaluations as f64 / f64::from(args.batch);
+    let [evaluations_per_slice, operations_per_step] = [
+        evaluations as f64 / f64::from(args.batch),
+        operations.computing() as f64 / f64::from(args.steps),
+    ];
     Ok(Timed {
         seconds_per_step: median(&mut seconds),
         evaluations_per_slice,
+        host_share: median(&mut host_shares),
+        operations_per_step,
         peak_memory: match device {
             Device::Cpu => torch::peak_process_memory(),
-            _ => None,
+            _ => peak_memory(device).ok(),
         },
     })
 }

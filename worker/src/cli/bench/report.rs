@@ -30,7 +30,11 @@ pub(super) struct Report {
     seconds_per_step: f64,
     seconds_per_evaluation: f64,
     seconds_per_slice_step: f64,
-    /// Resident memory of the process, bytes; null on a GPU, whose memory libtorch does not tell us of.
+    /// Operations that compute something, of libtorch and not of our own: launches, on a GPU.
+    operations_per_step: f64,
+    /// Share of a step's time after which the host has asked for all of it: near 1 the host is the limit, not the GPU.
+    host_share: f64,
+    /// Resident memory of the process, bytes; of a GPU what tensors had at once.
     peak_memory_bytes: Option<u64>,
     /// Counted of the plain network.
     flop_per_evaluation: f64,
@@ -74,6 +78,8 @@ impl Report {
             seconds_per_step: timed.seconds_per_step,
             seconds_per_evaluation,
             seconds_per_slice_step: slice_step,
+            operations_per_step: timed.operations_per_step,
+            host_share: timed.host_share,
             peak_memory_bytes: timed.peak_memory,
             flop_per_evaluation,
             useful_flop_per_second: useful,
@@ -123,6 +129,12 @@ impl std::fmt::Display for Report {
             f,
             "seconds a slice and step  {:.4}",
             self.seconds_per_slice_step
+        )?;
+        writeln!(
+            f,
+            "operations a step         {:.0}, asked for within {:.0} % of its time",
+            self.operations_per_step,
+            100.0 * self.host_share
         )?;
         match self.peak_memory_bytes {
             Some(bytes) => writeln!(f, "peak memory               {} MiB", bytes >> 20)?,
