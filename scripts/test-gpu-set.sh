@@ -31,7 +31,7 @@ scripts/check-linkage.sh
 
 step "symbols of libanofpdm_nccl.so"
 # As when it is loaded: behind libtorch_cuda, which brings the libraries of its own run path.
-unresolved=$(LD_LIBRARY_PATH=$libraries ldd -r "$release/lib/libanofpdm_nccl.so" 2>&1 | grep -E 'undefined symbol|not found' || true)
+unresolved=$(LD_LIBRARY_PATH=$libraries:$LIBTORCH/nvidia/cu13/lib ldd -r "$release/lib/libanofpdm_nccl.so" 2>&1 | grep -E 'undefined symbol|not found' || true)
 [ -z "$unresolved" ] || fail "libanofpdm_nccl.so: $unresolved"
 
 step "tests with libtorch_cuda, each in a process of its own"
