@@ -137,8 +137,9 @@ impl Driver {
     pub(crate) fn name(&self, number: i32) -> Result<String, ShimError> {
         let device = self.device(number)?;
         let mut bytes = [0_u8; NAME];
+        let length = c_int::try_from(bytes.len()).unwrap_or(0);
         // SAFETY: as many bytes as said are there.
-        let status = unsafe { (self.name)(bytes.as_mut_ptr().cast(), NAME as c_int, device) };
+        let status = unsafe { (self.name)(bytes.as_mut_ptr().cast(), length, device) };
         self.checked("name of the GPU", status)?;
         let name =
             CStr::from_bytes_until_nul(&bytes).map_err(|error| ShimError(error.to_string()))?;

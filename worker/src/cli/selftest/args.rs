@@ -28,11 +28,11 @@ pub struct SelftestArgs {
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     pub device: DeviceSpec,
-    /// Small networks and few steps: under a minute on two cores
+    /// Small networks and few steps: under a minute on a CPU
     #[arg(long)]
     pub quick: bool,
     /// Threads inside one operation (CPU)
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: u32,
     /// Print one JSON object
     #[arg(long)]

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
+use anofpdm_common::random::{Domain, Stream};
 use anofpdm_common::spec::Precision;
 use anofpdm_common::store::slices::SliceAxis;
 use anyhow::Result;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
+use crate::diffusion::noise::fill_gaussians;
 use crate::engine::{Engine, Optimizations, precision};
 use crate::nn::UNet;
 use crate::torch::DeviceSpec;
@@ -72,7 +74,7 @@ impl Setting {
     pub(super) fn engine(
         &self,
         config: &NetworkConfig,
-        seed: i64,
+        seed: u64,
         format: Precision,
     ) -> Result<Engine> {
         let kind = precision::set(format, self.device)?;
@@ -137,18 +139,28 @@ pub(super) fn paper_network() -> NetworkConfig {
     }
 }
 
-/// A network whose weights are all random, drawn on the CPU: the same on every device. Fresh ones end their blocks in
-/// zeros.
-pub(super) fn random_network(config: &NetworkConfig, seed: i64, device: Device) -> UNet {
-    tch::manual_seed(seed);
+/// A network whose weights are all random, of the size that fresh ones have; these end their blocks in zeros. Drawn from a
+/// generator of our own: the same on every machine.
+pub(super) fn random_network(config: &NetworkConfig, seed: u64, device: Device) -> UNet {
     let mut vs = VarStore::new(Device::Cpu);
     let network = UNet::new(&vs.root(), config);
+    let mut variables: Vec<_> = vs.variables().into_iter().collect();
+    variables.sort_by(|a, b| a.0.cmp(&b.0));
     tch::no_grad(|| {
-        let mut variables: Vec<_> = vs.variables().into_iter().collect();
-        variables.sort_by(|a, b| a.0.cmp(&b.0));
-        for (_, mut variable) in variables {
-            let noise = variable.randn_like() * 0.02;
-            drop(variable.g_add_(&noise));
+        for ((name, mut variable), number) in variables.into_iter().zip(0_u64..) {
+            let size = variable.size();
+            let mut values = vec![0.0; variable.numel()];
+            let stream = Stream::new(seed, Domain::ScoringNoise, number, 0);
+            fill_gaussians(stream, &mut values);
+            let values = Tensor::from_slice(&values).view(size.as_slice());
+            let inputs: i64 = size.iter().skip(1).product();
+            #[allow(clippy::cast_precision_loss)] // thousands
+            let drawn = match size.len() {
+                1 if name.ends_with("weight") => values * 0.02 + 1.0,
+                1 => values * 0.02,
+                _ => values * (3.0 * inputs as f64).powf(-0.5),
+            };
+            variable.copy_(&drawn);
         }
     });
     vs.set_device(device);

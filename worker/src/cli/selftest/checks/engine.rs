@@ -9,7 +9,7 @@ use crate::cli::selftest::setting::{LesionSlices, Setting, random_network, small
 use crate::engine::precision;
 use crate::predictor::NoisePredictor;
 
-const SEED: i64 = 1;
+const SEED: u64 = 1;
 const TIME: i64 = 250;
 
 pub(super) fn check(setting: &Setting) -> Result<Vec<Finding>> {

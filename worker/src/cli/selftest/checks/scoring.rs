@@ -19,7 +19,7 @@ use crate::diffusion::{Respacing, Schedule};
 use crate::engine::precision;
 use crate::host::numbers;
 
-const SEED: i64 = 2;
+const SEED: u64 = 2;
 
 /// A walk that checks compare with itself.
 #[derive(Debug)]
