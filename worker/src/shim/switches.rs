@@ -79,7 +79,9 @@ pub fn keep_comparable() -> Result<(), ShimError> {
 /// Training on a GPU: deterministic algorithms, and TF32 as asked for, until it is dropped. Then every switch is as it
 /// was found.
 #[derive(Debug)]
-pub struct TrainingSwitches(AsFound);
+pub struct TrainingSwitches {
+    _found: AsFound,
+}
 
 /// The switches as they were found, and are again when this goes.
 #[derive(Debug)]
@@ -95,7 +97,9 @@ impl TrainingSwitches {
             return Ok(None);
         }
         let found = Switches::read()?;
-        let guard = Self(AsFound(found));
+        let guard = Self {
+            _found: AsFound(found),
+        };
         Switches {
             deterministic_algorithms: true,
             // Some operations have no other algorithm; what they do is the same for one kind of device in practice.
