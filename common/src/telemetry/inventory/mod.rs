@@ -9,8 +9,6 @@ pub mod run;
 pub mod training;
 pub mod worker;
 
-use std::fmt::Write;
-
 /// What a metric counts, and where, and with which labels.
 #[derive(Debug)]
 pub struct MetricSpec {
@@ -138,15 +136,13 @@ pub fn table() -> String {
             Program::Worker => "worker",
             Program::Both => "both",
         };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "| `{}` | {} | {program} | {} | {} |",
+        text.push_str(&format!(
+            "| `{}` | {} | {program} | {} | {} |\n",
             spec.name,
             spec.kind.name(),
             labels.join("; "),
             spec.help
-        );
+        ));
     }
     text
 }

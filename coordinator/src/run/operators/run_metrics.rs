@@ -431,10 +431,15 @@ impl Metrics {
         let mut state = self.state();
         for gone in state.workers.difference(&there) {
             let [name, host, device] = gone;
-            // One that delivered nothing has no counters.
-            let _ = self.worker_info.remove_label_values(&[name, host, device]);
-            let _ = self.worker_device_seconds.remove_label_values(&[name]);
-            let _ = self.worker_evaluations.remove_label_values(&[name]);
+            for removed in [
+                self.worker_info.remove_label_values(&[name, host, device]),
+                self.worker_device_seconds.remove_label_values(&[name]),
+                self.worker_evaluations.remove_label_values(&[name]),
+            ] {
+                if let Err(error) = removed {
+                    tracing::debug!(%error, worker = name, "a series of a worker was not there");
+                }
+            }
         }
         for [name, host, device] in there.difference(&state.workers) {
             self.worker_info
