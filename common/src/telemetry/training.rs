@@ -1,4 +1,4 @@
-//! What a worker counts while it trains ([`inventory::training`]). The one label is `network`, of which there are as many
+//! What a worker counts while it trains ([`inventory`]). The one label is `network`, of which there are as many
 //! values as roles.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
