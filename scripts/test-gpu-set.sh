@@ -50,7 +50,7 @@ mkdir "$ops"
 flags=(-std=c++17 -O1 -w -I"$LIBTORCH/include" -I"$LIBTORCH/include/torch/csrc/api/include" scripts/gpu-set/op_coverage.cpp
     -L"$libraries" -Wl,-rpath,"$libraries" -ltorch_cpu -lc10 -ldl)
 "${CXX:-c++}" -shared -fPIC "${flags[@]}" -o "$ops/libops.so"
-"${CXX:-c++}" -DCHECK "${flags[@]}" -o "$ops/check"
+"${CXX:-c++}" -DANOFPDM_CHECKER "${flags[@]}" -o "$ops/check"
 cat >"$ops/worker" <<END
 #!/bin/sh
 LD_PRELOAD="$ops/libops.so" exec "$release/anofpdm-worker" "\$@"
@@ -73,6 +73,7 @@ printf '%s\n' aten::_scaled_dot_product_efficient_attention aten::_amp_foreach_n
 sort -u "$ops/called" >"$ops/all"
 # What only a CPU calls: fused attention, and convolutions and products of oneDNN.
 grep -vE '_for_cpu|::mkldnn_|::_mkldnn|onednn' "$ops/all" >"$ops/wanted"
+[ "$(wc -l <"$ops/wanted")" -ge 100 ] || fail "only $(wc -l <"$ops/wanted") operations were seen: they are not collected"
 missing=$("$ops/check" <"$ops/wanted" 2>"$ops/checked") || fail "no kernel for CUDA: $missing ($(tail -n 1 "$ops/checked"))"
 
 echo "test-gpu-set: all passed in $((SECONDS - started)) s: linkage, NCCL, run-time compiler, failure texts, kernels," \

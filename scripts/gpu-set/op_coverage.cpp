@@ -2,7 +2,7 @@
 // the CPU, and the second half only asks libtorch's registry.
 //
 //   as a library, by LD_PRELOAD: appends the name of each operation to $ANOFPDM_OPS when it is first called
-//   as a program (-DCHECK): reads names on standard input, loads libtorch_cuda.so, prints those that CUDA does not have
+//   as a program (-DANOFPDM_CHECKER): reads names on standard input, loads libtorch_cuda.so, prints those that CUDA does not have
 
 #include <dlfcn.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/record_function.h>
 
-#ifndef CHECK
+#ifndef ANOFPDM_CHECKER
 
 namespace {
 
