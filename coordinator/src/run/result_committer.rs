@@ -324,11 +324,8 @@ impl ResultCommitter {
 
 impl QueueHandler for ResultCommitter {
     fn admit(&mut self, worker: &WorkerInfo) -> Result<(), String> {
-        let admitted = self.admitted(worker);
-        if admitted.is_err() {
-            self.metrics.worker(WorkerEvent::Refused);
-        }
-        admitted
+        self.admitted(worker)
+            .inspect_err(|_| self.metrics.worker(WorkerEvent::Refused))
     }
 
     fn commit(&mut self, claim: Claim<'_>) -> Verdict {

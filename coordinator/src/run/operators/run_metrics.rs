@@ -1,6 +1,8 @@
 //! What the coordinator tells Prometheus of its run: gauges from the same [`Snapshot`] that `live.json` holds, counters
 //! where things happen.
 
+mod pages;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,18 +11,14 @@ use std::time::{Duration, Instant};
 use anofpdm_common::instance::unix_millis;
 use anofpdm_common::plan::Stage;
 use anofpdm_common::queue::{ErrorClass, Priority};
-use anofpdm_common::telemetry::endpoint::{Endpoint, EndpointError, Pages};
+use anofpdm_common::telemetry::endpoint::{Endpoint, EndpointError};
 use anofpdm_common::telemetry::inventory::run as inventory;
 use anofpdm_common::telemetry::queue_calls;
 use anofpdm_common::telemetry::registry::{MetricsError, MetricsRegistry};
 use prometheus::{CounterVec, GaugeVec, HistogramVec};
-use serde::Serialize;
 
 use super::snapshot::{Snapshot, Work};
 use crate::ledger::{AuditCounts, RecordOutcome, StageCost};
-
-/// A loop that has not come round for so long hangs: a turn takes a fraction of a second.
-const HANGS_AFTER: Duration = Duration::from_secs(600);
 
 /// The metrics of one run. Clones are the same metrics.
 #[derive(Debug, Clone)]
@@ -93,19 +91,6 @@ pub(in crate::run) enum WorkerEvent {
     Refused,
     Retired,
     Restarted,
-}
-
-/// One entry of Prometheus' HTTP service discovery.
-#[derive(Serialize)]
-struct Target<'a> {
-    targets: [&'a str; 1],
-    labels: TargetLabels<'a>,
-}
-
-#[derive(Serialize)]
-struct TargetLabels<'a> {
-    worker: &'a str,
-    host: &'a str,
 }
 
 impl RunMetrics {
@@ -449,50 +434,7 @@ impl Metrics {
             self.worker_evaluations.with_label_values(&[name]);
         }
         state.workers = there;
-        let targets: Vec<Target<'_>> = listed
-            .iter()
-            .filter_map(|worker| {
-                Some(Target {
-                    targets: [worker.metrics.as_deref()?],
-                    labels: TargetLabels {
-                        worker: &worker.name,
-                        host: &worker.host,
-                    },
-                })
-            })
-            .collect();
-        if let Ok(text) = serde_json::to_string(&targets) {
-            state.targets = text;
-        }
-    }
-}
-
-impl Pages for RunMetrics {
-    fn metrics(&self) -> Result<String, MetricsError> {
-        self.0.registry.exposition()
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        match self.0.state().at_work {
-            true => Ok(()),
-            false => Err("nothing is given out yet, or the run has ended".to_owned()),
-        }
-    }
-
-    fn live(&self) -> Result<(), String> {
-        let state = self.0.state();
-        let silent = state.turned.elapsed();
-        if !state.at_work || silent < HANGS_AFTER {
-            return Ok(());
-        }
-        Err(format!(
-            "the loop has not come round for {} s",
-            silent.as_secs()
-        ))
-    }
-
-    fn workers(&self) -> Option<String> {
-        Some(self.0.state().targets.clone())
+        state.targets = pages::targets(listed);
     }
 }
 

@@ -1,4 +1,5 @@
 use anofpdm_common::queue::Counts;
+use anofpdm_common::telemetry::endpoint::Pages;
 
 use super::super::snapshot::{
     Ended, FORMAT, Held, RunOutcome, Unit, Verdicts, WorkerEntry, Writer,
