@@ -196,6 +196,14 @@ fn gpu_name(number: usize) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
+/// The UUID of a GPU, `GPU-…` as NVML has it: its number is not NVML's.
+pub fn gpu_uuid(device: tch::Device) -> Option<String> {
+    let tch::Device::Cuda(number) = device else {
+        return None;
+    };
+    driver().ok()?.uuid(i32::try_from(number).ok()?).ok()
+}
+
 /// The models of this machine's GPUs, each once, where the driver names none.
 fn gpu_models() -> Option<String> {
     let models: std::collections::BTreeSet<String> = std::fs::read_dir("/proc/driver/nvidia/gpus")

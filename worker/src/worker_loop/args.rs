@@ -142,6 +142,7 @@ pub fn run_on<B: Backend + 'static>(
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads as usize)
         .build_global()?;
+    let device = backend.device();
     let profile = NumericProfile {
         device: backend.device_class(),
         libtorch: torch::libtorch_version(),
@@ -154,7 +155,7 @@ pub fn run_on<B: Backend + 'static>(
         host: instance::host_name(),
         pid: std::process::id(),
         profile: profile.clone(),
-        memory_bytes: torch::memory_bytes(backend.device()).unwrap_or(0),
+        memory_bytes: torch::memory_bytes(device).unwrap_or(0),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         metrics: endpoint
             .as_ref()
@@ -164,7 +165,7 @@ pub fn run_on<B: Backend + 'static>(
         &info.worker,
         &args.device.to_string(),
         &profile.device,
-        "",
+        &torch::gpu_uuid(device).unwrap_or_default(),
         &profile.libtorch,
     );
     let config = WorkerConfig {

@@ -80,45 +80,9 @@ pub static BATCH_SECONDS: MetricSpec = metric(
     Series::AtStart,
     "A batch of slices in each part of a worker: waiting for its slices, on the device, making and storing its records.",
 );
-pub static GPU_UTILIZATION_RATIO: MetricSpec = gauge(
-    "anofpdm_gpu_utilization_ratio",
-    &[],
-    "Share of the last sampling period in which the GPU ran a kernel.",
-);
-pub static GPU_MEMORY_BYTES: MetricSpec = gauge(
-    "anofpdm_gpu_memory_bytes",
-    &[Label {
-        name: "kind",
-        values: Values::OneOf(&["used", "total"]),
-    }],
-    "Memory of the GPU, of all processes on it.",
-);
-pub static GPU_POWER_WATTS: MetricSpec =
-    gauge("anofpdm_gpu_power_watts", &[], "Power that the GPU draws.");
-pub static GPU_ENERGY_JOULES_TOTAL: MetricSpec = metric(
-    "anofpdm_gpu_energy_joules_total",
-    Kind::Counter,
-    &[],
-    Series::WhenKnown,
-    "Energy that the GPU has taken since this worker began.",
-);
-pub static GPU_THROTTLED: MetricSpec = gauge(
-    "anofpdm_gpu_throttled",
-    &[Label {
-        name: "reason",
-        values: Values::OneOf(&["power", "thermal", "hardware"]),
-    }],
-    "1 while the clocks of the GPU are held down for this reason.",
-);
-
 pub(super) static ALL: &[&MetricSpec] = &[
     &DEVICE_INFO,
     &WORKER_STATE,
     &WORKER_DRAINING,
     &BATCH_SECONDS,
-    &GPU_UTILIZATION_RATIO,
-    &GPU_MEMORY_BYTES,
-    &GPU_POWER_WATTS,
-    &GPU_ENERGY_JOULES_TOTAL,
-    &GPU_THROTTLED,
 ];
