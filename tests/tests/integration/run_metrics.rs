@@ -82,7 +82,7 @@ fn the_page_says_what_status_says_and_adds_up_to_the_summary() {
     };
     wait_for("scoring", || {
         let page = samples(&get(port, "/metrics")?);
-        (sum(&page, "anofpdm_slices_scored_total", &["score"]) > 2.0).then_some(())
+        (sum(&page, "anofpdm_slices_scored_total", &["stage=\"score\""]) > 2.0).then_some(())
     });
     assert_eq!(get(port, "/livez").unwrap(), "ok\n");
     assert_eq!(get(port, "/readyz").unwrap(), "ok\n");
@@ -148,7 +148,11 @@ fn the_page_says_what_status_says_and_adds_up_to_the_summary() {
     let summary = fixture.summary("metrics");
     let cost = &summary["cost"];
     // What came in between the last look and the end is missing here, and nothing is there twice.
-    let counted = sum(&last, "anofpdm_records_total", &["score", "counted"]);
+    let counted = sum(
+        &last,
+        "anofpdm_records_total",
+        &["stage=\"score\"", "outcome=\"counted\""],
+    );
     assert!(
         counted <= coverage.scored as f64,
         "{counted} of {coverage:?}"
