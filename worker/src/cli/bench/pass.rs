@@ -33,7 +33,7 @@ pub(super) struct Timed {
     /// Share of a step's time after which the host has asked for all of it; the device is then still at work.
     pub(super) host_share: f64,
     /// Operations of libtorch in a step that compute something: launches, on a GPU.
-    pub(super) operations_per_step: f64,
+    pub(super) operations: u64,
     /// Bytes; `None` where the system does not say.
     pub(super) peak_memory: Option<u64>,
 }
@@ -101,10 +101,18 @@ pub(super) fn time(
             })
     };
     run(&pass)?;
+    // What a pass does once is in both counts.
+    let mut operations = Vec::new();
+    for steps in 1..=pass.steps {
+        let (done, seen) = counted(|| run(&ForwardPass { steps, ..pass }))?;
+        done?;
+        operations.push(seen.computing());
+    }
+    let operations = match operations[..] {
+        [first, second] => second.saturating_sub(first),
+        _ => operations.first().copied().unwrap_or(0),
+    };
     pass.steps = args.steps as usize;
-    // What a pass does once counts as much less the more steps it has.
-    let (counting, operations) = counted(|| run(&pass))?;
-    counting?;
     clock::forget_peak();
     if device.is_cuda() {
         forget_peak_memory(device)?;
@@ -119,15 +127,12 @@ pub(super) fn time(
         evaluations = counted;
     }
     #[allow(clippy::cast_precision_loss)] // far below 2^52
-    let [evaluations_per_slice, operations_per_step] = [
-        evaluations as f64 / f64::from(args.batch),
-        operations.computing() as f64 / f64::from(args.steps),
-    ];
+    let evaluations_per_slice = evaluations as f64 / f64::from(args.batch);
     Ok(Timed {
         seconds_per_step: median(&mut seconds),
         evaluations_per_slice,
         host_share: median(&mut host_shares),
-        operations_per_step,
+        operations,
         peak_memory: match device {
             Device::Cpu => torch::peak_process_memory(),
             _ => peak_memory(device).ok(),

@@ -31,7 +31,7 @@ pub(super) struct Report {
     seconds_per_evaluation: f64,
     seconds_per_slice_step: f64,
     /// Operations that compute something, of libtorch and not of our own: launches, on a GPU.
-    operations_per_step: f64,
+    operations_per_step: u64,
     /// Share of a step's time after which the host has asked for all of it: near 1 the host is the limit, not the GPU.
     host_share: f64,
     /// Resident memory of the process, bytes; of a GPU what tensors had at once.
@@ -78,7 +78,7 @@ impl Report {
             seconds_per_step: timed.seconds_per_step,
             seconds_per_evaluation,
             seconds_per_slice_step: slice_step,
-            operations_per_step: timed.operations_per_step,
+            operations_per_step: timed.operations,
             host_share: timed.host_share,
             peak_memory_bytes: timed.peak_memory,
             flop_per_evaluation,
@@ -132,7 +132,7 @@ impl std::fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "operations a step         {:.0}, asked for within {:.0} % of its time",
+            "operations a step         {}, asked for within {:.0} % of its time",
             self.operations_per_step,
             100.0 * self.host_share
         )?;
