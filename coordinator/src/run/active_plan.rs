@@ -115,19 +115,19 @@ impl ActiveForward {
         &self,
         counts: impl Fn(Digest) -> bool,
     ) -> BTreeMap<&'static str, (u64, u64)> {
-        let names: Vec<&'static str> = self
-            .plan
-            .cells
-            .iter()
-            .map(|cell| self.method(cell))
-            .collect();
-        let mut methods: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
+        // Of each cell: keys are many, and this is asked for at every turn.
+        let mut counted = vec![0; self.plan.cells.len()];
         for cells in &self.keys {
-            for (name, key) in names.iter().zip(cells) {
-                let (done, planned) = methods.entry(name).or_default();
-                *done += u64::from(counts(*key));
-                *planned += 1;
+            for (counted, key) in counted.iter_mut().zip(cells) {
+                *counted += u64::from(counts(*key));
             }
+        }
+        let batches = self.keys.len() as u64;
+        let mut methods: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
+        for (cell, counted) in self.plan.cells.iter().zip(counted) {
+            let (done, planned) = methods.entry(self.method(cell)).or_default();
+            *done += counted;
+            *planned += batches;
         }
         methods
     }

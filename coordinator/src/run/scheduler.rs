@@ -157,7 +157,7 @@ impl Scheduler {
         self.serve_operators()?;
         loop {
             self.fill(&mut source)?;
-            self.tell_demand(&source)?;
+            self.tell_demand(&source);
             self.look_at_dead_shards(|_| OnDeath::GiveUp)?;
             let counts = self.pool.queue()?.counts()?;
             let idle = counts.outstanding() == 0 && !self.committer.has_events();

@@ -35,6 +35,8 @@ pub(super) struct ShardSource<'a> {
     runs: VecDeque<BatchRun>,
     /// Batches of all runs.
     left: u64,
+    /// Their network evaluations, padding included.
+    evaluations: u64,
     largest: u32,
 }
 
@@ -46,8 +48,13 @@ impl<'a> ShardSource<'a> {
         missing: impl FnMut(usize, usize) -> bool,
     ) -> Result<Self, PlanError> {
         let runs = runs(&active.plan, missing)?;
+        let mut evaluations = 0;
+        for run in &runs {
+            evaluations += u64::from(run.evaluations(&active.plan)?.all());
+        }
         Ok(Self {
             active,
+            evaluations,
             left: runs.iter().map(|run| u64::from(run.count)).sum(),
             runs: runs.into(),
             largest,
@@ -55,12 +62,8 @@ impl<'a> ShardSource<'a> {
     }
 
     /// Batches that nobody has been asked for, and their network evaluations, padding included.
-    pub(super) fn left(&self) -> Result<(u64, u64), PlanError> {
-        let mut evaluations = 0;
-        for run in &self.runs {
-            evaluations += u64::from(run.evaluations(&self.active.plan)?.all());
-        }
-        Ok((self.left, evaluations))
+    pub(super) const fn left(&self) -> (u64, u64) {
+        (self.left, self.evaluations)
     }
 
     /// True when everything has been given out.
@@ -75,7 +78,9 @@ impl<'a> ShardSource<'a> {
         };
         let size = self.size(pace, &run)?;
         let (shard, rest) = run.split_at(size);
+        let evaluations = shard.evaluations(&self.active.plan)?.all();
         self.left -= u64::from(shard.count);
+        self.evaluations = self.evaluations.saturating_sub(evaluations.into());
         if let Some(rest) = rest {
             self.runs.push_front(rest);
         }
@@ -136,7 +141,7 @@ mod tests {
             sizes.push(run.count);
         }
         assert!(source.is_empty());
-        assert_eq!(source.left, 0);
+        assert_eq!(source.left(), (0, 0));
         sizes
     }
 

@@ -8,9 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::lease_renewal::JobProgress;
+use super::step_times::StepTimes;
 
 /// How often the watching thread looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Looks further apart than this mean that this process stood still.
+const STOOD_STILL: Duration = Duration::from_secs(10);
 
 /// A job of slow steps may take so many of its longest ones.
 const STEPS: u32 = 10;
@@ -28,23 +32,7 @@ pub struct Liveness {
 #[derive(Debug)]
 struct Watched {
     progress: Arc<JobProgress>,
-    seen: (u64, u64),
-    last: Instant,
-    longest: Duration,
-}
-
-impl Watched {
-    fn look(&mut self, now: Instant) {
-        let seen = self.progress.signs_of_life();
-        if seen != self.seen {
-            // What comes before the first step is no step.
-            if self.seen != (0, 0) {
-                self.longest = self.longest.max(now.saturating_duration_since(self.last));
-            }
-            self.seen = seen;
-            self.last = now;
-        }
-    }
+    times: StepTimes,
 }
 
 impl Liveness {
@@ -60,9 +48,7 @@ impl Liveness {
     pub(super) fn begin(&self, progress: &Arc<JobProgress>) -> JobAtWork<'_> {
         *self.watched() = Some(Watched {
             progress: Arc::clone(progress),
-            seen: progress.signs_of_life(),
-            last: Instant::now(),
-            longest: Duration::ZERO,
+            times: StepTimes::new(Instant::now()),
         });
         JobAtWork(self)
     }
@@ -74,10 +60,12 @@ impl Liveness {
 
     fn hangs_at(&self, now: Instant) -> Option<Duration> {
         let mut watched = self.watched();
-        let watched = watched.as_mut()?;
-        watched.look(now);
-        let silent = now.saturating_duration_since(watched.last);
-        (silent > self.shortest.max(watched.longest.saturating_mul(STEPS))).then_some(silent)
+        let Watched { progress, times } = watched.as_mut()?;
+        let (ticks, heartbeats) = progress.signs_of_life();
+        times.observe(ticks, heartbeats, now);
+        let silent = times.since_life(now);
+        let steps = times.longest().unwrap_or_default().saturating_mul(STEPS);
+        (silent > self.shortest.max(steps)).then_some(silent)
     }
 
     /// Watches from a thread of its own: tells systemd that all is well while it is, and ends this process when the job
@@ -90,7 +78,15 @@ impl Liveness {
         std::thread::Builder::new()
             .name("liveness".to_owned())
             .spawn(move || {
+                let mut looked = Instant::now();
                 loop {
+                    // A process that was stopped, or a machine that slept, is no device that hangs.
+                    if looked.elapsed() > STOOD_STILL
+                        && let Some(watched) = liveness.watched().as_mut()
+                    {
+                        watched.times.resume(Instant::now());
+                    }
+                    looked = Instant::now();
                     if let Some(silent) = liveness.hangs() {
                         tracing::error!(
                             seconds = silent.as_secs(),

@@ -33,6 +33,7 @@ mod restored;
 mod retry_pause;
 mod score;
 mod shard;
+mod step_times;
 pub mod store_locator;
 mod training;
 mod trial;

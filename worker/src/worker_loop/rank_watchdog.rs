@@ -11,6 +11,7 @@ use crate::collective::Group;
 use crate::train::trainer::WRITE_TIMEOUT;
 
 use super::lease_renewal::JobProgress;
+use super::step_times::StepTimes;
 
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -104,7 +105,8 @@ enum Watched {
 }
 
 fn watch_rank(group: &Group, progress: &JobProgress, over: &AtomicBool, limits: Limits) -> Watched {
-    let mut times = StepTimes::new(Instant::now(), limits.shortest_grace);
+    let mut times = StepTimes::new(Instant::now());
+    let grace_or = |times: &StepTimes, first| grace(times, first, limits.shortest_grace);
     // Heartbeats of this thread's own.
     let mut own = 0;
     while !over.load(Ordering::Relaxed) {
@@ -116,7 +118,7 @@ fn watch_rank(group: &Group, progress: &JobProgress, over: &AtomicBool, limits: 
             true => WRITE_TIMEOUT,
             false => group.timeout(),
         };
-        let late = times.since_life(now) > longest + times.grace_or(limits.first_step);
+        let late = times.since_life(now) > longest + grace_or(&times, limits.first_step);
         if late {
             tracing::warn!(
                 rank = group.rank(),
@@ -127,7 +129,8 @@ fn watch_rank(group: &Group, progress: &JobProgress, over: &AtomicBool, limits: 
             progress.heartbeat();
             own += 1;
         }
-        let called_off = progress.stop_asked() && times.since_step(now) > times.grace();
+        let called_off =
+            progress.stop_asked() && times.since_step(now) > grace_or(&times, FIRST_GRACE);
         if called_off {
             tracing::warn!(
                 rank = group.rank(),
@@ -155,67 +158,11 @@ fn after_abort(over: &AtomicBool, limit: Duration) -> Watched {
     Watched::Returned
 }
 
-/// When steps end.
-#[derive(Debug)]
-struct StepTimes {
-    ticks: u64,
-    last: Instant,
-    /// What the rank says of itself between steps, while it reads a store for instance.
-    heartbeats: u64,
-    life: Instant,
-    longest: Option<Duration>,
-    shortest_grace: Duration,
-}
-
-impl StepTimes {
-    const fn new(now: Instant, shortest_grace: Duration) -> Self {
-        Self {
-            ticks: 0,
-            last: now,
-            heartbeats: 0,
-            life: now,
-            longest: None,
-            shortest_grace,
-        }
-    }
-
-    fn observe(&mut self, ticks: u64, heartbeats: u64, now: Instant) {
-        if heartbeats != self.heartbeats {
-            self.heartbeats = heartbeats;
-            self.life = now;
-        }
-        if ticks != self.ticks {
-            // The first step includes getting ready.
-            if self.ticks != 0 {
-                self.longest = self.longest.max(Some(now - self.last));
-            }
-            self.ticks = ticks;
-            self.last = now;
-            self.life = now;
-        }
-    }
-
-    /// Since a step ended or the rank said otherwise that it is at work.
-    fn since_life(&self, now: Instant) -> Duration {
-        now - self.life
-    }
-
-    fn since_step(&self, now: Instant) -> Duration {
-        now - self.last
-    }
-
-    fn grace(&self) -> Duration {
-        self.grace_or(FIRST_GRACE)
-    }
-
-    /// The grace, `first` before the first step has ended.
-    fn grace_or(&self, first: Duration) -> Duration {
-        self.longest.map_or(first, |longest| {
-            longest
-                .saturating_mul(STEPS_OF_GRACE)
-                .max(self.shortest_grace)
-        })
-    }
+/// What a step may take beyond an operation: `first` before the first step has ended.
+fn grace(times: &StepTimes, first: Duration, shortest: Duration) -> Duration {
+    times.longest().map_or(first, |longest| {
+        longest.saturating_mul(STEPS_OF_GRACE).max(shortest)
+    })
 }
 
 #[cfg(test)]
@@ -233,23 +180,19 @@ mod tests {
     fn the_grace_follows_the_steps() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let mut times = StepTimes::new(start, SHORTEST_GRACE);
-        assert_eq!(times.grace(), FIRST_GRACE);
+        let mut times = StepTimes::new(start);
+        let grace = |times: &StepTimes| grace(times, FIRST_GRACE, SHORTEST_GRACE);
+        assert_eq!(grace(&times), FIRST_GRACE);
         times.observe(1, 0, at(40));
-        assert_eq!(times.grace(), FIRST_GRACE, "the first step says nothing");
-        times.observe(1, 0, at(50));
-        assert_eq!(times.since_step(at(50)), Duration::from_secs(10));
+        assert_eq!(grace(&times), FIRST_GRACE, "the first step says nothing");
         times.observe(2, 0, at(51));
-        assert_eq!(times.grace(), Duration::from_secs(33));
+        assert_eq!(grace(&times), Duration::from_secs(33));
         times.observe(3, 0, at(52));
-        assert_eq!(times.grace(), Duration::from_secs(33));
-        let mut quick = StepTimes::new(start, SHORTEST_GRACE);
+        assert_eq!(grace(&times), Duration::from_secs(33));
+        let mut quick = StepTimes::new(start);
         quick.observe(1, 0, at(1));
         quick.observe(2, 0, at(1));
-        assert_eq!(quick.grace(), SHORTEST_GRACE);
-        quick.observe(2, 1, at(5));
-        assert_eq!(quick.since_step(at(6)), Duration::from_secs(5));
-        assert_eq!(quick.since_life(at(6)), Duration::from_secs(1));
+        assert_eq!(grace(&quick), SHORTEST_GRACE);
     }
 
     /// The watchdog of a rank in whose operations nothing moves; the receiver hears that the process is given up.
@@ -287,21 +230,5 @@ mod tests {
         let (_watchdog, stub, given_up) = watched(Duration::from_millis(200));
         given_up.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(stub.seen().aborted);
-    }
-
-    /// What a rank does between steps, reading a store for instance, may take as long as it likes.
-    #[test]
-    fn a_rank_that_says_that_it_is_at_work_is_left_alone() {
-        let mut times = StepTimes::new(Instant::now(), SHORTEST_GRACE);
-        let start = Instant::now();
-        for minute in 1..10 {
-            let now = start + Duration::from_secs(60 * minute);
-            times.observe(0, minute, now);
-            assert_eq!(times.since_life(now), Duration::ZERO);
-        }
-        assert_eq!(
-            times.since_step(start + Duration::from_secs(60)).as_secs(),
-            60
-        );
     }
 }

@@ -80,6 +80,62 @@ pub fn all() -> impl Iterator<Item = &'static MetricSpec> {
         .copied()
 }
 
+impl Program {
+    const fn metric(
+        self,
+        name: &'static str,
+        kind: Kind,
+        labels: &'static [Label],
+        series: Series,
+        help: &'static str,
+    ) -> MetricSpec {
+        MetricSpec {
+            name,
+            kind,
+            labels,
+            program: self,
+            help,
+            series,
+        }
+    }
+
+    /// One whose labels are all closed sets.
+    const fn counter(
+        self,
+        name: &'static str,
+        labels: &'static [Label],
+        help: &'static str,
+    ) -> MetricSpec {
+        self.metric(name, Kind::Counter, labels, Series::AtStart, help)
+    }
+
+    const fn gauge(
+        self,
+        name: &'static str,
+        labels: &'static [Label],
+        help: &'static str,
+    ) -> MetricSpec {
+        self.metric(name, Kind::Gauge, labels, Series::WhenKnown, help)
+    }
+
+    /// Upper bounds are `first`, `first * factor` ...; `count` of them.
+    const fn histogram(
+        self,
+        name: &'static str,
+        (first, factor, count): (f64, f64, usize),
+        labels: &'static [Label],
+        series: Series,
+        help: &'static str,
+    ) -> MetricSpec {
+        let buckets = Buckets {
+            first,
+            factor,
+            count,
+        };
+        self.metric(name, Kind::Histogram(buckets), labels, series, help)
+    }
+}
+
 impl Kind {
     /// As the exposition has it.
     pub const fn name(self) -> &'static str {

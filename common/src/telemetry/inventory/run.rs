@@ -1,6 +1,6 @@
 //! What the coordinator tells of its run. Each has the label `run` beside those that stand here.
 
-use super::{Buckets, Kind, Label, MetricSpec, Program, Series, Values};
+use super::{Kind, Label, MetricSpec, Program, Series, Values};
 
 /// Stages with shards whose results are records, and training.
 const STAGE: Label = Label {
@@ -24,47 +24,9 @@ const WORKER: Label = Label {
     values: Values::Open("a worker that is there"),
 };
 
-const fn metric(
-    name: &'static str,
-    kind: Kind,
-    labels: &'static [Label],
-    series: Series,
-    help: &'static str,
-) -> MetricSpec {
-    MetricSpec {
-        name,
-        kind,
-        labels,
-        program: Program::Coordinator,
-        help,
-        series,
-    }
-}
+const HERE: Program = Program::Coordinator;
 
-const fn counter(name: &'static str, labels: &'static [Label], help: &'static str) -> MetricSpec {
-    metric(name, Kind::Counter, labels, Series::AtStart, help)
-}
-
-const fn gauge(name: &'static str, labels: &'static [Label], help: &'static str) -> MetricSpec {
-    metric(name, Kind::Gauge, labels, Series::WhenKnown, help)
-}
-
-const fn histogram(
-    name: &'static str,
-    (first, factor, count): (f64, f64, usize),
-    labels: &'static [Label],
-    series: Series,
-    help: &'static str,
-) -> MetricSpec {
-    let buckets = Buckets {
-        first,
-        factor,
-        count,
-    };
-    metric(name, Kind::Histogram(buckets), labels, series, help)
-}
-
-pub static RUN_INFO: MetricSpec = gauge(
+pub static RUN_INFO: MetricSpec = HERE.gauge(
     "anofpdm_run_info",
     &[
         Label {
@@ -90,7 +52,7 @@ pub static RUN_INFO: MetricSpec = gauge(
     ],
     "The run that this coordinator drives; 1.",
 );
-pub static STAGE_WORK: MetricSpec = gauge(
+pub static STAGE_WORK: MetricSpec = HERE.gauge(
     "anofpdm_stage_work",
     &[
         STAGE,
@@ -102,23 +64,23 @@ pub static STAGE_WORK: MetricSpec = gauge(
     ],
     "Work of the stage at work: done, and planned.",
 );
-pub static STAGE_ETA_SECONDS: MetricSpec = gauge(
+pub static STAGE_ETA_SECONDS: MetricSpec = HERE.gauge(
     "anofpdm_stage_eta_seconds",
     &[STAGE],
     "Time left of the stage at the rate of late; absent before its first step.",
 );
-pub static PAUSED: MetricSpec = gauge("anofpdm_paused", &[], "1 while no shard is given out.");
-pub static SLICES_SCORED_TOTAL: MetricSpec = counter(
+pub static PAUSED: MetricSpec = HERE.gauge("anofpdm_paused", &[], "1 while no shard is given out.");
+pub static SLICES_SCORED_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_slices_scored_total",
     &[FORWARD_STAGE],
     "Slices whose records count, each as far as its records are there.",
 );
-pub static RECORDS: MetricSpec = gauge(
+pub static RECORDS: MetricSpec = HERE.gauge(
     "anofpdm_records",
     &[FORWARD_STAGE, METHOD, STATE],
     "Records of a method in the stage at work: that count, and planned.",
 );
-pub static RECORDS_TOTAL: MetricSpec = metric(
+pub static RECORDS_TOTAL: MetricSpec = HERE.metric(
     "anofpdm_records_total",
     Kind::Counter,
     &[
@@ -132,7 +94,7 @@ pub static RECORDS_TOTAL: MetricSpec = metric(
     Series::WhenKnown,
     "Records delivered, by what became of them.",
 );
-pub static EVALUATIONS_TOTAL: MetricSpec = counter(
+pub static EVALUATIONS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_evaluations_total",
     &[
         STAGE,
@@ -143,7 +105,7 @@ pub static EVALUATIONS_TOTAL: MetricSpec = counter(
     ],
     "Network evaluations delivered: of slices, of padding, and of work that was there already.",
 );
-pub static DEVICE_SECONDS_TOTAL: MetricSpec = counter(
+pub static DEVICE_SECONDS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_device_seconds_total",
     &[
         STAGE,
@@ -154,7 +116,7 @@ pub static DEVICE_SECONDS_TOTAL: MetricSpec = counter(
     ],
     "Device time of what was delivered; times a price it is the cost.",
 );
-pub static SHARDS: MetricSpec = gauge(
+pub static SHARDS: MetricSpec = HERE.gauge(
     "anofpdm_shards",
     &[Label {
         name: "state",
@@ -162,12 +124,12 @@ pub static SHARDS: MetricSpec = gauge(
     }],
     "Shards in the queue by state.",
 );
-pub static OLDEST_SHARD_SECONDS: MetricSpec = gauge(
+pub static OLDEST_SHARD_SECONDS: MetricSpec = HERE.gauge(
     "anofpdm_oldest_shard_seconds",
     &[],
     "Age of the oldest shard that is under way; 0 without any.",
 );
-pub static SHARD_WAIT_SECONDS: MetricSpec = histogram(
+pub static SHARD_WAIT_SECONDS: MetricSpec = HERE.histogram(
     "anofpdm_shard_wait_seconds",
     (0.05, 3.0, 9),
     &[Label {
@@ -177,14 +139,14 @@ pub static SHARD_WAIT_SECONDS: MetricSpec = histogram(
     Series::AtStart,
     "Time from the submission of a shard to its first lease.",
 );
-pub static SHARD_SECONDS: MetricSpec = histogram(
+pub static SHARD_SECONDS: MetricSpec = HERE.histogram(
     "anofpdm_shard_seconds",
     (0.5, 2.0, 12),
     &[STAGE],
     Series::AtStart,
     "Time a worker held a shard whose result was accepted.",
 );
-pub static SHARD_ENDS_TOTAL: MetricSpec = counter(
+pub static SHARD_ENDS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_shard_ends_total",
     &[
         STAGE,
@@ -203,7 +165,7 @@ pub static SHARD_ENDS_TOTAL: MetricSpec = counter(
     ],
     "How leases and shards ended.",
 );
-pub static SHARD_ERRORS_TOTAL: MetricSpec = counter(
+pub static SHARD_ERRORS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_shard_errors_total",
     &[Label {
         name: "class",
@@ -217,12 +179,12 @@ pub static SHARD_ERRORS_TOTAL: MetricSpec = counter(
     }],
     "Errors that workers reported, by class.",
 );
-pub static LEASE_REMAINING_RATIO: MetricSpec = gauge(
+pub static LEASE_REMAINING_RATIO: MetricSpec = HERE.gauge(
     "anofpdm_lease_remaining_ratio",
     &[],
     "Smallest share of its time that a live lease has left: 1 renewed just now, 0 lost; absent without leases.",
 );
-pub static EXTRA_SHARDS_TOTAL: MetricSpec = counter(
+pub static EXTRA_SHARDS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_extra_shards_total",
     &[Label {
         name: "purpose",
@@ -230,7 +192,7 @@ pub static EXTRA_SHARDS_TOTAL: MetricSpec = counter(
     }],
     "Shards beyond the plan.",
 );
-pub static AUDITS_TOTAL: MetricSpec = counter(
+pub static AUDITS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_audits_total",
     &[Label {
         name: "outcome",
@@ -238,12 +200,12 @@ pub static AUDITS_TOTAL: MetricSpec = counter(
     }],
     "Shards run again to compare bits.",
 );
-pub static CONTESTED_RECORDS: MetricSpec = gauge(
+pub static CONTESTED_RECORDS: MetricSpec = HERE.gauge(
     "anofpdm_contested_records",
     &[],
     "Keys of which no record counts until another worker has delivered them.",
 );
-pub static REJECTED_RESULTS_TOTAL: MetricSpec = counter(
+pub static REJECTED_RESULTS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_rejected_results_total",
     &[Label {
         name: "reason",
@@ -260,7 +222,7 @@ pub static REJECTED_RESULTS_TOTAL: MetricSpec = counter(
     }],
     "Results that were not what was asked for.",
 );
-pub static WORKERS: MetricSpec = gauge(
+pub static WORKERS: MetricSpec = HERE.gauge(
     "anofpdm_workers",
     &[Label {
         name: "state",
@@ -268,12 +230,12 @@ pub static WORKERS: MetricSpec = gauge(
     }],
     "Workers let in and not gone.",
 );
-pub static WORKERS_WANTED: MetricSpec = gauge(
+pub static WORKERS_WANTED: MetricSpec = HERE.gauge(
     "anofpdm_workers_wanted",
     &[],
     "Workers that the work left has use for: 0 when nothing is left. The one signal to scale by.",
 );
-pub static WORKER_INFO: MetricSpec = gauge(
+pub static WORKER_INFO: MetricSpec = HERE.gauge(
     "anofpdm_worker_info",
     &[
         WORKER,
@@ -288,21 +250,21 @@ pub static WORKER_INFO: MetricSpec = gauge(
     ],
     "A worker let in and not gone; 1.",
 );
-pub static WORKER_DEVICE_SECONDS_TOTAL: MetricSpec = metric(
+pub static WORKER_DEVICE_SECONDS_TOTAL: MetricSpec = HERE.metric(
     "anofpdm_worker_device_seconds_total",
     Kind::Counter,
     &[WORKER],
     Series::WhenKnown,
     "Device time of the results accepted from a worker that is there.",
 );
-pub static WORKER_EVALUATIONS_TOTAL: MetricSpec = metric(
+pub static WORKER_EVALUATIONS_TOTAL: MetricSpec = HERE.metric(
     "anofpdm_worker_evaluations_total",
     Kind::Counter,
     &[WORKER],
     Series::WhenKnown,
     "Network evaluations, padding included, of the results accepted from a worker that is there.",
 );
-pub static WORKER_EVENTS_TOTAL: MetricSpec = counter(
+pub static WORKER_EVENTS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_worker_events_total",
     &[Label {
         name: "event",
@@ -310,12 +272,12 @@ pub static WORKER_EVENTS_TOTAL: MetricSpec = counter(
     }],
     "What happened to workers.",
 );
-pub static LAST_RESULT_TIMESTAMP_SECONDS: MetricSpec = gauge(
+pub static LAST_RESULT_TIMESTAMP_SECONDS: MetricSpec = HERE.gauge(
     "anofpdm_last_result_timestamp_seconds",
     &[],
     "When a result was accepted last, Unix time; the start of the coordinator before the first.",
 );
-pub static JOURNAL_APPEND_SECONDS: MetricSpec = histogram(
+pub static JOURNAL_APPEND_SECONDS: MetricSpec = HERE.histogram(
     "anofpdm_journal_append_seconds",
     (0.000_5, 3.0, 9),
     &[],

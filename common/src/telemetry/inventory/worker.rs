@@ -1,29 +1,10 @@
 //! What a worker tells of itself and its device.
 
-use super::{Buckets, Kind, Label, MetricSpec, Program, Series, Values};
+use super::{Label, MetricSpec, Program, Series, Values};
 
-const fn metric(
-    name: &'static str,
-    kind: Kind,
-    labels: &'static [Label],
-    series: Series,
-    help: &'static str,
-) -> MetricSpec {
-    MetricSpec {
-        name,
-        kind,
-        labels,
-        program: Program::Worker,
-        help,
-        series,
-    }
-}
+const HERE: Program = Program::Worker;
 
-const fn gauge(name: &'static str, labels: &'static [Label], help: &'static str) -> MetricSpec {
-    metric(name, Kind::Gauge, labels, Series::WhenKnown, help)
-}
-
-pub static DEVICE_INFO: MetricSpec = gauge(
+pub static DEVICE_INFO: MetricSpec = HERE.gauge(
     "anofpdm_device_info",
     &[
         Label {
@@ -53,7 +34,7 @@ pub static DEVICE_INFO: MetricSpec = gauge(
     ],
     "The device of this worker; 1.",
 );
-pub static WORKER_STATE: MetricSpec = gauge(
+pub static WORKER_STATE: MetricSpec = HERE.gauge(
     "anofpdm_worker_state",
     &[Label {
         name: "state",
@@ -61,18 +42,14 @@ pub static WORKER_STATE: MetricSpec = gauge(
     }],
     "1 for what this worker does, 0 for the others; paused is after a fault of its own.",
 );
-pub static WORKER_DRAINING: MetricSpec = gauge(
+pub static WORKER_DRAINING: MetricSpec = HERE.gauge(
     "anofpdm_worker_draining",
     &[],
     "1 once this worker is asked to end.",
 );
-pub static BATCH_SECONDS: MetricSpec = metric(
+pub static BATCH_SECONDS: MetricSpec = HERE.histogram(
     "anofpdm_batch_seconds",
-    Kind::Histogram(Buckets {
-        first: 0.01,
-        factor: 2.5,
-        count: 11,
-    }),
+    (0.01, 2.5, 11),
     &[Label {
         name: "part",
         values: Values::OneOf(&["wait", "device", "records"]),

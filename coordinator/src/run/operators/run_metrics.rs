@@ -137,7 +137,6 @@ impl RunMetrics {
             }),
             registry,
         };
-        let one = |gauge: &GaugeVec, value: f64| gauge.with_label_values(&[] as &[&str]).set(value);
         one(&metrics.paused, 0.0);
         one(&metrics.oldest_shard, 0.0);
         one(&metrics.contested, 0.0);
@@ -166,6 +165,7 @@ impl RunMetrics {
     /// What the run is, as far as it is known.
     pub fn identify(&self, spec: &str, data: &str, precision: &str, device: &str) {
         let info = &self.0.run_info;
+        let _whole = self.0.state();
         info.reset();
         let version = env!("CARGO_PKG_VERSION");
         info.with_label_values(&[spec, data, precision, device, version])
@@ -175,7 +175,8 @@ impl RunMetrics {
     /// How far the run is: what `live.json` says at the same moment. `ttl` is the time of a fresh lease.
     pub(in crate::run) fn show(&self, snapshot: &Snapshot, oldest: Duration, ttl: Duration) {
         let metrics = &*self.0;
-        let one = |gauge: &GaugeVec, value: f64| gauge.with_label_values(&[] as &[&str]).set(value);
+        // Held throughout: a page is of this look or of the one before, never of half of it.
+        let mut state = metrics.state();
         one(&metrics.paused, f64::from(u8::from(snapshot.paused)));
         one(&metrics.oldest_shard, oldest.as_secs_f64());
         one(&metrics.contested, float(snapshot.verdicts.contested));
@@ -199,8 +200,7 @@ impl RunMetrics {
         if let Some(least) = shares.reduce(f64::min) {
             one(&metrics.lease_remaining, least.clamp(0.0, 1.0));
         }
-        metrics.show_workers(snapshot);
-        let mut state = metrics.state();
+        metrics.show_workers(snapshot, &mut state);
         state.turned = Instant::now();
         state.at_work = snapshot.ended.is_none();
     }
@@ -295,8 +295,7 @@ impl RunMetrics {
                 .with_label_values(&[worker])
                 .inc_by(float(all));
         }
-        let last = metrics.last_result.with_label_values(&[] as &[&str]);
-        last.set(now_seconds());
+        one(&metrics.last_result, now_seconds());
     }
 
     pub(in crate::run) fn shard_ended(&self, stage: Stage, end: ShardEnd) {
@@ -372,8 +371,7 @@ impl RunMetrics {
 
     /// How many workers the work left has use for.
     pub(in crate::run) fn workers_wanted(&self, workers: u64) {
-        let gauge = self.0.workers_wanted.with_label_values(&[] as &[&str]);
-        gauge.set(float(workers));
+        one(&self.0.workers_wanted, float(workers));
     }
 
     /// An entry of the journal was written and synced.
@@ -401,7 +399,7 @@ impl Metrics {
     }
 
     /// Series and targets of those that are there; of those that are gone nothing stays.
-    fn show_workers(&self, snapshot: &Snapshot) {
+    fn show_workers(&self, snapshot: &Snapshot, state: &mut State) {
         let listed = &snapshot.workers;
         let busy = listed.iter().filter(|worker| !worker.leases.is_empty());
         let busy = busy.count() as u64;
@@ -413,7 +411,6 @@ impl Metrics {
             .iter()
             .map(|worker| [&worker.name, &worker.host, &worker.device].map(Clone::clone))
             .collect();
-        let mut state = self.state();
         for gone in state.workers.difference(&there) {
             let [name, host, device] = gone;
             for removed in [
@@ -436,6 +433,11 @@ impl Metrics {
         state.workers = there;
         state.targets = pages::targets(listed);
     }
+}
+
+/// Sets a gauge without labels of its own.
+fn one(gauge: &GaugeVec, value: f64) {
+    gauge.with_label_values(&[] as &[&str]).set(value);
 }
 
 #[allow(clippy::cast_precision_loss)]

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use super::Scheduler;
-use crate::run::error::SchedulerError;
 use crate::run::shard_source::ShardSource;
 
 /// So much device time is worth starting a worker for.
@@ -13,13 +12,12 @@ const WORTH_A_WORKER: Duration = Duration::from_secs(600);
 
 impl Scheduler {
     /// Tells the demand of the stage at work.
-    pub(super) fn tell_demand(&self, source: &ShardSource<'_>) -> Result<(), SchedulerError> {
-        let (batches, to_come) = source.left()?;
+    pub(super) fn tell_demand(&self, source: &ShardSource<'_>) {
+        let (batches, to_come) = source.left();
         let (under_way, shards) = self.tracker.left();
         let evaluations = to_come + under_way;
         let demand = demand(evaluations, batches + shards, self.tracker.evaluation());
         self.metrics.workers_wanted(demand);
-        Ok(())
     }
 }
 

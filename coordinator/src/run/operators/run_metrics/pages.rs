@@ -45,6 +45,7 @@ pub(super) fn targets(workers: &[WorkerEntry]) -> String {
 
 impl Pages for RunMetrics {
     fn metrics(&self) -> Result<String, MetricsError> {
+        let _whole = self.0.state();
         self.0.registry.exposition()
     }
 
