@@ -25,7 +25,16 @@ fn build() -> PathBuf {
     } else {
         &[]
     };
-    let built = Command::new(env!("CARGO"))
+    let mut build = Command::new(env!("CARGO"));
+    // What cargo says of this package to its tests. Build scripts of dependencies (ring's) ask to run again when it changes,
+    // and all that stands on them would be compiled anew, now and at the next call from outside.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&name);
+        }
+    }
+    let built = build
         // The whole workspace, as `make build` does: a part of it would be built anew with other features.
         .args(["build", "--quiet", "--workspace", "--bins"])
         .args(profile)
