@@ -26,7 +26,8 @@ pub use cell::{
     distinct_settings,
 };
 pub use check::{
-    LONGEST_MILLIS, MOST_EVALUATIONS, check_text, check_worker_name, is_worker_name_character,
+    LONGEST_MILLIS, MOST_EVALUATIONS, MOST_MILLIJOULES, check_text, check_worker_name,
+    is_worker_name_character,
 };
 pub use cost::evaluations_per_slice;
 pub use error::PlanError;

@@ -15,6 +15,7 @@ pub mod import;
 pub mod method_error;
 pub mod method_input;
 pub mod nn;
+pub mod nvml;
 pub mod predictor;
 pub mod shim;
 pub mod tensors;

@@ -39,6 +39,9 @@ pub const MOST_EVALUATIONS: u64 = 1 << 48;
 /// Longer than any shard or start of a coordinator takes: a year, in milliseconds.
 pub const LONGEST_MILLIS: u64 = 366 * 24 * 60 * 60 * 1000;
 
+/// Most energy of a shard, millijoules: a year at a megawatt.
+pub const MOST_MILLIJOULES: u64 = LONGEST_MILLIS * 1_000_000;
+
 /// Whether a worker's name may hold this character: safe in a log line, a key and a file name.
 pub const fn is_worker_name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
@@ -154,6 +157,12 @@ impl Completion {
         }
         if self.device_millis > LONGEST_MILLIS {
             return Err(format!("{} ms of device time", self.device_millis));
+        }
+        if self
+            .millijoules
+            .is_some_and(|drawn| drawn > MOST_MILLIJOULES)
+        {
+            return Err(format!("{:?} mJ", self.millijoules));
         }
         Ok(())
     }

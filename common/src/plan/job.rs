@@ -107,6 +107,8 @@ pub struct Completion {
     pub padding: u64,
     /// Time the device worked on it, milliseconds.
     pub device_millis: u64,
+    /// What the device drew in that time, millijoules, where its driver tells.
+    pub millijoules: Option<u64>,
 }
 
 /// The results of one shard: record key and digest of the record's bytes.

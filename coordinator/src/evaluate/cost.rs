@@ -9,7 +9,7 @@ use anofpdm_common::plan::{Cell, Stage, Trajectory};
 
 use super::Finished;
 use crate::ledger::{Ledger, StageCost};
-use crate::report::summary::{Cost, MethodCost, StageEvaluations};
+use crate::report::summary::{Cost, EnergyUsed, MethodCost, StageEvaluations};
 
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn cost(scored: &Finished, ledger: &Ledger) -> Cost {
@@ -33,6 +33,10 @@ pub(super) fn cost(scored: &Finished, ledger: &Ledger) -> Cost {
                 + score.device_millis
                 + ledger.repeated.device_millis,
         ),
+        energy: (ledger.energy.device_millis > 0).then(|| EnergyUsed {
+            joules: seconds(ledger.energy.millijoules),
+            of_device_seconds: seconds(ledger.energy.device_millis),
+        }),
         wall_seconds: seconds(ledger.wall_millis),
         slices_per_second: if score.device_millis == 0 {
             0.0

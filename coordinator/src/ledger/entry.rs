@@ -2,8 +2,8 @@
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{
-    LONGEST_MILLIS, MAX_SHARD_RECORDS, MOST_EVALUATIONS, NumericProfile, Stage, check_text,
-    check_worker_name,
+    LONGEST_MILLIS, MAX_SHARD_RECORDS, MOST_EVALUATIONS, MOST_MILLIJOULES, NumericProfile, Stage,
+    check_text, check_worker_name,
 };
 use anofpdm_common::queue::LeaseId;
 use anofpdm_common::spec::Precision;
@@ -60,6 +60,12 @@ pub enum Entry {
     Distrusted { worker: String, reason: String },
     /// What calibration and scoring compute in.
     Precision(ChosenPrecision),
+    /// What the devices of the delivery before drew, where their driver tells.
+    Energy {
+        millijoules: u64,
+        /// Device time in which they drew it, milliseconds.
+        device_millis: u64,
+    },
 }
 
 /// A number format, and why it is this one.
@@ -121,6 +127,15 @@ impl Message for Entry {
                     return Err("a choice that leaves the precision open".to_owned());
                 }
                 check_text("a reason", &chosen.reason, REASON_LIMIT)
+            }
+            Self::Energy {
+                millijoules,
+                device_millis,
+            } => {
+                if *millijoules > MOST_MILLIJOULES || *device_millis > LONGEST_MILLIS {
+                    return Err(format!("{millijoules} mJ in {device_millis} ms"));
+                }
+                Ok(())
             }
         }
     }

@@ -36,6 +36,14 @@ impl std::ops::AddAssign for StageCost {
     }
 }
 
+/// What devices drew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Energy {
+    pub millijoules: u64,
+    /// Device time in which they drew it: that of devices whose driver tells it.
+    pub device_millis: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
     pub spec: Digest,
@@ -103,6 +111,8 @@ pub struct Ledger {
     pub audits: AuditCounts,
     /// Workers that gave wrong bits, and what they did.
     pub distrusted: BTreeMap<String, String>,
+    /// What devices drew, as far as their drivers told.
+    pub energy: Energy,
     /// Time coordinators were at work, milliseconds.
     pub wall_millis: u64,
     keys: KeyStates,
@@ -159,6 +169,14 @@ impl Ledger {
                 self.wall_millis = self.wall_millis.saturating_add(*wall_millis);
             }
             Entry::Distrusted { worker, reason } => return self.distrust(worker, reason),
+            Entry::Energy {
+                millijoules,
+                device_millis,
+            } => {
+                let energy = &mut self.energy;
+                energy.millijoules = energy.millijoules.saturating_add(*millijoules);
+                energy.device_millis = energy.device_millis.saturating_add(*device_millis);
+            }
         }
         Applied::default()
     }

@@ -200,3 +200,22 @@ fn a_hundred_thousand_deliveries_are_read() {
     assert_eq!(recovered.entries, 100_000);
     assert_eq!(ledger.finished[&Stage::Score], 100_000);
 }
+
+#[test]
+fn energy_is_added_up_with_the_time_it_is_of() {
+    let mut ledger = Ledger::default();
+    ledger.apply(&delivered("a", 0, &[("k", "x")]));
+    assert_eq!(ledger.energy, Energy::default());
+    for _ in 0..2 {
+        ledger.apply(&Entry::Energy {
+            millijoules: 1_500,
+            device_millis: 3,
+        });
+    }
+    let both = Energy {
+        millijoules: 3_000,
+        device_millis: 6,
+    };
+    assert_eq!(ledger.energy, both);
+    assert_eq!(ledger.cost[&Stage::Score].device_millis, 3);
+}

@@ -3,7 +3,7 @@
 use anofpdm_common::metrics::setup::Setup;
 
 use super::checks;
-use super::summary::{Row, Summary, Value};
+use super::summary::{EnergyUsed, Row, Summary, Value};
 
 pub fn document(summary: &Summary) -> String {
     let mut lines = vec![
@@ -28,12 +28,13 @@ pub fn document(summary: &Summary) -> String {
         ),
         audits(summary),
         format!(
-            "Semantics {}, {} on {}; {} network evaluations, {:.0} device seconds, {:.2} slices/s.",
+            "Semantics {}, {} on {}; {} network evaluations, {:.2} device hours{}, {:.2} slices/s.",
             summary.semantics,
             summary.precision,
             summary.device,
             summary.cost.network_evaluations,
-            summary.cost.device_seconds,
+            summary.cost.device_seconds / 3600.0,
+            summary.cost.energy.as_ref().map_or_else(String::new, energy),
             summary.cost.slices_per_second
         ),
         summary
@@ -109,6 +110,15 @@ fn tuning(summary: &Summary) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// With the device time that it is of, where that is not all.
+fn energy(used: &EnergyUsed) -> String {
+    format!(
+        ", {:.3} kWh in {:.2} of them",
+        used.joules / 3.6e6,
+        used.of_device_seconds / 3600.0
+    )
 }
 
 fn audits(summary: &Summary) -> String {

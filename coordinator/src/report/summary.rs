@@ -238,6 +238,9 @@ pub struct Cost {
     pub repeated_evaluations: u64,
     /// Time devices worked, seconds.
     pub device_seconds: f64,
+    /// What devices drew, where the driver of each told; absent where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergyUsed>,
     /// Time coordinators were at work, seconds.
     pub wall_seconds: f64,
     /// Test slices x trajectories (an encoding or a baseline, and a seed) over the device time of scoring.
@@ -245,6 +248,14 @@ pub struct Cost {
     /// Scoring by method, one noise seed.
     #[serde(default)]
     pub methods: Vec<MethodCost>,
+}
+
+/// What devices drew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnergyUsed {
+    pub joules: f64,
+    /// Device time in which they drew it, seconds: less than all of it where some device told nothing.
+    pub of_device_seconds: f64,
 }
 
 /// What scoring one slice with one method takes. Methods of one encoding share a pass, and each names all of it.

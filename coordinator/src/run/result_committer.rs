@@ -467,6 +467,17 @@ impl ResultCommitter {
             self.failure = Some(error);
             return Verdict::Undecided;
         }
+        // After what it belongs to: a coordinator that dies in between forgets some energy and counts none twice.
+        if let (Some(millijoules), Entry::Delivered { device_millis, .. }) =
+            (claim.completion.millijoules, &entry)
+            && let Err(error) = self.append(&Entry::Energy {
+                millijoules: devices_of(claim.job).saturating_mul(millijoules),
+                device_millis: *device_millis,
+            })
+        {
+            self.failure = Some(error);
+            return Verdict::Undecided;
+        }
         self.metrics
             .shard_ended(claim.job.stage, ShardEnd::Accepted);
         self.add_to_cache(&entry);

@@ -133,6 +133,7 @@ fn completion() -> Completion {
         evaluations: 660,
         padding: 12,
         device_millis: 1_234,
+        millijoules: None,
     }
 }
 

@@ -24,6 +24,7 @@ pub fn work(address: &str, name: &str, hold: bool) -> Result<(), QueueError> {
                     evaluations: 1,
                     padding: 0,
                     device_millis: 0,
+                    millijoules: None,
                 },
             )?,
             Take::Empty => {}

@@ -19,6 +19,7 @@ mod batch_reader;
 pub mod device_failure;
 pub mod drain;
 mod forward;
+mod gpu_metrics;
 mod job_error;
 mod lease_renewal;
 pub mod liveness;
@@ -222,6 +223,7 @@ impl WorkerLoop<'_> {
         let renewal = LeaseRenewal::start(queue, lease.id, lease.ttl, drain);
         let metrics = &self.config.metrics;
         metrics.set_state(WorkerState::of(&lease.job.task));
+        let energy = metrics.gpu.energy();
         let worked = {
             let _at_work = self.config.liveness.begin(renewal.progress());
             self.within_memory(queue, lease, renewal.progress())
@@ -232,6 +234,11 @@ impl WorkerLoop<'_> {
             Ok(Some(mut completion)) => {
                 completion.device_millis =
                     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                completion.millijoules = metrics
+                    .gpu
+                    .energy()
+                    .zip(energy)
+                    .map(|(after, before)| after.saturating_sub(before));
                 queue.complete(lease, &completion)?;
                 Ok(None)
             }
@@ -389,6 +396,7 @@ impl WorkerLoop<'_> {
             evaluations: result.evaluations,
             padding: result.padding,
             device_millis: 0,
+            millijoules: None,
         }))
     }
 

@@ -12,6 +12,7 @@ use anofpdm_common::telemetry::training::TrainMetrics;
 use prometheus::{GaugeVec, HistogramVec};
 
 use super::drain::Drain;
+use super::gpu_metrics::GpuMetrics;
 use super::liveness::Liveness;
 
 /// All metrics of this process. Clones are the same metrics.
@@ -20,6 +21,7 @@ pub struct WorkerMetrics {
     registry: MetricsRegistry,
     pub(super) train: TrainMetrics,
     pub(super) batches: BatchMetrics,
+    pub(super) gpu: GpuMetrics,
     device_info: GaugeVec,
     state: GaugeVec,
     draining: GaugeVec,
@@ -94,6 +96,7 @@ impl WorkerMetrics {
         let metrics = Self {
             train: TrainMetrics::register(&registry)?,
             batches: BatchMetrics(registry.histogram(&inventory::BATCH_SECONDS)?),
+            gpu: GpuMetrics::register(&registry)?,
             device_info: registry.gauge(&inventory::DEVICE_INFO)?,
             state: registry.gauge(&inventory::WORKER_STATE)?,
             draining: registry.gauge(&inventory::WORKER_DRAINING)?,
@@ -103,7 +106,8 @@ impl WorkerMetrics {
         Ok(metrics)
     }
 
-    /// What this worker runs on: its name, the device as it was asked for, its class, the GPU's UUID or nothing.
+    /// What this worker runs on: its name, the device as it was asked for, its class, the GPU's UUID or nothing. From
+    /// then on what its driver tells is served.
     pub(super) fn identify(
         &self,
         worker: &str,
@@ -116,6 +120,9 @@ impl WorkerMetrics {
         self.device_info
             .with_label_values(&[worker, device, class, uuid, libtorch, version])
             .set(1.0);
+        if !uuid.is_empty() {
+            self.gpu.watch(uuid);
+        }
     }
 
     pub(super) fn set_state(&self, state: WorkerState) {
@@ -142,6 +149,7 @@ impl Pages for WorkerPages {
             .with_label_values(&[] as &[&str])
             .set(draining);
         self.metrics.train.grow_older();
+        self.metrics.gpu.refresh();
         self.metrics.registry.exposition()
     }
 

@@ -42,6 +42,7 @@ fn completion() -> Completion {
         evaluations: 1,
         padding: 0,
         device_millis: 1,
+        millijoules: None,
     }
 }
 

@@ -161,6 +161,7 @@ mod tests {
             evaluations: 1 << 48,
             padding: 1 << 48,
             device_millis: 366 * 24 * 60 * 60 * 1000,
+            millijoules: None,
         }
     }
 
@@ -308,6 +309,7 @@ mod tests {
             },
             Completion {
                 device_millis: u64::MAX,
+                millijoules: None,
                 ..completion()
             },
         ] {

@@ -1,6 +1,6 @@
 //! What a worker tells of itself and its device.
 
-use super::{Label, MetricSpec, Program, Series, Values};
+use super::{Kind, Label, MetricSpec, Program, Series, Values};
 
 const HERE: Program = Program::Worker;
 
@@ -57,9 +57,44 @@ pub static BATCH_SECONDS: MetricSpec = HERE.histogram(
     Series::AtStart,
     "A batch of slices in each part of a worker: waiting for its slices, on the device, making and storing its records.",
 );
+pub static GPU_UTILIZATION_RATIO: MetricSpec = HERE.gauge(
+    "anofpdm_gpu_utilization_ratio",
+    &[],
+    "Share of the last moments in which the GPU ran a kernel. Metrics of a GPU are absent where its driver tells nothing.",
+);
+pub static GPU_MEMORY_BYTES: MetricSpec = HERE.gauge(
+    "anofpdm_gpu_memory_bytes",
+    &[Label {
+        name: "kind",
+        values: Values::OneOf(&["used", "total"]),
+    }],
+    "Memory of the GPU: all there is, and in use by whatever process.",
+);
+pub static GPU_POWER_WATTS: MetricSpec =
+    HERE.gauge("anofpdm_gpu_power_watts", &[], "What the GPU draws.");
+pub static GPU_ENERGY_JOULES_TOTAL: MetricSpec = HERE.metric(
+    "anofpdm_gpu_energy_joules_total",
+    Kind::Counter,
+    &[],
+    Series::WhenKnown,
+    "What the GPU has drawn since this worker began.",
+);
+pub static GPU_THROTTLED: MetricSpec = HERE.gauge(
+    "anofpdm_gpu_throttled",
+    &[Label {
+        name: "reason",
+        values: Values::OneOf(&["power", "thermal", "hardware"]),
+    }],
+    "1 while this holds the clocks of the GPU down: the limit of power, heat, or the board.",
+);
 pub(super) static ALL: &[&MetricSpec] = &[
     &DEVICE_INFO,
     &WORKER_STATE,
     &WORKER_DRAINING,
     &BATCH_SECONDS,
+    &GPU_UTILIZATION_RATIO,
+    &GPU_MEMORY_BYTES,
+    &GPU_POWER_WATTS,
+    &GPU_ENERGY_JOULES_TOTAL,
+    &GPU_THROTTLED,
 ];

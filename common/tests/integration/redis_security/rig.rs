@@ -51,6 +51,7 @@ pub(crate) fn completion() -> Completion {
         evaluations: 1,
         padding: 0,
         device_millis: 1,
+        millijoules: None,
     }
 }
 

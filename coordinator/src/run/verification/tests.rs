@@ -182,6 +182,7 @@ impl Fixture {
                 evaluations: 3 * 6,
                 padding: 6,
                 device_millis: 5,
+                millijoules: None,
             },
         };
         for (batch, slices) in [(1, 2), (2, 1)] {
@@ -440,6 +441,7 @@ fn weights_are_counted_and_bounded() {
             evaluations,
             padding: 0,
             device_millis: 1,
+            millijoules: None,
         };
         verify(&active, &job, &completion, &artifacts)
     };
@@ -455,6 +457,7 @@ fn weights_are_counted_and_bounded() {
             evaluations: 40,
             padding: 0,
             device_millis: 1,
+            millijoules: None,
         };
         let gang = GangRank {
             generation: 9,

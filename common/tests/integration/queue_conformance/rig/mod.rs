@@ -293,6 +293,7 @@ pub(crate) fn completion(shard: u64) -> Completion {
         evaluations: 66,
         padding: 0,
         device_millis: 12,
+        millijoules: None,
     }
 }
 

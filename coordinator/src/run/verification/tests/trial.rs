@@ -78,6 +78,7 @@ impl Scene {
             evaluations,
             padding: 0,
             device_millis: 1,
+            millijoules: None,
         };
         trial(&self.active, &self.job, &completion, &self.artifacts)
             .map_err(|rejection| rejection.to_string())
