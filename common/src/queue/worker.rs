@@ -71,6 +71,11 @@ pub trait WorkQueue: Send + Sync {
     /// Asks for work and waits for it up to `wait`.
     fn take(&self, wait: Duration) -> Result<Take, QueueError>;
 
+    /// Name of the run that a lease is of, for the log; `None` where this end of the queue is not told.
+    fn run_of(&self, _lease: &LeaseId) -> Option<String> {
+        None
+    }
+
     /// Extends a lease. Calling it is the promise that the device has moved on since the last call;
     /// `progress` says how far it is with this lease.
     fn renew(&self, lease: &LeaseId, progress: Progress) -> Result<Renewal, QueueError>;

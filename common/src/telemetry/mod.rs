@@ -9,7 +9,8 @@ pub mod logs;
 pub mod queue_calls;
 #[cfg(feature = "metrics")]
 pub mod registry;
+mod repeats;
 #[cfg(feature = "metrics")]
 pub mod training;
 
-pub use logs::{TelemetryError, init, init_to};
+pub use logs::{TelemetryError, in_context, init, init_to};

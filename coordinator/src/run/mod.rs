@@ -126,6 +126,7 @@ pub fn run(
         Some(created) => created.run.clone(),
         None => run_id::run_id(&spec_file.spec.name, folder.root()),
     };
+    let _context = tracing::info_span!("run", run).entered();
     let metrics = RunMetrics::new(&run)?;
     // Until this function returns.
     let _endpoint = options

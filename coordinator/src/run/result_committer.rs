@@ -348,6 +348,7 @@ impl QueueHandler for ResultCommitter {
             } => {
                 tracing::warn!(
                     shard = lease.shard,
+                    epoch = lease.epoch,
                     worker,
                     error = message,
                     again = again(&setback),
@@ -368,6 +369,7 @@ impl QueueHandler for ResultCommitter {
             } => {
                 tracing::warn!(
                     shard = lease.shard,
+                    epoch = lease.epoch,
                     worker,
                     again = again(&setback),
                     "a worker died at work, or was silent for too long"
@@ -377,7 +379,12 @@ impl QueueHandler for ResultCommitter {
                 self.events.push(ShardEvent::Ended { lease, how });
             }
             Event::Released { lease, worker, .. } => {
-                tracing::debug!(shard = lease.shard, worker, "a shard was handed back");
+                tracing::debug!(
+                    shard = lease.shard,
+                    epoch = lease.epoch,
+                    worker,
+                    "a shard was handed back"
+                );
                 self.ended(ShardEnd::HandedBack);
                 let how = Ending::HandedBack;
                 self.events.push(ShardEvent::Ended { lease, how });
@@ -391,7 +398,12 @@ impl QueueHandler for ResultCommitter {
                 self.metrics.worker(WorkerEvent::Left);
             }
             Event::Leased { lease, worker } => {
-                tracing::debug!(shard = lease.shard, worker, "a shard was begun");
+                tracing::debug!(
+                    shard = lease.shard,
+                    epoch = lease.epoch,
+                    worker,
+                    "a shard was begun"
+                );
                 self.events.push(ShardEvent::Begun { lease, worker });
             }
         }
@@ -432,6 +444,8 @@ impl ResultCommitter {
     }
 
     fn decide(&mut self, claim: &Claim<'_>) -> Verdict {
+        let LeaseId { shard, epoch } = claim.lease;
+        let _context = tracing::info_span!("claim", shard, epoch, worker = claim.worker).entered();
         let ledger = self.ledger();
         if ledger.distrusted.contains_key(claim.worker) {
             // Its shard goes to somebody else without blame.

@@ -7,6 +7,7 @@ mod bench_command;
 mod chaos;
 mod control_commands;
 mod gang_training;
+mod log_context;
 mod parity_anofpdm;
 mod parity_baselines;
 mod parity_network;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use anofpdm_common::telemetry::in_context;
 use tch::{Device, Tensor};
 
 use super::noise::{NoiseSource, gaussian_batch};
@@ -49,7 +50,7 @@ impl NoiseAhead {
         };
         let thread = std::thread::Builder::new()
             .name("noise".to_owned())
-            .spawn(move || draw(&sender))
+            .spawn(in_context(move || draw(&sender)))
             .map_err(|error| tracing::warn!(%error, "noise is drawn without a thread of its own"))
             .ok()?;
         Some(Self {

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use anofpdm_common::role::NoiseFamily;
+use anofpdm_common::telemetry::in_context;
 use rayon::prelude::*;
 use tch::{Device, Tensor};
 
@@ -86,7 +87,7 @@ impl Loader {
         let (sender, receiver) = sync_channel(AHEAD);
         let thread = std::thread::Builder::new()
             .name("training-loader".to_owned())
-            .spawn(move || load(data.as_ref(), plan, &sender))
+            .spawn(in_context(move || load(data.as_ref(), plan, &sender)))
             .map_err(|error| LoaderError::Thread(error.to_string()))?;
         Ok(Self {
             batches: Some(receiver),

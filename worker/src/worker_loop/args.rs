@@ -47,7 +47,8 @@ pub struct RunArgs {
     /// Address of the queue: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:PATH
     #[arg(long)]
     queue: String,
-    /// Serve this run only, by its name in Redis or the beginning of it [default: every run there is]
+    /// Serve this run only, by its name in Redis or the beginning of it [default: every run there is]; a local queue has
+    /// one
     #[arg(long)]
     run: Option<String>,
     /// Where to compute: cpu, cuda, cuda:N
@@ -168,8 +169,10 @@ pub fn run_on<B: Backend + 'static>(
         &torch::gpu_uuid(device).unwrap_or_default(),
         &profile.libtorch,
     );
+    let _context = tracing::info_span!("worker", worker = info.worker).entered();
     let config = WorkerConfig {
         address: own_address,
+        run: args.run.clone(),
         data: args.data.clone(),
         artifacts: args.artifacts.clone(),
         checkpoints: args.checkpoints.clone(),

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anofpdm_common::queue::{self, LeaseId, WorkQueue};
+use anofpdm_common::telemetry::in_context;
 
 use super::drain::Drain;
 
@@ -133,7 +134,9 @@ impl LeaseRenewal {
         let thread = {
             let (queue, progress, done) =
                 (Arc::clone(queue), Arc::clone(&progress), Arc::clone(&done));
-            std::thread::spawn(move || renew(queue.as_ref(), &lease, every, &progress, &done))
+            std::thread::spawn(in_context(move || {
+                renew(queue.as_ref(), &lease, every, &progress, &done);
+            }))
         };
         Self {
             progress,

@@ -33,6 +33,8 @@ pub struct Liveness {
 struct Watched {
     progress: Arc<JobProgress>,
     times: StepTimes,
+    /// What the job is, for the log.
+    context: tracing::Span,
 }
 
 impl Liveness {
@@ -49,6 +51,7 @@ impl Liveness {
         *self.watched() = Some(Watched {
             progress: Arc::clone(progress),
             times: StepTimes::new(Instant::now()),
+            context: tracing::Span::current(),
         });
         JobAtWork(self)
     }
@@ -60,7 +63,9 @@ impl Liveness {
 
     fn hangs_at(&self, now: Instant) -> Option<Duration> {
         let mut watched = self.watched();
-        let Watched { progress, times } = watched.as_mut()?;
+        let Watched {
+            progress, times, ..
+        } = watched.as_mut()?;
         let (ticks, heartbeats) = progress.signs_of_life();
         times.observe(ticks, heartbeats, now);
         let silent = times.since_life(now);
@@ -88,6 +93,8 @@ impl Liveness {
                     }
                     looked = Instant::now();
                     if let Some(silent) = liveness.hangs() {
+                        let context = liveness.watched().as_ref().map(|job| job.context.clone());
+                        let _context = context.map(tracing::Span::entered);
                         tracing::error!(
                             seconds = silent.as_secs(),
                             "the job at work does not move: this worker ends, so that its device is free again"

@@ -49,7 +49,7 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{
     BatchRun, Completion, Manifest, NumericProfile, Plan, Task, Trajectory, WorkerInfo,
 };
-use anofpdm_common::queue::{ErrorClass, Lease, QueueError, Take, WorkQueue};
+use anofpdm_common::queue::{ErrorClass, Lease, LeaseId, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
 
 use crate::backend::Backend;
@@ -75,6 +75,8 @@ const TAKE_WAIT: Duration = Duration::from_secs(1);
 /// What a worker is started with.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
+    /// The run to serve, for the log where the queue does not tell; `None` serves all.
+    pub run: Option<String>,
     /// A slice store, or a folder above some.
     pub data: PathBuf,
     /// An artifact store, or a folder above some.
@@ -220,6 +222,9 @@ impl WorkerLoop<'_> {
         drain: &Arc<Drain>,
     ) -> Result<Option<JobError>, WorkerError> {
         let started = Instant::now();
+        let run = queue.run_of(&lease.id).or_else(|| self.config.run.clone());
+        let LeaseId { shard, epoch } = lease.id;
+        let _context = tracing::info_span!("shard", run, shard, epoch).entered();
         let renewal = LeaseRenewal::start(queue, lease.id, lease.ttl, drain);
         let metrics = &self.config.metrics;
         metrics.set_state(WorkerState::of(&lease.job.task));

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use anofpdm_common::telemetry::in_context;
+
 use crate::collective::Group;
 use crate::train::trainer::WRITE_TIMEOUT;
 
@@ -67,7 +69,7 @@ impl RankWatchdog {
         let over = Arc::new(AtomicBool::new(false));
         let thread = {
             let (over, progress) = (Arc::clone(&over), Arc::clone(progress));
-            std::thread::spawn(move || {
+            std::thread::spawn(in_context(move || {
                 if watch_rank(group.as_ref(), &progress, &over, limits) == Watched::Stuck {
                     tracing::error!(
                         rank = group.rank(),
@@ -75,7 +77,7 @@ impl RankWatchdog {
                     );
                     give_up();
                 }
-            })
+            }))
         };
         Self {
             over,

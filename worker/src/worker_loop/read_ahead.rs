@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::slices::StoreError;
+use anofpdm_common::telemetry::in_context;
 
 use super::batch_reader::{BatchReader, SliceBatch, SliceError};
 use super::job_error::JobError;
@@ -36,20 +37,23 @@ impl<'a> BatchesAhead<'a> {
         let (sender, receiver) = sync_channel(0);
         std::thread::Builder::new()
             .name("read-ahead".to_owned())
-            .spawn_scoped(scope, move || {
-                for index in shard.batches.clone() {
-                    let read = shard
-                        .plan
-                        .batch(index as usize)
-                        .map_err(SliceError::from)
-                        .and_then(|slices| reader.read(shard.plan, slices, with_truth));
-                    let failed = read.is_err();
-                    // The receiver is gone once the shard has ended.
-                    if sender.send(read).is_err() || failed {
-                        return;
+            .spawn_scoped(
+                scope,
+                in_context(move || {
+                    for index in shard.batches.clone() {
+                        let read = shard
+                            .plan
+                            .batch(index as usize)
+                            .map_err(SliceError::from)
+                            .and_then(|slices| reader.read(shard.plan, slices, with_truth));
+                        let failed = read.is_err();
+                        // The receiver is gone once the shard has ended.
+                        if sender.send(read).is_err() || failed {
+                            return;
+                        }
                     }
-                }
-            })
+                }),
+            )
             .map_err(|error| JobError::new(ErrorClass::Transient, &error).caused_here())?;
         Ok(Self {
             left: shard.batches.clone(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::record::Record;
+use anofpdm_common::telemetry::in_context;
 
 use crate::backend::RecordHook;
 
@@ -45,7 +46,7 @@ impl<'scope, T: Send + 'scope> RecordWriter<'scope, T> {
         let (sender, receiver) = sync_channel(0);
         let thread = std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn_scoped(scope, move || store(shard, &receiver, make))
+            .spawn_scoped(scope, in_context(move || store(shard, &receiver, make)))
             .map_err(|error| JobError::new(ErrorClass::Transient, &error).caused_here())?;
         Ok(Self {
             computed: sender,

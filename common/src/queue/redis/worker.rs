@@ -195,6 +195,11 @@ impl WorkQueue for RedisQueue {
         }
     }
 
+    fn run_of(&self, lease: &LeaseId) -> Option<String> {
+        let session = self.session();
+        session.held.get(lease).map(|keys| keys.run().to_owned())
+    }
+
     fn take(&self, wait: Duration) -> Result<Take, QueueError> {
         let until = Instant::now() + wait;
         loop {

@@ -253,7 +253,7 @@ impl OpenPool {
                     checkpoints: options.checkpoints.clone(),
                     logs: options.logs.clone(),
                     threads: options.threads,
-                    run: socket.is_none().then(|| run.to_owned()),
+                    run: run.to_owned(),
                 };
                 Some(Supervisor::start(command, devices)?)
             }

@@ -41,8 +41,8 @@ pub struct WorkerCommand {
     pub checkpoints: PathBuf,
     pub logs: PathBuf,
     pub threads: u32,
-    /// The only run to serve, in a queue of many.
-    pub run: Option<String>,
+    /// The only run to serve.
+    pub run: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -297,7 +297,7 @@ fn start(command: &WorkerCommand, device: &str, log: &Path) -> Result<Child, Sup
         .arg("--checkpoints")
         .arg(&command.checkpoints)
         .args(["--threads", &command.threads.to_string()])
-        .args(command.run.iter().flat_map(|run| ["--run", run]))
+        .args(["--run", &command.run])
         // Waiting threads must not spin: with fewer free cores than threads it costs tens of times the work.
         .env("OMP_WAIT_POLICY", "PASSIVE")
         // The worker ends when this pipe closes, so that none outlives a killed coordinator.

@@ -129,6 +129,7 @@ pub(super) fn served(
         metrics: None,
     };
     let config = WorkerConfig {
+        run: None,
         address: "127.0.0.1".to_owned(),
         data: root.to_owned(),
         artifacts: root.to_owned(),
