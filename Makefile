@@ -5,6 +5,9 @@ SHELL := /bin/bash
 # A shell opened before rustup was installed does not have cargo on its PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+# What `--version` names.
+export ANOFPDM_COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
+
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help

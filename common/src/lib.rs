@@ -22,6 +22,8 @@ pub mod random;
 pub mod record;
 pub mod role;
 pub mod semantics;
+#[cfg(feature = "shell")]
+pub mod shell;
 pub mod spec;
 pub mod store;
 pub mod strength;

@@ -10,7 +10,8 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::from(cli::failure::USAGE);
     }
-    match cli::main() {
+    // Set by `make`. Here and nowhere else, so that another commit compiles next to nothing anew.
+    match cli::main(option_env!("ANOFPDM_COMMIT")) {
         Ok(code) => code,
         Err(error) => {
             let label = cli::failure::label(&error);

@@ -30,7 +30,8 @@ fn build() -> PathBuf {
     // and all that stands on them would be compiled anew, now and at the next call from outside.
     for (name, _) in std::env::vars_os() {
         let told = name.to_string_lossy();
-        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+        let of_package = told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_");
+        if of_package || told == "OUT_DIR" {
             build.env_remove(&name);
         }
     }

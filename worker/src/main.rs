@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use anofpdm_common::shell::{self, ShellCommand};
 use anofpdm_worker::cli::bench::{self, args::BenchArgs};
 use anofpdm_worker::cli::bench_train::{self, args::BenchTrainArgs};
 use anofpdm_worker::cli::selftest::{
@@ -12,11 +13,12 @@ use anofpdm_worker::cli::selftest::{
     rank,
 };
 use anofpdm_worker::cli::trace::{self, args::TraceArgs};
+use anofpdm_worker::cli::version;
 use anofpdm_worker::exit;
 use anofpdm_worker::import::{self, args::ImportArgs};
 use anofpdm_worker::shim::environment;
 use anofpdm_worker::worker_loop::args::{self as worker_loop, RunArgs};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -38,6 +40,8 @@ enum Command {
     BenchTrain(BenchTrainArgs),
     Bench(BenchArgs),
     Selftest(SelftestArgs),
+    #[command(flatten)]
+    Shell(ShellCommand),
     #[command(hide = true)]
     SelftestRank(RankArgs),
 }
@@ -45,7 +49,12 @@ enum Command {
 fn main() -> ExitCode {
     // Before there is any other thread.
     environment::prepare();
-    let cli = Cli::parse();
+    let mut command = Cli::command();
+    if version::is_asked_for(std::env::args()) {
+        // Set by `make`. Here and nowhere else, so that another commit compiles next to nothing anew.
+        command = command.long_version(version::details(option_env!("ANOFPDM_COMMIT")));
+    }
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let done = anofpdm_common::telemetry::init()
         .map_err(anyhow::Error::from)
         .and_then(|()| match cli.command {
@@ -55,6 +64,7 @@ fn main() -> ExitCode {
             Command::BenchTrain(args) => bench_train::run(&args),
             Command::Bench(args) => bench::run(&args),
             Command::Selftest(args) => selftest::run(&args),
+            Command::Shell(args) => Ok(shell::run(&args, Cli::command())?),
             Command::SelftestRank(args) => rank::run(&args),
         });
     exit::conclude(done)
@@ -62,8 +72,6 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     /// Examples that help would break are not what they show once they are pasted.

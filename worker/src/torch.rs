@@ -119,7 +119,7 @@ pub(crate) fn in_words(error: &libloading::Error) -> String {
 
 /// Loads the CUDA half of libtorch once. The linker leaves it out, so that the binary starts on
 /// machines without it.
-fn load_cuda() -> Result<(), String> {
+pub(crate) fn load_cuda() -> Result<(), String> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     LOADED
         .get_or_init(|| {

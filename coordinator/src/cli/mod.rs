@@ -25,7 +25,8 @@ pub mod watch;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anofpdm_common::shell::{self, ShellCommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::run::signals::end_when_nobody_reads;
 
@@ -72,6 +73,8 @@ enum Command {
     Metrics(metrics::MetricsArgs),
     /// What run folders and caches hold, and what can go
     Gc(gc::GcArgs),
+    #[command(flatten)]
+    Shell(ShellCommand),
 }
 
 impl Command {
@@ -84,9 +87,12 @@ impl Command {
     }
 }
 
-/// Parses the command line and does what it says.
-pub fn main() -> anyhow::Result<ExitCode> {
-    let command = Cli::parse().command;
+/// Parses the command line and does what it says. `commit` is that of the source, where the build was told.
+pub fn main(commit: Option<&str>) -> anyhow::Result<ExitCode> {
+    let commit = commit.unwrap_or("not told by the build");
+    let version = format!("{}\ncommit {commit}", env!("CARGO_PKG_VERSION"));
+    let matches = Cli::command().long_version(version).get_matches();
+    let Cli { command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if !command.works() {
         end_when_nobody_reads()?;
     }
@@ -106,6 +112,10 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Report(args) => report::run(&args),
         Command::Metrics(args) => metrics::run(&args),
         Command::Gc(args) => gc::run(&args),
+        Command::Shell(args) => {
+            shell::run(&args, Cli::command())?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -121,8 +131,6 @@ fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     /// Examples that help would break are not what they show once they are pasted.

@@ -5,3 +5,4 @@ pub mod bench_train;
 mod clock;
 pub mod selftest;
 pub mod trace;
+pub mod version;
