@@ -11,7 +11,7 @@ export ANOFPDM_COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/de
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-gpu build build-nccl demo test test-gpu-set slow-tests bench chaos hostile queue-cost lint clean
+.PHONY: help check setup setup-gpu build build-nccl wheel demo test test-gpu-set test-wheel slow-tests bench chaos hostile queue-cost lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -45,6 +45,12 @@ test-gpu-set: ## test the GPU build without a GPU: own copy of the GPU set in ta
 	@scripts/test-gpu-set.sh
 
 # What names the times is not stable: the test executables take it with that variable, the compiler must not see it.
+wheel: build ## make the Python package of both programs, target/wheel/dist/*.whl (needs Python 3.11)
+	@scripts/wheel.sh
+
+test-wheel: wheel ## install it in fresh environments, with and without PyTorch, and run the demo there (544 MB download)
+	@scripts/test-wheel.sh
+
 slow-tests: build ## run all tests and name the ten slowest
 	@cargo test $(CARGO_FLAGS) --no-fail-fast --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]' -- \
 		-Z unstable-options --report-time | sed -n 's/^test \(.*\) \.\.\. ok <\(.*\)s>$$/\2 s\t\1/p' | sort -rn | head

@@ -1,0 +1,1 @@
+"""The programs `anofpdm` and `anofpdm-worker`; there is nothing to import."""

@@ -1,0 +1,3 @@
+from anofpdm.launcher import coordinator
+
+coordinator()
