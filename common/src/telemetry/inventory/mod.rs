@@ -55,6 +55,23 @@ pub enum Values {
     Open(&'static str),
 }
 
+impl Label {
+    const fn one_of(name: &'static str, values: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            values: Values::OneOf(values),
+        }
+    }
+
+    /// `what` decides its values, in words.
+    const fn open(name: &'static str, what: &'static str) -> Self {
+        Self {
+            name,
+            values: Values::Open(what),
+        }
+    }
+}
+
 /// Who serves a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {

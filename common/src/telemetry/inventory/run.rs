@@ -1,67 +1,30 @@
 //! What the coordinator tells of its run. Each has the label `run` beside those that stand here.
 
-use super::{Kind, Label, MetricSpec, Program, Series, Values};
+use super::{Kind, Label, MetricSpec, Program, Series};
 
 /// Stages with shards whose results are records, and training.
-const STAGE: Label = Label {
-    name: "stage",
-    values: Values::OneOf(&["train", "calibrate", "score"]),
-};
-const FORWARD_STAGE: Label = Label {
-    name: "stage",
-    values: Values::OneOf(&["calibrate", "score"]),
-};
-const METHOD: Label = Label {
-    name: "method",
-    values: Values::Open("a method of the spec; `traces` in calibration"),
-};
-const STATE: Label = Label {
-    name: "state",
-    values: Values::OneOf(&["done", "planned"]),
-};
-const WORKER: Label = Label {
-    name: "worker",
-    values: Values::Open("a worker that is there"),
-};
+const STAGE: Label = Label::one_of("stage", &["train", "calibrate", "score"]);
+const FORWARD_STAGE: Label = Label::one_of("stage", &["calibrate", "score"]);
+const METHOD: Label = Label::open("method", "a method of the spec; `traces` in calibration");
+const STATE: Label = Label::one_of("state", &["done", "planned"]);
+const WORKER: Label = Label::open("worker", "a worker that is there");
 
 const HERE: Program = Program::Coordinator;
 
 pub static RUN_INFO: MetricSpec = HERE.gauge(
     "anofpdm_run_info",
     &[
-        Label {
-            name: "spec",
-            values: Values::Open("digest of the spec, its first digits"),
-        },
-        Label {
-            name: "data",
-            values: Values::Open("digest of the slices, its first digits"),
-        },
-        Label {
-            name: "precision",
-            values: Values::Open("number format, empty until it is chosen"),
-        },
-        Label {
-            name: "device",
-            values: Values::Open("device class, empty until the first worker"),
-        },
-        Label {
-            name: "version",
-            values: Values::Open("of the program"),
-        },
+        Label::open("spec", "digest of the spec, its first digits"),
+        Label::open("data", "digest of the slices, its first digits"),
+        Label::open("precision", "number format, empty until it is chosen"),
+        Label::open("device", "device class, empty until the first worker"),
+        Label::open("version", "of the program"),
     ],
     "The run that this coordinator drives; 1.",
 );
 pub static STAGE_WORK: MetricSpec = HERE.gauge(
     "anofpdm_stage_work",
-    &[
-        STAGE,
-        Label {
-            name: "unit",
-            values: Values::OneOf(&["slices", "steps"]),
-        },
-        STATE,
-    ],
+    &[STAGE, Label::one_of("unit", &["slices", "steps"]), STATE],
     "Work of the stage at work: done, and planned.",
 );
 pub static STAGE_ETA_SECONDS: MetricSpec = HERE.gauge(
@@ -86,10 +49,7 @@ pub static RECORDS_TOTAL: MetricSpec = HERE.metric(
     &[
         FORWARD_STAGE,
         METHOD,
-        Label {
-            name: "outcome",
-            values: Values::OneOf(&["counted", "duplicate", "conflict", "cached"]),
-        },
+        Label::one_of("outcome", &["counted", "duplicate", "conflict", "cached"]),
     ],
     Series::WhenKnown,
     "Records delivered, by what became of them.",
@@ -98,30 +58,21 @@ pub static EVALUATIONS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_evaluations_total",
     &[
         STAGE,
-        Label {
-            name: "kind",
-            values: Values::OneOf(&["slice", "padding", "repeated"]),
-        },
+        Label::one_of("kind", &["slice", "padding", "repeated"]),
     ],
     "Network evaluations delivered: of slices, of padding, and of work that was there already.",
 );
 pub static DEVICE_SECONDS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_device_seconds_total",
-    &[
-        STAGE,
-        Label {
-            name: "kind",
-            values: Values::OneOf(&["counted", "repeated"]),
-        },
-    ],
+    &[STAGE, Label::one_of("kind", &["counted", "repeated"])],
     "Device time of what was delivered; times a price it is the cost.",
 );
 pub static SHARDS: MetricSpec = HERE.gauge(
     "anofpdm_shards",
-    &[Label {
-        name: "state",
-        values: Values::OneOf(&["queued", "leased", "retrying", "dead"]),
-    }],
+    &[Label::one_of(
+        "state",
+        &["queued", "leased", "retrying", "dead"],
+    )],
     "Shards in the queue by state.",
 );
 pub static OLDEST_SHARD_SECONDS: MetricSpec = HERE.gauge(
@@ -132,10 +83,10 @@ pub static OLDEST_SHARD_SECONDS: MetricSpec = HERE.gauge(
 pub static SHARD_WAIT_SECONDS: MetricSpec = HERE.histogram(
     "anofpdm_shard_wait_seconds",
     (0.05, 3.0, 9),
-    &[Label {
-        name: "priority",
-        values: Values::OneOf(&["urgent", "normal", "background"]),
-    }],
+    &[Label::one_of(
+        "priority",
+        &["urgent", "normal", "background"],
+    )],
     Series::AtStart,
     "Time from the submission of a shard to its first lease.",
 );
@@ -150,9 +101,9 @@ pub static SHARD_ENDS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_shard_ends_total",
     &[
         STAGE,
-        Label {
-            name: "outcome",
-            values: Values::OneOf(&[
+        Label::one_of(
+            "outcome",
+            &[
                 "accepted",
                 "duplicate",
                 "rejected",
@@ -160,23 +111,23 @@ pub static SHARD_ENDS_TOTAL: MetricSpec = HERE.counter(
                 "crashed",
                 "handed_back",
                 "cancelled",
-            ]),
-        },
+            ],
+        ),
     ],
     "How leases and shards ended.",
 );
 pub static SHARD_ERRORS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_shard_errors_total",
-    &[Label {
-        name: "class",
-        values: Values::OneOf(&[
+    &[Label::one_of(
+        "class",
+        &[
             "transient",
             "bad_input",
             "out_of_memory",
             "device_lost",
             "fatal",
-        ]),
-    }],
+        ],
+    )],
     "Errors that workers reported, by class.",
 );
 pub static LEASE_REMAINING_RATIO: MetricSpec = HERE.gauge(
@@ -186,18 +137,12 @@ pub static LEASE_REMAINING_RATIO: MetricSpec = HERE.gauge(
 );
 pub static EXTRA_SHARDS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_extra_shards_total",
-    &[Label {
-        name: "purpose",
-        values: Values::OneOf(&["audit", "opinion", "copy"]),
-    }],
+    &[Label::one_of("purpose", &["audit", "opinion", "copy"])],
     "Shards beyond the plan.",
 );
 pub static AUDITS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_audits_total",
-    &[Label {
-        name: "outcome",
-        values: Values::OneOf(&["agreed", "conflict"]),
-    }],
+    &[Label::one_of("outcome", &["agreed", "conflict"])],
     "Shards run again to compare bits.",
 );
 pub static CONTESTED_RECORDS: MetricSpec = HERE.gauge(
@@ -207,9 +152,9 @@ pub static CONTESTED_RECORDS: MetricSpec = HERE.gauge(
 );
 pub static REJECTED_RESULTS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_rejected_results_total",
-    &[Label {
-        name: "reason",
-        values: Values::OneOf(&[
+    &[Label::one_of(
+        "reason",
+        &[
             "plan",
             "completion",
             "artifact",
@@ -218,16 +163,13 @@ pub static REJECTED_RESULTS_TOTAL: MetricSpec = HERE.counter(
             "key",
             "cost",
             "impossible",
-        ]),
-    }],
+        ],
+    )],
     "Results that were not what was asked for.",
 );
 pub static WORKERS: MetricSpec = HERE.gauge(
     "anofpdm_workers",
-    &[Label {
-        name: "state",
-        values: Values::OneOf(&["busy", "idle"]),
-    }],
+    &[Label::one_of("state", &["busy", "idle"])],
     "Workers let in and not gone.",
 );
 pub static WORKERS_WANTED: MetricSpec = HERE.gauge(
@@ -239,14 +181,8 @@ pub static WORKER_INFO: MetricSpec = HERE.gauge(
     "anofpdm_worker_info",
     &[
         WORKER,
-        Label {
-            name: "host",
-            values: Values::Open("where it runs"),
-        },
-        Label {
-            name: "device",
-            values: Values::Open("`cpu`, or the name of the GPU"),
-        },
+        Label::open("host", "where it runs"),
+        Label::open("device", "`cpu`, or the name of the GPU"),
     ],
     "A worker let in and not gone; 1.",
 );
@@ -266,10 +202,10 @@ pub static WORKER_EVALUATIONS_TOTAL: MetricSpec = HERE.metric(
 );
 pub static WORKER_EVENTS_TOTAL: MetricSpec = HERE.counter(
     "anofpdm_worker_events_total",
-    &[Label {
-        name: "event",
-        values: Values::OneOf(&["joined", "left", "refused", "retired", "restarted"]),
-    }],
+    &[Label::one_of(
+        "event",
+        &["joined", "left", "refused", "retired", "restarted"],
+    )],
     "What happened to workers.",
 );
 pub static LAST_RESULT_TIMESTAMP_SECONDS: MetricSpec = HERE.gauge(

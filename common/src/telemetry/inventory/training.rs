@@ -1,17 +1,17 @@
 //! What a worker tells while it trains. Gauges are there while a training is under way and go with it.
 
-use super::{Kind, Label, MetricSpec, Program, Series, Values};
+use super::{Kind, Label, MetricSpec, Program, Series};
 
-const NETWORK: &[Label] = &[Label {
-    name: "network",
-    values: Values::OneOf(&[
+const NETWORK: &[Label] = &[Label::one_of(
+    "network",
+    &[
         "guided",
         "healthy-gaussian",
         "healthy-simplex",
         "conditional",
         "classifier",
-    ]),
-}];
+    ],
+)];
 
 const HERE: Program = Program::Worker;
 

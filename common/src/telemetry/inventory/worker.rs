@@ -1,45 +1,27 @@
 //! What a worker tells of itself and its device.
 
-use super::{Kind, Label, MetricSpec, Program, Series, Values};
+use super::{Kind, Label, MetricSpec, Program, Series};
 
 const HERE: Program = Program::Worker;
 
 pub static DEVICE_INFO: MetricSpec = HERE.gauge(
     "anofpdm_device_info",
     &[
-        Label {
-            name: "worker",
-            values: Values::Open("this worker's name"),
-        },
-        Label {
-            name: "device",
-            values: Values::Open("as `--device` names it"),
-        },
-        Label {
-            name: "name",
-            values: Values::Open("device class"),
-        },
-        Label {
-            name: "gpu_uuid",
-            values: Values::Open("`GPU-…` as NVML has it; empty on a CPU"),
-        },
-        Label {
-            name: "libtorch",
-            values: Values::Open("version"),
-        },
-        Label {
-            name: "version",
-            values: Values::Open("of the program"),
-        },
+        Label::open("worker", "this worker's name"),
+        Label::open("device", "as `--device` names it"),
+        Label::open("name", "device class"),
+        Label::open("gpu_uuid", "`GPU-…` as NVML has it; empty on a CPU"),
+        Label::open("libtorch", "version"),
+        Label::open("version", "of the program"),
     ],
     "The device of this worker; 1.",
 );
 pub static WORKER_STATE: MetricSpec = HERE.gauge(
     "anofpdm_worker_state",
-    &[Label {
-        name: "state",
-        values: Values::OneOf(&["idle", "scoring", "training", "paused"]),
-    }],
+    &[Label::one_of(
+        "state",
+        &["idle", "scoring", "training", "paused"],
+    )],
     "1 for what this worker does, 0 for the others; paused is after a fault of its own.",
 );
 pub static WORKER_DRAINING: MetricSpec = HERE.gauge(
@@ -50,10 +32,7 @@ pub static WORKER_DRAINING: MetricSpec = HERE.gauge(
 pub static BATCH_SECONDS: MetricSpec = HERE.histogram(
     "anofpdm_batch_seconds",
     (0.01, 2.5, 11),
-    &[Label {
-        name: "part",
-        values: Values::OneOf(&["wait", "device", "records"]),
-    }],
+    &[Label::one_of("part", &["wait", "device", "records"])],
     Series::AtStart,
     "A batch of slices in each part of a worker: waiting for its slices, on the device, making and storing its records.",
 );
@@ -64,10 +43,7 @@ pub static GPU_UTILIZATION_RATIO: MetricSpec = HERE.gauge(
 );
 pub static GPU_MEMORY_BYTES: MetricSpec = HERE.gauge(
     "anofpdm_gpu_memory_bytes",
-    &[Label {
-        name: "kind",
-        values: Values::OneOf(&["used", "total"]),
-    }],
+    &[Label::one_of("kind", &["used", "total"])],
     "Memory of the GPU: all there is, and in use by whatever process.",
 );
 pub static GPU_POWER_WATTS: MetricSpec =
@@ -81,10 +57,7 @@ pub static GPU_ENERGY_JOULES_TOTAL: MetricSpec = HERE.metric(
 );
 pub static GPU_THROTTLED: MetricSpec = HERE.gauge(
     "anofpdm_gpu_throttled",
-    &[Label {
-        name: "reason",
-        values: Values::OneOf(&["power", "thermal", "hardware"]),
-    }],
+    &[Label::one_of("reason", &["power", "thermal", "hardware"])],
     "1 while this holds the clocks of the GPU down: the limit of power, heat, or the board.",
 );
 pub(super) static ALL: &[&MetricSpec] = &[
