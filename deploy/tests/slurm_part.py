@@ -1,0 +1,166 @@
+"""The scripts of deploy/slurm on a real Slurm: munged, slurmctld and slurmd on the loopback, files for GPUs."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+
+import fixture
+from checks import CHECKOUT, part, run, wait_for
+
+SLURM = CHECKOUT / "deploy" / "slurm"
+# Slurm sends TERM up to a minute early; so these tasks drain within their first minute.
+SHORT = ["--array=0-11%2", "--time=1", "--signal=B:TERM@30"]
+METRICS = "http://127.0.0.1:9463/metrics"
+
+
+class Slurm:
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("state", "spool"):
+            (folder / name).mkdir()
+        host = socket.gethostname().split(".")[0]
+        text = (CHECKOUT / "deploy/tests/settings/slurm.conf").read_text().replace("FOLDER", str(folder)).replace("HOST", host)
+        (folder / "slurm.conf").write_text(text)
+        for number in (0, 1):
+            (folder / f"nvidia{number}").touch()
+        (folder / "gres.conf").write_text(f"NodeName=n1 Name=gpu File={folder}/nvidia[0-1]\n")
+        self.env = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+
+    def daemon(self, name, *command):
+        log = open(self.folder / f"{name}.out", "wb")
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
+
+    def start(self):
+        key = self.folder / "munge.key"
+        key.write_bytes(os.urandom(1024))
+        key.chmod(0o400)
+        at = {name: f"--{name}-file={self.folder}/munge.{name}" for name in ("key", "pid", "log", "seed")}
+        self.daemon("munged", "munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", *at.values())
+        wait_for("munged", lambda: (self.folder / "munge.socket").exists())
+        self.daemon("slurmctld", "slurmctld", "-D", "-f", self.folder / "slurm.conf")
+        self.daemon("slurmd", "slurmd", "-D", "-N", "n1", "-f", self.folder / "slurm.conf")
+        wait_for("a node that is idle", lambda: "idle" in self("sinfo", "--noheader", "--format=%T", check=False).stdout)
+
+    def __call__(self, *command, **options):
+        return run(*command, env=self.env, **options)
+
+    def jobs(self):
+        """{id with task: (state, exit code, restarts)} of what the controller remembers."""
+        found = {}
+        for text in self("scontrol", "--oneliner", "show", "job", check=False).stdout.splitlines():
+            field = dict(re.findall(r"(\w+)=(\S*)", text))
+            if "JobId" not in field:
+                continue
+            name = f"{field['ArrayJobId']}_{field['ArrayTaskId']}" if "ArrayJobId" in field else field["JobId"]
+            found[name] = (field["JobState"], field["ExitCode"], int(field.get("Restarts", 0)))
+        return found
+
+    def of(self, array, state):
+        """The tasks of an array in a state, those that wait in one lump left out."""
+        return [name for name, job in self.jobs().items() if re.fullmatch(rf"{array}_\d+", name) and job[0] == state]
+
+
+def wrap_programs(folder):
+    """A PATH with the fake worker as anofpdm-worker; a file says what it does, so that it can change meanwhile."""
+    programs = folder / "bin"
+    programs.mkdir()
+    shutil.copy(fixture.ANOFPDM, programs / "anofpdm")
+    wrapper = programs / "anofpdm-worker"
+    wrapper.write_text(f'#!/bin/bash\nexec {fixture.FAKE_WORKER} "$@" --faults "${{FAULTS-$(<{folder}/faults)}}"\n')
+    wrapper.chmod(0o755)
+    return programs
+
+
+def crashes():
+    return fixture.metric(fixture.page(METRICS)[1], "anofpdm_shard_ends_total", outcome="crashed")
+
+
+def check_fleet(checks, slurm, shared, folder):
+    """fleet.sh, and what happens to its array until the run ends."""
+    said = slurm(SLURM / "fleet.sh", shared, shared / "tiny.toml", *SHORT).stdout
+    coordinator, workers = re.match(r"coordinator (\d+), workers (\d+)", said).groups()
+    wait_for("two workers at work", lambda: fixture.metric(fixture.page(METRICS)[1], "anofpdm_workers", state="busy") == 2)
+    fleet = shared / "fleets/tiny"
+    checks.that("fleet.sh: coordinator with its Redis, and an array of workers that find it", True)
+    logs = "".join(log.read_text() for log in fleet.glob("anofpdm-worker-*.log"))
+    shown = slurm("scontrol", "show", "job").stdout + run("ps", "-e", "-o", "args").stdout
+    secrets = [(fleet / f"redis/{user}.password").read_text().strip() for user in ("worker", "coordinator")]
+    checks.that("no password in logs, job records or command lines", not any(secret in logs + shown for secret in secrets))
+    listed = fixture.page("http://127.0.0.1:9463/workers")[1]
+    checks.that("/workers lists both, each at a port of its own", len(set(re.findall(r"127\.0\.0\.1:\d+", listed))) == 2, listed)
+
+    moved = wait_for("a running task", lambda: slurm.of(workers, "RUNNING"))[0]
+    slurm("scontrol", "requeue", moved)
+    wait_for("the task back in the queue", lambda: slurm.jobs().get(moved, ("",))[0] == "PENDING")
+    # Slurm makes a requeued job wait for two minutes.
+    slurm("scontrol", "update", f"JobId={moved}", "StartTime=now")
+    wait_for("its next start", lambda: slurm.jobs().get(moved, ("",))[0] in ("RUNNING", "COMPLETED"))
+    checks.that("a requeued task starts again under its number", slurm.jobs()[moved][2] == 1, slurm.jobs()[moved])
+    done = wait_for("tasks that the time limit ended", lambda: slurm.of(workers, "COMPLETED"))
+    codes = [slurm.jobs()[name][1] for name in done]
+    checks.that("TERM before the time limit drains: exit code 0", set(codes) == {"0:0"}, codes)
+    wait_for("their successors", lambda: len(slurm.of(workers, "RUNNING")) == 2)
+    checks.that("the next tasks of the array take their place", True)
+    checks.that("no crash is counted", crashes() == 0, crashes())
+
+    slurm("scancel", "--batch", "--signal=TERM", coordinator)
+    wait_for("the coordinator back in the queue", lambda: slurm.jobs()[coordinator][0] == "PENDING")
+    checks.that("a coordinator at its time limit requeues itself", not (fleet / "queue").exists())
+    slurm("scontrol", "update", f"JobId={coordinator}", "StartTime=now")
+    (folder / "faults").write_text("delay_ms=1")
+    wait_for("the end of the run", lambda: slurm.jobs()[coordinator][0] == "COMPLETED")
+    wait_for("the end of the workers", lambda: not slurm("squeue", "--noheader", f"--jobs={workers}", check=False).stdout.strip())
+    checks.that("a run that ends takes its workers along, those that wait as well", True)
+    return fixture.answer(fleet / "run/report/summary.json")
+
+
+def check_stays_down(checks, slurm, shared):
+    """A worker whose device is lost, on a queue with work for it."""
+    env = {"ANOFPDM_SHARED": str(shared), "ANOFPDM_FLEET": str(shared / "lost"), "FAULTS": "lost=1"}
+    fleet = shared / "lost"
+    fleet.mkdir()
+    fixture.start_redis(fleet)
+    (fleet / "redis").symlink_to(".")
+    (fleet / "queue").write_text("127.0.0.1:6379\n")
+    run_command = [fixture.ANOFPDM, "run", shared / "tiny.toml", "--dir", fleet / "run", "--queue", "redis://coordinator@127.0.0.1:6379"]
+    coordinator = subprocess.Popen(
+        run_command,
+        env={**os.environ, "ANOFPDM_REDIS_PASSWORD_FILE": str(fleet / "coordinator.password")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=open(fleet / "run.log", "wb"),
+    )
+    slurm.env.update(env)
+    job = slurm("sbatch", "--parsable", "--array=0", f"--output={fleet}/worker.log", SLURM / "worker.sbatch").stdout.strip()
+    name = f"{job}_0"
+    wait_for("its end", lambda: slurm.jobs().get(name, ("",))[0] == "FAILED")
+    checks.that("exit 3 (the device is lost): failed, not requeued", slurm.jobs()[name] == ("FAILED", "3:0", 0), slurm.jobs()[name])
+    coordinator.terminate()
+    coordinator.wait()
+
+
+def body(checks, folder):
+    fixture.loopback_up()
+    shared = folder / "shared"
+    fixture.make(shared)
+    expected = fixture.run_beside(shared)
+    (folder / "faults").write_text("delay_ms=250")
+    slurm = Slurm(folder)
+    programs = wrap_programs(folder)
+    slurm.env.update(PATH=f"{programs}:{os.environ['PATH']}", ANOFPDM_HOST="127.0.0.1", ANOFPDM_METRICS="127.0.0.1:9463")
+    slurm.start()
+    checks.that("munged, slurmctld and slurmd run, a node with two GPUs is idle", True)
+    try:
+        fingerprint = check_fleet(checks, slurm, shared, folder)
+        checks.that("its fingerprint is that of a run on this machine alone", fingerprint == expected, fingerprint)
+        check_stays_down(checks, slurm, shared)
+    except Exception:
+        print(slurm.jobs())
+        for log in (*shared.glob("fleets/tiny/*.log"), *folder.glob("slurm*.log"), *folder.glob("*.out")):
+            print(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}")
+        raise
+
+
+part("slurm", body)
