@@ -94,7 +94,7 @@ def settle(machine, data):
         "ANOFPDM_QUEUE=redis://worker@127.0.0.1:6379\nANOFPDM_FAKE_FAULTS=delay_ms=40\nANOFPDM_WORKER_OPTIONS=\n"
     )
     (settings / "worker-cuda:0.env").write_text("ANOFPDM_WORKER_OPTIONS=--metrics 127.0.0.1:9464\n")
-    (settings / "run.env").write_text("ANOFPDM_QUEUE=redis://coordinator@127.0.0.1:6379\nANOFPDM_RUN_OPTIONS=--metrics 127.0.0.1:9463\n")
+    (settings / "run.env").write_text("ANOFPDM_QUEUE=redis://coordinator@127.0.0.1:6379\nANOFPDM_RUN_OPTIONS=--metrics 127.0.0.1:9463 --lease 5\n")
     (root / "etc/systemd/system/redis-test.service").write_text(
         "[Service]\nWorkingDirectory=/etc/anofpdm-redis\nExecStart=/usr/bin/redis-server redis.conf\n"
     )
