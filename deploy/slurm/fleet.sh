@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Submits a run and its workers: fleet.sh SHARED SPEC [OPTION…]. SHARED is a folder that every node sees, with the slice
-# stores below it; the run's folder becomes SHARED/fleets/NAME/run. Options are sbatch's, for the workers:
+# stores below it. The run's folder becomes SHARED/runs/NAME, logs and the queue's passwords go to SHARED/fleets/NAME.
+# Options are sbatch's, for the workers:
 #
 #     deploy/slurm/fleet.sh /scratch/anofpdm examples/brats21.toml --partition=gpu --array=0-31%4
 #
@@ -15,7 +16,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 ANOFPDM_SHARED=$(realpath "$1")
 ANOFPDM_SPEC=$(realpath "$2")
 ANOFPDM_DEPLOY=$(dirname "$here")
-ANOFPDM_FLEET=$ANOFPDM_SHARED/fleets/$(basename "$ANOFPDM_SPEC" .toml)
+name=$(basename "$ANOFPDM_SPEC" .toml)
+ANOFPDM_FLEET=$ANOFPDM_SHARED/fleets/$name
 export ANOFPDM_SHARED ANOFPDM_SPEC ANOFPDM_DEPLOY ANOFPDM_FLEET
 shift 2
 
@@ -26,4 +28,4 @@ cd "$ANOFPDM_FLEET"
 coordinator=$(sbatch --parsable "$here/coordinator.sbatch")
 workers=$(sbatch --parsable --dependency="after:$coordinator" "$@" "$here/worker.sbatch")
 echo "$workers" >workers
-echo "coordinator $coordinator, workers $workers, logs in $ANOFPDM_FLEET; 'anofpdm status $ANOFPDM_FLEET/run' says how it goes"
+echo "coordinator $coordinator, workers $workers, logs in $ANOFPDM_FLEET; 'anofpdm status $ANOFPDM_SHARED/runs/$name' says how it goes"

@@ -33,6 +33,12 @@ class Slurm:
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
 
     def start(self):
+        # Slurm looks its own host's name up, which not every machine knows, and finds none without an address that is no
+        # loopback one.
+        run("ip", "address", "add", "192.0.2.1/32", "dev", "lo")
+        hosts = self.folder / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
+        run("mount", "--bind", hosts, "/etc/hosts")
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
@@ -113,7 +119,7 @@ def check_fleet(checks, slurm, shared, folder):
     wait_for("the end of the run", lambda: slurm.jobs()[coordinator][0] == "COMPLETED")
     wait_for("the end of the workers", lambda: not slurm("squeue", "--noheader", f"--jobs={workers}", check=False).stdout.strip())
     checks.that("a run that ends takes its workers along, those that wait as well", True)
-    return fixture.answer(fleet / "run/report/summary.json")
+    return fixture.answer(shared / "runs/tiny/report/summary.json")
 
 
 def check_stays_down(checks, slurm, shared):
@@ -124,7 +130,7 @@ def check_stays_down(checks, slurm, shared):
     fixture.start_redis(fleet)
     (fleet / "redis").symlink_to(".")
     (fleet / "queue").write_text("127.0.0.1:6379\n")
-    run_command = [fixture.ANOFPDM, "run", shared / "tiny.toml", "--dir", fleet / "run", "--queue", "redis://coordinator@127.0.0.1:6379"]
+    run_command = [fixture.ANOFPDM, "run", shared / "tiny.toml", "--dir", shared / "runs/lost", "--queue", "redis://coordinator@127.0.0.1:6379"]
     coordinator = subprocess.Popen(
         run_command,
         env={**os.environ, "ANOFPDM_REDIS_PASSWORD_FILE": str(fleet / "coordinator.password")},
@@ -150,9 +156,9 @@ def body(checks, folder):
     slurm = Slurm(folder)
     programs = wrap_programs(folder)
     slurm.env.update(PATH=f"{programs}:{os.environ['PATH']}", ANOFPDM_HOST="127.0.0.1", ANOFPDM_METRICS="127.0.0.1:9463")
-    slurm.start()
-    checks.that("munged, slurmctld and slurmd run, a node with two GPUs is idle", True)
     try:
+        slurm.start()
+        checks.that("munged, slurmctld and slurmd run, a node with two GPUs is idle", True)
         fingerprint = check_fleet(checks, slurm, shared, folder)
         checks.that("its fingerprint is that of a run on this machine alone", fingerprint == expected, fingerprint)
         check_stays_down(checks, slurm, shared)
