@@ -58,6 +58,8 @@ def check_fleet(checks, project, shared, expected):
         checks.that(f"{seen['Name']}: no password in its environment", not any(secret in environment for secret in secrets))
     address = next(iter(project.state(coordinator)["NetworkSettings"]["Networks"].values()))["IPAddress"]
     listed = wait_for("both workers listed", lambda: (text := fixture.page(f"http://{address}:9463/workers")[1]).count(":9464") == 2 and text)
+    pages = {path: fixture.page(f"http://{address}:9463{path}")[0] for path in ("/healthz", "/livez", "/readyz")}
+    checks.that("the coordinator's pages say that it is well", set(pages.values()) == {200}, pages)
     targets = [target for group in json.loads(listed) for target in group["targets"]]
     checks.that("every address of /workers serves metrics", all("anofpdm_device_info" in fixture.page(f"http://{target}/metrics")[1] for target in targets), targets)
     wait_for("the end of the run", lambda: project.state(coordinator)["State"]["Status"] == "exited")

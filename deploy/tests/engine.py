@@ -48,8 +48,8 @@ class Engine:
             process.wait()
 
     def build(self, *images):
-        """The base, kept as a tar in target/deploy for the next part, and the images of build.sh on it."""
-        run(IMAGES / "base.sh", BASE, CHECKOUT / "target/deploy/base.tar", env=self.env)
+        """The base that run.py has made, and the images of build.sh on it."""
+        self("import", CHECKOUT / "target" / "deploy" / "base.tar", BASE)
         for image in images:
             run(IMAGES / "build.sh", image, f"--build-arg=BASE={BASE}", "--network=none", env=self.env, cwd=CHECKOUT)
 

@@ -1,7 +1,9 @@
 """The manifests: as kustomize writes them, against Kubernetes' schemas, and by assertions of our own."""
 
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -159,9 +161,14 @@ def check_scaled(checks, scaled):
 
 
 def pages_served(folder):
-    """The pages that a worker serves before it has reached any queue."""
-    command = [fixture.WORKER, "run", "--queue=redis://worker@127.0.0.1:1", "--metrics=127.0.0.1:0", f"--data={folder}", f"--artifacts={folder}"]
-    worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    """The pages that a worker serves while it waits for its queue, here one that never answers."""
+    password = folder / "worker.password"
+    password.write_text("0123456789abcdef")
+    silent = socket.create_server(("127.0.0.1", 0))
+    command = [fixture.WORKER, "run", f"--queue=redis://worker@127.0.0.1:{silent.getsockname()[1]}", "--metrics=127.0.0.1:0"]
+    env = {**os.environ, "ANOFPDM_REDIS_PASSWORD_FILE": str(password)}
+    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    worker = subprocess.Popen(command, env=env, cwd=folder, **options)
     try:
         for line in worker.stdout:
             if found := re.search(r"metrics at (http://\S+)/metrics", line):
@@ -171,6 +178,7 @@ def pages_served(folder):
     finally:
         worker.kill()
         worker.wait()
+        silent.close()
 
 
 def body(checks, folder):
