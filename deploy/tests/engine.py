@@ -30,7 +30,7 @@ class Engine:
         wait_for("containerd", lambda: (at / "containerd.sock").exists())
         options = ["--containerd", at / "containerd.sock", "--data-root", at / "docker", "--exec-root", at / "docker-run"]
         options += ["--pidfile", at / "docker.pid", "--host", self.socket, "--iptables=false", "--ip6tables=false"]
-        self._daemon("dockerd", *options, "--storage-driver=overlay2", "--default-ulimit=nofile=1024:1024")
+        self._daemon("dockerd", *options, "--storage-driver=overlay2", "--cgroup-parent=anofpdm-test", "--default-ulimit=nofile=1024:1024")
         wait_for("dockerd", lambda: self("version", check=False).returncode == 0)
 
     def _daemon(self, *command):

@@ -7,6 +7,7 @@ not run, and the last line says so.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ PACKAGES = {
     "images": ["docker.io", "mmdebstrap", "iproute2"],
     "compose": ["docker.io", "docker-compose", "mmdebstrap", "redis-server", "iproute2"],
 }
+GROUPS = ("payload", "supervisor", "anofpdm-test")
 OF_NO_ROOT = ("lint", "kubernetes")
 NAMESPACES = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
 
@@ -67,6 +69,20 @@ def why_not(part):
     return None
 
 
+def control_groups():
+    """Those that systemd-nspawn and our Docker engine make, where they are there."""
+    roots = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")]
+    return {root / name for root in roots for name in GROUPS if (root / name).is_dir()}
+
+
+def remove_groups(groups):
+    """Control groups outlive their processes, and namespaces; these are empty."""
+    for group in groups:
+        for below, _, _ in os.walk(group, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(below)
+
+
 def run_part(part, python, counts):
     started = time.monotonic()
     because = why_not(part)
@@ -75,6 +91,7 @@ def run_part(part, python, counts):
         counts["not run"] += 1
         return
     scratch = CHECKOUT / "target" / "deploy"
+    groups = control_groups()
     with tempfile.TemporaryDirectory(prefix=f"{part}-", dir=scratch) as folder, tempfile.NamedTemporaryFile() as outcomes:
         os.chmod(folder, 0o755)
         command = [] if part in OF_NO_ROOT else NAMESPACES
@@ -83,6 +100,7 @@ def run_part(part, python, counts):
         said = [json.loads(line) for line in Path(outcomes.name).read_text().splitlines()]
         if os.environ.get("KEEP"):
             shutil.copytree(folder, scratch / f"kept-{part}", dirs_exist_ok=True, symlinks=True)
+    remove_groups(control_groups() - groups)
     if ended.returncode != 0 or not said:
         print(f"{part:<11} no       the part ended with {ended.returncode}", flush=True)
         said.append("no")

@@ -1,10 +1,12 @@
-"""The scripts of deploy/slurm on a real Slurm: munged, slurmctld and slurmd on the loopback, files for GPUs."""
+"""The scripts of deploy/slurm on a real Slurm: munged, slurmctld and slurmd on the loopback, nodes of /dev/null for GPUs."""
 
 import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
+import time
 
 import fixture
 from checks import CHECKOUT, part, run, wait_for
@@ -24,13 +26,15 @@ class Slurm:
         text = (CHECKOUT / "deploy/tests/settings/slurm.conf").read_text().replace("FOLDER", str(folder)).replace("HOST", host)
         (folder / "slurm.conf").write_text(text)
         for number in (0, 1):
-            (folder / f"nvidia{number}").touch()
+            os.mknod(folder / f"nvidia{number}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         (folder / "gres.conf").write_text(f"NodeName=n1 Name=gpu File={folder}/nvidia[0-1]\n")
         self.env = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
 
     def daemon(self, name, *command):
         log = open(self.folder / f"{name}.out", "wb")
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
+
+        self.hurried = 0
 
     def start(self):
         # Slurm looks its own host's name up, which not every machine knows, and finds none without an address that is no
@@ -64,11 +68,12 @@ class Slurm:
         return found
 
     def hurry(self, job):
-        """The state of a job, which waits no longer where it is requeued: two minutes, unless somebody says otherwise."""
-        state = self.jobs().get(job, ("",))[0]
-        if state == "PENDING":
+        """(state, restarts) of a job, which waits no longer where it is requeued: two minutes, unless somebody says so."""
+        state, _, restarts = self.jobs().get(job, ("", "", 0))
+        if state == "PENDING" and time.monotonic() > self.hurried + 5:
+            self.hurried = time.monotonic()
             self("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
-        return state
+        return state, restarts
 
     def of(self, array, state):
         """The tasks of an array in a state, those that wait in one lump left out."""
@@ -81,7 +86,7 @@ def wrap_programs(folder):
     programs.mkdir()
     shutil.copy(fixture.ANOFPDM, programs / "anofpdm")
     wrapper = programs / "anofpdm-worker"
-    wrapper.write_text(f'#!/bin/bash\nexec {fixture.FAKE_WORKER} "$@" --faults "${{FAULTS-$(<{folder}/faults)}}"\n')
+    wrapper.write_text(f'#!/bin/bash\necho "GPU ${{CUDA_VISIBLE_DEVICES-none}}"\nexec {fixture.FAKE_WORKER} "$@" --faults "$(<{folder}/faults)"\n')
     wrapper.chmod(0o755)
     return programs
 
@@ -98,16 +103,13 @@ def check_fleet(checks, slurm, shared, folder):
     fleet = shared / "fleets/tiny"
     checks.that("fleet.sh: coordinator with its Redis, and an array of workers that find it", True)
     logs = "".join(log.read_text() for log in fleet.glob("anofpdm-worker-*.log"))
+    checks.that("each has a GPU of its own", set(re.findall(r"^GPU (.*)$", logs, re.M)) == {"0", "1"}, logs)
     shown = slurm("scontrol", "show", "job").stdout + run("ps", "-e", "-o", "args").stdout
     secrets = [(fleet / f"redis/{user}.password").read_text().strip() for user in ("worker", "coordinator")]
     checks.that("no password in logs, job records or command lines", not any(secret in logs + shown for secret in secrets))
     listed = fixture.page("http://127.0.0.1:9463/workers")[1]
     checks.that("/workers lists both, each at a port of its own", len(set(re.findall(r"127\.0\.0\.1:\d+", listed))) == 2, listed)
 
-    moved = wait_for("a running task", lambda: slurm.of(workers, "RUNNING"))[0]
-    slurm("scontrol", "requeue", moved)
-    wait_for("its next start", lambda: slurm.hurry(moved) == "RUNNING" and slurm.jobs()[moved][2] == 1)
-    checks.that("a requeued task starts again under its number", True)
     done = wait_for("tasks that the time limit ended", lambda: slurm.of(workers, "COMPLETED"))
     codes = [slurm.jobs()[name][1] for name in done]
     checks.that("TERM before the time limit drains: exit code 0", set(codes) == {"0:0"}, codes)
@@ -117,7 +119,7 @@ def check_fleet(checks, slurm, shared, folder):
 
     slurm("scancel", "--batch", "--signal=TERM", coordinator)
     (folder / "faults").write_text("delay_ms=1")
-    wait_for("its next start", lambda: slurm.hurry(coordinator) == "RUNNING" and slurm.jobs()[coordinator][2] == 1)
+    wait_for("its next start", lambda: slurm.hurry(coordinator) == ("RUNNING", 1))
     checks.that("a coordinator that is asked to end, as before its time limit, requeues itself", True)
     wait_for("the end of the run", lambda: slurm.jobs()[coordinator][0] == "COMPLETED")
     wait_for("the end of the workers", lambda: not slurm("squeue", "--noheader", f"--jobs={workers}", check=False).stdout.strip())
@@ -125,29 +127,43 @@ def check_fleet(checks, slurm, shared, folder):
     return fixture.answer(shared / "runs/tiny/report/summary.json")
 
 
-def check_stays_down(checks, slurm, shared):
-    """A worker whose device is lost, on a queue with work for it."""
-    env = {"ANOFPDM_SHARED": str(shared), "ANOFPDM_FLEET": str(shared / "lost"), "FAULTS": "lost=1"}
-    fleet = shared / "lost"
+def check_one(checks, slurm, shared, folder):
+    """What becomes of a single task, on a queue with work for it: requeued at work, and with a device that is lost."""
+    fleet = shared / "one"
     fleet.mkdir()
-    fixture.start_redis(fleet)
+    server = fixture.start_redis(fleet)
     (fleet / "redis").symlink_to(".")
     (fleet / "queue").write_text("127.0.0.1:6379\n")
-    run_command = [fixture.ANOFPDM, "run", shared / "tiny.toml", "--dir", shared / "runs/lost", "--queue", "redis://coordinator@127.0.0.1:6379"]
+    command = [fixture.ANOFPDM, "run", shared / "tiny.toml", "--dir", shared / "runs/one", "--metrics", "127.0.0.1:9463"]
     coordinator = subprocess.Popen(
-        run_command,
+        [*command, "--queue", "redis://coordinator@127.0.0.1:6379"],
         env={**os.environ, "ANOFPDM_REDIS_PASSWORD_FILE": str(fleet / "coordinator.password")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=open(fleet / "run.log", "wb"),
     )
-    slurm.env.update(env)
-    job = slurm("sbatch", "--parsable", "--array=0", f"--output={fleet}/worker.log", SLURM / "worker.sbatch").stdout.strip()
-    name = f"{job}_0"
-    wait_for("its end", lambda: slurm.jobs().get(name, ("",))[0] == "FAILED")
-    checks.that("exit 3 (the device is lost): failed, not requeued", slurm.jobs()[name] == ("FAILED", "3:0", 0), slurm.jobs()[name])
-    coordinator.terminate()
-    coordinator.wait()
+    slurm.env.update(ANOFPDM_SHARED=str(shared), ANOFPDM_FLEET=str(fleet))
+    submit = ["sbatch", "--parsable", "--array=0", f"--output={fleet}/worker-%A.log", SLURM / "worker.sbatch"]
+
+    (folder / "faults").write_text("delay_ms=100")
+    job = slurm(*submit).stdout.strip()
+    wait_for("a worker at work", lambda: fixture.metric(fixture.page(METRICS)[1], "anofpdm_workers", state="busy") == 1)
+    slurm("scontrol", "requeue", f"{job}_0")
+    wait_for("its next start", lambda: slurm.hurry(f"{job}_0") == ("RUNNING", 1))
+    wait_for("it at work", lambda: fixture.metric(fixture.page(METRICS)[1], "anofpdm_workers", state="busy") == 1)
+    checks.that("a task that is requeued at work starts again under its number, and goes on", True)
+    checks.that("and no crash is counted", crashes() == 0, crashes())
+    slurm("scancel", "--batch", "--signal=TERM", f"{job}_0")
+    wait_for("its end", lambda: slurm.jobs()[f"{job}_0"][0] == "COMPLETED")
+
+    (folder / "faults").write_text("lost=1")
+    job = slurm(*submit).stdout.strip()
+    wait_for("its end", lambda: slurm.jobs().get(f"{job}_0", ("",))[0] == "FAILED")
+    seen = slurm.jobs()[f"{job}_0"]
+    checks.that("exit 3 (the device is lost): failed, not requeued", seen == ("FAILED", "3:0", 0), seen)
+    for process in (coordinator, server):
+        process.terminate()
+        process.wait()
 
 
 def body(checks, folder):
@@ -158,7 +174,7 @@ def body(checks, folder):
     spec = (shared / "tiny.toml").read_text()
     (shared / "tiny.toml").write_text(spec.replace("seeds = [0, 1]", f"seeds = {list(range(8))}"))
     expected = fixture.run_beside(shared)
-    (folder / "faults").write_text("delay_ms=250")
+    (folder / "faults").write_text("delay_ms=150")
     slurm = Slurm(folder)
     programs = wrap_programs(folder)
     slurm.env.update(PATH=f"{programs}:{os.environ['PATH']}", ANOFPDM_HOST="127.0.0.1", ANOFPDM_METRICS="127.0.0.1:9463")
@@ -167,10 +183,10 @@ def body(checks, folder):
         checks.that("munged, slurmctld and slurmd run, a node with two GPUs is idle", True)
         fingerprint = check_fleet(checks, slurm, shared, folder)
         checks.that("its fingerprint is that of a run on this machine alone", fingerprint == expected, fingerprint)
-        check_stays_down(checks, slurm, shared)
+        check_one(checks, slurm, shared, folder)
     except Exception:
         print(slurm.jobs())
-        for log in (*shared.glob("fleets/tiny/*.log"), *folder.glob("slurm*.log"), *folder.glob("*.out")):
+        for log in (*shared.glob("fleets/tiny/*.log"), *shared.glob("one/*.log"), *folder.glob("slurm*.log"), *folder.glob("*.out")):
             print(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}")
         raise
 

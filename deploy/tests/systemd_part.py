@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import fixture
 from checks import CHECKOUT, part, run, wait_for
@@ -48,7 +47,6 @@ class Machine:
             (target.parent / unit).symlink_to("/dev/null")
         self.log = open(folder / "boot.log", "wb")
         self.leader = None
-        self.groups = self.groups_of_nspawn()
 
     def boot(self):
         nspawn = ["systemd-nspawn", f"--directory={self.root}", "--boot", "--register=no", "--keep-unit", "--console=pipe"]
@@ -75,17 +73,6 @@ class Machine:
     def poweroff(self):
         self(["systemctl", "poweroff"], check=False)
         wait_for("the end of the container", lambda: self.nspawn.poll() is not None)
-        # Control groups outlive their processes. These are empty now, and nobody else's while they could be made.
-        for group in self.groups:
-            if group.exists():
-                run("find", group, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+", check=False)
-
-    @staticmethod
-    def groups_of_nspawn():
-        """Where systemd-nspawn puts its control groups that are not there yet."""
-        roots = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*")]
-        groups = [root / name for root in roots if (root / "cgroup.procs").exists() for name in ("payload", "supervisor")]
-        return [group for group in groups if not group.exists()]
 
 
 def settle(machine, data):
