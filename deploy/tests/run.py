@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,9 @@ PACKAGES = {
 }
 GROUPS = ("payload", "supervisor", "anofpdm-test")
 OF_NO_ROOT = ("lint", "kubernetes")
-NAMESPACES = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+# Ended with this program, however that ends.
+NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
+NAMESPACES += ["--mount-proc", "--propagation", "private"]
 
 
 def tools():
@@ -115,6 +118,7 @@ def main():
     parts = parser.parse_args().parts.split(",")
     if unknown := [part for part in parts if part not in PACKAGES]:
         parser.error(f"no such part: {', '.join(unknown)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     (CHECKOUT / "target" / "deploy").mkdir(parents=True, exist_ok=True)
     python = tools()
     counts = {"ok": 0, "no": 0, "not run": 0}

@@ -6,7 +6,6 @@ import shutil
 import socket
 import stat
 import subprocess
-import time
 
 import fixture
 from checks import CHECKOUT, part, run, wait_for
@@ -33,8 +32,6 @@ class Slurm:
     def daemon(self, name, *command):
         log = open(self.folder / f"{name}.out", "wb")
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
-
-        self.hurried = 0
 
     def start(self):
         # Slurm looks its own host's name up, which not every machine knows, and finds none without an address that is no
@@ -67,13 +64,9 @@ class Slurm:
             found[name] = (field["JobState"], field["ExitCode"], int(field.get("Restarts", 0)))
         return found
 
-    def hurry(self, job):
-        """(state, restarts) of a job, which waits no longer where it is requeued: two minutes, unless somebody says so."""
+    def started_again(self, job):
         state, _, restarts = self.jobs().get(job, ("", "", 0))
-        if state == "PENDING" and time.monotonic() > self.hurried + 5:
-            self.hurried = time.monotonic()
-            self("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
-        return state, restarts
+        return (state, restarts) == ("RUNNING", 1)
 
     def of(self, array, state):
         """The tasks of an array in a state, those that wait in one lump left out."""
@@ -119,7 +112,7 @@ def check_fleet(checks, slurm, shared, folder):
 
     slurm("scancel", "--batch", "--signal=TERM", coordinator)
     (folder / "faults").write_text("delay_ms=1")
-    wait_for("its next start", lambda: slurm.hurry(coordinator) == ("RUNNING", 1))
+    wait_for("its next start", lambda: slurm.started_again(coordinator))
     checks.that("a coordinator that is asked to end, as before its time limit, requeues itself", True)
     wait_for("the end of the run", lambda: slurm.jobs()[coordinator][0] == "COMPLETED")
     wait_for("the end of the workers", lambda: not slurm("squeue", "--noheader", f"--jobs={workers}", check=False).stdout.strip())
@@ -149,7 +142,7 @@ def check_one(checks, slurm, shared, folder):
     job = slurm(*submit).stdout.strip()
     wait_for("a worker at work", lambda: fixture.metric(fixture.page(METRICS)[1], "anofpdm_workers", state="busy") == 1)
     slurm("scontrol", "requeue", f"{job}_0")
-    wait_for("its next start", lambda: slurm.hurry(f"{job}_0") == ("RUNNING", 1))
+    wait_for("its next start", lambda: slurm.started_again(f"{job}_0"))
     wait_for("it at work", lambda: fixture.metric(fixture.page(METRICS)[1], "anofpdm_workers", state="busy") == 1)
     checks.that("a task that is requeued at work starts again under its number, and goes on", True)
     checks.that("and no crash is counted", crashes() == 0, crashes())
