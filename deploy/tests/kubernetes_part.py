@@ -76,7 +76,7 @@ def check_pod(checks, name, template):
         checks.that(f"{name}: probes ask ports that are there", len(probes) >= 2 and asked <= ports, (asked, ports))
 
 
-def check_program(checks, name, template, pages):
+def check_program(checks, name, template, pages, folder):
     """Arguments, address, port and grace of our own programs."""
     container = template["spec"]["containers"][0]
     program = PROGRAMS.get(container["name"])
@@ -87,7 +87,9 @@ def check_program(checks, name, template, pages):
     known = run(program, command, "--help").stdout
     unknown = [option for option in options if not re.search(rf"--{option}\b", known)]
     checks.that(f"{name}: the program has every option", not unknown, unknown)
-    # The program itself reads each value: an address that nobody can bind ends it after it has read all of them.
+    if container["name"] == "worker":
+        said = started(folder, container["args"])
+        checks.that(f"{name}: the program takes every value", "cannot be reached" in said, said)
     port = int(options["metrics"].rsplit(":", 1)[1])
     checks.that(f"{name}: it listens at the port that is declared", port == container["ports"][0]["containerPort"], port)
     asked = {container[key]["httpGet"]["path"] for key in ("startupProbe", "livenessProbe", "readinessProbe")}
@@ -100,6 +102,16 @@ def check_program(checks, name, template, pages):
     paths += [options[key] for key in ("data", "artifacts", "dir") if key in options]
     missing = [path for path in paths if not any(Path(path).is_relative_to(mount) for mount in mounts)]
     checks.that(f"{name}: every path is on a volume", not missing, missing)
+
+
+def started(folder, arguments):
+    """What a worker says of these arguments, with what only a cluster has replaced: it ends where it looks for a queue."""
+    here = {"--queue": "redis://worker@127.0.0.1:1", "--device": "cpu", "--data": folder, "--artifacts": folder, "--metrics": "127.0.0.1:0"}
+    options = [argument.split("=", 1)[0] for argument in arguments]
+    arguments = [f"{option}={here[option]}" if option in here else argument for option, argument in zip(options, arguments)]
+    env = {**os.environ, "ANOFPDM_REDIS_PASSWORD": "0123456789abcdef"}
+    ended = run(fixture.WORKER, *arguments, check=False, env=env)
+    return ended.stdout + ended.stderr
 
 
 def check_names(checks, everything):
@@ -193,7 +205,7 @@ def body(checks, folder):
         checks.that(f"{name}: everything in its namespace", all(each["metadata"].get("namespace") == "anofpdm" or each["kind"] == "Namespace" for each in objects))
         for what, template in pods(objects):
             check_pod(checks, what, template)
-            check_program(checks, what, template, pages)
+            check_program(checks, what, template, pages, folder)
             image = template["spec"]["containers"][0]["image"]
             checks.that(f"{what}: its image has a version", ":" in image.rsplit("/", 1)[-1] and not image.endswith(":latest"), image)
         for each in objects:
