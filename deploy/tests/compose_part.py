@@ -20,7 +20,9 @@ class Project:
         deploy.mkdir()
         run("cp", "-a", COMPOSE, CHECKOUT / "deploy/redis", deploy)
         self.folder = deploy / "compose"
-        (self.folder / ".env").write_text(f"ANOFPDM_USER={OWNER}:{OWNER}\nANOFPDM_SHARED={shared}\nANOFPDM_SPEC=tiny\nANOFPDM_REDIS_IMAGE={REDIS}\n")
+        (self.folder / ".env").write_text(
+            f"ANOFPDM_USER={OWNER}:{OWNER}\nANOFPDM_SHARED={shared}\nANOFPDM_SPEC=tiny\nANOFPDM_REDIS_IMAGE={REDIS}\n"
+        )
         run(deploy / "redis/set-passwords.sh", self.folder / "secrets")
         run("chown", "-R", f"{OWNER}:{OWNER}", self.folder / "secrets", shared)
 
@@ -55,17 +57,30 @@ def check_fleet(checks, project, shared, expected):
         checks.that(f"{seen['Name']}: read-only, no capabilities, not root", hard, host)
         environment = "".join(config["Env"])
         secrets = [(project.folder / f"secrets/{user}.password").read_text() for user in ("worker", "coordinator")]
-        checks.that(f"{seen['Name']}: no password in its environment", not any(secret in environment for secret in secrets))
+        checks.that(
+            f"{seen['Name']}: no password in its environment", not any(secret in environment for secret in secrets)
+        )
     address = next(iter(project.state(coordinator)["NetworkSettings"]["Networks"].values()))["IPAddress"]
-    listed = wait_for("both workers listed", lambda: (text := fixture.page(f"http://{address}:9463/workers")[1]).count(":9464") == 2 and text)
+    listed = wait_for(
+        "both workers listed",
+        lambda: (text := fixture.page(f"http://{address}:9463/workers")[1]).count(":9464") == 2 and text,
+    )
     pages = {path: fixture.page(f"http://{address}:9463{path}")[0] for path in ("/healthz", "/livez", "/readyz")}
     checks.that("the coordinator's pages say that it is well", set(pages.values()) == {200}, pages)
     targets = [target for group in json.loads(listed) for target in group["targets"]]
-    checks.that("every address of /workers serves metrics", all("anofpdm_device_info" in fixture.page(f"http://{target}/metrics")[1] for target in targets), targets)
+    checks.that(
+        "every address of /workers serves metrics",
+        all("anofpdm_device_info" in fixture.page(f"http://{target}/metrics")[1] for target in targets),
+        targets,
+    )
     project.engine("stop", "--time=150", workers[1])
     ended = project.state(workers[1])["State"]["ExitCode"]
     said = project.engine("logs", workers[1])
-    checks.that("a worker that is stopped while there is work drains: exit code 0", ended == 0 and "asked to end" in said.stdout + said.stderr, ended)
+    checks.that(
+        "a worker that is stopped while there is work drains: exit code 0",
+        ended == 0 and "asked to end" in said.stdout + said.stderr,
+        ended,
+    )
     wait_for("the end of the run", lambda: project.state(coordinator)["State"]["Status"] == "exited")
     ended = project.state(coordinator)["State"]["ExitCode"]
     checks.that("a sweep goes through it", ended == 0, project("--profile", "fleet", "logs", "--no-color").stdout)
@@ -79,7 +94,11 @@ def check_fleet(checks, project, shared, expected):
 def check_machine(checks, project, shared):
     run("rm", "-r", shared / "runs")
     said = project("--profile", "machine", "up", "--exit-code-from", "machine", "machine", check=False)
-    checks.that("profile machine: a run in one container", said.returncode == 0 and (shared / "runs/tiny/report/summary.json").exists(), said.stdout[-2000:])
+    checks.that(
+        "profile machine: a run in one container",
+        said.returncode == 0 and (shared / "runs/tiny/report/summary.json").exists(),
+        said.stdout[-2000:],
+    )
 
 
 def body(checks, folder):
@@ -104,7 +123,9 @@ def body(checks, folder):
                 project("--profile", profile, "down", "--volumes", "--timeout=20", check=False)
         engine.stop()
     checks.not_run("gpu.yaml", "there is no GPU here; that it resolves is checked")
-    checks.not_run("profile monitoring", "no registry gives Prometheus' and Grafana's images here; that it resolves is checked")
+    checks.not_run(
+        "profile monitoring", "no registry gives Prometheus' and Grafana's images here; that it resolves is checked"
+    )
 
 
 part("compose", body)

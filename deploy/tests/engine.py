@@ -19,18 +19,45 @@ class Engine:
         self.folder = folder
         self.socket = f"unix://{folder}/docker.sock"
         # No file of settings of whoever runs the tests.
-        self.env = {**os.environ, "DOCKER_HOST": self.socket, "DOCKER_CONFIG": str(folder), "BUILDER": "docker", "COMPOSE_HTTP_TIMEOUT": "240"}
+        self.env = {
+            **os.environ,
+            "DOCKER_HOST": self.socket,
+            "DOCKER_CONFIG": str(folder),
+            "BUILDER": "docker",
+            "COMPOSE_HTTP_TIMEOUT": "240",
+        }
         self.processes = []
 
     def start(self):
         # The engine keeps things there whatever its options are.
         run("mount", "-t", "tmpfs", "anofpdm-test", "/run")
         at = self.folder
-        self._daemon("containerd", "--root", at / "containerd", "--state", at / "containerd-run", "--address", at / "containerd.sock")
+        self._daemon(
+            "containerd",
+            "--root",
+            at / "containerd",
+            "--state",
+            at / "containerd-run",
+            "--address",
+            at / "containerd.sock",
+        )
         wait_for("containerd", lambda: (at / "containerd.sock").exists())
-        options = ["--containerd", at / "containerd.sock", "--data-root", at / "docker", "--exec-root", at / "docker-run"]
+        options = [
+            "--containerd",
+            at / "containerd.sock",
+            "--data-root",
+            at / "docker",
+            "--exec-root",
+            at / "docker-run",
+        ]
         options += ["--pidfile", at / "docker.pid", "--host", self.socket, "--iptables=false", "--ip6tables=false"]
-        self._daemon("dockerd", *options, "--storage-driver=overlay2", "--cgroup-parent=anofpdm-test", "--default-ulimit=nofile=1024:1024")
+        self._daemon(
+            "dockerd",
+            *options,
+            "--storage-driver=overlay2",
+            "--cgroup-parent=anofpdm-test",
+            "--default-ulimit=nofile=1024:1024",
+        )
         wait_for("dockerd", lambda: self("version", check=False).returncode == 0)
 
     def _daemon(self, *command):
@@ -59,7 +86,14 @@ class Engine:
         (context / "root").mkdir(parents=True)
         for program in ("redis-server", "redis-cli"):
             path = shutil.which(program)
-            run("cp", "--dereference", "--parents", path, *re.findall(r"(/\S+) \(0x", run("ldd", path).stdout), context / "root")
+            run(
+                "cp",
+                "--dereference",
+                "--parents",
+                path,
+                *re.findall(r"(/\S+) \(0x", run("ldd", path).stdout),
+                context / "root",
+            )
         (context / "Dockerfile").write_text(f"FROM {BASE}\nCOPY root/usr/bin/ /usr/bin/\nCOPY root/lib/ /usr/lib/\n")
         self("build", "--network=none", "--tag", REDIS, context)
 

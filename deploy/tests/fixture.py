@@ -34,7 +34,17 @@ def answer(summary):
 
 def run_beside(folder, worker=FAKE_WORKER):
     """The answer of the same spec on this machine alone, with the local queue."""
-    run(ANOFPDM, "run", "tiny.toml", "--dir", "alone", "--workers", "2", cwd=folder, env={**os.environ, "ANOFPDM_WORKER": str(worker)})
+    run(
+        ANOFPDM,
+        "run",
+        "tiny.toml",
+        "--dir",
+        "alone",
+        "--workers",
+        "2",
+        cwd=folder,
+        env={**os.environ, "ANOFPDM_WORKER": str(worker)},
+    )
     fingerprint = answer(folder / "alone" / "report" / "summary.json")
     shutil.rmtree(folder / "alone")
     return fingerprint
@@ -50,7 +60,13 @@ def start_redis(folder, port=6379):
     run(CHECKOUT / "deploy" / "redis" / "set-passwords.sh", folder)
     shutil.copy(CHECKOUT / "deploy" / "redis" / "redis.conf", folder)
     log = open(folder / "redis.log", "ab")
-    server = subprocess.Popen(["redis-server", "redis.conf", "--port", str(port)], cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        ["redis-server", "redis.conf", "--port", str(port)],
+        cwd=folder,
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+    )
     wait_for("Redis answers", lambda: b"Ready to accept" in (folder / "redis.log").read_bytes())
     return server
 

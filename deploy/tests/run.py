@@ -3,7 +3,7 @@
 
 A part that starts servers gets namespaces of its own: mounts, network (loopback alone) and processes. With its first
 process the kernel ends the rest, so nothing is left behind, however it ends. That needs root; without it these parts are
-not run, and the last line says so.
+not run, and the last line says so. KEEP=1 leaves a copy of each part's folder in target/deploy.
 """
 
 import argparse
@@ -95,7 +95,10 @@ def run_part(part, python, counts):
         return
     scratch = CHECKOUT / "target" / "deploy"
     groups = control_groups()
-    with tempfile.TemporaryDirectory(prefix=f"{part}-", dir=scratch) as folder, tempfile.NamedTemporaryFile() as outcomes:
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{part}-", dir=scratch) as folder,
+        tempfile.NamedTemporaryFile() as outcomes,
+    ):
         os.chmod(folder, 0o755)
         command = [] if part in OF_NO_ROOT else NAMESPACES
         command = [*command, python, HERE / f"{part}_part.py", folder, outcomes.name]
@@ -114,7 +117,9 @@ def run_part(part, python, counts):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="?", default=",".join(PACKAGES), help="separated by commas: " + ", ".join(PACKAGES))
+    parser.add_argument(
+        "parts", nargs="?", default=",".join(PACKAGES), help="separated by commas: " + ", ".join(PACKAGES)
+    )
     parts = parser.parse_args().parts.split(",")
     if unknown := [part for part in parts if part not in PACKAGES]:
         parser.error(f"no such part: {', '.join(unknown)}")

@@ -22,7 +22,12 @@ class Slurm:
         for name in ("state", "spool"):
             (folder / name).mkdir()
         host = socket.gethostname().split(".")[0]
-        text = (CHECKOUT / "deploy/tests/settings/slurm.conf").read_text().replace("FOLDER", str(folder)).replace("HOST", host)
+        text = (
+            (CHECKOUT / "deploy/tests/settings/slurm.conf")
+            .read_text()
+            .replace("FOLDER", str(folder))
+            .replace("HOST", host)
+        )
         (folder / "slurm.conf").write_text(text)
         for number in (0, 1):
             os.mknod(folder / f"nvidia{number}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
@@ -44,11 +49,15 @@ class Slurm:
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
         at = {name: f"--{name}-file={self.folder}/munge.{name}" for name in ("key", "pid", "log", "seed")}
-        self.daemon("munged", "munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", *at.values())
+        self.daemon(
+            "munged", "munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", *at.values()
+        )
         wait_for("munged", lambda: (self.folder / "munge.socket").exists())
         self.daemon("slurmctld", "slurmctld", "-D", "-f", self.folder / "slurm.conf")
         self.daemon("slurmd", "slurmd", "-D", "-N", "n1", "-f", self.folder / "slurm.conf")
-        wait_for("a node that is idle", lambda: "idle" in self("sinfo", "--noheader", "--format=%T", check=False).stdout)
+        wait_for(
+            "a node that is idle", lambda: "idle" in self("sinfo", "--noheader", "--format=%T", check=False).stdout
+        )
 
     def __call__(self, *command, **options):
         return run(*command, env=self.env, **options)
@@ -79,7 +88,9 @@ def wrap_programs(folder):
     programs.mkdir()
     shutil.copy(fixture.ANOFPDM, programs / "anofpdm")
     wrapper = programs / "anofpdm-worker"
-    wrapper.write_text(f'#!/bin/bash\necho "GPU ${{CUDA_VISIBLE_DEVICES-none}}"\nexec {fixture.FAKE_WORKER} "$@" --faults "$(<{folder}/faults)"\n')
+    wrapper.write_text(
+        f'#!/bin/bash\necho "GPU ${{CUDA_VISIBLE_DEVICES-none}}"\nexec {fixture.FAKE_WORKER} "$@" --faults "$(<{folder}/faults)"\n'
+    )
     wrapper.chmod(0o755)
     return programs
 
@@ -92,16 +103,24 @@ def check_fleet(checks, slurm, shared, folder):
     """fleet.sh, and what happens to its array until the run ends."""
     said = slurm(SLURM / "fleet.sh", shared, shared / "tiny.toml", *SHORT).stdout
     coordinator, workers = re.match(r"coordinator (\d+), workers (\d+)", said).groups()
-    wait_for("two workers at work", lambda: fixture.metric(fixture.page(METRICS)[1], "anofpdm_workers", state="busy") == 2)
+    wait_for(
+        "two workers at work", lambda: fixture.metric(fixture.page(METRICS)[1], "anofpdm_workers", state="busy") == 2
+    )
     fleet = shared / "fleets/tiny"
     checks.that("fleet.sh: coordinator with its Redis, and an array of workers that find it", True)
     logs = "".join(log.read_text() for log in fleet.glob("anofpdm-worker-*.log"))
     checks.that("each has a GPU of its own", set(re.findall(r"^GPU (.*)$", logs, re.M)) == {"0", "1"}, logs)
     shown = slurm("scontrol", "show", "job").stdout + run("ps", "-e", "-o", "args").stdout
     secrets = [(fleet / f"redis/{user}.password").read_text().strip() for user in ("worker", "coordinator")]
-    checks.that("no password in logs, job records or command lines", not any(secret in logs + shown for secret in secrets))
+    checks.that(
+        "no password in logs, job records or command lines", not any(secret in logs + shown for secret in secrets)
+    )
     listed = fixture.page("http://127.0.0.1:9463/workers")[1]
-    checks.that("/workers lists both, each at a port of its own", len(set(re.findall(r"127\.0\.0\.1:\d+", listed))) == 2, listed)
+    checks.that(
+        "/workers lists both, each at a port of its own",
+        len(set(re.findall(r"127\.0\.0\.1:\d+", listed))) == 2,
+        listed,
+    )
 
     done = wait_for("tasks that the time limit ended", lambda: slurm.of(workers, "COMPLETED"))
     codes = [slurm.jobs()[name][1] for name in done]
@@ -115,7 +134,10 @@ def check_fleet(checks, slurm, shared, folder):
     wait_for("its next start", lambda: slurm.started_again(coordinator))
     checks.that("a coordinator that is asked to end, as before its time limit, requeues itself", True)
     wait_for("the end of the run", lambda: slurm.jobs()[coordinator][0] == "COMPLETED")
-    wait_for("the end of the workers", lambda: not slurm("squeue", "--noheader", f"--jobs={workers}", check=False).stdout.strip())
+    wait_for(
+        "the end of the workers",
+        lambda: not slurm("squeue", "--noheader", f"--jobs={workers}", check=False).stdout.strip(),
+    )
     checks.that("a run that ends takes its workers along, those that wait as well", True)
     return fixture.answer(shared / "runs/tiny/report/summary.json")
 
@@ -127,7 +149,15 @@ def check_one(checks, slurm, shared, folder):
     server = fixture.start_redis(fleet)
     (fleet / "redis").symlink_to(".")
     (fleet / "queue").write_text("127.0.0.1:6379\n")
-    command = [fixture.ANOFPDM, "run", shared / "tiny.toml", "--dir", shared / "runs/one", "--metrics", "127.0.0.1:9463"]
+    command = [
+        fixture.ANOFPDM,
+        "run",
+        shared / "tiny.toml",
+        "--dir",
+        shared / "runs/one",
+        "--metrics",
+        "127.0.0.1:9463",
+    ]
     coordinator = subprocess.Popen(
         [*command, "--queue", "redis://coordinator@127.0.0.1:6379"],
         env={**os.environ, "ANOFPDM_REDIS_PASSWORD_FILE": str(fleet / "coordinator.password")},
@@ -140,7 +170,9 @@ def check_one(checks, slurm, shared, folder):
 
     (folder / "faults").write_text("delay_ms=100")
     job = slurm(*submit).stdout.strip()
-    wait_for("a worker at work", lambda: fixture.metric(fixture.page(METRICS)[1], "anofpdm_workers", state="busy") == 1)
+    wait_for(
+        "a worker at work", lambda: fixture.metric(fixture.page(METRICS)[1], "anofpdm_workers", state="busy") == 1
+    )
     slurm("scontrol", "requeue", f"{job}_0")
     wait_for("its next start", lambda: slurm.started_again(f"{job}_0"))
     wait_for("it at work", lambda: fixture.metric(fixture.page(METRICS)[1], "anofpdm_workers", state="busy") == 1)
@@ -170,7 +202,9 @@ def body(checks, folder):
     (folder / "faults").write_text("delay_ms=150")
     slurm = Slurm(folder)
     programs = wrap_programs(folder)
-    slurm.env.update(PATH=f"{programs}:{os.environ['PATH']}", ANOFPDM_HOST="127.0.0.1", ANOFPDM_METRICS="127.0.0.1:9463")
+    slurm.env.update(
+        PATH=f"{programs}:{os.environ['PATH']}", ANOFPDM_HOST="127.0.0.1", ANOFPDM_METRICS="127.0.0.1:9463"
+    )
     try:
         slurm.start()
         checks.that("munged, slurmctld and slurmd run, a node with two GPUs is idle", True)
@@ -179,7 +213,12 @@ def body(checks, folder):
         check_one(checks, slurm, shared, folder)
     except Exception:
         print(slurm.jobs())
-        for log in (*shared.glob("fleets/tiny/*.log"), *shared.glob("one/*.log"), *folder.glob("slurm*.log"), *folder.glob("*.out")):
+        for log in (
+            *shared.glob("fleets/tiny/*.log"),
+            *shared.glob("one/*.log"),
+            *folder.glob("slurm*.log"),
+            *folder.glob("*.out"),
+        ):
             print(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}")
         raise
 

@@ -50,11 +50,23 @@ class Machine:
         self.leader = None
 
     def boot(self):
-        nspawn = ["systemd-nspawn", f"--directory={self.root}", "--boot", "--register=no", "--keep-unit", "--console=pipe"]
+        nspawn = [
+            "systemd-nspawn",
+            f"--directory={self.root}",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            "--console=pipe",
+        ]
         nspawn += ["--private-network", "--kill-signal=SIGRTMIN+3", "--quiet", "--", "--unit=anofpdm-test.target"]
         self.nspawn = subprocess.Popen(nspawn, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        self.leader = wait_for("a first process", lambda: run("pgrep", "--parent", self.nspawn.pid, check=False).stdout.split())[0]
-        wait_for("the boot", lambda: self(["systemctl", "is-active", "anofpdm-test.target"], check=False).stdout == "active\n")
+        self.leader = wait_for(
+            "a first process", lambda: run("pgrep", "--parent", self.nspawn.pid, check=False).stdout.split()
+        )[0]
+        wait_for(
+            "the boot",
+            lambda: self(["systemctl", "is-active", "anofpdm-test.target"], check=False).stdout == "active\n",
+        )
 
     def __call__(self, command, **options):
         return run("nsenter", f"--target={self.leader}", "--all", *command, **options)
@@ -94,7 +106,9 @@ def settle(machine, data):
         "ANOFPDM_QUEUE=redis://worker@127.0.0.1:6379\nANOFPDM_FAKE_FAULTS=delay_ms=40\nANOFPDM_WORKER_OPTIONS=\n"
     )
     (settings / "worker-cuda:0.env").write_text("ANOFPDM_WORKER_OPTIONS=--metrics 127.0.0.1:9464\n")
-    (settings / "run.env").write_text("ANOFPDM_QUEUE=redis://coordinator@127.0.0.1:6379\nANOFPDM_RUN_OPTIONS=--metrics 127.0.0.1:9463 --lease 5\n")
+    (settings / "run.env").write_text(
+        "ANOFPDM_QUEUE=redis://coordinator@127.0.0.1:6379\nANOFPDM_RUN_OPTIONS=--metrics 127.0.0.1:9463 --lease 5\n"
+    )
     (root / "etc/systemd/system/redis-test.service").write_text(
         "[Service]\nWorkingDirectory=/etc/anofpdm-redis\nExecStart=/usr/bin/redis-server redis.conf\n"
     )
@@ -124,7 +138,11 @@ def check_start(checks, machine, password):
     machine.systemctl("start", "redis-test.service")
     wait_for("the worker", lambda: machine.show(WORKER, "ActiveState") == "active")
     checks.that("a worker without a queue is started until there is one", True)
-    checks.that("the worker is started once the queue has let it in", "registered" in machine.journal(WORKER), machine.journal(WORKER))
+    checks.that(
+        "the worker is started once the queue has let it in",
+        "registered" in machine.journal(WORKER),
+        machine.journal(WORKER),
+    )
     machine.systemctl("start", RUN)
     wait_for("a worker at work", lambda: busy(machine))
     checks.that("a worker takes work from a coordinator, both by their units", True)
@@ -132,12 +150,20 @@ def check_start(checks, machine, password):
     environment = machine(["cat", f"/proc/{pid}/environ"]).stdout
     command_line = machine(["cat", f"/proc/{pid}/cmdline"]).stdout
     shown = machine.systemctl("show", WORKER).stdout
-    checks.that("the environment names the password's file", "ANOFPDM_REDIS_PASSWORD_FILE=/run/credentials/" in environment, environment)
+    checks.that(
+        "the environment names the password's file",
+        "ANOFPDM_REDIS_PASSWORD_FILE=/run/credentials/" in environment,
+        environment,
+    )
     secret_shown = any(password in text for text in (environment, command_line, shown, machine.journal(WORKER)))
     checks.that("the password is in no environment, command line, property or log", not secret_shown)
     status = machine(["cat", f"/proc/{pid}/status"]).stdout
     user = machine(["id", "--user", "anofpdm"]).stdout.strip()
-    checks.that("not root, no capabilities", f"Uid:\t{user}\t{user}" in status and "CapEff:\t0000000000000000" in status, status)
+    checks.that(
+        "not root, no capabilities",
+        f"Uid:\t{user}\t{user}" in status and "CapEff:\t0000000000000000" in status,
+        status,
+    )
     written = machine(["nsenter", f"--target={pid}", "--mount", "touch", "/usr/local/written"], check=False)
     checks.that("its file system is read-only", "Read-only" in written.stderr, written.stderr)
 
@@ -164,7 +190,10 @@ def check_restarts(checks, machine):
     before = restarts(machine)
     machine.systemctl("kill", "--signal=SIGSTOP", "--kill-who=main", WORKER)
     wait_for("the watchdog", lambda: restarts(machine) == before + 1)
-    checks.that("the watchdog ends a worker that is stopped, and it starts again", "watchdog" in machine.journal(WORKER).lower())
+    checks.that(
+        "the watchdog ends a worker that is stopped, and it starts again",
+        "watchdog" in machine.journal(WORKER).lower(),
+    )
     wait_for("the new one at work", lambda: busy(machine))
     machine.systemctl("kill", "--signal=SIGKILL", "--kill-who=main", WORKER)
     wait_for("the next start", lambda: restarts(machine) == before + 2)
@@ -182,7 +211,9 @@ def check_stays_down(checks, machine):
     ):
         machine.systemctl("stop", WORKER)
         faults(machine, fault)
-        (machine.root / "etc/anofpdm/worker-cuda:0.env").write_text(f"ANOFPDM_WORKER_OPTIONS=--metrics 127.0.0.1:9464 {options}\n")
+        (machine.root / "etc/anofpdm/worker-cuda:0.env").write_text(
+            f"ANOFPDM_WORKER_OPTIONS=--metrics 127.0.0.1:9464 {options}\n"
+        )
         machine.systemctl("start", WORKER, check=False)
         wait_for("its end", lambda: machine.show(WORKER, "ActiveState") == "failed")
         seen = [machine.show(WORKER, "ExecMainStatus"), machine.show(WORKER, "NRestarts")]
