@@ -51,7 +51,7 @@ def check_schemas(checks, folder, name, objects):
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump_all(known))
     for version in VERSIONS:
-        said = run(TOOLS / "kubernetes-validate", "--strict", "--version", version, file, check=False)
+        said = run(TOOLS / "kubernetes-validate", "--strict", "--kubernetes-version", version, file, check=False)
         checks.that(f"{name}: valid for Kubernetes {version}", said.returncode == 0, said.stdout + said.stderr)
 
 
