@@ -60,13 +60,15 @@ class Machine:
         ]
         nspawn += ["--private-network", "--kill-signal=SIGRTMIN+3", "--quiet", "--", "--unit=anofpdm-test.target"]
         self.nspawn = subprocess.Popen(nspawn, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        self.leader = wait_for(
-            "a first process", lambda: run("pgrep", "--parent", self.nspawn.pid, check=False).stdout.split()
-        )[0]
-        wait_for(
-            "the boot",
-            lambda: self(["systemctl", "is-active", "anofpdm-test.target"], check=False).stdout == "active\n",
-        )
+        wait_for("the boot", self.booted)
+
+    def booted(self):
+        """systemd-nspawn has children that come and go before the one that becomes the first process."""
+        children = run("pgrep", "--parent", self.nspawn.pid, check=False).stdout.split()
+        if not children:
+            return False
+        self.leader = children[0]
+        return self(["systemctl", "is-active", "anofpdm-test.target"], check=False).stdout == "active\n"
 
     def __call__(self, command, **options):
         return run("nsenter", f"--target={self.leader}", "--all", *command, **options)
