@@ -87,7 +87,10 @@ class Machine:
 
     def poweroff(self):
         self(["systemctl", "poweroff"], check=False)
-        wait_for("the end of the container", lambda: self.nspawn.poll() is not None)
+        try:
+            self.nspawn.wait(60)
+        except subprocess.TimeoutExpired:  # the namespace ends with this program, and the container with it
+            self.nspawn.kill()
 
 
 def settle(machine, data):
