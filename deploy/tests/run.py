@@ -79,11 +79,16 @@ def control_groups():
 
 
 def remove_groups(groups):
-    """Control groups outlive their processes, and namespaces; these are empty."""
-    for group in groups:
-        for below, _, _ in os.walk(group, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(below)
+    """Control groups outlive their processes, and namespaces. Those that were ended may take a moment to go."""
+    for _ in range(50):
+        groups = [group for group in groups if group.exists()]
+        if not groups:
+            return
+        for group in groups:
+            for below, _, _ in os.walk(group, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(below)
+        time.sleep(0.1)
 
 
 def run_part(part, python, counts):
