@@ -8,7 +8,7 @@ from checks import CHECKOUT, part, run
 
 DEPLOY = CHECKOUT / "deploy"
 TOOLS = Path(sys.executable).parent
-# Whose own README says what they are.
+# What has a table of its own, and these tests.
 OF_OTHERS = ("monitoring", "tests")
 
 
@@ -21,7 +21,8 @@ def body(checks, _folder):
     said = run(TOOLS / "hadolint", DEPLOY / "images" / "Containerfile", check=False)
     checks.that("hadolint: Containerfile", said.returncode == 0, said.stdout)
     table = (DEPLOY / "README.md").read_text()
-    named = set(re.findall(r"^\| `([^`]+)`", table, re.M))
+    named = set(re.findall(r"^\| `([^`]+[^/`])`", table, re.M))
+    named = {name for name in named if Path(name).parts[0] not in OF_OTHERS}
     there = {
         str(path.relative_to(DEPLOY))
         for path in DEPLOY.rglob("*")
