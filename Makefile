@@ -11,7 +11,7 @@ export ANOFPDM_COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/de
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-gpu build build-nccl wheel demo test test-gpu-set test-wheel slow-tests bench chaos hostile queue-cost lint clean
+.PHONY: help check setup setup-gpu build build-nccl wheel demo test test-gpu-set test-wheel slow-tests bench chaos hostile queue-cost lint clean test-deploy
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -40,6 +40,9 @@ test: build ## run all tests (installs redis-server where it is missing)
 	scripts/check-linkage.sh
 	-@scripts/need-redis.sh # tests that need it say so themselves
 	cargo test $(CARGO_FLAGS) --no-fail-fast
+
+test-deploy: build ## try what lies in deploy/ on a real Slurm, systemd and Docker (root): make test-deploy [PARTS=slurm,systemd]
+	@python3 -B deploy/tests/run.py $(PARTS)
 
 test-gpu-set: ## test the GPU build without a GPU: own copy of the GPU set in target/gpu-set (2.7 GB download, once)
 	@scripts/test-gpu-set.sh

