@@ -35,7 +35,7 @@ demo: build ## benchmark a synthetic data set from end to end on this machine
 
 test: build ## run all tests (installs redis-server where it is missing)
 	scripts/check-linkage.sh
-	-@scripts/need-redis.sh # tests that need it say so themselves
+	-@scripts/need.sh redis-server # tests that need it say so themselves
 	cargo test $(CARGO_FLAGS) --no-fail-fast
 
 test-gpu-set: ## test the GPU build without a GPU: own copy of the GPU set in target/gpu-set (2.7 GB download, once)
@@ -50,14 +50,14 @@ bench: setup ## measure post-processing, average precision, verification, noise 
 	cargo bench --locked --workspace --bench segmentation --bench average_precision --bench store_verification --bench simplex --bench engine
 
 chaos: build ## N runs through Redis while everything fails: make chaos N=200 [SEED=1] [KINDS=stall,mixed]
-	@scripts/need-redis.sh
+	@scripts/need.sh redis-server
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-chaos $(if $(N),--number $(N)) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
 
 hostile: build ## N mutated messages and journals are read: make hostile N=10000000 [SEED=1]
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-hostile $(if $(N),--number $(N)) $(if $(SEED),--seed $(SEED))
 
 queue-cost: build ## 100,000 shards without work through Redis and the local queue: what the queue takes
-	@scripts/need-redis.sh
+	@scripts/need.sh redis-server
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-queue-cost $(if $(N),--shards $(N)) $(if $(WORKERS),--workers $(WORKERS))
 
 lint: setup ## check format, lints, documentation, dependencies
