@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Writes cpu.lock and gpu.lock: what `make setup` and `make setup-gpu` install, each wheel with its SHA-256.
+"""Writes cpu.lock and gpu.lock, what `make setup` and `make setup-gpu` install, and monitoring.lock, what
+`make fleet-demo` needs to read and draw dashboards; each wheel with its SHA-256.
 
-Run it only to move to another libtorch (then `tch` in Cargo.toml moves with it). pip resolves each list for each
+lock.py [cpu] [gpu] [monitoring] writes those that are named, or all. Run it only to move to another libtorch (then
+`tch` in Cargo.toml moves with it), or to newer tools. pip resolves each list for each
 Python below and reports the hashes that its configured index gives; nothing is installed.
 """
 
@@ -19,6 +21,9 @@ HERE = Path(__file__).resolve().parent
 CPU = ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"]
 # The last two hold headers only; C++ code that includes CUDA's headers does not compile without them.
 GPU = CPU + ["nvidia-cuda-crt==13.0.88", "nvidia-cuda-cccl==13.0.85"]
+
+# Draws panels; reads PromQL, and the rules.
+MONITORING = ["matplotlib==3.10.7", "promql-parser==0.12.0", "pyyaml==6.0.4"]
 
 
 def resolve(wanted, python, dependencies):
@@ -52,5 +57,7 @@ def write_lock(path, wanted, dependencies):
     path.write_text("\n".join(lines) + "\n")
 
 
-write_lock(HERE / "cpu.lock", CPU, dependencies=False)
-write_lock(HERE / "gpu.lock", GPU, dependencies=True)
+LOCKS = {"cpu": (CPU, False), "gpu": (GPU, True), "monitoring": (MONITORING, True)}
+for name in sys.argv[1:] or LOCKS:
+    wanted, dependencies = LOCKS[name]
+    write_lock(HERE / f"{name}.lock", wanted, dependencies)
