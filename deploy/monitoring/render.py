@@ -144,6 +144,7 @@ class Drawing:
         times, values = zip(*line)
         axes.fill_between(times, values, min(0, *values) if len(values) > 1 else 0, color=NAMED["blue"], alpha=0.25)
         axes.plot(times, values, color=NAMED["blue"], lw=1)
+        value = round(value, defaults["decimals"]) if "decimals" in defaults else value
         self.text(x + width / 2, y + height * 0.5, shown(value, defaults["unit"]), size=22, ha="center", weight="bold", color=colour)
 
     def lines(self, panel):
@@ -179,7 +180,8 @@ class Drawing:
         # Room above, as a line at the edge cannot be seen.
         low, high = axes.get_ylim()
         low = defaults.get("min", low)
-        axes.set_ylim(low, defaults.get("max", max(high, low + 1e-9)) * 1.02)
+        highest = max((value for _, _, values in lines for value in values if value == value), default=0)
+        axes.set_ylim(low, 1.02 * defaults.get("max", high if highest > 0 else 1))
         axes.yaxis.set_major_locator(plt.MaxNLocator(5))
         axes.yaxis.set_major_formatter(lambda value, _: shown(value, defaults["unit"]))
         for time, colour in self.marks:

@@ -50,7 +50,7 @@ class Report:
 
 def demonstrate(folder, processes, report):
     queue = QueueServer(processes, folder / "redis")
-    fleet = Fleet(processes, folder, queue, "fleet", LEASE, slices=SLICES, steps=120, every=30, seeds=list(range(8)))
+    fleet = Fleet(processes, folder, queue, "fleet", LEASE, slices=SLICES, steps=120, every=30, seeds=list(range(16)))
     fleet.start_coordinator("--audit", "1")
     watching.configuration(folder / "prometheus", [fleet.port], queue.exporter())
     url = watching.prometheus(processes, folder / "prometheus")
@@ -70,7 +70,8 @@ def demonstrate(folder, processes, report):
     report.say("a worker is killed")
     wait_for("its lease to be lost", lambda: fleet.total("anofpdm_shard_ends_total", outcome="crashed") > 0, 60)
     fleet.start_worker()
-    wait_for("a worker in its place", lambda: fleet.total("anofpdm_worker_events_total", event="joined") >= 4)
+    first_ones = {worker["labels"]["worker"] for worker in workers}
+    wait_for("a worker in its place", lambda: {worker["labels"]["worker"] for worker in fleet.there()} - first_ones)
     gpus.attend(fleet.there())
 
     first = look_while_paused(fleet, report)
@@ -81,9 +82,9 @@ def demonstrate(folder, processes, report):
     wait_for("the run to be back", lambda: (fleet.metrics() or {}) and fleet.total("anofpdm_paused") == 1)
     fleet.control("resume")
     wait_for("the end of the run", fleet.ended, 150)
-    end = time.time()
-    # One look more: that nobody answers any more is seen as well.
+    # The last look lies before the last point of every panel.
     time.sleep(1.5)
+    end = time.time()
     report.judge(fleet.coordinator.returncode == 0, "the run ends with its report")
     report.say("table: " + (folder / "fleet/report/table.md").as_posix())
 
@@ -131,7 +132,7 @@ def check_boards(server, folder, report):
         series = max((value for _, line in found for _, value in line), default=0)
         report.say(f"      at most {series:g} series of one {job}")
     # What is drawn at one moment is drawn of the moment before the end.
-    server.end -= 2
+    server.end -= 3
     for path in BOARDS:
         report.say(f"      {render.render(server, path, folder)}")
 

@@ -1,6 +1,7 @@
 """What stands on the dashboards: one row a panel, in the order in which they are read.
 
     stat("Title", "what it shows", unit, query)              one number
+    count("Title", "what it shows", query)                   a whole one
     series("Title", "what it shows", unit, queries)          lines over time; stack=True piles them up
     heatmap, bars, table                                     as they say
 
@@ -15,6 +16,11 @@ def row(title):
 
 def stat(title, says, unit, query, **more):
     return {"kind": "stat", "title": title, "says": says, "unit": unit, "queries": [("", query)], **more}
+
+
+def count(title, says, query, **more):
+    """A number of things; Prometheus extrapolates, and 2.9 conflicts are 3."""
+    return stat(title, says, "short", query, decimals=0, **more)
 
 
 def series(title, says, unit, *queries, **more):
@@ -66,12 +72,9 @@ OVERVIEW = {
              'sum(anofpdm_stage_work{<run>, state="done"}) / sum(anofpdm_stage_work{<run>, state="planned"})'),
         stat("Stage done in", "At the rate of late; the longest of the runs. Absent until a rate is known.",
              "dtdurations", "max(anofpdm_stage_eta_seconds{<run>})"),
-        stat("Workers busy", "Workers that hold a shard. How many are there and wanted: below.",
-             "short", 'sum(anofpdm_workers{<run>, state="busy"})', steps=[("look", None), ("ok", 0.5)]),
-        stat("Given up", "Shards that were given up: `anofpdm dead ls RUN`.",
-             "short", 'sum(anofpdm_shards{<run>, state="dead"})', steps=NONE_IS_RIGHT),
-        stat("Conflicts", "Records that came with different bits, in the time shown. There must be none.",
-             "short", 'sum(increase(anofpdm_records_total{<run>, outcome="conflict"}[<range>]))', steps=NONE_IS_RIGHT),
+        count("Workers busy", "Workers that hold a shard. How many are there and wanted: below.", 'sum(anofpdm_workers{<run>, state="busy"})', steps=[("look", None), ("ok", 0.5)]),
+        count("Given up", "Shards that were given up: `anofpdm dead ls RUN`.", 'sum(anofpdm_shards{<run>, state="dead"})', steps=NONE_IS_RIGHT),
+        count("Conflicts", "Records that came with different bits, in the time shown. There must be none.", 'sum(increase(anofpdm_records_total{<run>, outcome="conflict"}[<range>]))', steps=NONE_IS_RIGHT),
         stat("Device hours", "Device time of results in the time shown, repetitions included; times a price it is the cost.",
              "h", "sum(increase(anofpdm_device_seconds_total{<run>}[<range>])) / 3600"),
 
@@ -141,24 +144,24 @@ WORKERS = {
     "says": "Who works, how fast, and what holds it up: the workers of the runs chosen.",
     "variables": [RUN, WORKER],
     "rows": [
-        stat("Workers", "Let in and not gone.", "short", "sum(anofpdm_workers{<run>})", size=(4, 4)),
-        stat("Do not answer", "Workers whose page Prometheus does not reach.", "short",
+        count("Workers", "Let in and not gone.", "sum(anofpdm_workers{<run>})", size=(4, 4)),
+        count("Do not answer", "Workers whose page Prometheus does not reach.",
              'count(up{job="anofpdm-worker", <worker>} == 0) or vector(0)', steps=NONE_IS_RIGHT, size=(4, 4)),
-        stat("Draining", "Asked to end; the shard at work is finished first.", "short",
+        count("Draining", "Asked to end; the shard at work is finished first.",
              "sum(anofpdm_worker_draining{<worker>})", size=(4, 4)),
-        stat("Crashes", "Leases that ended with a dead or silent worker, in the time shown.", "short",
+        count("Crashes", "Leases that ended with a dead or silent worker, in the time shown.",
              'sum(increase(anofpdm_shard_ends_total{<run>, outcome="crashed"}[<range>]))', steps=NONE_IS_BETTER, size=(4, 4)),
-        stat("Retired", "Workers that gave wrong bits, in the time shown.", "short",
+        count("Retired", "Workers that gave wrong bits, in the time shown.",
              'sum(increase(anofpdm_worker_events_total{<run>, event="retired"}[<range>]))', steps=NONE_IS_RIGHT, size=(4, 4)),
-        stat("Refused", "Workers of another numeric profile or version than their run, in the time shown.", "short",
+        count("Refused", "Workers of another numeric profile or version than their run, in the time shown.",
              'sum(increase(anofpdm_worker_events_total{<run>, event="refused"}[<range>]))', steps=NONE_IS_BETTER, size=(4, 4)),
 
         table("Workers", "Those that are there. GPU figures where there is a GPU.",
               ["run", "worker", "host", "device"],
-              ("evaluations / s", "sum by (worker) (rate(anofpdm_worker_evaluations_total{<run>, <worker>}[<rate>]))"),
-              ("busy", "sum by (worker) (rate(anofpdm_worker_device_seconds_total{<run>, <worker>}[<rate>]))"),
-              ("GPU memory", 'sum by (worker) (anofpdm_gpu_memory_bytes{<worker>, kind="used"})'),
-              ("GPU busy", "max by (worker) (anofpdm_gpu_utilization_ratio{<worker>})"),
+              ("evaluations / s", "sum by (worker) (rate(anofpdm_worker_evaluations_total{<run>, <worker>}[<rate>]) <theirs>)"),
+              ("busy", "sum by (worker) (rate(anofpdm_worker_device_seconds_total{<run>, <worker>}[<rate>]) <theirs>)"),
+              ("GPU memory", 'sum by (worker) (anofpdm_gpu_memory_bytes{<worker>, kind="used"} <theirs>)'),
+              ("GPU busy", "max by (worker) (anofpdm_gpu_utilization_ratio{<worker>} <theirs>)"),
               ("there", "max by (run, worker, host, device) (anofpdm_worker_info{<run>, <worker>})"),
               units={"busy": "percentunit", "GPU busy": "percentunit", "GPU memory": "bytes"}, size=(24, 9)),
 
@@ -224,15 +227,15 @@ CORRECTNESS = {
     "rows": [
         stat("Records that count", "Of those planned, in the stages that have begun.", "percentunit",
              'sum(anofpdm_records{<run>, state="done"}) / sum(anofpdm_records{<run>, state="planned"})', size=(4, 4)),
-        stat("Conflicts", "Records that came with different bits, in the time shown. There must be none.", "short",
+        count("Conflicts", "Records that came with different bits, in the time shown. There must be none.",
              'sum(increase(anofpdm_records_total{<run>, outcome="conflict"}[<range>]))', steps=NONE_IS_RIGHT, size=(4, 4)),
-        stat("Contested", "Keys of which no record counts until another worker has delivered them.", "short",
+        count("Contested", "Keys of which no record counts until another worker has delivered them.",
              "sum(anofpdm_contested_records{<run>})", steps=NONE_IS_BETTER, size=(4, 4)),
-        stat("Audits that agreed", "Shards run again on another worker, in the time shown, with the same bits.", "short",
+        count("Audits that agreed", "Shards run again on another worker, in the time shown, with the same bits.",
              'sum(increase(anofpdm_audits_total{<run>, outcome="agreed"}[<range>]))', size=(4, 4)),
-        stat("Rejected", "Results that were not what was asked for, in the time shown.", "short",
+        count("Rejected", "Results that were not what was asked for, in the time shown.",
              "sum(increase(anofpdm_rejected_results_total{<run>}[<range>]))", steps=NONE_IS_RIGHT, size=(4, 4)),
-        stat("Retired", "Workers that gave wrong bits, in the time shown.", "short",
+        count("Retired", "Workers that gave wrong bits, in the time shown.",
              'sum(increase(anofpdm_worker_events_total{<run>, event="retired"}[<range>]))', steps=NONE_IS_RIGHT, size=(4, 4)),
 
         row("Records"),
@@ -271,7 +274,7 @@ CORRECTNESS = {
 
         table("Runs", "What each run is: its numbers are comparable with those of the same spec, slices, precision and device.",
               ["run", "spec", "data", "precision", "device", "version"],
-              ("there", "max by (run, spec, data, precision, device, version) (anofpdm_run_info{<run>})"), size=(24, 6)),
+              ("there", "max by (run, spec, data, precision, device, version) (anofpdm_run_info{<run>})"), size=(24, 5)),
     ],
 }
 
@@ -286,13 +289,13 @@ TRAINING = {
              ' / sum(anofpdm_stage_work{<run>, stage="train", state="planned"})', size=(4, 4)),
         stat("Trained in", "At the rate of late. Absent until a rate is known.", "dtdurations",
              'max(anofpdm_stage_eta_seconds{<run>, stage="train"})', size=(4, 4)),
-        stat("Ranks", "Workers that train.", "short",
+        count("Ranks", "Workers that train.",
              'sum(anofpdm_worker_state{state="training"} <theirs>)', size=(4, 4)),
         stat("Samples / s", "Of which gradients were computed, all ranks together.", "short",
              "sum(rate(anofpdm_train_samples_total[<rate>]) <theirs>)", size=(4, 4)),
         stat("Newest checkpoint", "Its age: what a crash of all ranks would cost.", "dtdurations",
              "max(anofpdm_checkpoint_age_seconds <theirs>)", size=(4, 4)),
-        stat("Starts", "Times that ranks have started in the time shown; more than one a network is a gang that fell apart.", "short",
+        count("Starts", "Times that ranks have started in the time shown; more than one a network is a gang that fell apart.",
              "sum(changes((max by (network) (anofpdm_train_generation))[<range>:]) + 1)", size=(4, 4)),
 
         row("How far and how well"),

@@ -179,7 +179,7 @@ def panel(row, place):
     form = KINDS[row["kind"]](row)
     more = form.get("target", {})
     defaults = {"unit": row["unit"], "custom": {}, **form["defaults"]}
-    defaults.update({bound: row[bound] for bound in ("min", "max") if row.get(bound) is not None})
+    defaults.update({key: row[key] for key in ("min", "max", "decimals") if row.get(key) is not None})
     made = {
         "type": TYPES[row["kind"]],
         "title": row["title"],

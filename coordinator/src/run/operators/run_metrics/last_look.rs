@@ -58,7 +58,7 @@ impl RunMetrics {
         let Some(expected) = expected.filter(|_| outcome != RunOutcome::Interrupted) else {
             return;
         };
-        if expected.saturating_duration_since(Instant::now()) > LATE {
+        if expected.saturating_duration_since(Instant::now()) > LATE + LATE {
             tracing::info!(
                 "the run has ended; its last numbers are still to be read (Ctrl-C ends at once)"
             );
