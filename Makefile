@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-gpu build build-nccl demo test test-gpu-set slow-tests bench chaos hostile queue-cost lint clean
+.PHONY: help check setup setup-gpu build build-nccl demo test test-gpu-set slow-tests bench chaos hostile queue-cost fleet-demo alert-drill lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -60,6 +60,14 @@ queue-cost: build ## 100,000 shards without work through Redis and the local que
 	@scripts/need.sh redis-server
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-queue-cost $(if $(N),--shards $(N)) $(if $(WORKERS),--workers $(WORKERS))
 
+fleet-demo: build ## a small fleet under Prometheus: every query of every board, boards drawn into runs/fleet-demo
+	@scripts/setup-monitoring.sh
+	@$${CARGO_TARGET_DIR:-target}/monitoring/bin/python deploy/monitoring/demo/fleet_demo.py
+
+alert-drill: build ## workers, coordinator and Redis fail until their alerts fire and resolve (five minutes)
+	@scripts/setup-monitoring.sh
+	@$${CARGO_TARGET_DIR:-target}/monitoring/bin/python deploy/monitoring/demo/alert_drill.py
+
 lint: setup ## check format, lints, documentation, dependencies
 	@! git grep -nE '^(<{7}|>{7}) ' # what a merge left behind
 	cargo fmt --all --check
@@ -67,6 +75,8 @@ lint: setup ## check format, lints, documentation, dependencies
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
 	cargo check --quiet --release --manifest-path fuzz/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
 	scripts/check-dependencies.sh
+	-@scripts/need.sh prometheus # without it rules are not tested, and that is said
+	python3 deploy/monitoring/check_files.py
 
 clean: ## remove what the other targets made (never runs/ or stores/)
 	rm -rf target .venv libtorch .tools
