@@ -22,8 +22,11 @@ CPU = ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0
 # The last two hold headers only; C++ code that includes CUDA's headers does not compile without them.
 GPU = CPU + ["nvidia-cuda-crt==13.0.88", "nvidia-cuda-cccl==13.0.85"]
 
-# Draws panels; reads PromQL, and the rules.
-MONITORING = ["matplotlib==3.10.7", "promql-parser==0.12.0", "pyyaml==6.0.4"]
+# Draws panels, reads PromQL, knows what Grafana knows.
+GRAFANA = "grafana-foundation-sdk==1769699998!10.1.0"
+MONITORING = ["matplotlib==3.10.7", "promql-parser==0.12.0", GRAFANA]
+# Not for every Python above: the oldest that has it.
+OLDEST = {GRAFANA: "3.11"}
 
 
 def resolve(wanted, python, dependencies):
@@ -44,7 +47,8 @@ def write_lock(path, wanted, dependencies):
     pythons_of = defaultdict(list)
     hashes_of = defaultdict(list)
     for python in PYTHONS:
-        for name, version, sha256 in resolve(wanted, python, dependencies):
+        served = [each for each in wanted if PYTHONS.index(python) >= PYTHONS.index(OLDEST.get(each, PYTHONS[0]))]
+        for name, version, sha256 in resolve(served, python, dependencies):
             pythons_of[name, version].append(python)
             if sha256 not in hashes_of[name, version]:
                 hashes_of[name, version].append(sha256)

@@ -5,7 +5,7 @@
 
 Each query of each panel, variable and annotation must give data at some moment between the two, name only metrics of
 docs/metrics.md (or what comes with Prometheus and the Redis exporter), read counters through rate or increase, and give
-at most 200 series. Beside that the rules of layout hold. Exit code 1 where one does not, and what is wrong on stdout.
+at most 200 series. Beside that the rules of layout hold, and Grafana knows every key. Exit code 1 where one does not, and what is wrong on stdout.
 """
 
 import json
@@ -16,6 +16,12 @@ import promql_parser
 
 import inventory
 from prometheus_http import Prometheus
+
+try:
+    import check_schema
+except ImportError:
+    # Grafana's types want Python 3.11.
+    check_schema = None
 
 MOST_SERIES = 200
 # What a panel may measure a rate over: Grafana's own windows follow scrape interval and time range.
@@ -95,6 +101,8 @@ class Check:
                         self.complain(f"{title}, {panel['title']}", f"window {window} does not follow the time range")
         for place, text in layout(board):
             self.complain(f"{title}, {place}", text)
+        for key in check_schema.unknown(board) if check_schema else ():
+            self.complain(title, f"Grafana does not know {key}")
 
 
 def layout(board):

@@ -178,10 +178,9 @@ class Drawing:
                 axes.plot([when(t) for t in at], values, color=PALETTE[number_ % 12], lw=1.3, **single)
         self.time_axis(axes)
         # Room above, as a line at the edge cannot be seen.
-        low, high = axes.get_ylim()
-        low = defaults.get("min", low)
+        low = defaults.get("min", axes.get_ylim()[0])
         highest = max((value for _, _, values in lines for value in values if value == value), default=0)
-        axes.set_ylim(low, 1.02 * defaults.get("max", high if highest > 0 else 1))
+        axes.set_ylim(low, 1.02 * defaults.get("max", axes.get_ylim()[1] if highest > 0 else 1))
         axes.yaxis.set_major_locator(plt.MaxNLocator(5))
         axes.yaxis.set_major_formatter(lambda value, _: shown(value, defaults["unit"]))
         for time, colour in self.marks:

@@ -33,9 +33,17 @@ MEANT = {"WorkerDown", "LeaseStale", "ResultConflict", "WorkerRetired", "RunGone
 BESIDE = {"WorkersCrash", "NoWorkers", "SlowWorker"}
 
 
+# Alertmanager does not tell of conflicts beside the worker that caused them.
+INHIBITED = {"ResultConflict"}
+
+
 class Drill:
-    def __init__(self, server, report):
-        self.server, self.report, self.seen = server, report, set()
+    def __init__(self, server, hook, report):
+        self.server, self.hook, self.report, self.seen = server, hook, report, set()
+
+    def heard(self, status):
+        """Alerts of which Alertmanager has told so."""
+        return {name.removeprefix("Anofpdm") for each, name in self.hook.told if each == status}
 
     def firing(self):
         alerts = self.server.get("alerts")["alerts"]
@@ -44,10 +52,13 @@ class Drill:
         return now
 
     def fire(self, fault, *names, seconds=60):
-        """Waits until all of them fire."""
+        """Waits until all of them fire, and Alertmanager has told of them."""
         begin = time.monotonic()
         wait_for(f"{', '.join(names)} after {fault}", lambda: set(names) <= self.firing(), seconds, 0.5)
-        self.report.judge(True, f"{fault}: {', '.join(names)} after {time.monotonic() - begin:.0f} s")
+        fired = time.monotonic() - begin
+        told = set(names) - INHIBITED
+        wait_for(f"word of {', '.join(told)}", lambda: told <= self.heard("firing"), seconds, 0.5)
+        self.report.judge(True, f"{fault}: {', '.join(names)} after {fired:.0f} s, told after {time.monotonic() - begin:.0f} s")
 
     def resolve(self, *names, seconds=60):
         begin = time.monotonic()
@@ -68,7 +79,7 @@ def drill(folder, processes, report):
     for _ in range(4):
         fleet.start_worker(**{FAULTS: PACE})
     now = time.time()
-    alerts = Drill(Prometheus(url, now, now + 60), report)
+    alerts = Drill(Prometheus(url, now, now + 60), hook, report)
     wait_for("scoring", lambda: fleet.total("anofpdm_slices_scored_total", stage="score") > 0.5, 90)
     report.judge(not alerts.firing(), "a run that goes well is silent", alerts.firing())
 
@@ -105,10 +116,7 @@ def drill(folder, processes, report):
     others = alerts.seen - MEANT
     report.judge(others <= BESIDE, f"beside these fired: {', '.join(sorted(others)) or 'none'}", others - BESIDE)
     silent(alerts, report)
-    heard = {(status, name.removeprefix("Anofpdm")) for status, name in hook.told}
-    missing = sorted(f"{name} {status}" for name in MEANT for status in ("firing", "resolved") if (status, name) not in heard)
-    # Alertmanager is told not to repeat conflicts beside the worker that caused them.
-    missing = [each for each in missing if not each.startswith("ResultConflict")]
+    missing = sorted(f"{name} {status}" for status in ("firing", "resolved") for name in MEANT - INHIBITED - alerts.heard(status))
     report.judge(not missing, f"Alertmanager has told of all of them: {len(hook.told)} messages", missing)
 
 
