@@ -50,7 +50,7 @@ class Report:
 
 def demonstrate(folder, processes, report):
     queue = QueueServer(processes, folder / "redis")
-    fleet = Fleet(processes, folder, queue, "fleet", LEASE, slices=SLICES, steps=120, every=30, seeds=list(range(16)))
+    fleet = Fleet(processes, folder, queue, "fleet", LEASE, slices=SLICES, steps=120, every=30, seeds=list(range(10)))
     fleet.start_coordinator("--audit", "1")
     watching.configuration(folder / "prometheus", [fleet.port], queue.exporter())
     url = watching.prometheus(processes, folder / "prometheus")
