@@ -54,8 +54,10 @@ def demonstrate(folder, processes, report):
     fleet.start_coordinator("--audit", "1")
     watching.configuration(folder / "prometheus", [fleet.port], queue.exporter())
     url = watching.prometheus(processes, folder / "prometheus")
-    # Prometheus sees counters at 0 before anything is counted.
-    time.sleep(2)
+    start = time.time()
+    server = Prometheus(url, start, start + 1)
+    # Counters are at 0 when Prometheus sees them first: a worker that joined before that would have joined never.
+    wait_for("Prometheus at the coordinator", lambda: server.at('up{job="anofpdm-coordinator"} == 1', time.time()))
     start = time.time()
     for _ in range(3):
         fleet.start_worker()

@@ -126,9 +126,9 @@ OVERVIEW = {
                               " / (sum by (worker) (rate(anofpdm_worker_evaluations_total{<run>}[<rate>])) > 0)")),
         series("GPU utilisation", "Share of time in which a kernel ran.", "percentunit",
                ("{{worker}}", "anofpdm_gpu_utilization_ratio <theirs>"), max=1),
-        series("Energy a slice", "Of all GPUs, over slices that count.", "joule",
-               ("joules a slice", "sum(rate(anofpdm_gpu_energy_joules_total[<rate>]) <theirs>)"
-                                  " / (sum(rate(anofpdm_slices_scored_total{<run>}[<rate>])) > 0)")),
+        series("Energy a slice", "Of all GPUs, over slices that count, in a window as long as the time shown.", "joule",
+               ("joules a slice", "sum(increase(anofpdm_gpu_energy_joules_total[<range>]) <theirs>)"
+                                  " / (sum(increase(anofpdm_slices_scored_total{<run>}[<range>])) > 0)")),
 
         row("Servers"),
         series("Calls to the queue, p99", "By call, as the coordinators and their workers see it.", "s",
@@ -162,11 +162,11 @@ WORKERS = {
         table("Workers", "Those that are there. GPU figures where there is a GPU.",
               ["run", "worker", "host", "device"],
               ("evaluations / s", "sum by (worker) (rate(anofpdm_worker_evaluations_total{<run>, <worker>}[<rate>]) <theirs>)"),
-              ("busy", "sum by (worker) (rate(anofpdm_worker_device_seconds_total{<run>, <worker>}[<rate>]) <theirs>)"),
+              ("at work", 'sum by (worker) (avg_over_time(anofpdm_worker_state{<worker>, state=~"scoring|training"}[<rate>]) <theirs>)'),
               ("GPU memory", 'sum by (worker) (anofpdm_gpu_memory_bytes{<worker>, kind="used"} <theirs>)'),
               ("GPU busy", "max by (worker) (anofpdm_gpu_utilization_ratio{<worker>} <theirs>)"),
               ("there", "max by (run, worker, host, device) (anofpdm_worker_info{<run>, <worker>})"),
-              units={"busy": "percentunit", "GPU busy": "percentunit", "GPU memory": "bytes"}, size=(24, 9)),
+              units={"at work": "percentunit", "GPU busy": "percentunit", "GPU memory": "bytes"}, size=(24, 9)),
 
         row("What they do"),
         series("Workers by state", "As they say themselves; paused is after a fault of their own.", "short",
@@ -180,9 +180,8 @@ WORKERS = {
         row("How fast"),
         series("Network evaluations / s", "Of accepted results, by worker.", "short",
                ("{{worker}}", "sum by (worker) (rate(anofpdm_worker_evaluations_total{<run>, <worker>}[<rate>]))"), stack=True),
-        series("Busy", "Device time of accepted results over time, by worker: near 1 is full. Results come in one by one, so it jumps.",
-               "percentunit",
-               ("{{worker}}", "sum by (worker) (rate(anofpdm_worker_device_seconds_total{<run>, <worker>}[<rate>]))")),
+        series("At work", "Share of time in which a worker scores or trains, by its own word.", "percentunit",
+               ("{{worker}}", 'sum by (worker) (avg_over_time(anofpdm_worker_state{<worker>, state=~"scoring|training"}[<rate>]) <theirs>)'), max=1),
         series("Seconds a network evaluation", "Device time, by worker: who lies above the others is slow.", "s",
                ("{{worker}}", "sum by (worker) (rate(anofpdm_worker_device_seconds_total{<run>, <worker>}[<rate>]))"
                               " / (sum by (worker) (rate(anofpdm_worker_evaluations_total{<run>, <worker>}[<rate>])) > 0)")),
@@ -206,9 +205,9 @@ WORKERS = {
         series("Held down", "1 while the clocks are held down: by the power limit, which is usual under load, by heat, or by the hardware.", "short",
                ("{{worker}} {{reason}}", "anofpdm_gpu_throttled{<worker>} <theirs>"), max=1),
         series("Power", "Of each GPU.", "watt", ("{{worker}}", "anofpdm_gpu_power_watts{<worker>} <theirs>"), stack=True),
-        series("Energy a slice", "Of the GPUs, over slices that count.", "joule",
-               ("joules a slice", "sum(rate(anofpdm_gpu_energy_joules_total{<worker>}[<rate>]) <theirs>)"
-                                  " / (sum(rate(anofpdm_slices_scored_total{<run>}[<rate>])) > 0)")),
+        series("Energy a slice", "Of the GPUs, over slices that count, in a window as long as the time shown.", "joule",
+               ("joules a slice", "sum(increase(anofpdm_gpu_energy_joules_total{<worker>}[<range>]) <theirs>)"
+                                  " / (sum(increase(anofpdm_slices_scored_total{<run>}[<range>])) > 0)")),
         stat("Energy", "Of the GPUs in the time shown.", "joule",
              "sum(increase(anofpdm_gpu_energy_joules_total{<worker>}[<range>]))", size=(8, 8)),
 
