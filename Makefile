@@ -11,7 +11,7 @@ export ANOFPDM_COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/de
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-gpu build build-nccl wheel demo test test-gpu-set test-wheel slow-tests bench chaos hostile queue-cost lint clean test-deploy
+.PHONY: help check setup setup-gpu build build-nccl wheel demo test test-gpu-set test-wheel slow-tests bench chaos hostile queue-cost lint clean test-deploy fleet-demo alert-drill
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -38,7 +38,7 @@ demo: build ## benchmark a synthetic data set from end to end on this machine
 
 test: build ## run all tests (installs redis-server where it is missing)
 	scripts/check-linkage.sh
-	-@scripts/need-redis.sh # tests that need it say so themselves
+	-@scripts/need.sh redis-server # tests that need it say so themselves
 	cargo test $(CARGO_FLAGS) --no-fail-fast
 
 test-deploy: build ## try what lies in deploy/ on a real Slurm, systemd and Docker (root): make test-deploy [PARTS=slurm,systemd]
@@ -62,15 +62,23 @@ bench: setup ## measure post-processing, average precision, verification, noise 
 	cargo bench --locked --workspace --bench segmentation --bench average_precision --bench store_verification --bench simplex --bench engine
 
 chaos: build ## N runs through Redis while everything fails: make chaos N=200 [SEED=1] [KINDS=stall,mixed]
-	@scripts/need-redis.sh
+	@scripts/need.sh redis-server
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-chaos $(if $(N),--number $(N)) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
 
 hostile: build ## N mutated messages and journals are read: make hostile N=10000000 [SEED=1]
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-hostile $(if $(N),--number $(N)) $(if $(SEED),--seed $(SEED))
 
 queue-cost: build ## 100,000 shards without work through Redis and the local queue: what the queue takes
-	@scripts/need-redis.sh
+	@scripts/need.sh redis-server
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-queue-cost $(if $(N),--shards $(N)) $(if $(WORKERS),--workers $(WORKERS))
+
+fleet-demo: build ## a small fleet under Prometheus: every query of every board, boards drawn into runs/fleet-demo
+	@scripts/setup-monitoring.sh
+	@$${CARGO_TARGET_DIR:-target}/monitoring/bin/python deploy/monitoring/demo/fleet_demo.py
+
+alert-drill: build ## workers, coordinator and Redis fail until their alerts fire and resolve (five minutes)
+	@scripts/setup-monitoring.sh
+	@$${CARGO_TARGET_DIR:-target}/monitoring/bin/python deploy/monitoring/demo/alert_drill.py
 
 lint: setup ## check format, lints, documentation, dependencies
 	@! git grep -nE '^(<{7}|>{7}) ' # what a merge left behind
@@ -79,6 +87,8 @@ lint: setup ## check format, lints, documentation, dependencies
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
 	cargo check --quiet --release --manifest-path fuzz/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
 	scripts/check-dependencies.sh
+	-@scripts/need.sh prometheus # without it rules are not tested, and that is said
+	python3 deploy/monitoring/check_files.py
 
 clean: ## remove what the other targets made (never runs/ or stores/)
 	rm -rf target .venv libtorch .tools

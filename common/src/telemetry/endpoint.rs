@@ -22,9 +22,11 @@ use tokio::sync::{Semaphore, oneshot};
 use super::registry::MetricsError;
 
 /// Connections at once; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 16;
+const MAX_CONNECTIONS: u32 = 16;
 /// From the first byte to the last of a connection, which carries one request.
 const LONGEST: Duration = Duration::from_secs(10);
+/// What connections under way have to end when the program does.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Longest request, bytes.
 const REQUEST_LIMIT: usize = 16 << 10;
 /// Pause when the system has no socket left.
@@ -99,9 +101,15 @@ impl Endpoint {
             .name("metrics".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
+                    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
                     tokio::select! {
-                        () = accept(listener, pages) => {}
+                        () = accept(listener, pages, &places) => {}
                         _ = stopped => {}
+                    }
+                    // Who is being answered gets the whole page.
+                    let all = places.acquire_many(MAX_CONNECTIONS);
+                    if tokio::time::timeout(FAREWELL, all).await.is_err() {
+                        tracing::debug!("a connection for metrics was cut");
                     }
                 });
             })
@@ -131,10 +139,9 @@ impl Drop for Endpoint {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, pages: Arc<dyn Pages>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+async fn accept(listener: tokio::net::TcpListener, pages: Arc<dyn Pages>, places: &Arc<Semaphore>) {
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(place) = Arc::clone(places).acquire_owned().await else {
             return;
         };
         let stream = match listener.accept().await {

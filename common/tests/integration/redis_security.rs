@@ -15,7 +15,7 @@ use anofpdm_common::queue::{
     Dispatch, LeaseConfig, QueueError, Submission, Take, WorkQueue, connect,
 };
 use anofpdm_test_support::redis_server::{Fsync, RedisOptions, RedisServer};
-use anofpdm_test_support::redis_users::{COORDINATOR, Users, WORKER};
+use anofpdm_test_support::redis_users::{COORDINATOR, METRICS, Users, WORKER};
 use redis::{Connection, RedisError, ServerErrorKind};
 use rig::{RUN, Yes, all_states, completion, contents, info, job, registered, take};
 
@@ -113,6 +113,42 @@ fn a_worker_is_no_coordinator() {
         &["'worker'", "coordinator", "deploy/redis/users.acl"],
     );
     open(&server, COORDINATOR, &credentials(&users, COORDINATOR)).unwrap();
+}
+
+#[test]
+fn the_exporter_reads_what_the_server_says_of_itself_and_nothing_else() {
+    let (server, users) = guarded();
+    open(&server, COORDINATOR, &credentials(&users, COORDINATOR)).unwrap();
+    let mut connection = users.connection(&server, METRICS);
+    let ask = |connection: &mut Connection, words: &[&str]| -> Result<redis::Value, RedisError> {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query(connection)
+    };
+    for may in [
+        &["PING"][..],
+        &["INFO"],
+        &["CLIENT", "SETNAME", "redis_exporter"],
+        &["LATENCY", "LATEST"],
+        &["SLOWLOG", "LEN"],
+    ] {
+        ask(&mut connection, may).unwrap_or_else(|e| panic!("{may:?}: {e}"));
+    }
+    for may_not in [
+        &["CONFIG", "GET", "*"][..],
+        &["SMEMBERS", "anofpdm:runs"],
+        &["SCAN", "0"],
+        &["CLIENT", "LIST"],
+        &["FLUSHALL"],
+        &["EVAL", "return 1", "0"],
+    ] {
+        let error = ask(&mut connection, may_not).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            redis::ErrorKind::Server(ServerErrorKind::NoPerm),
+            "{may_not:?}: {error}"
+        );
+    }
 }
 
 /// The text of a script as it is loaded.

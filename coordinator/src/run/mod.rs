@@ -129,7 +129,7 @@ pub fn run(
     let _context = tracing::info_span!("run", run).entered();
     let metrics = RunMetrics::new(&run)?;
     // Until this function returns.
-    let _endpoint = options
+    let endpoint = options
         .metrics
         .map(|address| metrics.serve(address))
         .transpose()?;
@@ -159,7 +159,7 @@ pub fn run(
             operators,
             metrics.clone(),
         ),
-        metrics,
+        metrics: metrics.clone(),
     };
     let worked = stages.run(options.until);
     // Whatever happened, workers are ended in good order and the time they took is kept.
@@ -182,13 +182,18 @@ pub fn run(
                 Ok(Some(summary))
             }
         });
-    status.end(match (&concluded, options.until) {
+    let ended = match (&concluded, options.until) {
         (Ok(_), None) => Ended::finished("the report is written"),
         (Ok(_), Some(stage)) => {
             Ended::finished(&format!("{} is done, as was asked for", stage.name()))
         }
         (Err(error), _) => Ended::with_error(error),
-    });
+    };
+    let outcome = ended.outcome;
+    status.end(ended);
+    if endpoint.is_some() {
+        metrics.end(outcome, interrupt);
+    }
     concluded
 }
 

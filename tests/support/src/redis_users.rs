@@ -14,12 +14,16 @@ pub const COORDINATOR: &str = "coordinator";
 
 pub const WORKER: &str = "worker";
 
+/// The Redis exporter's.
+pub const METRICS: &str = "metrics";
+
 /// The ACL file and what it holds only hashes of.
 #[derive(Debug, Clone)]
 pub struct Users {
     pub acl: String,
     pub coordinator: String,
     pub worker: String,
+    pub metrics: String,
 }
 
 impl Users {
@@ -43,6 +47,7 @@ impl Users {
             acl: read("users.acl"),
             coordinator: read("coordinator.password"),
             worker: read("worker.password"),
+            metrics: read("metrics.password"),
         }
     }
 
@@ -59,6 +64,7 @@ impl Users {
         match user {
             COORDINATOR => &self.coordinator,
             WORKER => &self.worker,
+            METRICS => &self.metrics,
             other => panic!("there is no user {other}"),
         }
     }

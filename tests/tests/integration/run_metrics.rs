@@ -147,41 +147,59 @@ fn the_page_says_what_status_says_and_adds_up_to_the_summary() {
     assert_eq!(&answer, fixture.answer());
     let summary = fixture.summary("metrics");
     let cost = &summary["cost"];
-    // What came in between the last look and the end is missing here, and nothing is there twice.
-    let counted = sum(
-        &last,
-        "anofpdm_records_total",
-        &["stage=\"score\"", "outcome=\"counted\""],
-    );
-    assert!(
-        counted <= coverage.scored as f64,
-        "{counted} of {coverage:?}"
-    );
-    assert!(
-        counted >= 0.5 * coverage.scored as f64,
-        "{counted} of {coverage:?}"
-    );
-    for (kinds, told) in [
-        (vec!["slice"], &cost["network_evaluations"]),
-        (vec!["padding"], &cost["padding"]),
+    // The page is served until it was read once more after the end.
+    let outcome = |name: &str| {
+        sum(
+            &last,
+            "anofpdm_run_ended",
+            &[&format!("outcome=\"{name}\"")],
+        )
+    };
+    assert_eq!((outcome("finished"), outcome("failed")), (1.0, 0.0));
+    let scored = ["stage=\"score\""];
+    for (name, labels, told) in [
+        (
+            "anofpdm_records_total",
+            "outcome=\"counted\"",
+            coverage.scored,
+        ),
+        (
+            "anofpdm_records_total",
+            "outcome=\"duplicate\"",
+            coverage.duplicates,
+        ),
+        (
+            "anofpdm_records_total",
+            "outcome=\"conflict\"",
+            coverage.conflicts,
+        ),
     ] {
-        let sum: f64 = kinds
-            .iter()
-            .map(|kind| {
-                sum(
-                    &last,
-                    "anofpdm_evaluations_total",
-                    &[&format!("kind=\"{kind}\"")],
-                )
-            })
-            .sum();
-        assert!(sum <= number(told), "{kinds:?}: {sum} of {told}");
+        let found = sum(&last, name, &[scored[0], labels]);
+        assert_eq!(found, told as f64, "{labels}: {coverage:?}");
+    }
+    for (name, labels, told) in [
+        (
+            "anofpdm_evaluations_total",
+            "kind=\"slice\"",
+            &cost["network_evaluations"],
+        ),
+        (
+            "anofpdm_evaluations_total",
+            "kind=\"padding\"",
+            &cost["padding"],
+        ),
+        ("anofpdm_audits_total", "", &summary["audits"]["shards"]),
+        (
+            "anofpdm_audits_total",
+            "outcome=\"agreed\"",
+            &summary["audits"]["agreed"],
+        ),
+    ] {
+        assert_eq!(sum(&last, name, &[labels]), number(told), "{name} {labels}");
     }
     let seconds = sum(&last, "anofpdm_device_seconds_total", &[]);
-    assert!(
-        seconds > 0.0 && seconds <= number(&cost["device_seconds"]) + 1e-6,
-        "{seconds}"
-    );
+    let told = number(&cost["device_seconds"]);
+    assert!((seconds - told).abs() < 1e-6 * told, "{seconds} of {told}");
 }
 
 #[test]

@@ -22,6 +22,14 @@ pub static RUN_INFO: MetricSpec = HERE.gauge(
     ],
     "The run that this coordinator drives; 1.",
 );
+pub static RUN_ENDED: MetricSpec = HERE.gauge(
+    "anofpdm_run_ended",
+    &[Label {
+        name: "outcome",
+        values: Values::OneOf(&["finished", "interrupted", "cancelled", "failed"]),
+    }],
+    "1 for how this run ended, on the last page it serves; 0 while it works.",
+);
 pub static STAGE_WORK: MetricSpec = HERE.gauge(
     "anofpdm_stage_work",
     &[STAGE, Label::one_of("unit", &["slices", "steps"]), STATE],
@@ -223,6 +231,7 @@ pub static JOURNAL_APPEND_SECONDS: MetricSpec = HERE.histogram(
 
 pub(super) static ALL: &[&MetricSpec] = &[
     &RUN_INFO,
+    &RUN_ENDED,
     &STAGE_WORK,
     &STAGE_ETA_SECONDS,
     &PAUSED,

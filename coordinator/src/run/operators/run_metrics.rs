@@ -1,6 +1,7 @@
 //! What the coordinator tells Prometheus of its run: gauges from the same [`Snapshot`] that `live.json` holds, counters
 //! where things happen.
 
+mod last_look;
 mod pages;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use anofpdm_common::telemetry::queue_calls;
 use anofpdm_common::telemetry::registry::{MetricsError, MetricsRegistry};
 use prometheus::{CounterVec, GaugeVec, HistogramVec};
 
+use self::last_look::Looks;
 use super::snapshot::{Snapshot, Work};
 use crate::ledger::{AuditCounts, RecordOutcome, StageCost};
 
@@ -28,6 +30,7 @@ pub struct RunMetrics(Arc<Metrics>);
 struct Metrics {
     registry: MetricsRegistry,
     run_info: GaugeVec,
+    ended: GaugeVec,
     stage_work: GaugeVec,
     stage_eta: GaugeVec,
     paused: GaugeVec,
@@ -68,6 +71,7 @@ struct State {
     workers: BTreeSet<[String; 3]>,
     /// `/workers` as it is served.
     targets: String,
+    looks: Looks,
 }
 
 /// How a lease or a shard ended.
@@ -102,6 +106,7 @@ impl RunMetrics {
         let registry = MetricsRegistry::new(&[("run", run)])?;
         let metrics = Metrics {
             run_info: registry.gauge(&inventory::RUN_INFO)?,
+            ended: registry.gauge(&inventory::RUN_ENDED)?,
             stage_work: registry.gauge(&inventory::STAGE_WORK)?,
             stage_eta: registry.gauge(&inventory::STAGE_ETA_SECONDS)?,
             paused: registry.gauge(&inventory::PAUSED)?,
@@ -134,6 +139,7 @@ impl RunMetrics {
                 at_work: false,
                 workers: BTreeSet::new(),
                 targets: "[]".to_owned(),
+                looks: Looks::default(),
             }),
             registry,
         };
@@ -144,6 +150,9 @@ impl RunMetrics {
         one(&metrics.last_result, now_seconds());
         for state in ["queued", "leased", "retrying", "dead"] {
             metrics.shards.with_label_values(&[state]).set(0.0);
+        }
+        for outcome in ["finished", "interrupted", "cancelled", "failed"] {
+            metrics.ended.with_label_values(&[outcome]).set(0.0);
         }
         for state in ["busy", "idle"] {
             metrics.workers.with_label_values(&[state]).set(0.0);

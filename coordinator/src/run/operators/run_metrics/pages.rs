@@ -1,6 +1,6 @@
 //! What the endpoint of the coordinator serves.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anofpdm_common::telemetry::endpoint::Pages;
 use anofpdm_common::telemetry::registry::MetricsError;
@@ -45,8 +45,10 @@ pub(super) fn targets(workers: &[WorkerEntry]) -> String {
 
 impl Pages for RunMetrics {
     fn metrics(&self) -> Result<String, MetricsError> {
-        let _whole = self.0.state();
-        self.0.registry.exposition()
+        let mut whole = self.0.state();
+        let page = self.0.registry.exposition()?;
+        whole.looks.looked(Instant::now());
+        Ok(page)
     }
 
     fn ready(&self) -> Result<(), String> {
