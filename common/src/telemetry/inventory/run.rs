@@ -24,10 +24,10 @@ pub static RUN_INFO: MetricSpec = HERE.gauge(
 );
 pub static RUN_ENDED: MetricSpec = HERE.gauge(
     "anofpdm_run_ended",
-    &[Label {
-        name: "outcome",
-        values: Values::OneOf(&["finished", "interrupted", "cancelled", "failed"]),
-    }],
+    &[Label::one_of(
+        "outcome",
+        &["finished", "interrupted", "cancelled", "failed"],
+    )],
     "1 for how this run ended, on the last page it serves; 0 while it works.",
 );
 pub static STAGE_WORK: MetricSpec = HERE.gauge(
