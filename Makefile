@@ -68,9 +68,9 @@ chaos: build ## N runs through Redis while everything fails: make chaos N=200 [S
 hostile: build ## N mutated messages and journals are read: make hostile N=10000000 [SEED=1]
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-hostile $(if $(N),--number $(N)) $(if $(SEED),--seed $(SEED))
 
-queue-cost: build ## 100,000 shards without work through Redis and the local queue: what the queue takes
+queue-cost: build ## 100,000 shards without work through Redis and the local queue: what the queue takes; METRICS=1 watched
 	@scripts/need.sh redis-server
-	$${CARGO_TARGET_DIR:-target}/release/anofpdm-queue-cost $(if $(N),--shards $(N)) $(if $(WORKERS),--workers $(WORKERS))
+	$${CARGO_TARGET_DIR:-target}/release/anofpdm-queue-cost $(if $(N),--shards $(N)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(METRICS),--metrics)
 
 fleet-demo: build ## a small fleet under Prometheus: every query of every board, boards drawn into runs/fleet-demo
 	@scripts/setup-monitoring.sh

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anofpdm_tests::queue_cost::coordinator::{Place, coordinate};
 use anofpdm_tests::queue_cost::measurement::{Cost, local, redis};
+use anofpdm_tests::queue_cost::watched::watch;
 use anofpdm_tests::queue_cost::worker::work;
 use clap::{Args, Parser, Subcommand};
 
@@ -23,6 +24,9 @@ struct Cli {
     /// Workers, a process each
     #[arg(long, default_value_t = 8)]
     workers: usize,
+    /// Every process counts its calls and is asked for its metrics each second
+    #[arg(long, global = true)]
+    metrics: bool,
     /// Print JSON on standard output
     #[arg(long)]
     json: bool,
@@ -60,6 +64,14 @@ struct Coordinate {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Of this part of the measurement, until it ends.
+    let _watched = match (cli.part.is_some() && cli.metrics).then(watch).transpose() {
+        Ok(watched) => watched,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let done = match &cli.part {
         Some(Part::Coordinate(part)) => match (&part.redis, &part.local) {
             (Some(url), _) => coordinate(&Place::Redis(url), part.shards, part.workers),
@@ -91,8 +103,8 @@ fn measure(cli: &Cli) -> ExitCode {
         }
     };
     let costs = [
-        redis(cli.shards, cli.workers),
-        local(folder.path(), cli.shards, cli.workers),
+        redis(cli.shards, cli.workers, cli.metrics),
+        local(folder.path(), cli.shards, cli.workers, cli.metrics),
     ];
     if cli.json {
         println!("{}", serde_json::json!(costs));

@@ -112,11 +112,17 @@ fn start_workers(address: &str, workers: usize, more: &[&str]) -> Vec<Running> {
         .collect()
 }
 
+/// The place, and whether its processes are watched.
+fn watched<'a>(place: [&'a str; 2], metrics: bool) -> Vec<&'a str> {
+    let flag = metrics.then_some("--metrics");
+    place.into_iter().chain(flag).collect()
+}
+
 /// Through a Redis of its own.
-pub fn redis(shards: u64, workers: usize) -> Cost {
+pub fn redis(shards: u64, workers: usize, metrics: bool) -> Cost {
     let server = RedisServer::start(RedisOptions::default());
     let url = server.url();
-    let place = ["--redis", &url];
+    let place = watched(["--redis", &url], metrics);
     let mut cost = throughput("redis", &place, shards, workers);
     cost.server_peak = server.info("used_memory_peak");
 
@@ -141,9 +147,9 @@ pub fn redis(shards: u64, workers: usize) -> Cost {
 
 /// Through the coordinator's own socket in `folder`. Nothing of the queue outlives the coordinator: a restarted one
 /// submits everything again.
-pub fn local(folder: &Path, shards: u64, workers: usize) -> Cost {
+pub fn local(folder: &Path, shards: u64, workers: usize, metrics: bool) -> Cost {
     let folder = folder.to_string_lossy();
-    let place = ["--local", &folder];
+    let place = watched(["--local", &folder], metrics);
     let mut cost = throughput("local", &place, shards, workers);
     let mut coordinator = Coordinator::start(&place, shards, workers);
     coordinator.reaches("open");
@@ -161,7 +167,12 @@ fn throughput(driver: &'static str, place: &[&str], shards: u64, workers: usize)
     let mut coordinator = Coordinator::start(place, shards, workers);
     let before = coordinator.reaches("open");
     let submitted = coordinator.reaches("submitted");
-    let mut workers = start_workers(&submitted.address, workers, &[]);
+    let flag: &[&str] = if place.contains(&"--metrics") {
+        &["--metrics"]
+    } else {
+        &[]
+    };
+    let mut workers = start_workers(&submitted.address, workers, flag);
     let begun = coordinator.reaches("begun");
     let done = coordinator.reaches("done");
     for worker in &mut workers {

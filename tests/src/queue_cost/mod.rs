@@ -2,6 +2,7 @@
 
 pub mod coordinator;
 pub mod measurement;
+pub mod watched;
 pub mod worker;
 
 use anofpdm_common::ids::Digest;

@@ -44,8 +44,8 @@ impl GpuMetrics {
     pub(super) fn watch(&self, uuid: &str) {
         if let Some(gpu) = GpuTelemetry::open(uuid) {
             let counted = Mutex::new(gpu.energy());
-            // A worker has one GPU, so there is no second.
-            let _ = self.watched.set(Watched { gpu, counted });
+            // A worker has one GPU: the first is the one.
+            self.watched.get_or_init(|| Watched { gpu, counted });
         }
     }
 
