@@ -113,7 +113,7 @@ fn start_workers(address: &str, workers: usize, more: &[&str]) -> Vec<Running> {
 }
 
 /// The place, and whether its processes are watched.
-fn watched<'a>(place: [&'a str; 2], metrics: bool) -> Vec<&'a str> {
+fn watched(place: [&str; 2], metrics: bool) -> Vec<&str> {
     let flag = metrics.then_some("--metrics");
     place.into_iter().chain(flag).collect()
 }
