@@ -1,6 +1,6 @@
 //! A process of the measurement that counts its calls and is asked for them each second, as in a fleet that is watched.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,11 +41,12 @@ pub fn watch() -> Result<Endpoint, QueueError> {
     let address = endpoint.address();
     std::thread::spawn(move || {
         loop {
-            if let Err(error) = ask(address) {
-                eprintln!("metrics: {error}");
-                return;
+            match ask(address) {
+                Ok(()) => std::thread::sleep(EVERY),
+                // The measurement is over.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+                Err(error) => panic!("metrics: {error}"),
             }
-            std::thread::sleep(EVERY);
         }
     });
     Ok(endpoint)
@@ -56,7 +57,7 @@ fn ask(address: SocketAddr) -> std::io::Result<()> {
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")?;
     let mut page = String::new();
     stream.read_to_string(&mut page)?;
-    match page.contains("anofpdm_queue_call_seconds") {
+    match page.starts_with("HTTP/1.1 200") {
         true => Ok(()),
         false => Err(std::io::Error::other(page)),
     }
