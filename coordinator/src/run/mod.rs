@@ -10,6 +10,7 @@ pub mod operators;
 mod result_committer;
 mod run_id;
 mod scheduler;
+mod shard_event;
 mod shard_source;
 mod shard_tracker;
 pub mod signals;

@@ -9,7 +9,7 @@ use anofpdm_common::queue::{Priority, Submission, WorkerStatus};
 
 use super::active_plan::{ActiveForward, ActivePlan};
 use super::error::NoAgreement;
-use super::result_committer::ShardEvent;
+use super::shard_event::ShardEvent;
 use crate::ledger::Ledger;
 
 /// Further opinions on one key before the run gives up: the devices do not agree with themselves.

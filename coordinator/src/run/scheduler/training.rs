@@ -11,7 +11,7 @@ use crate::run::active_plan::ActivePlan;
 use crate::run::error::SchedulerError;
 use crate::run::operators::snapshot::{Unit, Work};
 use crate::run::operators::status_file::Done;
-use crate::run::result_committer::Ending;
+use crate::run::shard_event::Ending;
 use crate::run::shard_tracker::Purpose;
 use crate::run::workers::gang::Gang;
 use crate::run::workers::pool::if_reachable;

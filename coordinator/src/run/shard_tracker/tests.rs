@@ -3,7 +3,7 @@ use std::sync::Arc;
 use anofpdm_common::plan::{ForwardPlan, Stage, WorkerInfo};
 use anofpdm_common::queue::{LeaseId, LiveLease};
 
-use super::super::result_committer::Ending;
+use super::super::shard_event::Ending;
 use super::super::verification::tests::{forward, profile};
 use super::*;
 use crate::ledger::Entry;

@@ -16,7 +16,7 @@ use anofpdm_common::plan::{GangRank, Job, Stage, Task};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::spec::Devices;
 
-use crate::run::result_committer::Ending;
+use crate::run::shard_event::Ending;
 use crate::run::warn_once::WarnOnce;
 
 /// How long a gang that could start waits for more workers.
