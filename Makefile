@@ -73,11 +73,13 @@ queue-cost: build ## 100,000 shards without work through Redis and the local que
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-queue-cost $(if $(N),--shards $(N)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(METRICS),--metrics)
 
 fleet-demo: build ## a small fleet under Prometheus: every query of every board, boards drawn into runs/fleet-demo
-	@scripts/setup-monitoring.sh
+	@scripts/need.sh redis-server prometheus prometheus-alertmanager prometheus-redis-exporter openssl
+	@scripts/python-tools.sh monitoring $${CARGO_TARGET_DIR:-target}/monitoring
 	@$${CARGO_TARGET_DIR:-target}/monitoring/bin/python deploy/monitoring/demo/fleet_demo.py
 
 alert-drill: build ## workers, coordinator and Redis fail until their alerts fire and resolve (five minutes)
-	@scripts/setup-monitoring.sh
+	@scripts/need.sh redis-server prometheus prometheus-alertmanager prometheus-redis-exporter openssl
+	@scripts/python-tools.sh monitoring $${CARGO_TARGET_DIR:-target}/monitoring
 	@$${CARGO_TARGET_DIR:-target}/monitoring/bin/python deploy/monitoring/demo/alert_drill.py
 
 lint: setup ## check format, lints, documentation, dependencies

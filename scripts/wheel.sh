@@ -16,13 +16,7 @@ for program in anofpdm anofpdm-worker; do
 done
 
 tools=$work/tools
-if ! cmp -s requirements/wheel.lock "$tools/installed"; then
-    rm -rf "$tools"
-    python3 -m venv "$tools"
-    "$tools/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --no-deps \
-        --only-binary=:all: --require-hashes -r requirements/wheel.lock
-    cp requirements/wheel.lock "$tools/installed"
-fi
+scripts/python-tools.sh wheel "$tools"
 
 rm -rf "$stage" "$work/dist"
 mkdir -p "$stage" "$work/dist" "$stage/share/man/man1"

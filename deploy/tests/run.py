@@ -39,17 +39,9 @@ NAMESPACES += ["--mount-proc", "--propagation", "private"]
 
 def tools():
     """The Python of an environment with requirements/deploy.lock, made once for each state of that file."""
-    lock = CHECKOUT / "requirements" / "deploy.lock"
     environment = CHECKOUT / "target" / "deploy" / "tools"
-    python = environment / "bin" / "python"
-    stamp = environment / "installed"
-    if not stamp.exists() or stamp.read_text() != lock.read_text():
-        shutil.rmtree(environment, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-        subprocess.run([*pip, "--only-binary=:all:", "--require-hashes", "-r", lock], check=True)
-        stamp.write_text(lock.read_text())
-    return python
+    subprocess.run([CHECKOUT / "scripts" / "python-tools.sh", "deploy", environment], check=True)
+    return environment / "bin" / "python"
 
 
 def why_not(part):

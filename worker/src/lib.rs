@@ -18,6 +18,8 @@ pub mod nn;
 pub mod nvml;
 pub mod predictor;
 pub mod shim;
+#[cfg(test)]
+mod stub_library;
 pub mod tensors;
 pub mod torch;
 pub mod train;

@@ -78,14 +78,18 @@ impl GpuTelemetry {
 
     /// What the driver tells now, or told a moment ago.
     pub fn read(&self) -> GpuReading {
+        self.read_at(Instant::now())
+    }
+
+    fn read_at(&self, now: Instant) -> GpuReading {
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((when, reading)) = *last
-            && when.elapsed() < FRESH
+            && now.saturating_duration_since(when) < FRESH
         {
             return reading;
         }
         let reading = self.0.ask();
-        *last = Some((Instant::now(), reading));
+        *last = Some((now, reading));
         reading
     }
 

@@ -26,7 +26,7 @@ const MAX_CONNECTIONS: u32 = 16;
 /// From the first byte to the last of a connection, which carries one request.
 const LONGEST: Duration = Duration::from_secs(10);
 /// What connections under way have to end when the program does.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Longest request, bytes.
 const REQUEST_LIMIT: usize = 16 << 10;
 /// Pause when the system has no socket left.

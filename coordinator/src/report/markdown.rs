@@ -112,7 +112,7 @@ fn tuning(summary: &Summary) -> Vec<String> {
     lines
 }
 
-/// With the device time that it is of, where that is not all.
+/// And the device time that it is of: not all where some device told nothing.
 fn energy(used: &EnergyUsed) -> String {
     format!(
         ", {:.3} kWh in {:.2} of them",

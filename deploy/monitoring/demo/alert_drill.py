@@ -7,7 +7,6 @@ again, Redis is stopped and started again; the run then ends and nothing may be 
 each alert has fired, and no other, and all have resolved.
 """
 
-import shutil
 import signal
 import sys
 import time
@@ -17,11 +16,11 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import watching  # noqa: E402
-from fleet import REPOSITORY, Fleet  # noqa: E402
-from fleet_demo import Report  # noqa: E402
-from processes import Failed, Processes, wait_for  # noqa: E402
+from fleet import Fleet  # noqa: E402
+from processes import wait_for  # noqa: E402
 from prometheus_http import Prometheus  # noqa: E402
 from queue_server import QueueServer  # noqa: E402
+from report import present  # noqa: E402
 
 LEASE = 8  # seconds
 SILENCE = 120  # seconds after the end of the run
@@ -136,19 +135,5 @@ def silent(alerts, report):
     alerts.resolve("ResultConflict", "WorkerRetired", seconds=240)
 
 
-def main(folder):
-    report = Report()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        with Processes(folder / "logs") as processes:
-            drill(folder, processes, report)
-    except Failed as error:
-        report.judge(False, f"{error}; logs are in {folder / 'logs'}")
-    report.say("all holds" if not report.failed else f"{report.failed} things do not hold")
-    return 1 if report.failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else REPOSITORY / "runs/alert-drill").resolve()))
+    present("alert-drill", drill)

@@ -7,7 +7,6 @@ paused and looked at, its coordinator is killed and started again. Then every qu
 FOLDER (runs/fleet-demo). Exit code 0 when all of it holds.
 """
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,31 +20,16 @@ import check_dashboards  # noqa: E402
 import compare  # noqa: E402
 import render  # noqa: E402
 import watching  # noqa: E402
-from fleet import REPOSITORY, Fleet  # noqa: E402
+from fleet import Fleet  # noqa: E402
 from pretended_gpus import PretendedGpus  # noqa: E402
-from processes import Failed, Processes, page, wait_for  # noqa: E402
+from processes import page, wait_for  # noqa: E402
 from prometheus_http import Prometheus  # noqa: E402
 from queue_server import QueueServer  # noqa: E402
+from report import present  # noqa: E402
 
 BOARDS = sorted((HERE.parent / "grafana/dashboards").glob("*.json"))
 LEASE = 8  # seconds
 SLICES = 18
-
-
-class Report:
-    """What holds and what does not, as it is seen."""
-
-    def __init__(self):
-        self.begin, self.failed = time.monotonic(), 0
-
-    def say(self, text):
-        print(f"{time.monotonic() - self.begin:5.0f} s  {text}", flush=True)
-
-    def judge(self, good, text, wrong=()):
-        self.failed += not good
-        self.say(f"{'ok   ' if good else 'WRONG'} {text}")
-        for line in wrong:
-            print(f"         {line}", flush=True)
 
 
 def demonstrate(folder, processes, report):
@@ -146,21 +130,10 @@ def check_rules(report):
         report.judge(done.returncode == 0, f"promtool {words[0]} {words[1]}", (done.stdout + done.stderr).splitlines() if done.returncode else [])
 
 
-def main(folder):
-    report = Report()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        with Processes(folder / "logs") as processes:
-            server = demonstrate(folder, processes, report)
-            check_boards(server, folder, report)
-            check_rules(report)
-    except Failed as error:
-        report.judge(False, f"{error}; logs are in {folder / 'logs'}")
-    report.say("all holds" if not report.failed else f"{report.failed} things do not hold")
-    return 1 if report.failed else 0
+def whole(folder, processes, report):
+    check_boards(demonstrate(folder, processes, report), folder, report)
+    check_rules(report)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else REPOSITORY / "runs/fleet-demo").resolve()))
+    present("fleet-demo", whole)

@@ -14,8 +14,9 @@ use anofpdm_common::record::{
     FigureTraces, ModalityDecision, RatedScore, Record, RestoredScore, SliceFigures, SliceScore,
     SliceTrace, ThresholdOverlaps,
 };
+use anofpdm_common::spec::Precision;
 use anofpdm_common::wire::{self, Kind, Message};
-use anofpdm_coordinator::ledger::{CACHE, Entry};
+use anofpdm_coordinator::ledger::{CACHE, ChosenPrecision, Entry};
 
 /// An envelope as it is sent.
 #[derive(Debug, Clone)]
@@ -133,7 +134,7 @@ fn completion() -> Completion {
         evaluations: 660,
         padding: 12,
         device_millis: 1_234,
-        millijoules: None,
+        millijoules: Some(451_000),
     }
 }
 
@@ -258,6 +259,15 @@ pub fn entries() -> Vec<Entry> {
         Entry::Distrusted {
             worker: info().worker,
             reason: "two others agree on other bits".to_owned(),
+        },
+        Entry::Precision(ChosenPrecision {
+            precision: Precision::Bf16,
+            reason: "masks agree with fp32".to_owned(),
+            report: Some(digest),
+        }),
+        Entry::Energy {
+            millijoules: 451_000,
+            device_millis: 1_234,
         },
     ]
 }

@@ -112,18 +112,18 @@ fn start_workers(address: &str, workers: usize, more: &[&str]) -> Vec<Running> {
         .collect()
 }
 
-/// The place, and whether its processes are watched.
-fn watched(place: [&str; 2], metrics: bool) -> Vec<&str> {
-    let flag = metrics.then_some("--metrics");
-    place.into_iter().chain(flag).collect()
+/// The argument by which a process is watched, where it is to be.
+const fn watched(metrics: bool) -> &'static [&'static str] {
+    if metrics { &["--metrics"] } else { &[] }
 }
 
 /// Through a Redis of its own.
 pub fn redis(shards: u64, workers: usize, metrics: bool) -> Cost {
     let server = RedisServer::start(RedisOptions::default());
     let url = server.url();
-    let place = watched(["--redis", &url], metrics);
-    let mut cost = throughput("redis", &place, shards, workers);
+    let watched = watched(metrics);
+    let place = [&["--redis", &url], watched].concat();
+    let mut cost = throughput("redis", &place, watched, shards, workers);
     cost.server_peak = server.info("used_memory_peak");
 
     // Again, to be killed with everything outstanding and every worker at work.
@@ -149,8 +149,9 @@ pub fn redis(shards: u64, workers: usize, metrics: bool) -> Cost {
 /// submits everything again.
 pub fn local(folder: &Path, shards: u64, workers: usize, metrics: bool) -> Cost {
     let folder = folder.to_string_lossy();
-    let place = watched(["--local", &folder], metrics);
-    let mut cost = throughput("local", &place, shards, workers);
+    let watched = watched(metrics);
+    let place = [&["--local", &*folder], watched].concat();
+    let mut cost = throughput("local", &place, watched, shards, workers);
     let mut coordinator = Coordinator::start(&place, shards, workers);
     coordinator.reaches("open");
     coordinator.reaches("submitted");
@@ -163,16 +164,17 @@ pub fn local(folder: &Path, shards: u64, workers: usize, metrics: bool) -> Cost 
     cost
 }
 
-fn throughput(driver: &'static str, place: &[&str], shards: u64, workers: usize) -> Cost {
+fn throughput(
+    driver: &'static str,
+    place: &[&str],
+    watched: &[&str],
+    shards: u64,
+    workers: usize,
+) -> Cost {
     let mut coordinator = Coordinator::start(place, shards, workers);
     let before = coordinator.reaches("open");
     let submitted = coordinator.reaches("submitted");
-    let flag: &[&str] = if place.contains(&"--metrics") {
-        &["--metrics"]
-    } else {
-        &[]
-    };
-    let mut workers = start_workers(&submitted.address, workers, flag);
+    let mut workers = start_workers(&submitted.address, workers, watched);
     let begun = coordinator.reaches("begun");
     let done = coordinator.reaches("done");
     for worker in &mut workers {

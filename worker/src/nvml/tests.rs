@@ -1,29 +1,18 @@
 use std::path::PathBuf;
-use std::process::Command;
 
 use super::*;
+use crate::stub_library::stub_library;
 
-/// A library that pretends to be the driver's, compiled with these options.
 fn stub(options: &[&str]) -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let source = folder.path().join("stub.c");
-    let library = folder.path().join("libnvidia-ml-stub.so");
-    std::fs::write(&source, include_str!("stub.c")).unwrap();
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .arg(&library)
-        .args(options)
-        .arg(&source)
-        .status();
-    assert!(compiled.unwrap().success());
-    (folder, library)
+    stub_library(include_str!("stub.c"), options)
 }
 
 #[test]
 fn a_gpu_is_found_by_its_uuid_and_tells_what_it_can() {
     let (_folder, library) = stub(&[]);
     let first = GpuTelemetry::open_in(library.as_os_str(), "GPU-first").unwrap();
-    let reading = first.read();
+    let now = Instant::now();
+    let reading = first.read_at(now);
     assert_eq!(
         reading,
         GpuReading {
@@ -38,9 +27,10 @@ fn a_gpu_is_found_by_its_uuid_and_tells_what_it_can() {
         }
     );
     // Asked again at once the driver is left in peace; energy is asked each time.
-    assert_eq!(first.read(), reading);
+    assert_eq!(first.read_at(now + FRESH / 2), reading);
     assert_eq!(first.energy(), Some(5_005_000));
     assert_eq!(first.energy(), Some(5_007_500));
+    assert_eq!(first.read_at(now + FRESH).energy, Some(5_010_000));
 
     let second = GpuTelemetry::open_in(library.as_os_str(), "GPU-second")
         .unwrap()

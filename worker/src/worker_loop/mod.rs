@@ -228,10 +228,16 @@ impl WorkerLoop<'_> {
         let renewal = LeaseRenewal::start(queue, lease.id, lease.ttl, drain);
         let metrics = &self.config.metrics;
         metrics.set_state(WorkerState::of(&lease.job.task));
-        let energy = metrics.gpu.energy();
-        let worked = {
+        // Of a device that hangs its driver may hang too: it is asked while somebody watches.
+        let (worked, drawn) = {
             let _at_work = self.config.liveness.begin(renewal.progress());
-            self.within_memory(queue, lease, renewal.progress())
+            let before = metrics.gpu.energy();
+            let worked = self.within_memory(queue, lease, renewal.progress());
+            let drawn = metrics.gpu.energy().zip(before);
+            (
+                worked,
+                drawn.map(|(after, before)| after.saturating_sub(before)),
+            )
         };
         metrics.set_state(WorkerState::Idle);
         renewal.stop();
@@ -239,11 +245,7 @@ impl WorkerLoop<'_> {
             Ok(Some(mut completion)) => {
                 completion.device_millis =
                     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                completion.millijoules = metrics
-                    .gpu
-                    .energy()
-                    .zip(energy)
-                    .map(|(after, before)| after.saturating_sub(before));
+                completion.millijoules = drawn;
                 queue.complete(lease, &completion)?;
                 Ok(None)
             }

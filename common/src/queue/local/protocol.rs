@@ -309,7 +309,10 @@ mod tests {
             },
             Completion {
                 device_millis: u64::MAX,
-                millijoules: None,
+                ..completion()
+            },
+            Completion {
+                millijoules: Some(u64::MAX),
                 ..completion()
             },
         ] {

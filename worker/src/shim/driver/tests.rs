@@ -1,19 +1,10 @@
 //! The driver's functions beside a library that has them and no GPU.
 
-use std::process::Command;
-
 use super::*;
+use crate::stub_library::stub_library;
 
 fn stub() -> Driver {
-    let folder = tempfile::tempdir().unwrap();
-    let source = folder.path().join("stub.c");
-    let library = folder.path().join("libcuda_stub.so");
-    std::fs::write(&source, include_str!("stub.c")).unwrap();
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .status();
-    assert!(compiled.unwrap().success());
+    let (_folder, library) = stub_library(include_str!("stub.c"), &[]);
     Driver::at(&library).unwrap()
 }
 

@@ -16,7 +16,7 @@ const NAP: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     last: Option<Instant>,
-    /// Between the last two.
+    /// The longest between two, so that somebody who looks in between does not pass for the one who looks regularly.
     pause: Option<Duration>,
     /// The run has ended, and whether the page was read since.
     ended: Option<bool>,
@@ -24,7 +24,8 @@ pub(super) struct Looks {
 
 impl Looks {
     pub(super) fn looked(&mut self, now: Instant) {
-        self.pause = self.last.map(|last| now.saturating_duration_since(last));
+        let pause = self.last.map(|last| now.saturating_duration_since(last));
+        self.pause = self.pause.max(pause);
         self.last = Some(now);
         if let Some(seen) = &mut self.ended {
             *seen = true;
@@ -86,6 +87,8 @@ mod tests {
         assert_eq!(looks.expected(), None, "one look is no habit");
         looks.looked(at(15));
         assert_eq!(looks.expected(), Some(at(35)));
+        looks.looked(at(16));
+        assert_eq!(looks.expected(), Some(at(36)), "somebody else looked");
         looks.looked(at(615));
         assert_eq!(looks.expected(), Some(at(675)), "a minute at most");
 
