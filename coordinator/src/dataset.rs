@@ -1,11 +1,12 @@
 //! The slices of a run: the store of its spec, split by patient, with the scored modalities resolved.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{DataPlan, SliceRef};
 use anofpdm_common::spec::{DataSpec, SpecError};
+use anofpdm_common::store::location::Location;
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
 
@@ -36,7 +37,7 @@ pub enum DatasetError {
         split: &'static str,
         hint: &'static str,
         subjects: usize,
-        store: PathBuf,
+        store: Location,
     },
 }
 
@@ -56,7 +57,7 @@ impl Dataset {
     /// Opens the store of `spec` and verifies all of it, unless `asked` to stop; relative paths count from `base`, the
     /// folder of the spec file.
     pub fn open(spec: &DataSpec, base: &Path, go_on: &GoOn<'_>) -> Result<Self, DatasetError> {
-        let store = SliceStore::open(base.join(&spec.store))?;
+        let store = SliceStore::at(&spec.store.from_folder(base))?;
         store_check::verify(&store, go_on).map_err(|error| match error {
             StoreError::Stopped => {
                 DatasetError::Interrupted(go_on().err().unwrap_or(Interrupted::Signal))
@@ -276,7 +277,7 @@ impl Dataset {
             split,
             hint,
             subjects: self.subjects.len(),
-            store: self.store.root().to_path_buf(),
+            store: self.store.location().clone(),
         }
     }
 }
@@ -300,7 +301,7 @@ fn warn_of_old_store(store: &SliceStore) {
         .find(|subject| !known.insert(patient_of(&subject.id)));
     if let Some(scan) = scan {
         tracing::warn!(
-            store = %store.root().display(),
+            store = %store.location(),
             "the store is of an earlier version, which took scans of one patient ('{}', '{}') for patients; preprocess it again",
             patient_of(&scan.id),
             scan.id,

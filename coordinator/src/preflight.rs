@@ -1,10 +1,12 @@
 //! What `run` refuses before anything is computed, and `plan` therefore refuses too: labels, masks and weights.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::store::checkpoint::{self, CheckpointError};
+use anofpdm_common::store::location::Location;
+use anofpdm_common::store::remote_file::{RemoteFileError, local_path};
 
 use crate::dataset::Dataset;
 use crate::evaluate::calibrate::{self, CalibrateError};
@@ -24,6 +26,12 @@ pub enum PreflightError {
         network: String,
         source: Box<CheckpointError>,
     },
+    #[error("{spec}: [model.{network}] checkpoint: {source}")]
+    Remote {
+        spec: PathBuf,
+        network: String,
+        source: Box<RemoteFileError>,
+    },
 }
 
 /// Checks that the validation slices have the labels and masks that calibration and tuning need, and that every
@@ -41,20 +49,25 @@ pub fn check(
     let mut warnings = Vec::new();
     for (name, model) in spec_file.needed()? {
         let network = spec_file.network(name, dataset)?;
-        let Some(path) = &model.checkpoint else {
+        let Some(location) = &model.checkpoint else {
             continue;
         };
         if let Some(weights) = adopted.get(name) {
-            if is_another(path, weights) {
+            if is_another(location, weights) {
                 warnings.push(format!(
                     "[model.{name}] checkpoint {}: its bytes are not those that this run began with; it goes on with the earlier ones. For the new ones give the run another name or --dir",
-                    path.display()
+                    location
                 ));
             }
             continue;
         }
+        let path = local_path(location).map_err(|source| PreflightError::Remote {
+            spec: spec_file.path().to_path_buf(),
+            network: name.to_owned(),
+            source: Box::new(source),
+        })?;
         let said =
-            checkpoint::check(path, &network).map_err(|source| PreflightError::Checkpoint {
+            checkpoint::check(&path, &network).map_err(|source| PreflightError::Checkpoint {
                 spec: spec_file.path().to_path_buf(),
                 network: name.to_owned(),
                 source: Box::new(source),
@@ -68,7 +81,10 @@ pub fn check(
 }
 
 /// True for a file that can be read and has other bytes: a run that has taken its weights in needs it no more.
-fn is_another(path: &Path, weights: &Digest) -> bool {
+fn is_another(location: &Location, weights: &Digest) -> bool {
+    let Ok(path) = local_path(location) else {
+        return false;
+    };
     let mut hasher = blake3::Hasher::new();
     let read = std::fs::File::open(path).and_then(|file| hasher.update_reader(file).map(drop));
     read.is_ok() && Digest::from(hasher.finalize()) != *weights

@@ -76,7 +76,7 @@ impl SpecFile {
         })?;
         let base = std::path::absolute(path).map_err(read)?;
         let base = base.parent().unwrap_or(Path::new("/"));
-        spec.data.store = base.join(&spec.data.store);
+        spec.data.store = spec.data.store.from_folder(base);
         spec.data.split = spec.data.split.take().map(|split| {
             let file = base.join(&split);
             if file.is_file() {
@@ -86,7 +86,7 @@ impl SpecFile {
             }
         });
         for model in spec.model.values_mut() {
-            model.checkpoint = model.checkpoint.as_ref().map(|file| base.join(file));
+            model.checkpoint = model.checkpoint.as_ref().map(|file| file.from_folder(base));
         }
         Ok(Self {
             spec,

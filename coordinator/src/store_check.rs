@@ -33,11 +33,15 @@ pub fn verify(store: &SliceStore, go_on: &GoOn<'_>) -> Result<(), StoreError> {
             && said.elapsed() >= SAY_EVERY
         {
             *said = Instant::now();
+            // Of a store in an object store only what is here already has a known length.
+            let of = match total >= read {
+                true => format!(" of {}", indicatif::DecimalBytes(total)),
+                false => String::new(),
+            };
             tracing::info!(
-                "{}: {} of {} compared with the manifest",
-                store.root().display(),
-                indicatif::DecimalBytes(read),
-                indicatif::DecimalBytes(total)
+                "{}: {}{of} compared with the manifest",
+                store.location(),
+                indicatif::DecimalBytes(read)
             );
         }
         if go_on().is_err() {

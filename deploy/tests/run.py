@@ -25,6 +25,7 @@ CHECKOUT = HERE.parents[1]
 PACKAGES = {
     "lint": [],
     "kubernetes": [],
+    "objects": ["redis-server", "iproute2"],
     "systemd": ["systemd-container", "dbus", "curl", "procps", "redis-server", "iproute2"],
     "slurm": ["slurm-wlm", "munge", "redis-server", "iproute2"],
     "images": ["docker.io", "mmdebstrap", "iproute2"],

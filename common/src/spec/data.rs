@@ -1,10 +1,9 @@
 //! `[data]`: which slices.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
+use crate::store::location::Location;
 use crate::store::scaling::Scaling;
 
 /// Most channels of a slice.
@@ -14,8 +13,8 @@ pub const MAX_SCORED: usize = 64;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// Folder of the slice store; relative paths count from the spec file.
-    pub store: PathBuf,
+    /// The slice store: a folder, or an address in an object store; relative paths count from the spec file.
+    pub store: Location,
     /// Modalities whose maps are averaged; all of the store's where absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scored: Vec<String>,
@@ -49,7 +48,7 @@ fn default_test() -> usize {
 
 impl DataSpec {
     pub(super) fn validate(&self) -> Result<(), SpecError> {
-        if self.store.as_os_str().is_empty() {
+        if self.store.is_empty() {
             return Err(SpecError::new(
                 "data.store is empty: name the folder that `anofpdm preprocess` wrote",
             ));

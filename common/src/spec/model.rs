@@ -1,7 +1,6 @@
 //! `[model.*]`: networks and their training.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -9,6 +8,7 @@ use super::SpecError;
 use super::train::{TrainSection, TrainSpec};
 use crate::network::{Arch, Heads, NORM_GROUPS, NetworkConfig};
 use crate::role::Role;
+use crate::store::location::Location;
 
 /// The published set-up: the architecture is the same for both data sets, the training is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +41,8 @@ pub struct ModelSpec<Train = TrainSpec> {
     pub head_channels: Option<i64>,
     /// Time and label scale and shift after the second norm of a block (the default); false: they are added before it.
     pub scale_shift_norm: Option<bool>,
-    /// Trained weights (safetensors, public tensor names): training is skipped.
-    pub checkpoint: Option<PathBuf>,
+    /// Trained weights (safetensors, public tensor names), a path or an address in an object store: training is skipped.
+    pub checkpoint: Option<Location>,
     pub train: Option<Train>,
 }
 
@@ -186,11 +186,7 @@ impl ModelSpec {
             ))));
         }
         self.heads_of(role).map_err(context)?;
-        if self
-            .checkpoint
-            .as_ref()
-            .is_some_and(|path| path.as_os_str().is_empty())
-        {
+        if self.checkpoint.as_ref().is_some_and(Location::is_empty) {
             return Err(context(SpecError::new(
                 "checkpoint is empty: name a file of weights, or leave the key out",
             )));

@@ -4,6 +4,12 @@
 //! small. Files under `ROOT/tmp` are being written. A file appears under its digest only when it is
 //! complete and synced, and is never changed, so readers need no lock and any number of processes and
 //! hosts may share a store.
+//!
+//! A store may stand for one in an object store: `ROOT/remote` then holds its address, every artifact is there under
+//! the same name, and the folder has copies of some. What is put here is there before it is here; what is asked for and
+//! not here, or not whole, is fetched.
+
+mod remote;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,8 +18,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::durable::{self, DiskError};
+use super::location::LocationError;
+use super::object::{CacheFolder, ObjectError, ObjectFolder, ObjectUrl};
 use crate::ids::Digest;
 use crate::instance::process_space;
+use remote::{REMOTE, RemoteArtifacts, object_name, receive, remote_of};
 
 const TEMPORARY: &str = "tmp";
 
@@ -28,6 +37,7 @@ pub struct ArtifactStore {
     /// Who writes: boot, process namespace and process, so that a dead writer is recognised.
     writer: String,
     written: AtomicU64,
+    remote: Option<RemoteArtifacts>,
 }
 
 /// One artifact as `gc` sees it.
@@ -42,31 +52,94 @@ pub struct ArtifactEntry {
 pub enum ArtifactError {
     #[error(transparent)]
     Disk(#[from] DiskError),
-    #[error("artifact {digest} is not in {}; is this the store the run was started with?", root.display())]
-    Missing { digest: Digest, root: PathBuf },
-    /// The bytes are not those the name promises.
-    #[error("artifact {} is corrupt: its bytes have digest {found}; delete it, and it is made again", path.display())]
-    Corrupt { path: PathBuf, found: Digest },
+    /// `store` is a folder or an address.
+    #[error("artifact {digest} is not in {store}; is this the store the run was started with?")]
+    Missing { digest: Digest, store: String },
+    /// The bytes are not those the name promises. `place` is a path or an address.
+    #[error(
+        "artifact {place} is corrupt: its bytes have digest {found}; delete it, and it is made again"
+    )]
+    Corrupt { place: String, found: Digest },
     #[error("artifact {} has {bytes} bytes, over the limit of {limit}", path.display())]
     TooLarge {
         path: PathBuf,
         bytes: u64,
         limit: u64,
     },
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    #[error("{}: {source}", path.display())]
+    Address {
+        path: PathBuf,
+        source: LocationError,
+    },
+    #[error("{} has copies of {known}, and {asked} was asked for; leave it out, or give the run another folder", root.display())]
+    OtherRemote {
+        root: PathBuf,
+        known: String,
+        asked: String,
+    },
 }
 
 impl ArtifactStore {
     /// Opens the store at `root`, made when absent, and removes temporary files of dead processes.
     pub fn open(root: &Path) -> Result<Self, ArtifactError> {
-        let store = Self {
-            root: root.to_owned(),
-            writer: format!("{}-{}", process_space(), std::process::id()),
-            written: AtomicU64::new(0),
-        };
         let temporary = root.join(TEMPORARY);
         durable::create_dir(&temporary)?;
         remove_leftovers(&temporary)?;
+        let remote = match remote_of(root)? {
+            None => None,
+            Some(url) => Some(RemoteArtifacts::open(root, &url)?),
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            writer: format!("{}-{}", process_space(), std::process::id()),
+            written: AtomicU64::new(0),
+            remote,
+        })
+    }
+
+    /// Opens the store at `url`, with copies below `root`. Artifacts that `root` has had by itself go up first.
+    ///
+    /// # Errors
+    /// [`ArtifactError::OtherRemote`] where `root` stands for another one.
+    pub fn open_remote(root: &Path, url: &ObjectUrl) -> Result<Self, ArtifactError> {
+        let mut store = Self::open(root)?;
+        match &store.remote {
+            Some(remote) if remote.folder.url() == url => return Ok(store),
+            Some(remote) => {
+                return Err(ArtifactError::OtherRemote {
+                    root: root.to_owned(),
+                    known: remote.folder.url().to_string(),
+                    asked: url.to_string(),
+                });
+            }
+            None => {}
+        }
+        let remote = RemoteArtifacts::open(root, url)?;
+        for entry in store.entries()? {
+            let digest = entry?.digest;
+            // A corrupt one is left behind: it is made again, as it would be here.
+            if store.holds(&digest)? {
+                remote.send(&digest, &store.path_of(&digest))?;
+            }
+        }
+        durable::write(&root.join(REMOTE), url.to_string().as_bytes())?;
+        store.remote = Some(remote);
         Ok(store)
+    }
+
+    /// The address of the object store, for which this folder has copies.
+    pub fn remote(&self) -> Option<&ObjectUrl> {
+        Some(self.remote.as_ref()?.folder.url())
+    }
+
+    /// Asks the object store, if there is one, whether it can be written to.
+    pub fn check_writable(&self) -> Result<(), ArtifactError> {
+        match &self.remote {
+            Some(remote) => Ok(remote.folder.check_writable()?),
+            None => Ok(()),
+        }
     }
 
     pub fn root(&self) -> &Path {
@@ -88,9 +161,20 @@ impl ArtifactStore {
 
     /// True when a file of that name is there; its bytes are not looked at.
     pub fn contains(&self, digest: &Digest) -> Result<bool, ArtifactError> {
+        Ok(self.length(digest)?.is_some())
+    }
+
+    /// Length of an artifact; `None` where it is not there.
+    pub fn length(&self, digest: &Digest) -> Result<Option<u64>, ArtifactError> {
         let path = self.path_of(digest);
-        path.try_exists()
-            .map_err(|error| DiskError::new("look for", &path, error).into())
+        match (fs::metadata(&path), &self.remote) {
+            (Ok(metadata), _) => Ok(Some(metadata.len())),
+            (Err(error), _) if error.kind() != ErrorKind::NotFound => {
+                Err(DiskError::new("look for", &path, error).into())
+            }
+            (Err(_), Some(remote)) => Ok(remote.folder.length(&object_name(digest))?),
+            (Err(_), None) => Ok(None),
+        }
     }
 
     /// Stores `bytes` durably. Equal bytes already there are not written again; a corrupt file of that
@@ -103,9 +187,8 @@ impl ArtifactStore {
         if self.holds(&digest)? {
             return Ok(digest);
         }
-        self.write_temporary(|file| file.write_all(bytes))
-            .and_then(|temporary| self.settle(&temporary, &digest))
-            .map(|()| digest)
+        let temporary = self.write_temporary(|file| file.write_all(bytes))?;
+        self.settle(&temporary, &digest).map(|()| digest)
     }
 
     /// Stores a copy of the file at `source`, without holding it in memory.
@@ -131,8 +214,27 @@ impl ArtifactStore {
         Ok(digest)
     }
 
+    /// Stores a copy of one object of at most `limit` bytes; `None` where it is not there.
+    pub fn receive(
+        &self,
+        object: &ObjectFolder,
+        limit: u64,
+    ) -> Result<Option<Digest>, ArtifactError> {
+        match receive(object, "", limit, |fill| self.write_temporary(fill))? {
+            (temporary, Some(digest)) => self.settle(&temporary, &digest).map(|()| Some(digest)),
+            (temporary, None) => {
+                durable::discard(&temporary);
+                Ok(None)
+            }
+        }
+    }
+
     /// The bytes of an artifact of at most `limit` bytes, verified.
     pub fn get(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ArtifactError> {
+        self.from_here_or_there(digest, limit, |store| store.get_here(digest, limit))
+    }
+
+    fn get_here(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ArtifactError> {
         let (path, file) = self.open_artifact(digest)?;
         let failed = |error| DiskError::new("read", &path, error);
         let size = file.metadata().map_err(failed)?.len();
@@ -147,19 +249,50 @@ impl ArtifactStore {
         file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
         match Digest::of(&bytes) {
             found if found == *digest => Ok(bytes),
-            found => Err(ArtifactError::Corrupt { path, found }),
+            found => Err(corrupt(path.display(), found)),
         }
     }
 
     /// The path of an artifact whose bytes have just been verified: for files too large for [`get`](Self::get).
     pub fn verify(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
+        self.from_here_or_there(digest, u64::MAX, |store| store.verify_here(digest))
+    }
+
+    fn verify_here(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
         let (path, mut file) = self.open_artifact(digest)?;
         let found = digest_of(&mut file).map_err(|error| DiskError::new("read", &path, error))?;
         if found == *digest {
             Ok(path)
         } else {
-            Err(ArtifactError::Corrupt { path, found })
+            Err(corrupt(path.display(), found))
         }
+    }
+
+    /// What `read` finds in the folder; where that is nothing or not whole, what it finds once a copy was fetched.
+    fn from_here_or_there<T>(
+        &self,
+        digest: &Digest,
+        limit: u64,
+        read: impl Fn(&Self) -> Result<T, ArtifactError>,
+    ) -> Result<T, ArtifactError> {
+        let found = read(self);
+        let Some(remote) = &self.remote else {
+            return found;
+        };
+        match &found {
+            Ok(_) => {
+                CacheFolder::used(&self.path_of(digest));
+                return found;
+            }
+            Err(ArtifactError::Missing { .. }) => {}
+            Err(ArtifactError::Corrupt { place, .. }) => {
+                tracing::warn!(path = place, "a copy is corrupt and is fetched again");
+            }
+            Err(_) => return found,
+        }
+        let temporary = remote.fetch(digest, limit, |fill| self.write_temporary(fill))?;
+        self.give_name(&temporary, digest)?;
+        read(self)
     }
 
     /// Every artifact, in the order of the digests. Other files are passed over.
@@ -195,18 +328,18 @@ impl ArtifactStore {
             Ok(file) => Ok((path, file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(ArtifactError::Missing {
                 digest: *digest,
-                root: self.root.clone(),
+                store: self.root.display().to_string(),
             }),
             Err(error) => Err(DiskError::new("open", &path, error).into()),
         }
     }
 
     fn holds(&self, digest: &Digest) -> Result<bool, ArtifactError> {
-        match self.verify(digest) {
+        match self.verify_here(digest) {
             Ok(_) => Ok(true),
             Err(ArtifactError::Missing { .. }) => Ok(false),
-            Err(ArtifactError::Corrupt { path, .. }) => {
-                tracing::warn!(path = %path.display(), "replacing a corrupt artifact");
+            Err(ArtifactError::Corrupt { place, .. }) => {
+                tracing::warn!(path = place, "replacing a corrupt artifact");
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -235,8 +368,17 @@ impl ArtifactStore {
         }
     }
 
-    /// Gives a synced temporary file its name.
+    /// Gives a synced temporary file its name: in the object store, if there is one, and then here.
     fn settle(&self, temporary: &Path, digest: &Digest) -> Result<(), ArtifactError> {
+        if let Some(remote) = &self.remote {
+            remote
+                .send(digest, temporary)
+                .inspect_err(|_| durable::discard(temporary))?;
+        }
+        self.give_name(temporary, digest)
+    }
+
+    fn give_name(&self, temporary: &Path, digest: &Digest) -> Result<(), ArtifactError> {
         let path = self.path_of(digest);
         let settled = self
             .make_folder_of(&path)
@@ -256,6 +398,13 @@ impl ArtifactStore {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(DiskError::new("create folder", folder, error)),
         }
+    }
+}
+
+fn corrupt(place: impl std::fmt::Display, found: Digest) -> ArtifactError {
+    ArtifactError::Corrupt {
+        place: place.to_string(),
+        found,
     }
 }
 

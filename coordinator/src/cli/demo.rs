@@ -62,7 +62,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let store = std::path::absolute(store)?;
 
     let mut spec = RunSpec::parse(SPEC)?;
-    spec.data.store = store;
+    spec.data.store = store.into();
     let spec_file = SpecFile::of(spec, args.dir.join("demo.toml"));
     let options = args.how.options(&args.dir, &spec_file.spec)?;
     let Some(summary) = crate::run::run(&spec_file, &options, &interrupt)? else {

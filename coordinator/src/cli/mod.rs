@@ -20,6 +20,7 @@ pub mod runs;
 pub mod spec_args;
 mod standing;
 pub mod status;
+pub mod upload;
 pub mod watch;
 
 use std::io::{self, ErrorKind, Write};
@@ -49,6 +50,8 @@ enum Command {
     Phantom(phantom::PhantomArgs),
     /// NIfTI volumes to a slice store
     Preprocess(preprocess::PreprocessArgs),
+    /// A slice store into an object store
+    Upload(upload::UploadArgs),
     /// Dry run: stages, shards, network evaluations, disk
     Plan(plan::PlanArgs),
     /// The whole benchmark; run again to resume
@@ -82,7 +85,7 @@ impl Command {
     const fn works(&self) -> bool {
         matches!(
             self,
-            Self::Demo(_) | Self::Phantom(_) | Self::Preprocess(_) | Self::Run(_)
+            Self::Demo(_) | Self::Phantom(_) | Self::Preprocess(_) | Self::Upload(_) | Self::Run(_)
         )
     }
 }
@@ -100,6 +103,7 @@ pub fn main(commit: Option<&str>) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(&args),
         Command::Phantom(args) => phantom::run(&args),
         Command::Preprocess(args) => preprocess::run(&args),
+        Command::Upload(args) => upload::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Runs(args) => runs::run(&args),

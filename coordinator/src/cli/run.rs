@@ -9,11 +9,13 @@ use anofpdm_common::device::DeviceName;
 use anofpdm_common::plan::Stage;
 use anofpdm_common::queue::{LONGEST_TTL, QueueAddress, address_for_run};
 use anofpdm_common::spec::RunSpec;
+use anofpdm_common::store::object::ObjectUrl;
 use clap::{Args, ValueEnum};
 
 use super::failure::UsageError;
 use super::outcome::OutcomeArgs;
 use super::spec_args::SpecArgs;
+use super::upload::parse_target;
 use crate::run::signals::Interrupt;
 use crate::run::{self, QueueChoice, RunOptions};
 
@@ -52,6 +54,11 @@ pub struct HowArgs {
     /// Folder of records shared with other runs
     #[arg(long, env = "ANOFPDM_CACHE")]
     cache: Option<PathBuf>,
+    /// Where records, weights and plans lie: an address in an object store (s3://BUCKET/PREFIX, gs://…, az://…), from
+    /// which workers take them and where they put them; the run folder has copies, and remembers the address
+    /// [default: the run folder]
+    #[arg(long, value_name = "URL", value_parser = parse_target)]
+    records: Option<ObjectUrl>,
     /// Seconds after which a silent worker's shard is given to another
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LONGEST_TTL.as_secs()))]
     lease: Option<u64>,
@@ -92,6 +99,7 @@ impl HowArgs {
             queue,
             audit: self.audit,
             cache: self.cache.clone(),
+            records: self.records.clone(),
             metrics: self.metrics,
             lease: self
                 .lease

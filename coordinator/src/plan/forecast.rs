@@ -39,7 +39,7 @@ pub fn benchmark(
             "store",
             format!(
                 "{}: {size} x {size} pixels, {}",
-                dataset.store().root().display(),
+                dataset.store().location(),
                 manifest.modalities.join(", "),
                 size = manifest.size
             ),
@@ -94,7 +94,7 @@ pub fn work(estimate: &Estimate) -> Lines {
 
 fn network(name: &str, model: &ModelSpec) -> String {
     match (&model.checkpoint, &model.train) {
-        (Some(path), _) => format!("{name} from {}", path.display()),
+        (Some(path), _) => format!("{name} from {path}"),
         (None, Some(train)) => format!(
             "{name} trained for {} of {}",
             count(train.steps, "step"),

@@ -9,6 +9,8 @@ use anofpdm_common::spec::{Devices, Precision};
 use anofpdm_common::store::artifacts::ArtifactError;
 use anofpdm_common::store::durable::DiskError;
 use anofpdm_common::store::journal::JournalError;
+use anofpdm_common::store::object::ObjectError;
+use anofpdm_common::store::remote_file::RemoteFileError;
 use anofpdm_common::telemetry::endpoint::EndpointError;
 use anofpdm_common::telemetry::registry::MetricsError;
 
@@ -63,7 +65,7 @@ pub enum RunError {
     #[error("[model.{network}] checkpoint: {source}")]
     Checkpoint {
         network: String,
-        source: ArtifactError,
+        source: Box<RemoteFileError>,
     },
     #[error("[model.{0}] has neither checkpoint nor train section")]
     NoWeights(String),
@@ -89,8 +91,8 @@ pub enum SchedulerError {
     Queue(#[from] QueueError),
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
-    #[error("the journal failed, the run stops here and can be resumed: {0}")]
-    Journal(#[from] JournalError),
+    #[error("the run stops here and can be resumed: {0}")]
+    Commit(#[from] CommitError),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error("cannot name the queue's socket after the run folder: {0}")]
@@ -109,6 +111,21 @@ impl From<GivenUp> for SchedulerError {
     fn from(GivenUp(message): GivenUp) -> Self {
         Self::Dead { shards: 1, message }
     }
+}
+
+impl From<JournalError> for SchedulerError {
+    fn from(error: JournalError) -> Self {
+        CommitError::from(error).into()
+    }
+}
+
+/// What was delivered could not be looked at or written down.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    #[error("the journal failed: {0}")]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
 }
 
 /// Deliveries of one key disagree again and again.

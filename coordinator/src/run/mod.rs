@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use anofpdm_common::plan::Stage;
 use anofpdm_common::queue::LeaseConfig;
 use anofpdm_common::store::artifacts::ArtifactStore;
+use anofpdm_common::store::object::ObjectUrl;
 
 use crate::cache::RecordCache;
 use crate::dataset::Dataset;
@@ -68,6 +69,8 @@ pub struct RunOptions {
     pub audit: f64,
     /// Folder of a record cache shared with other runs.
     pub cache: Option<PathBuf>,
+    /// Where the artifacts lie, with copies in the run folder; the run folder alone where it never said.
+    pub records: Option<ObjectUrl>,
     /// A lease not renewed for this long is lost.
     pub lease: Duration,
     /// Where metrics are served; none where they are not.
@@ -122,7 +125,11 @@ pub fn run(
             source,
         })?),
     };
-    let artifacts = ArtifactStore::open(&folder.records())?;
+    let artifacts = match &options.records {
+        Some(url) => ArtifactStore::open_remote(&folder.records(), url)?,
+        None => ArtifactStore::open(&folder.records())?,
+    };
+    artifacts.check_writable()?;
     let run = match &journal.ledger().created {
         Some(created) => created.run.clone(),
         None => run_id::run_id(&spec_file.spec.name, folder.root()),
@@ -141,7 +148,7 @@ pub fn run(
         queue: options.queue.clone(),
         devices: options.devices.clone(),
         threads: spec_file.spec.compute.threads,
-        data: dataset.store().root().to_path_buf(),
+        data: dataset.store().location().clone(),
         artifacts: folder.records(),
         checkpoints: folder.checkpoints(),
         logs: folder.root().join("logs"),

@@ -12,16 +12,18 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{Job, Stage, Task, WorkerInfo};
 use anofpdm_common::queue::{Claim, ErrorClass, Event, LeaseId, QueueHandler, Setback, Verdict};
 use anofpdm_common::record::RecordShape;
-use anofpdm_common::store::artifacts::ArtifactStore;
+use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::store::journal::JournalError;
 
 use super::active_plan::{ActiveForward, ActivePlan};
+use super::error::CommitError;
 use super::operators::run_metrics::{RunMetrics, ShardEnd, WorkerEvent};
 use super::shard_event::{Ending, ShardEvent};
 use super::verification::{self, Rejection};
 use crate::cache::RecordCache;
 use crate::ledger::journal::RunJournal;
 use crate::ledger::{Applied, CACHE, Entry, Ledger, StageCost};
+use crate::stored_record::RecordError;
 
 /// Verifies what workers deliver to one run, and journals what counts.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ pub(super) struct ResultCommitter {
     /// In the order of happening.
     events: Vec<ShardEvent>,
     /// The journal failed: the run must stop.
-    failure: Option<JournalError>,
+    failure: Option<CommitError>,
     metrics: RunMetrics,
 }
 
@@ -98,7 +100,7 @@ impl ResultCommitter {
     }
 
     /// What happened since the last call.
-    pub(super) fn take_events(&mut self) -> Result<Vec<ShardEvent>, JournalError> {
+    pub(super) fn take_events(&mut self) -> Result<Vec<ShardEvent>, CommitError> {
         match self.failure.take() {
             Some(failure) => Err(failure),
             None => Ok(std::mem::take(&mut self.events)),
@@ -380,7 +382,7 @@ impl ResultCommitter {
                     Ok(_) => Ok(()),
                     Err(error) => {
                         let text = error.to_string();
-                        self.failure = Some(error);
+                        self.failure = Some(error.into());
                         Err(text)
                     }
                 }
@@ -423,6 +425,13 @@ impl ResultCommitter {
         let entry = match self.verify(claim) {
             Ok(entry) => entry,
             Err(rejection) => {
+                // Not the worker's fault: the result may be right, and cannot be looked at.
+                if let Rejection::Artifact(ArtifactError::Object(error))
+                | Rejection::Record(RecordError::Artifact(ArtifactError::Object(error))) = rejection
+                {
+                    self.failure = Some(error.into());
+                    return Verdict::Undecided;
+                }
                 tracing::warn!(worker = claim.worker, %rejection, "a result is rejected");
                 self.metrics.rejected(rejection.reason());
                 return Verdict::Reject(rejection.to_string());
@@ -430,7 +439,7 @@ impl ResultCommitter {
         };
         self.events.push(accepted);
         if let Err(error) = self.count(&entry, claim.worker) {
-            self.failure = Some(error);
+            self.failure = Some(error.into());
             return Verdict::Undecided;
         }
         // After what it belongs to: a coordinator that dies in between forgets some energy and counts none twice.
@@ -441,7 +450,7 @@ impl ResultCommitter {
                 device_millis: *device_millis,
             })
         {
-            self.failure = Some(error);
+            self.failure = Some(error.into());
             return Verdict::Undecided;
         }
         self.metrics

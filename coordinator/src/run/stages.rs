@@ -1,6 +1,5 @@
 //! The stages of a run, each brought to its end: train, calibrate, score.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anofpdm_common::ids::Digest;
@@ -9,6 +8,8 @@ use anofpdm_common::plan::{
     TrialPlan,
 };
 use anofpdm_common::spec::{Precision, TrainSpec};
+use anofpdm_common::store::location::Location;
+use anofpdm_common::store::remote_file::local_path;
 
 use super::active_plan::ActiveForward;
 use super::operators::progress::StageProgress;
@@ -100,7 +101,7 @@ impl Stages<'_> {
             let weights = self.ledger().weights.get(name).copied();
             let weights = match (weights, &model.checkpoint, &model.train) {
                 (Some(weights), _, _) => weights,
-                (None, Some(path), _) => self.adopt(name, path)?,
+                (None, Some(checkpoint), _) => self.adopt(name, checkpoint)?,
                 (None, None, Some(train)) => self.train(name, train, trained)?,
                 (None, None, None) => return Err(RunError::NoWeights(name.to_owned())),
             };
@@ -114,16 +115,14 @@ impl Stages<'_> {
     }
 
     /// Takes the checkpoint file of the spec into the artifact store.
-    fn adopt(&mut self, network: &str, path: &Path) -> Result<Digest, RunError> {
+    fn adopt(&mut self, network: &str, checkpoint: &Location) -> Result<Digest, RunError> {
         let committer = &mut self.scheduler.committer;
-        let weights =
-            committer
-                .artifacts()
-                .put_file(path)
-                .map_err(|source| RunError::Checkpoint {
-                    network: network.to_owned(),
-                    source,
-                })?;
+        let weights = local_path(checkpoint)
+            .and_then(|path| Ok(committer.artifacts().put_file(&path)?))
+            .map_err(|source| RunError::Checkpoint {
+                network: network.to_owned(),
+                source: Box::new(source),
+            })?;
         committer.append(&Entry::Weights {
             network: network.to_owned(),
             weights,

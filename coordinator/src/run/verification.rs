@@ -192,9 +192,8 @@ fn check_weights(
 ) -> Result<(), Rejection> {
     let parameters = u64::try_from(plan.config.footprint().parameters).unwrap_or(0);
     let limit = parameters.saturating_mul(size_of::<f32>() as u64) + WEIGHTS_HEADER;
-    let path = artifacts.path_of(weights);
-    // A file that is absent is told of by the store.
-    if let Ok(bytes) = std::fs::metadata(&path).map(|metadata| metadata.len())
+    // Weights that are absent are told of by the store.
+    if let Some(bytes) = artifacts.length(weights)?
         && bytes > limit
     {
         return Err(Rejection::Weights { bytes, limit });

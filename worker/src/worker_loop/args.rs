@@ -9,6 +9,7 @@ use std::time::Duration;
 use anofpdm_common::instance;
 use anofpdm_common::plan::{NumericProfile, WorkerInfo};
 use anofpdm_common::queue::{self, QueueAddress, WorkQueue};
+use anofpdm_common::store::location::Location;
 use anofpdm_common::telemetry::endpoint::Endpoint;
 use clap::Args;
 
@@ -54,13 +55,16 @@ pub struct RunArgs {
     /// Where to compute: cpu, cuda, cuda:N
     #[arg(long, default_value = "cpu")]
     device: DeviceSpec,
-    /// The slice store, or a folder that has the stores up to three levels below
+    /// The slice store, or a folder that has the stores up to three levels below; or an address in an object store
+    /// (s3://BUCKET/PREFIX, gs://…, az://…, https://…) of a store, or of a folder that has some
     #[arg(long, default_value = ".")]
-    data: PathBuf,
-    /// The artifact store of a run (RUN/records), or a folder that has the runs' up to three levels below
+    data: Location,
+    /// The artifact store of a run (RUN/records), or a folder that has the runs' up to three levels below; or what
+    /// `anofpdm run --records` was given
     #[arg(long, default_value = ".")]
-    artifacts: PathBuf,
-    /// Folder for training checkpoints [default: checkpoints beside the artifact store]
+    artifacts: Location,
+    /// Folder for training checkpoints [default: checkpoints beside the artifact store; to train with one in an object
+    /// store it must be given, and be the run's own: RUN/checkpoints]
     #[arg(long)]
     checkpoints: Option<PathBuf>,
     /// Host name or address at which the other ranks of a training reach this machine [default: the one from which it

@@ -51,6 +51,7 @@ use anofpdm_common::plan::{
 };
 use anofpdm_common::queue::{ErrorClass, Lease, LeaseId, QueueError, Take, WorkQueue};
 use anofpdm_common::store::artifacts::ArtifactStore;
+use anofpdm_common::store::location::Location;
 
 use crate::backend::Backend;
 
@@ -78,9 +79,9 @@ pub struct WorkerConfig {
     /// The run to serve, for the log where the queue does not tell; `None` serves all.
     pub run: Option<String>,
     /// A slice store, or a folder above some.
-    pub data: PathBuf,
+    pub data: Location,
     /// An artifact store, or a folder above some.
-    pub artifacts: PathBuf,
+    pub artifacts: Location,
     /// Root of the training checkpoints; `None` is `checkpoints` beside the artifact store in use.
     pub checkpoints: Option<PathBuf>,
     /// Host name or address at which other ranks of a training reach this worker.
@@ -342,7 +343,7 @@ impl WorkerLoop<'_> {
         };
         let outcome = match (plan.as_ref(), &job.task) {
             (Plan::Train(plan), Task::Train(rank)) => {
-                let beside = || artifacts.root().with_file_name("checkpoints");
+                let checkpoints = self.checkpoints(&artifacts)?;
                 let training = Training {
                     plan,
                     rank: *rank,
@@ -350,7 +351,7 @@ impl WorkerLoop<'_> {
                     address: &self.config.address,
                     slices: &self.stores.slices(&plan.data.digest)?,
                     artifacts: &artifacts,
-                    checkpoints: &self.config.checkpoints.clone().unwrap_or_else(beside),
+                    checkpoints: &checkpoints,
                     progress,
                     metrics: &self.config.metrics.train,
                 };
@@ -405,6 +406,21 @@ impl WorkerLoop<'_> {
             device_millis: 0,
             millijoules: None,
         }))
+    }
+
+    /// Where the checkpoints of a training lie, which the next rank 0 may read on another machine.
+    fn checkpoints(&self, artifacts: &ArtifactStore) -> Result<PathBuf, JobError> {
+        match (&self.config.checkpoints, &self.config.artifacts) {
+            (Some(folder), _) => Ok(folder.clone()),
+            (None, Location::Local(_)) => Ok(artifacts.root().with_file_name("checkpoints")),
+            (None, Location::Remote(url)) => Err(JobError::text(
+                ErrorClass::Transient,
+                format!(
+                    "records lie in {url}, which has no place for checkpoints: start workers that may train with --checkpoints FOLDER, the run's own (RUN/checkpoints), on a disk that all of them share"
+                ),
+            )
+            .caused_here()),
+        }
     }
 
     /// The plan of a job, checked to be one this worker may work on.

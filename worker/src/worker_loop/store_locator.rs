@@ -2,7 +2,8 @@
 //!
 //! A message never names a path. A worker is given two folders by whoever starts it, and looks below them, at
 //! most three levels deep: for the slice store whose manifest has the digest a plan names, and for the artifact store
-//! that holds the plan itself.
+//! that holds the plan itself. Either may be an address in an object store: an artifact store is that very address, a
+//! slice store that or a folder below it.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -14,6 +15,8 @@ use std::time::SystemTime;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
+use anofpdm_common::store::location::Location;
+use anofpdm_common::store::object::{ObjectError, ObjectFolder, ObjectSettings, ObjectUrl};
 use anofpdm_common::store::slices::{SliceStore, StoreError};
 
 /// How far below a root a store may lie: `ROOT/runs/NAME/records`.
@@ -24,6 +27,9 @@ const MAX_FOLDERS: usize = 20_000;
 
 /// Stores of each kind remembered.
 const REMEMBERED: usize = 16;
+
+/// Folders of an object store that are looked into.
+const MAX_REMOTE_FOLDERS: usize = 1_000;
 
 /// The file that makes a folder a slice store.
 const MANIFEST: &str = "manifest.json";
@@ -42,7 +48,7 @@ pub enum StoreLocatorError {
     )]
     NoSlices {
         digest: Digest,
-        root: PathBuf,
+        root: Location,
         searched: Searched,
     },
     #[error(
@@ -50,11 +56,15 @@ pub enum StoreLocatorError {
     )]
     NoArtifacts {
         digest: Digest,
-        root: PathBuf,
+        root: Location,
         searched: Searched,
     },
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
+    #[error(transparent)]
+    Slices(StoreError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
 }
 
 /// What a search without success has seen.
@@ -64,7 +74,7 @@ pub struct Searched {
     /// More folders were there than are looked into.
     cut: bool,
     /// Slice stores with another digest, a few of them.
-    others: Vec<PathBuf>,
+    others: Vec<Location>,
 }
 
 impl std::fmt::Display for Searched {
@@ -75,7 +85,7 @@ impl std::fmt::Display for Searched {
         }
         for (number, other) in self.others.iter().enumerate() {
             let lead = if number == 0 { "; others: " } else { ", " };
-            write!(f, "{lead}{}", other.display())?;
+            write!(f, "{lead}{other}")?;
         }
         Ok(())
     }
@@ -93,9 +103,10 @@ enum SearchStep<T> {
 /// The two roots and what was found below them.
 #[derive(Debug)]
 pub(super) struct StoreLocator {
-    data: PathBuf,
-    artifacts: PathBuf,
-    slices: VecDeque<(Stamp, SliceStore)>,
+    data: Location,
+    artifacts: Location,
+    /// With what tells whether one on a disk is still the one that was read.
+    slices: VecDeque<(Option<Stamp>, SliceStore)>,
     stores: VecDeque<Arc<ArtifactStore>>,
 }
 
@@ -119,9 +130,16 @@ impl Stamp {
 }
 
 impl StoreLocator {
-    /// The two roots, which must be folders. Nothing is searched yet.
-    pub(super) fn new(data: &Path, artifacts: &Path) -> Result<Self, StoreLocatorError> {
+    /// The two roots, which must be folders, or addresses that let us in. Nothing is searched yet.
+    pub(super) fn new(data: &Location, artifacts: &Location) -> Result<Self, StoreLocatorError> {
+        let mut stores = VecDeque::new();
+        if let Location::Remote(url) = artifacts {
+            stores.push_back(Arc::new(open_artifacts(url)?));
+        }
         for (option, root) in [("--data", data), ("--artifacts", artifacts)] {
+            let Location::Local(root) = root else {
+                continue;
+            };
             fs::read_dir(root).map_err(|source| StoreLocatorError::NoFolder {
                 option,
                 root: root.to_owned(),
@@ -129,10 +147,10 @@ impl StoreLocator {
             })?;
         }
         Ok(Self {
-            data: data.to_owned(),
-            artifacts: artifacts.to_owned(),
+            data: data.clone(),
+            artifacts: artifacts.clone(),
             slices: VecDeque::new(),
-            stores: VecDeque::new(),
+            stores,
         })
     }
 
@@ -147,15 +165,19 @@ impl StoreLocator {
             }
         }
         let mut searched = Searched::default();
-        let found =
-            search(
-                &self.artifacts,
-                &mut searched,
-                |folder, _| match ArtifactStore::path_below(folder, plan).is_file() {
-                    true => SearchStep::Found(folder.to_owned()),
-                    false => SearchStep::Descend,
-                },
-            );
+        let found = match &self.artifacts {
+            Location::Remote(_) => None,
+            Location::Local(root) => {
+                search(
+                    root,
+                    &mut searched,
+                    |folder, _| match ArtifactStore::path_below(folder, plan).is_file() {
+                        true => SearchStep::Found(folder.to_owned()),
+                        false => SearchStep::Descend,
+                    },
+                )
+            }
+        };
         let Some(root) = found else {
             return Err(StoreLocatorError::NoArtifacts {
                 digest: *plan,
@@ -171,8 +193,9 @@ impl StoreLocator {
 
     /// The slice store with this digest. One that was rewritten since it was found is looked at again.
     pub(super) fn slices(&mut self, digest: &Digest) -> Result<SliceStore, StoreLocatorError> {
-        self.slices
-            .retain(|(stamp, store)| Stamp::of(store.root()).is_ok_and(|now| now == *stamp));
+        self.slices.retain(|(stamp, store)| {
+            stamp.is_none_or(|stamp| Stamp::of(store.root()).is_ok_and(|now| now == stamp))
+        });
         let known = self
             .slices
             .iter()
@@ -181,26 +204,12 @@ impl StoreLocator {
             return Ok(store.clone());
         }
         let mut searched = Searched::default();
-        let found = search(&self.data, &mut searched, |folder, searched| {
-            // The stamp first: a store rewritten in between is then noticed at its next use.
-            let Ok(stamp) = Stamp::of(folder) else {
-                return SearchStep::Descend;
-            };
-            match SliceStore::open(folder) {
-                Ok(store) if store.manifest().digest == *digest => {
-                    SearchStep::Found((stamp, store))
-                }
-                Ok(_) => {
-                    searched.other(folder);
-                    SearchStep::Skip
-                }
-                Err(StoreError::NoManifest(_)) => SearchStep::Descend,
-                Err(error) => {
-                    tracing::debug!(%error, "passed over");
-                    SearchStep::Descend
-                }
+        let found = match &self.data {
+            Location::Local(root) => find_slices(root, digest, &mut searched),
+            Location::Remote(url) => {
+                find_remote_slices(url, digest, &mut searched)?.map(|store| (None, store))
             }
-        });
+        };
         let Some((stamp, store)) = found else {
             return Err(StoreLocatorError::NoSlices {
                 digest: *digest,
@@ -208,17 +217,88 @@ impl StoreLocator {
                 searched,
             });
         };
-        tracing::info!(slices = digest.short(), store = %store.root().display(), "slice store found");
+        tracing::info!(slices = digest.short(), store = %store.location(), "slice store found");
         remember(&mut self.slices, (stamp, store.clone()));
         Ok(store)
     }
 }
 
+fn find_slices(
+    root: &Path,
+    digest: &Digest,
+    searched: &mut Searched,
+) -> Option<(Option<Stamp>, SliceStore)> {
+    search(root, searched, |folder, searched| {
+        // The stamp first: a store rewritten in between is then noticed at its next use.
+        let Ok(stamp) = Stamp::of(folder) else {
+            return SearchStep::Descend;
+        };
+        match SliceStore::open(folder) {
+            Ok(store) if store.manifest().digest == *digest => {
+                SearchStep::Found((Some(stamp), store))
+            }
+            Ok(other) => {
+                searched.other(other.location());
+                SearchStep::Skip
+            }
+            Err(StoreError::NoManifest(_)) => SearchStep::Descend,
+            Err(error) => {
+                tracing::debug!(%error, "passed over");
+                SearchStep::Descend
+            }
+        }
+    })
+}
+
+/// The store at `url` with this digest, or in a folder there.
+fn find_remote_slices(
+    url: &ObjectUrl,
+    digest: &Digest,
+    searched: &mut Searched,
+) -> Result<Option<SliceStore>, StoreLocatorError> {
+    let mut look = |url: &ObjectUrl| {
+        searched.folders += 1;
+        match SliceStore::at(&Location::Remote(url.clone())) {
+            Ok(store) if store.manifest().digest == *digest => Ok(Some(store)),
+            Ok(other) => {
+                searched.other(other.location());
+                Ok(None)
+            }
+            Err(StoreError::NoManifest(_)) => Ok(None),
+            Err(error) => Err(StoreLocatorError::Slices(error)),
+        }
+    };
+    if let Some(store) = look(url)? {
+        return Ok(Some(store));
+    }
+    // A web server cannot be asked for what it has.
+    if !url.is_writable() {
+        return Ok(None);
+    }
+    let settings = ObjectSettings::of_process().map_err(ObjectError::from)?;
+    for folder in ObjectFolder::open(url, &settings)?.folders(MAX_REMOTE_FOLDERS)? {
+        if let Some(store) = look(&url.join(&folder))? {
+            return Ok(Some(store));
+        }
+    }
+    Ok(None)
+}
+
+/// The artifact store at `url`, with copies in the local cache.
+fn open_artifacts(url: &ObjectUrl) -> Result<ArtifactStore, StoreLocatorError> {
+    let settings = ObjectSettings::of_process().map_err(ObjectError::from)?;
+    let copies = Digest::of(url.to_string().as_bytes()).to_string();
+    let root = settings.cache.join("artifacts").join(copies);
+    let store = ArtifactStore::open_remote(&root, url)?;
+    store.check_writable()?;
+    Ok(store)
+}
+
 impl Searched {
-    fn other(&mut self, store: &Path) {
+    fn other(&mut self, store: &Location) {
         const NAMED: usize = 4;
         if self.others.len() < NAMED {
-            self.others.push(store.to_owned());
+            self.others.push(store.clone());
         }
     }
 }
@@ -285,6 +365,10 @@ mod tests {
 
     use super::*;
 
+    fn local(path: &Path) -> Location {
+        path.to_path_buf().into()
+    }
+
     fn artifact(root: &Path, bytes: &[u8]) -> Digest {
         ArtifactStore::open(root).unwrap().put(bytes).unwrap()
     }
@@ -306,7 +390,7 @@ mod tests {
             slices(&root.join("stores/small"), 16),
             slices(&root.join("stores/large"), 32),
         );
-        let mut locator = StoreLocator::new(root, root).unwrap();
+        let mut locator = StoreLocator::new(&local(root), &local(root)).unwrap();
         let found = locator.artifacts(&plan).unwrap();
         assert!(found.path_of(&plan).is_file());
         assert!(locator.artifacts(&other).unwrap().contains(&other).unwrap());
@@ -315,8 +399,11 @@ mod tests {
         assert_eq!(locator.slices(&small).unwrap().manifest().size, 16);
         assert_eq!(locator.slices(&large).unwrap().manifest().size, 32);
 
-        let mut direct =
-            StoreLocator::new(&root.join("stores/large"), &root.join("runs/a/records")).unwrap();
+        let mut direct = StoreLocator::new(
+            &local(&root.join("stores/large")),
+            &local(&root.join("runs/a/records")),
+        )
+        .unwrap();
         direct.artifacts(&plan).unwrap();
         direct.slices(&large).unwrap();
         let message = direct.artifacts(&other).unwrap_err().to_string();
@@ -333,7 +420,7 @@ mod tests {
     fn neither_deeper_nor_in_hidden_folders_nor_in_build_folders() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        let mut locator = StoreLocator::new(root, root).unwrap();
+        let mut locator = StoreLocator::new(&local(root), &local(root)).unwrap();
         for place in ["1/2/3/4", ".cache/run", "target/run"] {
             let plan = artifact(&root.join(place), place.as_bytes());
             let found = locator.artifacts(&plan);
@@ -342,7 +429,7 @@ mod tests {
                 "{place}"
             );
         }
-        let message = StoreLocator::new(root, &root.join("absent"))
+        let message = StoreLocator::new(&local(root), &local(&root.join("absent")))
             .unwrap_err()
             .to_string();
         assert!(message.contains("--artifacts"), "{message}");
@@ -353,7 +440,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let old = slices(&root.join("store"), 16);
-        let mut locator = StoreLocator::new(root, root).unwrap();
+        let mut locator = StoreLocator::new(&local(root), &local(root)).unwrap();
         locator.slices(&old).unwrap();
         fs::remove_dir_all(root.join("store")).unwrap();
         let new = slices(&root.join("store"), 32);

@@ -121,3 +121,110 @@ fn a_failed_write_names_its_path() {
     assert!(error.contains(TEMPORARY), "{error}");
     assert_eq!(store.entries().unwrap().count(), 0);
 }
+
+mod in_an_object_store {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::artifacts::remote::RemoteArtifacts;
+    use crate::store::object::tests::{Fault, Faulty};
+
+    /// A folder of copies of what lies in `server`, whose next requests have these faults.
+    fn copies_of(server: &Arc<Faulty>, faults: &[Fault]) -> (tempfile::TempDir, ArtifactStore) {
+        let (folder, mut store) = store();
+        store.remote = Some(RemoteArtifacts {
+            folder: server.with(faults),
+            copies: CacheFolder::new(folder.path(), u64::MAX),
+        });
+        (folder, store)
+    }
+
+    fn object(digest: &Digest) -> String {
+        format!("prefix/{}", object_name(digest))
+    }
+
+    #[test]
+    fn what_one_puts_another_gets() {
+        let server = Arc::new(Faulty::default());
+        let (_here, one) = copies_of(&server, &[Fault::Away]);
+        let digest = one.put(b"record").unwrap();
+        assert_eq!(server.objects(), [object(&digest)]);
+        // Known here: nothing is asked.
+        let asked = server.asked();
+        assert_eq!(one.put(b"record").unwrap(), digest);
+        assert_eq!(one.get(&digest, 6).unwrap(), b"record");
+        assert_eq!(server.asked(), asked);
+
+        let (_there, other) = copies_of(&server, &[Fault::None, Fault::Cut]);
+        assert_eq!(other.length(&digest).unwrap(), Some(6));
+        assert_eq!(other.get(&digest, 6).unwrap(), b"record");
+        assert_eq!(server.asked(), 3, "looked up, cut off, whole");
+        assert!(other.verify(&digest).unwrap().is_file());
+        // A second writer of the same bytes leaves them.
+        let (_third, third) = copies_of(&server, &[]);
+        assert_eq!(third.put(b"record").unwrap(), digest);
+
+        let absent = Digest::of(b"absent");
+        assert!(!other.contains(&absent).unwrap());
+        let error = other.get(&absent, 6).unwrap_err().to_string();
+        assert!(error.contains("s3://bucket/prefix"), "{error}");
+    }
+
+    #[test]
+    fn other_bytes_are_never_believed() {
+        let server = Arc::new(Faulty::default());
+        let (_here, one) = copies_of(&server, &[]);
+        let digest = one.put(b"record").unwrap();
+        // In the copy: fetched again.
+        fs::write(one.path_of(&digest), b"recorD").unwrap();
+        assert_eq!(one.get(&digest, 6).unwrap(), b"record");
+        assert_eq!(fs::read(one.path_of(&digest)).unwrap(), b"record");
+        // On the way: asked for again.
+        let (_there, other) = copies_of(&server, &[Fault::Flipped]);
+        assert_eq!(other.get(&digest, 6).unwrap(), b"record");
+        assert_eq!(server.asked(), 2);
+        // On the server: found, named, and nothing is left here; whoever makes it again repairs it.
+        server.set(&object(&digest), b"recorD".to_vec());
+        let (folder, third) = copies_of(&server, &[]);
+        let error = third.get(&digest, 6).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("s3://bucket/{}", object(&digest))),
+            "{error}"
+        );
+        assert!(!third.path_of(&digest).exists());
+        assert_eq!(
+            fs::read_dir(folder.path().join(TEMPORARY)).unwrap().count(),
+            0
+        );
+        assert_eq!(third.put(b"record").unwrap(), digest);
+        let (_fourth, fourth) = copies_of(&server, &[]);
+        assert_eq!(fourth.get(&digest, 6).unwrap(), b"record");
+    }
+
+    #[test]
+    fn what_cannot_be_brought_is_not_kept_either() {
+        let server = Arc::new(Faulty::default());
+        let (_here, store) = copies_of(&server, &[Fault::Forbidden]);
+        assert!(matches!(
+            store.put(b"record"),
+            Err(ArtifactError::Object(_))
+        ));
+        assert!(!store.path_of(&Digest::of(b"record")).exists());
+        store.put(b"record").unwrap();
+    }
+
+    #[test]
+    fn a_folder_knows_its_address() {
+        let (folder, store) = store();
+        assert!(store.remote().is_none());
+        fs::write(folder.path().join(REMOTE), "s3://bucket/prefix\n").unwrap();
+        let store = ArtifactStore::open(folder.path()).unwrap();
+        assert_eq!(store.remote().unwrap().to_string(), "s3://bucket/prefix");
+        let other = "s3://bucket/other".parse().unwrap();
+        let error = ArtifactStore::open_remote(folder.path(), &other).unwrap_err();
+        assert!(error.to_string().contains("s3://bucket/prefix"), "{error}");
+        fs::write(folder.path().join(REMOTE), "nonsense").unwrap();
+        let error = ArtifactStore::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("remote"), "{error}");
+    }
+}

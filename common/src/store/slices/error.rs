@@ -4,22 +4,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::store::durable::DiskError;
+use crate::store::location::Location;
+use crate::store::object::ObjectError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(transparent)]
     Disk(#[from] DiskError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// No manifest: the folder is not a store, or its preprocessing did not finish.
     #[error(
         "{0}: no manifest.json, so this is not a finished slice store: run (or finish) `anofpdm preprocess`"
     )]
-    NoManifest(PathBuf),
+    NoManifest(Location),
     #[error(
         "{path}: {reason}; copy the store again from where it is whole, or run `anofpdm preprocess` again"
     )]
     Damaged { path: PathBuf, reason: String },
     #[error("the store {store} has no subject '{id}'")]
-    UnknownSubject { store: PathBuf, id: String },
+    UnknownSubject { store: Location, id: String },
     #[error("subject '{id}' has {slices} slices, so none with number {slice}")]
     NoSlice {
         id: String,

@@ -6,8 +6,10 @@
 mod error;
 mod left_right;
 mod manifest;
+mod mirror;
 mod reader;
 mod subject_file;
+mod upload;
 mod verification;
 mod writer;
 
@@ -18,5 +20,6 @@ pub use manifest::{
 };
 pub use reader::{ImageReader, SliceStore, SubjectImages, TruthReader};
 pub use subject_file::{AxisMap, SourceGrid};
+pub use upload::Uploaded;
 pub use verification::Watch;
 pub use writer::{ConvertedSubject, Stale, StoreWriter, SubjectData};

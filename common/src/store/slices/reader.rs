@@ -12,22 +12,55 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::manifest::{StoreManifest, SubjectRecord};
+use super::mirror::Mirror;
 use super::subject_file::{Expected, SourceGrid, SubjectFile};
 use super::{StoreError, Watch};
+use crate::store::location::Location;
+use crate::store::object::{CacheFolder, ObjectUrl};
 
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
 pub(super) const SUBJECTS_FOLDER: &str = "subjects";
 
 /// Room for a manifest of a hundred thousand subjects.
-const MAX_MANIFEST: u64 = 64 << 20;
+pub(super) const MAX_MANIFEST: u64 = 64 << 20;
 
 #[derive(Debug, Clone)]
 pub struct SliceStore {
+    /// Where the files are, or copies of them.
     root: PathBuf,
+    location: Location,
     manifest: Arc<StoreManifest>,
+    mirror: Option<Arc<Mirror>>,
 }
 
+/// How often a copy is made, where other processes remove it before it is opened.
+const MOST_TRIES: u32 = 4;
+
 impl SliceStore {
+    /// Opens the store that lies there.
+    pub fn at(location: &Location) -> Result<Self, StoreError> {
+        match location {
+            Location::Local(root) => Self::open(root),
+            Location::Remote(url) => Self::open_remote(url),
+        }
+    }
+
+    /// Opens the store at `url` and checks its manifest. No subject is copied yet.
+    fn open_remote(url: &ObjectUrl) -> Result<Self, StoreError> {
+        let mirror = Mirror::open(url)?;
+        let location = Location::Remote(url.clone());
+        let Some(bytes) = mirror.read(MANIFEST_FILE, MAX_MANIFEST)? else {
+            return Err(StoreError::NoManifest(location));
+        };
+        let manifest = parse(&bytes, &url.join(MANIFEST_FILE).to_string())?;
+        Ok(Self {
+            root: mirror.root(&manifest.digest),
+            location,
+            manifest: Arc::new(manifest),
+            mirror: Some(Arc::new(mirror)),
+        })
+    }
+
     /// Opens the store at `root` and checks its manifest. No subject file is read.
     pub fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
         let root = root.as_ref().to_path_buf();
@@ -35,7 +68,7 @@ impl SliceStore {
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(StoreError::NoManifest(root));
+                return Err(StoreError::NoManifest(root.into()));
             }
             Err(e) => return Err(StoreError::read(&path)(e)),
         };
@@ -43,21 +76,24 @@ impl SliceStore {
         file.take(MAX_MANIFEST)
             .read_to_end(&mut bytes)
             .map_err(StoreError::read(&path))?;
-        let manifest: StoreManifest = serde_json::from_slice(&bytes)
-            .map_err(|e| StoreError::damaged(&path, e.to_string()))?;
-        if let Some(fault) = manifest.fault() {
-            return Err(StoreError::damaged(path, fault));
-        }
         Ok(Self {
+            location: root.clone().into(),
             root,
-            manifest: Arc::new(manifest),
+            manifest: Arc::new(parse(&bytes, &path.display().to_string())?),
+            mirror: None,
         })
+    }
+
+    /// Where the store was opened.
+    pub const fn location(&self) -> &Location {
+        &self.location
     }
 
     pub fn manifest(&self) -> &StoreManifest {
         &self.manifest
     }
 
+    /// The folder of the files, or of copies of some.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -90,7 +126,7 @@ impl SliceStore {
             .map_or(Ok(()), Err)
     }
 
-    /// Length of the files of these subjects, as far as they are there.
+    /// Length of the files of these subjects, as far as they are here.
     pub fn bytes_of<S: AsRef<str>>(&self, subjects: &[S]) -> u64 {
         let length = |id: &S| {
             Some(
@@ -106,7 +142,7 @@ impl SliceStore {
         self.manifest
             .subject(id)
             .ok_or_else(|| StoreError::UnknownSubject {
-                store: self.root.clone(),
+                store: self.location.clone(),
                 id: id.to_owned(),
             })
     }
@@ -134,7 +170,40 @@ impl SliceStore {
             channels: self.manifest.modalities.len(),
             size: self.manifest.size,
         };
-        SubjectFile::open(self.subject_path(id), &expected, watch)
+        let path = self.subject_path(id);
+        let Some(mirror) = &self.mirror else {
+            return SubjectFile::open(path, &expected, watch);
+        };
+        let name = format!("{SUBJECTS_FOLDER}/{id}.safetensors");
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let fresh = !path.is_file();
+            if fresh {
+                mirror.copy(&name, &record.digest, &path)?;
+            }
+            let opened = SubjectFile::open(path.clone(), &expected, watch);
+            let damaged = matches!(opened, Err(StoreError::Damaged { .. }));
+            let there = path.is_file();
+            // A copy just made is what the manifest names; one that is gone was removed by another process.
+            if !damaged || tries == MOST_TRIES || fresh && there {
+                CacheFolder::used(&path);
+                return opened;
+            }
+            if there {
+                tracing::warn!(path = %path.display(), "a copy is damaged and is fetched again");
+                std::fs::remove_file(&path).map_err(StoreError::read(&path))?;
+            }
+        }
+    }
+}
+
+fn parse(bytes: &[u8], place: &str) -> Result<StoreManifest, StoreError> {
+    let manifest: StoreManifest =
+        serde_json::from_slice(bytes).map_err(|e| StoreError::damaged(place, e.to_string()))?;
+    match manifest.fault() {
+        Some(fault) => Err(StoreError::damaged(place, fault)),
+        None => Ok(manifest),
     }
 }
 

@@ -13,6 +13,7 @@ use anofpdm_common::instance;
 use anofpdm_common::queue::local::LocalDispatcher;
 use anofpdm_common::queue::redis::RedisDispatcher;
 use anofpdm_common::queue::{Dispatch, LeaseConfig, QueueError, WorkerStatus};
+use anofpdm_common::store::location::Location;
 
 use super::supervisor::{Supervisor, WorkerCommand, worker_program};
 use crate::run::error::SchedulerError;
@@ -45,7 +46,7 @@ pub(in crate::run) struct PoolOptions {
     /// One worker a device: `cpu`, `cuda:0` ...
     pub(in crate::run) devices: Vec<String>,
     pub(in crate::run) threads: u32,
-    pub(in crate::run) data: PathBuf,
+    pub(in crate::run) data: Location,
     pub(in crate::run) artifacts: PathBuf,
     pub(in crate::run) checkpoints: PathBuf,
     pub(in crate::run) logs: PathBuf,

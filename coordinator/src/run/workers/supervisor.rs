@@ -1,5 +1,6 @@
 //! Starts the local workers, one a device, and replaces those that crash.
 
+use anofpdm_common::store::location::Location;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
@@ -36,7 +37,7 @@ pub struct WorkerCommand {
     /// The `anofpdm-worker` program.
     pub program: PathBuf,
     pub queue: String,
-    pub data: PathBuf,
+    pub data: Location,
     pub artifacts: PathBuf,
     pub checkpoints: PathBuf,
     pub logs: PathBuf,
@@ -291,7 +292,10 @@ fn start(command: &WorkerCommand, device: &str, log: &Path) -> Result<Child, Sup
         .args(["--queue", &command.queue])
         .args(["--device", device])
         .arg("--data")
-        .arg(&command.data)
+        .arg(match &command.data {
+            Location::Local(path) => path.clone().into_os_string(),
+            Location::Remote(url) => url.to_string().into(),
+        })
         .arg("--artifacts")
         .arg(&command.artifacts)
         .arg("--checkpoints")

@@ -31,7 +31,8 @@ fn settings_made_for_other_data() {
     assert!((fixture.check("ema").value.unwrap() - 800.0 * 1e-4 / 3.0).abs() < 1e-9);
     fixture.size = 64;
     assert_eq!(fixture.check("median").state, State::Ok);
-    fixture.spec.model.get_mut("guided").unwrap().checkpoint = Some("w.safetensors".into());
+    fixture.spec.model.get_mut("guided").unwrap().checkpoint =
+        Some("w.safetensors".parse().unwrap());
     assert_eq!(
         (fixture.check("ema").state, fixture.check("ema").value),
         (State::Ok, None)
