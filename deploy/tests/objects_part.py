@@ -35,7 +35,7 @@ class Server:
         log = open(self.log, "ab")
         command = [program, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{PORT}"]
         # Not for a moment what was, when a test changes a file behind its back.
-        command += ["--vfs-cache-mode", "off", "--dir-cache-time", "0s", "--config", "/dev/null", self.root]
+        command += ["--vfs-cache-mode", "off", "--dir-cache-time", "1s", "--config", "/dev/null", self.root]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         address = f"http://127.0.0.1:{PORT}/"
         wait_for("the S3 server answers", lambda: fixture.page(address)[0] != 0)

@@ -427,7 +427,8 @@ impl ResultCommitter {
             Err(rejection) => {
                 // Not the worker's fault: the result may be right, and cannot be looked at.
                 if let Rejection::Artifact(ArtifactError::Object(error))
-                | Rejection::Record(RecordError::Artifact(ArtifactError::Object(error))) = rejection
+                | Rejection::Record(RecordError::Artifact(ArtifactError::Object(error))) =
+                    rejection
                 {
                     self.failure = Some(error.into());
                     return Verdict::Undecided;

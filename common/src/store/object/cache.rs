@@ -80,6 +80,8 @@ impl CacheFolder {
         }
         let aim = self.limit / 100 * LEFT_PERCENT;
         copies.sort_unstable_by(|a, b| a.used.cmp(&b.used).then_with(|| a.path.cmp(&b.path)));
+        // The last one was made a moment ago, for somebody who is about to open it.
+        copies.pop();
         let (mut gone, before) = (0_usize, total);
         for copy in copies {
             if total <= aim {
@@ -191,9 +193,14 @@ mod tests {
         let cache = CacheFolder::new(root, 1_600);
         cache.added(0);
         let old = copy(root, &[1; 2_000], 5);
+        let new = copy(root, &[2; 2_000], 4);
         cache.added(100);
         assert!(old.exists(), "100 bytes are a sixteenth");
         cache.added(1);
         assert!(!old.exists());
+        assert!(
+            new.exists(),
+            "too large as well, but somebody has just fetched it"
+        );
     }
 }

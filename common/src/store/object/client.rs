@@ -62,6 +62,8 @@ pub(super) fn runtime() -> Result<&'static Runtime, ObjectError> {
 
 /// The client of the cloud that `url` names, with the credentials of the environment, and the path below its bucket.
 pub(super) fn connect(url: &ObjectUrl) -> Result<(Arc<dyn ObjectStore>, Path), ObjectError> {
+    // First, for its provider of cryptography.
+    runtime()?;
     let refused =
         |error: &object_store::Error| ObjectError::refused(url, Refusal::Unable, reason(error));
     let (scheme, path) = ObjectStoreScheme::parse(url.url())

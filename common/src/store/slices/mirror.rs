@@ -1,6 +1,7 @@
 //! A slice store in an object store: a subject is copied to the local disk when it is first read.
 
 use std::fs::{self, File};
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,54 +46,63 @@ impl Mirror {
         self.copies.root().join("stores").join(data.to_string())
     }
 
-    /// Sees to it that the file `name` of the store lies at `path`, where a copy with other bytes may lie.
+    /// Copies the file `name` of the store to `path`, where a copy with other bytes may lie; the copy, open.
     ///
     /// # Errors
     /// [`StoreError::Damaged`], naming the object, where its bytes are not those of `digest`.
-    pub(super) fn copy(&self, name: &str, digest: &Digest, path: &Path) -> Result<(), StoreError> {
+    pub(super) fn copy(
+        &self,
+        name: &str,
+        digest: &Digest,
+        path: &Path,
+    ) -> Result<File, StoreError> {
         let folder = path.parent().unwrap_or(Path::new(""));
         durable::create_dir(folder)?;
         let place = self.folder.url().join(name);
-        for fetch in 1..=FETCHES {
+        let mut fetches = 0;
+        loop {
+            fetches += 1;
             let serial = WRITTEN.fetch_add(1, Ordering::Relaxed);
             let process = std::process::id();
             let part = folder.join(format!("part-{}-{process}-{serial}", process_space()));
-            let fetched = self.fetch(name, &part);
-            match fetched {
-                Ok(Some(found)) if found == *digest => {
-                    let bytes = fs::metadata(&part).map_or(0, |metadata| metadata.len());
-                    // Not synced: a copy that a crash cuts short is found out by its digest.
-                    fs::rename(&part, path)
-                        .map_err(|error| DiskError::new("rename to", path, error))?;
-                    self.copies.added(bytes);
-                    return Ok(());
-                }
-                Ok(Some(_)) if fetch < FETCHES => {
-                    tracing::warn!(%place, "came with other bytes than the manifest names; fetched again");
-                }
-                Ok(found) => {
-                    durable::discard(&part);
-                    let reason = match found {
-                        Some(_) => "its bytes are not those that the manifest names",
-                        None => "the manifest names it, and it is not there",
-                    };
-                    return Err(StoreError::damaged(place.to_string(), reason));
-                }
-                Err(error) => {
-                    durable::discard(&part);
-                    return Err(error);
-                }
+            let (mut file, found) = self
+                .fetch(name, &part)
+                .inspect_err(|_| durable::discard(&part))?;
+            if found == Some(*digest) {
+                let failed = |error| DiskError::new("rename to", path, error);
+                let bytes = file.metadata().map_err(failed)?.len();
+                // Not synced: a copy that a crash cuts short is found out by its digest.
+                fs::rename(&part, path).map_err(failed)?;
+                self.copies.added(bytes);
+                file.rewind()
+                    .map_err(|error| DiskError::new("read", path, error))?;
+                return Ok(file);
             }
+            durable::discard(&part);
+            let reason = match found {
+                None => "the manifest names it, and it is not there",
+                Some(_) if fetches == FETCHES => "its bytes are not those that the manifest names",
+                Some(_) => {
+                    tracing::warn!(%place, "came with other bytes than the manifest names; fetched again");
+                    continue;
+                }
+            };
+            return Err(StoreError::damaged(place.to_string(), reason));
         }
-        Ok(())
     }
 
-    fn fetch(&self, name: &str, part: &Path) -> Result<Option<Digest>, StoreError> {
-        let mut file = File::create(part).map_err(|error| DiskError::new("create", part, error))?;
-        let mut file = HashedFile::new(&mut file);
+    fn fetch(&self, name: &str, part: &Path) -> Result<(File, Option<Digest>), StoreError> {
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(part)
+            .map_err(|error| DiskError::new("create", part, error))?;
+        let mut hashed = HashedFile::new(&mut file);
         let there = self
             .folder
-            .fetch(name, LARGEST, &mut file, HashedFile::restart)?;
-        Ok(there.then(|| file.digest()))
+            .fetch(name, LARGEST, &mut hashed, HashedFile::restart)?;
+        let digest = there.then(|| hashed.digest());
+        Ok((file, digest))
     }
 }

@@ -33,9 +33,6 @@ pub struct SliceStore {
     mirror: Option<Arc<Mirror>>,
 }
 
-/// How often a copy is made, where other processes remove it before it is opened.
-const MOST_TRIES: u32 = 4;
-
 impl SliceStore {
     /// Opens the store that lies there.
     pub fn at(location: &Location) -> Result<Self, StoreError> {
@@ -175,26 +172,19 @@ impl SliceStore {
             return SubjectFile::open(path, &expected, watch);
         };
         let name = format!("{SUBJECTS_FOLDER}/{id}.safetensors");
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let fresh = !path.is_file();
-            if fresh {
-                mirror.copy(&name, &record.digest, &path)?;
-            }
-            let opened = SubjectFile::open(path.clone(), &expected, watch);
-            let damaged = matches!(opened, Err(StoreError::Damaged { .. }));
-            let there = path.is_file();
-            // A copy just made is what the manifest names; one that is gone was removed by another process.
-            if !damaged || tries == MOST_TRIES || fresh && there {
-                CacheFolder::used(&path);
-                return opened;
-            }
-            if there {
-                tracing::warn!(path = %path.display(), "a copy is damaged and is fetched again");
-                std::fs::remove_file(&path).map_err(StoreError::read(&path))?;
-            }
+        // Opened at once: another process may remove the copy at any time.
+        let Ok(file) = File::open(&path) else {
+            let file = mirror.copy(&name, &record.digest, &path)?;
+            return SubjectFile::of(file, path, &expected, watch);
+        };
+        let opened = SubjectFile::of(file, path.clone(), &expected, watch);
+        if !matches!(opened, Err(StoreError::Damaged { .. })) {
+            CacheFolder::used(&path);
+            return opened;
         }
+        tracing::warn!(path = %path.display(), "a copy is damaged and is fetched again");
+        let file = mirror.copy(&name, &record.digest, &path)?;
+        SubjectFile::of(file, path, &expected, watch)
     }
 }
 

@@ -108,6 +108,16 @@ impl SubjectFile {
             Err(error) => return Err(StoreError::read(&path)(error)),
         }
         let file = File::open(&path).map_err(StoreError::read(&path))?;
+        Self::of(file, path, expected, watch)
+    }
+
+    /// The subject in `file`, which was opened at `path`.
+    pub(super) fn of(
+        file: File,
+        path: PathBuf,
+        expected: &Expected,
+        watch: &Watch<'_>,
+    ) -> Result<Self, StoreError> {
         verification::verify(&file, &path, &expected.digest, watch)?;
         let found = Self::parse(path, file, expected)?;
         let lesion_slices = found.labels()?.iter().filter(|label| **label == 1).count();
