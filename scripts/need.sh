@@ -77,6 +77,9 @@ if [ "$(id -u)" != 0 ]; then
     sudo "${ask[@]}" true || fail "missing: $names, and sudo does not let us install them; $advice"
 fi
 
+# One at a time, since the file below is everybody's.
+exec 9>"${TMPDIR:-/tmp}/anofpdm-need.$(id -u).lock"
+flock 9
 echo "need: installing $names"
 # Packages of services ask this file whether they may start. Where the administrator has one, it decides.
 policy=/usr/sbin/policy-rc.d

@@ -16,6 +16,10 @@ const LOOK_SHARE: u64 = 16;
 const LEFT_PERCENT: u64 = 90;
 /// Use is noted this exactly: each note makes the copy's next reader hash it again.
 const NOTED: Duration = Duration::from_secs(60 * 60);
+/// What a copy is called until it is whole.
+const PART: &[u8] = b"part-";
+/// A part that was not written to for so long is left over.
+const PART_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How deep copies lie: `stores/DIGEST/subjects/FILE`.
 const DEPTH: usize = 4;
 
@@ -113,7 +117,7 @@ fn is_copy(path: &Path) -> bool {
         .and_then(Path::file_name)
         .and_then(|name| name.to_str());
     name.parse::<Digest>().is_ok() && folder.is_some_and(|folder| name.starts_with(folder))
-        || (name.ends_with(".safetensors") || name.starts_with("part-"))
+        || (name.ends_with(".safetensors") || name.as_bytes().starts_with(PART))
             && folder == Some("subjects")
 }
 
@@ -131,6 +135,11 @@ fn collect(folder: &Path, depth: usize, copies: &mut Vec<Copy>) {
             collect(&path, depth - 1, copies);
         } else if metadata.is_file() && is_copy(&path) {
             let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            // Somebody writes it, or did and died.
+            let young = used.elapsed().map_or(true, |age| age < PART_AGE);
+            if young && entry.file_name().as_encoded_bytes().starts_with(PART) {
+                continue;
+            }
             copies.push(Copy {
                 used,
                 bytes: metadata.len(),
@@ -168,6 +177,12 @@ mod tests {
         let subject = root.join("stores/x/subjects/a.safetensors");
         fs::create_dir_all(subject.parent().unwrap()).unwrap();
         fs::write(&subject, [0; 100]).unwrap();
+        let parts = ["part-old", "part-new"].map(|name| subject.with_file_name(name));
+        for (part, hours) in parts.iter().zip([48, 0]) {
+            fs::write(part, [0; 0]).unwrap();
+            let time = SystemTime::now() - Duration::from_secs(hours * 3_600);
+            File::open(part).unwrap().set_modified(time).unwrap();
+        }
 
         let cache = CacheFolder::new(root, 1_100);
         cache.added(100);
@@ -182,7 +197,8 @@ mod tests {
             left,
             [vec![true], vec![false; gone], vec![true; 9 - gone]].concat()
         );
-        assert_eq!(gone, 2, "down to 90 % of 1,100");
+        assert_eq!(gone, 2, "besides the old part; down to 90 % of 1,100");
+        assert_eq!(parts.map(|part| part.exists()), [false, true]);
         assert!(subject.exists() && others.iter().all(|path| path.exists()));
     }
 
