@@ -4,6 +4,8 @@ pub mod checks;
 pub mod csv;
 mod loss_picture;
 pub mod markdown;
+pub mod slices;
+pub mod statistics;
 pub mod summary;
 pub mod terminal;
 pub mod training;
