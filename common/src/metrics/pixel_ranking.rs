@@ -17,7 +17,7 @@ use super::setup::{Setup, SliceStatistics};
 /// Most keys of a source on disk that are held in memory at a time (64 MiB): each range of them is a pass over it.
 pub(super) const KEYS_IN_MEMORY: u64 = 1 << 24;
 /// The same where passes are free, so that ranges are counted beside each other.
-const KEYS_AT_HAND: u64 = 1 << 19;
+const KEYS_AT_HAND: u64 = 1 << 20;
 /// Lower bits of a key that its bucket does not say. Even at this width a tie (two keys: label 0 and 1) never
 /// straddles a border.
 const BUCKET_BITS: u32 = 16;
@@ -37,7 +37,7 @@ pub struct PixelRanking {
 }
 
 /// Slices whose pixels are counted apart: those of the unhealthy set-up, and the others that the mixed one has too.
-type Kinds<T> = [T; 2];
+pub(super) type Kinds<T> = [T; 2];
 
 /// The rankings of both set-ups, in the order of [`Setup::ALL`].
 pub fn pixel_rankings<S: RunSource + ?Sized>(
@@ -48,11 +48,26 @@ pub fn pixel_rankings<S: RunSource + ?Sized>(
     let others: Vec<usize> = (0..slices.len())
         .filter(|index| !Setup::Unhealthy.includes(&slices[*index]))
         .collect();
-    let [of_first, of_all] = rankings_of(source, [&unhealthy, &others], None)?;
-    Ok(Setup::ALL.map(|setup| match setup {
+    Ok(in_order(rankings_of(source, [&unhealthy, &others], None)?))
+}
+
+/// The same of sorted runs that stand for several slices each: those of the unhealthy set-up, then others.
+pub(super) fn rankings_of_batches(batches: Kinds<Vec<Vec<u32>>>) -> [PixelRanking; 2] {
+    let [unhealthy, others] = batches;
+    let first: Vec<usize> = (0..unhealthy.len()).collect();
+    let second: Vec<usize> = (first.len()..first.len() + others.len()).collect();
+    let all: Vec<Vec<u32>> = unhealthy.into_iter().chain(others).collect();
+    match rankings_of(all.as_slice(), [&first, &second], None) {
+        Ok(rankings) => in_order(rankings),
+        Err(never) => match never {},
+    }
+}
+
+fn in_order([of_first, of_all]: [PixelRanking; 2]) -> [PixelRanking; 2] {
+    Setup::ALL.map(|setup| match setup {
         Setup::Mixed => of_all,
         Setup::Unhealthy => of_first,
-    }))
+    })
 }
 
 /// The rankings of the pixels of the first slices, and of those of both.
@@ -261,7 +276,8 @@ fn range<S: RunSource + ?Sized>(
         source.visit_runs(slices, &mut |_, run| {
             keys.extend_from_slice(part_in(run, buckets));
         })?;
-        keys.par_sort_unstable();
+        // Stable: it merges the pieces that are sorted already.
+        keys.par_sort();
     }
     let [first, others] = &gathered;
     Ok(steps_of(first, others))
@@ -269,6 +285,57 @@ fn range<S: RunSource + ?Sized>(
 
 /// The steps of two sorted lists of keys.
 fn steps_of(first: &[u32], others: &[u32]) -> Vec<Step> {
+    if others.iter().any(|key| key & 1 == 1) {
+        return steps_of_both(first, others);
+    }
+    // Slices without a lesion have no anomalous pixel: what lies between those of the first list is only counted. Within
+    // a tie the anomalous pixels have the higher keys.
+    let mut steps = Vec::new();
+    let (mut first, mut others) = (first, others);
+    while !first.is_empty() || !others.is_empty() {
+        let above = last_while(&mut first, |key| key & 1 == 0);
+        let Some(top) = first.last().copied() else {
+            let above = [above, others.len() as u64];
+            others = &[];
+            steps.push(Step(above.map(|above| Count {
+                above,
+                ..Count::default()
+            })));
+            continue;
+        };
+        let positives = last_while(&mut first, |key| key == top);
+        let tied = last_while(&mut first, |key| key == top - 1);
+        let others_above = last_while(&mut others, |key| key > top);
+        let others_tied = last_while(&mut others, |key| key == top - 1);
+        steps.push(Step([
+            Count {
+                above,
+                tied,
+                positives,
+            },
+            Count {
+                above: others_above,
+                tied: others_tied,
+                positives: 0,
+            },
+        ]));
+    }
+    steps
+}
+
+/// Takes off the last keys as long as they are `wanted`; how many these were.
+fn last_while(keys: &mut &[u32], wanted: impl Fn(u32) -> bool) -> u64 {
+    let left = keys
+        .iter()
+        .rposition(|key| !wanted(*key))
+        .map_or(0, |place| place + 1);
+    let taken = keys.len() - left;
+    *keys = &keys[..left];
+    taken as u64
+}
+
+/// The same where both lists have anomalous pixels.
+fn steps_of_both(first: &[u32], others: &[u32]) -> Vec<Step> {
     let mut steps = Steps::default();
     let mut left = [first, others];
     while let Some(top) = left.iter().filter_map(|keys| keys.last()).max() {

@@ -1,5 +1,6 @@
 //! Everything that the score runs of one noise seed say, from as few passes over them as memory allows.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use rayon::prelude::*;
@@ -8,8 +9,10 @@ use super::average_precision::slice_average_precision;
 use super::batch_ap::{BatchMean, batch_average_precision};
 use super::best_dice::{BestDice, DiceCurve, SliceCurve};
 use super::bootstrap::PatientHistograms;
-use super::histogram_ap::{Resolution, ScoreHistogram};
-use super::pixel_ranking::{PixelRanking, average_precisions, pixel_rankings};
+use super::histogram_ap::{BinCounts, Resolution, ScoreHistogram};
+use super::pixel_ranking::{
+    Kinds, PixelRanking, average_precisions, pixel_rankings, rankings_of_batches,
+};
 use super::score_run::RunSource;
 use super::setup::{Setup, SliceStatistics};
 
@@ -18,7 +21,7 @@ const LONGEST_BATCH: usize = 256;
 /// Batches in memory at a time.
 const BATCHES_BESIDE: usize = 8;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunMetrics {
     /// Average precision of each slice's own pixels; `None` without pixels, 0 without positives.
     pub slice_average_precision: Vec<Option<f64>>,
@@ -26,7 +29,7 @@ pub struct RunMetrics {
 }
 
 /// The numbers of one set-up.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SetupMetrics {
     pub ranking: PixelRanking,
     /// Mean average precision over batches.
@@ -39,9 +42,17 @@ pub struct SetupMetrics {
 /// What is counted of one slice beside the others.
 struct CountedSlice {
     average_precision: Option<f64>,
-    histogram: ScoreHistogram,
     curve: Option<SliceCurve>,
-    has_pixels: bool,
+    /// Where it is to be added to that of its patient: of a slice with pixels whose run will not be read again.
+    histogram: Option<ScoreHistogram>,
+}
+
+/// The slices of one batch together.
+struct Batch {
+    /// In the order of [`Setup::ALL`].
+    averages: [Option<f64>; 2],
+    /// Sorted keys of its slices.
+    keys: Kinds<Vec<u32>>,
 }
 
 impl RunMetrics {
@@ -64,31 +75,36 @@ impl RunMetrics {
         let beside = rayon::current_num_threads().min(BATCHES_BESIDE);
         let mut batches = Setup::ALL.map(BatchMean::of);
         let mut curves = [DiceCurve::default(), DiceCurve::default()];
+        let at_hand = source.in_memory();
+        // Of a source in memory there is room for its keys once more.
+        let mut sorted = <Kinds<Vec<Vec<u32>>>>::default();
         let mut first = 0;
         while first < slices.len() {
             let here = first..slices.len().min(first + beside * chunk);
             let mut runs: Vec<Vec<u32>> = Vec::with_capacity(here.len());
             let indices: Vec<usize> = here.clone().collect();
             source.visit_runs(&indices, &mut |_, run| runs.push(run.to_vec()))?;
-            let counted: Vec<(Vec<CountedSlice>, [Option<f64>; 2])> = slices[here.clone()]
+            let counted: Vec<(Vec<CountedSlice>, Batch)> = slices[here.clone()]
                 .par_chunks(chunk)
                 .zip(runs.par_chunks(chunk))
                 .map(|(slices, runs)| {
                     let of_slices = slices.par_iter().zip(runs);
-                    let counted = of_slices.map(|(slice, run)| CountedSlice::of(slice, run));
+                    let counted =
+                        of_slices.map(|(slice, run)| CountedSlice::of(slice, run, at_hand));
                     let counted = counted.collect();
-                    let averages = match batch_fits {
-                        true => batch_averages(slices, runs),
-                        false => [None; 2],
-                    };
-                    (counted, averages)
+                    (counted, Batch::of(slices, runs))
                 })
                 .collect();
-            for ((of_slices, averages), slices) in
+            for ((of_slices, batch), slices) in
                 counted.into_iter().zip(slices[here.clone()].chunks(chunk))
             {
-                for (mean, average) in batches.iter_mut().zip(averages) {
+                for (mean, average) in batches.iter_mut().zip(batch.averages) {
                     mean.add(slices, average);
+                }
+                if at_hand {
+                    for (sorted, keys) in sorted.iter_mut().zip(batch.keys) {
+                        sorted.push(keys);
+                    }
                 }
                 for (slice, counted) in slices.iter().zip(of_slices) {
                     metrics.add_slice(slice, &counted, &mut curves);
@@ -96,7 +112,19 @@ impl RunMetrics {
             }
             first = here.end;
         }
-        let rankings = pixel_rankings(source, slices)?;
+        let rankings = match at_hand {
+            true => rankings_of_batches(sorted),
+            false => pixel_rankings(source, slices)?,
+        };
+        if at_hand {
+            for (of_setup, patients) in metrics
+                .setups
+                .iter_mut()
+                .zip(patients_at_hand(source, slices)?)
+            {
+                of_setup.patients = patients;
+            }
+        }
         for (number, setup) in Setup::ALL.into_iter().enumerate() {
             let of_setup = &mut metrics.setups[number];
             of_setup.ranking = rankings[number];
@@ -126,42 +154,86 @@ impl RunMetrics {
                 Some(of_slice) => curve.add(of_slice),
                 None => curve.add_empty(slice.overlap),
             }
-            if counted.has_pixels {
+            if let Some(histogram) = &counted.histogram {
                 of_setup
                     .patients
                     .entry(slice.patient)
                     .or_insert_with(|| ScoreHistogram::empty(Resolution::Coarse))
-                    .merge(&counted.histogram);
+                    .merge(histogram);
             }
         }
     }
 }
 
 impl CountedSlice {
-    fn of(slice: &SliceStatistics, run: &[u32]) -> Self {
-        let histogram = ScoreHistogram::from_run(run, Resolution::Coarse);
+    fn of(slice: &SliceStatistics, run: &[u32], at_hand: bool) -> Self {
         let thresholded = slice.unhealthy || slice.classified_unhealthy;
+        let histogram =
+            (thresholded || !at_hand).then(|| ScoreHistogram::from_run(run, Resolution::Coarse));
+        let of_curve = histogram.as_ref().filter(|_| thresholded);
         Self {
             average_precision: slice_average_precision(run),
-            curve: thresholded.then(|| SliceCurve::new(slice.overlap, &histogram)),
-            histogram,
-            has_pixels: !run.is_empty(),
+            curve: of_curve.map(|histogram| SliceCurve::new(slice.overlap, histogram)),
+            histogram: histogram.filter(|_| !at_hand && !run.is_empty()),
         }
     }
 }
 
-/// Average precision of one batch, in the order of [`Setup::ALL`].
-fn batch_averages(slices: &[SliceStatistics], runs: &[Vec<u32>]) -> [Option<f64>; 2] {
-    let keys = |unhealthy: bool| {
-        let of_slices = slices.iter().zip(runs);
-        let wanted = of_slices.filter(|(slice, _)| Setup::Unhealthy.includes(slice) == unhealthy);
-        let mut keys: Vec<u32> = wanted.flat_map(|(_, run)| run).copied().collect();
-        // Stable, since it merges the runs as they are.
-        keys.sort();
-        keys
-    };
-    let [unhealthy, all] = average_precisions(&keys(true), &keys(false));
-    [all, unhealthy]
+impl Batch {
+    fn of(slices: &[SliceStatistics], runs: &[Vec<u32>]) -> Self {
+        let keys = [true, false].map(|unhealthy| {
+            let of_slices = slices.iter().zip(runs);
+            let wanted = of_slices.filter(|(slice, _)| slice.unhealthy == unhealthy);
+            let runs: Vec<&[u32]> = wanted.map(|(_, run)| run.as_slice()).collect();
+            let mut keys = runs.concat();
+            // Stable: it merges the runs as they are.
+            keys.sort();
+            keys
+        });
+        let [unhealthy, all] = average_precisions(&keys[0], &keys[1]);
+        Self {
+            averages: [all, unhealthy],
+            keys,
+        }
+    }
+}
+
+/// The histograms of both set-ups, in the order of [`Setup::ALL`], patient beside patient.
+fn patients_at_hand<S: RunSource + ?Sized>(
+    source: &S,
+    slices: &[SliceStatistics],
+) -> Result<[PatientHistograms; 2], S::Error> {
+    let mut of_patients = BTreeMap::<u32, Kinds<Vec<usize>>>::new();
+    for (index, slice) in slices.iter().enumerate() {
+        let kinds = of_patients.entry(slice.patient).or_default();
+        kinds[usize::from(!slice.unhealthy)].push(index);
+    }
+    let of_patients: Vec<(u32, Kinds<Vec<usize>>)> = of_patients.into_iter().collect();
+    let found = of_patients
+        .par_iter()
+        .map_init(BinCounts::default, |counts, (patient, kinds)| {
+            let mut histograms = Setup::ALL.map(|_| ScoreHistogram::empty(Resolution::Coarse));
+            let [mixed, unhealthy] = &mut histograms;
+            for (kind, indices) in kinds.iter().enumerate() {
+                source.visit_runs(indices, &mut |_, run| counts.add(run))?;
+                let histogram = counts.take();
+                mixed.merge(&histogram);
+                if kind == 0 {
+                    unhealthy.merge(&histogram);
+                }
+            }
+            Ok((*patient, histograms))
+        })
+        .collect::<Result<Vec<_>, S::Error>>()?;
+    let mut patients = <[PatientHistograms; 2]>::default();
+    for (patient, histograms) in found {
+        for (patients, histogram) in patients.iter_mut().zip(histograms) {
+            if !histogram.bins().is_empty() {
+                patients.insert(patient, histogram);
+            }
+        }
+    }
+    Ok(patients)
 }
 
 #[cfg(test)]
@@ -175,6 +247,21 @@ mod tests {
     use super::*;
 
     type Pixels = Vec<(u8, u8)>;
+
+    /// Runs that are not at hand, as those of records are not.
+    struct Away<'a>(&'a CollectedRuns);
+
+    impl RunSource for Away<'_> {
+        type Error = std::convert::Infallible;
+
+        fn visit_runs(
+            &self,
+            slices: &[usize],
+            visit: &mut dyn FnMut(usize, &[u32]),
+        ) -> Result<(), Self::Error> {
+            self.0.visit_runs(slices, visit)
+        }
+    }
 
     proptest! {
         /// Against each number counted by itself.
@@ -204,6 +291,8 @@ mod tests {
                 .collect();
             let batch = NonZeroUsize::new(batch).unwrap();
             let Ok(found) = RunMetrics::count(&runs, &statistics, batch);
+            let Ok(away) = RunMetrics::count(&Away(&runs), &statistics, batch);
+            prop_assert_eq!(&found, &away);
             for setup in Setup::ALL {
                 let of_setup = found.of(setup);
                 let Ok(precision) = average_precision(&runs, &setup.indices(&statistics));

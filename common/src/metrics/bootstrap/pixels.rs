@@ -16,7 +16,7 @@ use super::{RESAMPLES, drawn, interval};
 pub type PatientHistograms = BTreeMap<u32, ScoreHistogram>;
 
 /// Groups of bins with anomalous pixels; one more holds what lies below them all.
-const GROUPS: usize = 512;
+const GROUPS: usize = 256;
 
 /// What the pixels of the drawn patients were worth in each resample, mean over noise seeds.
 #[derive(Debug, Clone, PartialEq)]
