@@ -187,3 +187,98 @@ fn compare(
         },
     })
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use anofpdm_common::metrics::bootstrap::{PatientSums, mean_draws};
+
+    use super::super::measured::{Draws, PatientNumbers};
+    use super::*;
+    use crate::report::tests::row;
+
+    /// A mixed row whose patients have these values, each of two slices.
+    pub(in super::super) fn measured(method: &str, values: &[f64]) -> Measured {
+        let patients = (0..).zip(values);
+        let dice: PatientSums = patients
+            .map(|(patient, v)| (patient, (2.0 * v, 2)))
+            .collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let draws = mean_draws(&dice, BOOTSTRAP_SEED).unwrap_or_default();
+        Measured {
+            row: row(method, Setup::Mixed, mean, &[0]),
+            dice,
+            patients: PatientNumbers::default(),
+            draws: Draws {
+                dice: draws,
+                auprc: Vec::new(),
+            },
+        }
+    }
+
+    /// The better row in six patients of six: 2 / 64 for each of three pairs.
+    #[test]
+    fn six_patients_are_too_few_for_three_pairs() {
+        let base = [0.1, 0.5, 0.3, 0.9, 0.2, 0.6];
+        let rows = [0.0, 0.05, 0.08].map(|more| {
+            let values: Vec<f64> = base.iter().map(|value| value - more).collect();
+            measured(&format!("row-{more}"), &values)
+        });
+        let rows: Vec<&Measured> = rows.iter().collect();
+        let found = paired(&rows);
+        // AUPRC has no patient with a value.
+        assert_eq!(found.len(), 1);
+        let found = &found[0];
+        assert_eq!((found.patients, found.comparisons.len()), (6, 3));
+        assert_eq!(
+            (found.smallest_p, found.smallest_adjusted_p),
+            (0.03125, 0.09375)
+        );
+        assert_eq!(
+            found.note.as_deref(),
+            Some("too few patients to test: the smallest reachable p is 0.09 after Holm")
+        );
+        let first = &found.comparisons[0];
+        assert_eq!((first.better, first.worse, first.equal), (6, 0, 0));
+        assert_eq!(
+            (first.sign_flip.p, first.sign_flip.adjusted_p),
+            (0.03125, 0.09375)
+        );
+        assert_eq!(
+            (first.signed_rank.p, first.signed_rank.exact),
+            (0.03125, true)
+        );
+        assert!((first.patient_difference - 0.05).abs() < 1e-12);
+        // Every patient differs by as much: so does every resample.
+        let [low, high] = first.ci95.unwrap();
+        assert!((low - 0.05).abs() < 1e-12 && (high - 0.05).abs() < 1e-12);
+    }
+
+    #[test]
+    fn rows_of_other_patients_are_compared_where_they_meet() {
+        let mut one = measured("one", &[0.5, 0.6, 0.7]);
+        one.dice.remove(&0);
+        let other = measured("other", &[0.5, 0.5, 0.7]);
+        let found = paired(&[&one, &other]);
+        assert_eq!(found[0].patients, 2);
+        let first = &found[0].comparisons[0];
+        assert_eq!((first.better, first.worse, first.equal), (1, 0, 1));
+        assert!(paired(&[&one]).is_empty());
+    }
+
+    #[test]
+    fn many_rows_are_compared_with_the_best() {
+        let rows: Vec<Measured> = (0..MOST_ROWS + 1)
+            .map(|number| measured(&format!("row{number}"), &[0.1, 0.2 + 0.01 * number as f64]))
+            .collect();
+        let rows: Vec<&Measured> = rows.iter().collect();
+        let found = paired(&rows);
+        assert_eq!(found[0].comparisons.len(), MOST_ROWS);
+        let best = format!("row{MOST_ROWS}");
+        assert!(
+            found[0]
+                .comparisons
+                .iter()
+                .all(|one| one.first.method == best)
+        );
+    }
+}

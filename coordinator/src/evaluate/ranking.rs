@@ -140,3 +140,49 @@ fn over_resamples(
         |resample| scores(&times_drawn(patients, BOOTSTRAP_SEED, resample)),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::comparison::tests::measured;
+    use super::*;
+
+    /// The first row has the higher mean, from one patient; the second is better in all others.
+    #[test]
+    fn ways_to_rank_can_differ() {
+        let level = |patient: usize| 0.3 + 0.01 * patient as f64;
+        let values = |of: &dyn Fn(usize) -> f64| (0..12).map(of).collect::<Vec<f64>>();
+        let one = values(&|patient| if patient == 0 { 1.0 } else { level(patient) });
+        let other = values(&|patient| level(patient) + if patient == 0 { 0.0 } else { 0.02 });
+        let poor = values(&|patient| level(patient) - 0.2);
+        let rows = [
+            measured("one", &one),
+            measured("other", &other),
+            measured("poor", &poor),
+        ];
+        let rows: Vec<&Measured> = rows.iter().collect();
+        let found = rankings(&rows);
+        assert_eq!(found.len(), 1);
+        let ranks: Vec<&[usize]> = found[0]
+            .rankings
+            .iter()
+            .map(|by| by.ranks.as_slice())
+            .collect();
+        assert_eq!(ranks[0], [1, 2, 3]);
+        assert_eq!(ranks[1], [2, 1, 3]);
+        assert_eq!(ranks[2][2], 3, "both others are significantly better");
+        for by in &found[0].rankings {
+            for shares in &by.shares {
+                assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+            }
+            assert!(by.shares[2][2] > 0.9, "{by:?}");
+        }
+        // The one patient is left out of (11/12)^12 of the resamples, 35 %.
+        let second = found[0].rankings[0].shares[0][1];
+        assert!((0.3..0.4).contains(&second), "{second}");
+        assert_eq!(found[0].agreement[0].kendall, Some(1.0 / 3.0));
+        // One patient is not drawn from.
+        let alone = rankings(&[&measured("a", &[0.5]), &measured("b", &[0.4])]);
+        assert!(alone[0].rankings.iter().all(|by| by.shares.is_empty()));
+        assert_eq!(alone[0].rankings[0].ranks, [1, 2]);
+    }
+}

@@ -54,4 +54,4 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

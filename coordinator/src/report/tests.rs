@@ -17,7 +17,7 @@ use super::summary::{Audits, Cost, Coverage, Row, Value};
 use super::*;
 
 /// A row of which every number follows from `mean`.
-pub(super) fn row(method: &str, setup: Setup, mean: f64, seeds: &[u64]) -> Row {
+pub(crate) fn row(method: &str, setup: Setup, mean: f64, seeds: &[u64]) -> Row {
     let value = |factor: f64| {
         let mean = factor * mean;
         let per_seed = seeds.iter().map(|seed| Some(mean + 0.001 * *seed as f64));
