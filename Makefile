@@ -58,8 +58,8 @@ slow-tests: build ## run all tests and name the ten slowest
 	@cargo test $(CARGO_FLAGS) --no-fail-fast --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]' -- \
 		-Z unstable-options --report-time | sed -n 's/^test \(.*\) \.\.\. ok <\(.*\)s>$$/\2 s\t\1/p' | sort -rn | head
 
-bench: setup ## measure post-processing, average precision, verification, noise and each saving of the engine (docs/benchmarks.md)
-	cargo bench --locked --workspace --bench segmentation --bench average_precision --bench store_verification --bench simplex --bench engine
+bench: setup ## measure post-processing, average precision, a report's numbers, verification, noise and each saving of the engine (docs/benchmarks.md)
+	cargo bench --locked --workspace --bench segmentation --bench average_precision --bench report_numbers --bench store_verification --bench simplex --bench engine
 
 chaos: build ## N runs through Redis while everything fails: make chaos N=200 [SEED=1] [KINDS=stall,mixed]
 	@scripts/need.sh redis-server

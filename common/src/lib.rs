@@ -25,6 +25,7 @@ pub mod semantics;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod spec;
+pub mod statistics;
 pub mod store;
 pub mod strength;
 pub mod telemetry;

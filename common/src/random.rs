@@ -35,6 +35,8 @@ pub enum Domain {
     Fault = 12,
     /// Mutations of messages and journals: (which, what).
     Mutation = 14,
+    /// Signs of paired differences: (pattern).
+    SignFlip = 15,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -1,20 +1,11 @@
-//! Exact average precision over any number of pixels in bounded memory.
+//! Average precision of pooled pixels.
 //!
 //! AP = sum over distinct scores, highest first, of (R_k - R_(k-1)) P_k: step-wise, ties in one step, no
 //! interpolation. True and false positives are counted in integers and the sum is formed in f64 in the order of
 //! the scores, so the result depends on nothing but the collection of pixels.
 
-use rayon::slice::ParallelSliceMut;
-
+use super::pixel_ranking::rankings_of;
 use super::score_run::RunSource;
-
-/// Most keys held in memory at a time (64 MiB).
-const KEYS_IN_MEMORY: u64 = 1 << 24;
-/// Lower bits of a key that its bucket does not say. Even at this width a tie (two keys: label 0 and 1) never
-/// straddles a border.
-const BUCKET_BITS: u32 = 16;
-const BUCKETS: usize = 1 << (u32::BITS - BUCKET_BITS);
-const KEYS_IN_BUCKET: usize = 1 << BUCKET_BITS;
 
 /// The running sum of average precision, fed with groups of equal score from the highest down.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,90 +44,18 @@ pub fn average_precision<S: RunSource + ?Sized>(
     source: &S,
     slices: &[usize],
 ) -> Result<Option<f64>, S::Error> {
-    within(source, slices, KEYS_IN_MEMORY)
+    let [ranking, _] = rankings_of(source, [slices, &[]], None)?;
+    Ok(ranking.average_precision)
 }
 
-fn within<S: RunSource + ?Sized>(
-    source: &S,
-    slices: &[usize],
-    keys_in_memory: u64,
-) -> Result<Option<f64>, S::Error> {
-    let mut sizes = vec![0_u64; BUCKETS];
-    source.visit_runs(slices, &mut |_, run| {
-        for key in run {
-            sizes[(key >> BUCKET_BITS) as usize] += 1;
-        }
-    })?;
+/// Average precision of one sorted run.
+pub(super) fn slice_average_precision(run: &[u32]) -> Option<f64> {
     let mut sum = PrecisionSum::default();
-    let mut end = BUCKETS;
-    while end > 0 {
-        let (start, keys) = next_range(&sizes, end, keys_in_memory);
-        if keys > keys_in_memory {
-            add_crowded_bucket(source, slices, start, &mut sum)?;
-        } else if keys > 0 {
-            add_range(source, slices, start..end, keys, &mut sum)?;
-        }
-        end = start;
-    }
-    Ok(sum.average())
-}
-
-/// The longest range of buckets below `end` that fits, but at least one bucket; with its number of keys.
-fn next_range(sizes: &[u64], end: usize, keys_in_memory: u64) -> (usize, u64) {
-    let mut start = end - 1;
-    let mut keys = sizes[start];
-    while start > 0 && keys + sizes[start - 1] <= keys_in_memory {
-        start -= 1;
-        keys += sizes[start];
-    }
-    (start, keys)
-}
-
-/// Gathers the keys of a range of buckets, sorts them and walks them down.
-fn add_range<S: RunSource + ?Sized>(
-    source: &S,
-    slices: &[usize],
-    buckets: std::ops::Range<usize>,
-    count: u64,
-    sum: &mut PrecisionSum,
-) -> Result<(), S::Error> {
-    let mut keys = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-    source.visit_runs(slices, &mut |_, run| {
-        keys.extend_from_slice(part_in(run, &buckets));
-    })?;
-    keys.par_sort_unstable();
-    for tie in keys.chunk_by(|a, b| a >> 1 == b >> 1).rev() {
+    for tie in run.chunk_by(|a, b| a >> 1 == b >> 1).rev() {
         let negatives = tie.partition_point(|key| key & 1 == 0);
         sum.add_tie((tie.len() - negatives) as u64, negatives as u64);
     }
-    Ok(())
-}
-
-/// Counts a bucket too full to gather (a map with one value over most of the image) key by key.
-fn add_crowded_bucket<S: RunSource + ?Sized>(
-    source: &S,
-    slices: &[usize],
-    bucket: usize,
-    sum: &mut PrecisionSum,
-) -> Result<(), S::Error> {
-    let mut counts = vec![0_u64; KEYS_IN_BUCKET];
-    source.visit_runs(slices, &mut |_, run| {
-        for key in part_in(run, &(bucket..bucket + 1)) {
-            counts[*key as usize % KEYS_IN_BUCKET] += 1;
-        }
-    })?;
-    for [negatives, positives] in counts.as_chunks().0.iter().rev() {
-        sum.add_tie(*positives, *negatives);
-    }
-    Ok(())
-}
-
-/// The part of a sorted run that lies in a range of buckets.
-fn part_in<'a>(run: &'a [u32], buckets: &std::ops::Range<usize>) -> &'a [u32] {
-    let bucket = |key: &u32| (key >> BUCKET_BITS) as usize;
-    let from = run.partition_point(|key| bucket(key) < buckets.start);
-    let to = run.partition_point(|key| bucket(key) < buckets.end);
-    &run[from..to]
+    sum.average()
 }
 
 #[cfg(test)]
@@ -171,7 +90,9 @@ mod tests {
     fn all<S: AsRef<[Vec<u32>]>>(runs: S, keys: u64) -> Option<f64> {
         let runs = runs.as_ref();
         let slices: Vec<usize> = (0..runs.len()).collect();
-        within(runs, &slices, keys).unwrap()
+        let Ok([alone, both]) = rankings_of(runs, [&slices, &[]], Some(keys));
+        assert_eq!(alone, both);
+        alone.average_precision
     }
 
     #[test]

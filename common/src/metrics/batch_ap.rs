@@ -21,24 +21,51 @@ pub fn batch_average_precision<S: RunSource + ?Sized>(
     setup: Setup,
 ) -> Result<Option<f64>, S::Error> {
     let all: Vec<usize> = (0..slices.len()).collect();
-    let (mut sum, mut total) = (0.0, 0.0);
-    for indices in all.chunks(batch.get()) {
+    let mut mean = BatchMean::of(setup);
+    for (indices, batch) in all.chunks(batch.get()).zip(slices.chunks(batch.get())) {
         let included: Vec<usize> = indices
             .iter()
             .copied()
             .filter(|index| setup.includes(&slices[*index]))
             .collect();
-        let Some(value) = average_precision(source, &included)? else {
-            continue;
-        };
-        let weight = match setup {
-            Setup::Mixed => 1.0,
-            Setup::Unhealthy => included.len() as f64,
-        };
-        sum += weight * value;
-        total += weight;
+        mean.add(batch, average_precision(source, &included)?);
     }
-    Ok((total > 0.0).then(|| sum / total))
+    Ok(mean.mean())
+}
+
+/// The mean over batches of one set-up, fed batch by batch.
+#[derive(Debug)]
+pub(super) struct BatchMean {
+    setup: Setup,
+    sum: f64,
+    total: f64,
+}
+
+impl BatchMean {
+    pub(super) const fn of(setup: Setup) -> Self {
+        Self {
+            setup,
+            sum: 0.0,
+            total: 0.0,
+        }
+    }
+
+    /// Takes in the average precision of the set-up's slices among those of a batch; `None` where there is no pixel.
+    pub(super) fn add(&mut self, batch: &[SliceStatistics], average: Option<f64>) {
+        let Some(value) = average else {
+            return;
+        };
+        let weight = match self.setup {
+            Setup::Mixed => 1.0,
+            Setup::Unhealthy => self.setup.slices(batch).count() as f64,
+        };
+        self.sum += weight * value;
+        self.total += weight;
+    }
+
+    pub(super) fn mean(&self) -> Option<f64> {
+        (self.total > 0.0).then(|| self.sum / self.total)
+    }
 }
 
 #[cfg(test)]

@@ -41,40 +41,70 @@ struct Change {
 /// That of the bins: coarse ones, of which there are 65,536.
 const RESOLUTION: Resolution = Resolution::Coarse;
 
-impl DiceCurve {
-    /// Adds a slice: its pixels and lesion pixels as `overlap` counts them, and its scored pixels; without them its
-    /// mask is empty whatever the threshold, as that of a slice classified healthy is.
+/// What masks of all thresholds are worth on one slice.
+#[derive(Debug)]
+pub struct SliceCurve {
+    overlap: Overlap,
+    /// Number of the bin, from the highest down.
+    changes: Vec<(u32, Change)>,
+}
+
+impl SliceCurve {
+    /// Of a slice whose pixels and lesion pixels are as `overlap` counts them, and of its scored pixels.
     ///
     /// # Panics
     /// On a histogram of another resolution than [`Resolution::Coarse`].
-    pub fn add(&mut self, overlap: Overlap, scores: Option<&ScoreHistogram>) {
-        let mut mask = overlap.emptied();
-        let mut dice = mask.dice();
-        self.of_empty_masks += dice;
-        self.slices += 1;
-        self.pooled.add(mask);
-        let Some(scores) = scores else {
-            return;
-        };
+    pub fn new(overlap: Overlap, scores: &ScoreHistogram) -> Self {
         assert_eq!(
             scores.resolution(),
             RESOLUTION,
             "a histogram of another resolution. This is a bug."
         );
-        let bins = scores.bins();
-        let needed = bins.last().map_or(0, |bin| bin.index as usize + 1);
-        if self.changes.len() < needed {
-            self.changes.resize(needed, Change::default());
-        }
-        for bin in bins.iter().rev() {
+        let mut mask = overlap.emptied();
+        let mut dice = mask.dice();
+        let from_the_highest = scores.bins().iter().rev();
+        let changes = from_the_highest.map(|bin| {
             // A run has at most as many pixels as its slice, which are counted in 32 bits.
             mask.predicted += u32::try_from(bin.positives + bin.negatives).unwrap_or(u32::MAX);
             mask.intersection += u32::try_from(bin.positives).unwrap_or(u32::MAX);
-            let change = &mut self.changes[bin.index as usize];
-            change.dice += mask.dice() - dice;
-            change.predicted += bin.positives + bin.negatives;
-            change.intersection += bin.positives;
+            let change = Change {
+                dice: mask.dice() - dice,
+                predicted: bin.positives + bin.negatives,
+                intersection: bin.positives,
+            };
             dice = mask.dice();
+            (bin.index, change)
+        });
+        Self {
+            overlap,
+            changes: changes.collect(),
+        }
+    }
+}
+
+impl DiceCurve {
+    /// Adds a slice whose mask is empty whatever the threshold, as that of a slice classified healthy is.
+    pub fn add_empty(&mut self, overlap: Overlap) {
+        let mask = overlap.emptied();
+        self.of_empty_masks += mask.dice();
+        self.slices += 1;
+        self.pooled.add(mask);
+    }
+
+    pub fn add(&mut self, slice: &SliceCurve) {
+        self.add_empty(slice.overlap);
+        let needed = slice
+            .changes
+            .first()
+            .map_or(0, |(bin, _)| *bin as usize + 1);
+        if self.changes.len() < needed {
+            self.changes.resize(needed, Change::default());
+        }
+        for (bin, of_slice) in &slice.changes {
+            let change = &mut self.changes[*bin as usize];
+            change.dice += of_slice.dice;
+            change.predicted += of_slice.predicted;
+            change.intersection += of_slice.intersection;
         }
     }
 
@@ -117,7 +147,10 @@ mod tests {
             let run = score_run(scores, labels, None).unwrap();
             let histogram = ScoreHistogram::from_run(&run, Resolution::Coarse);
             let overlap = Overlap::count(&vec![0; labels.len()], labels);
-            curve.add(overlap, called_unhealthy.then_some(&histogram));
+            match called_unhealthy {
+                true => curve.add(&SliceCurve::new(overlap, &histogram)),
+                false => curve.add_empty(overlap),
+            }
         }
         curve
     }

@@ -4,9 +4,8 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use super::average_precision::average_precision;
-use super::batch_ap::batch_average_precision;
 use super::overlap::PooledOverlap;
+use super::run_metrics::RunMetrics;
 use super::score_run::RunSource;
 use super::setup::{Setup, SliceStatistics};
 
@@ -19,6 +18,10 @@ pub struct Section {
     pub auprc: Option<f64>,
     /// Mean average precision over batches of slices.
     pub auprc_batch: Option<f64>,
+    /// Area under the ROC curve of all scored pixels together.
+    pub auroc: Option<f64>,
+    /// False positive rate of the same pixels where 95 % of the anomalous ones are found.
+    pub fpr95: Option<f64>,
     /// Precision of the pooled pixels.
     pub precision: Option<f64>,
     /// Recall of the pooled pixels.
@@ -35,25 +38,25 @@ pub struct Evaluation {
 
 /// Evaluates slices given in the order of the slice list.
 ///
-/// `runs` holds the sorted score runs by slice index; without it the two average precisions are `None`. `batch` is
+/// `runs` holds the sorted score runs by slice index; without it what they are needed for is `None`. `batch` is
 /// the number of slices in a batch of `auprc_batch`. Sums are formed in slice order in f64.
 pub fn evaluate<S: RunSource + ?Sized>(
     slices: &[SliceStatistics],
     runs: Option<&S>,
     batch: NonZeroUsize,
 ) -> Result<Evaluation, S::Error> {
+    let counted = runs
+        .map(|runs| RunMetrics::count(runs, slices, batch))
+        .transpose()?;
+    let section = |setup| section(slices, counted.as_ref(), setup);
     Ok(Evaluation {
-        mixed: section(slices, runs, batch, Setup::Mixed)?,
-        unhealthy: section(slices, runs, batch, Setup::Unhealthy)?,
+        mixed: section(Setup::Mixed),
+        unhealthy: section(Setup::Unhealthy),
     })
 }
 
-fn section<S: RunSource + ?Sized>(
-    slices: &[SliceStatistics],
-    runs: Option<&S>,
-    batch: NonZeroUsize,
-    setup: Setup,
-) -> Result<Section, S::Error> {
+/// The numbers of one set-up, with those of the score runs where these were counted.
+pub fn section(slices: &[SliceStatistics], runs: Option<&RunMetrics>, setup: Setup) -> Section {
     let (mut dice, mut iou, mut count) = (0.0, 0.0, 0_usize);
     let mut pooled = PooledOverlap::default();
     for (_, overlap) in setup.slices(slices) {
@@ -62,23 +65,20 @@ fn section<S: RunSource + ?Sized>(
         pooled.add(overlap);
         count += 1;
     }
-    let (auprc, auprc_batch) = match runs {
-        Some(runs) => (
-            average_precision(runs, &setup.indices(slices))?,
-            batch_average_precision(runs, slices, batch, setup)?,
-        ),
-        None => (None, None),
-    };
+    let runs = runs.map(|runs| runs.of(setup));
+    let ranking = runs.map(|runs| runs.ranking).unwrap_or_default();
     let of_slices = |value: f64| (count > 0).then_some(value);
-    Ok(Section {
+    Section {
         dice: of_slices(dice / count as f64),
         iou: of_slices(iou / count as f64),
-        auprc,
-        auprc_batch,
+        auprc: ranking.average_precision,
+        auprc_batch: runs.and_then(|runs| runs.batch_average_precision),
+        auroc: ranking.auroc,
+        fpr95: ranking.fpr_at_95_tpr,
         precision: of_slices(pooled.precision()),
         recall: of_slices(pooled.recall()),
         slices: count,
-    })
+    }
 }
 
 #[cfg(test)]

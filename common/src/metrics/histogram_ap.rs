@@ -91,6 +91,62 @@ pub struct AveragePrecisionBounds {
     pub upper: f64,
 }
 
+/// Counts of all coarse bins, occupied or not: what runs are added to fastest.
+#[derive(Debug)]
+pub(super) struct BinCounts {
+    /// Other and anomalous pixels of each bin.
+    counts: Vec<[u64; 2]>,
+    /// Bins that may be occupied.
+    bins: std::ops::Range<usize>,
+}
+
+impl Default for BinCounts {
+    fn default() -> Self {
+        Self {
+            counts: vec![[0; 2]; 1 << (u32::BITS - Resolution::Coarse.dropped_bits())],
+            bins: 0..0,
+        }
+    }
+}
+
+impl BinCounts {
+    /// Adds the pixels of a sorted run.
+    pub(super) fn add(&mut self, run: &[u32]) {
+        let bin = |key: &u32| (key >> Resolution::Coarse.dropped_bits()) as usize;
+        let (Some(lowest), Some(highest)) = (run.first().map(bin), run.last().map(bin)) else {
+            return;
+        };
+        if self.bins.is_empty() {
+            self.bins = lowest..highest + 1;
+        }
+        self.bins = self.bins.start.min(lowest)..self.bins.end.max(highest + 1);
+        for key in run {
+            self.counts[bin(key)][(key & 1) as usize] += 1;
+        }
+    }
+
+    /// The histogram of what was added, which is forgotten.
+    pub(super) fn take(&mut self) -> ScoreHistogram {
+        let bins = std::mem::take(&mut self.bins);
+        let counts = self.counts[bins.clone()].iter_mut();
+        let occupied = (0..).zip(counts).filter(|(_, count)| **count != [0, 0]);
+        // There are 65,536 bins.
+        let first = u32::try_from(bins.start).unwrap_or(u32::MAX);
+        let bins = occupied.map(|(place, count): (u32, _)| {
+            let [negatives, positives] = std::mem::take(count);
+            Bin {
+                index: first + place,
+                positives,
+                negatives,
+            }
+        });
+        ScoreHistogram {
+            resolution: Resolution::Coarse,
+            bins: bins.collect(),
+        }
+    }
+}
+
 impl ScoreHistogram {
     pub const fn empty(resolution: Resolution) -> Self {
         Self {

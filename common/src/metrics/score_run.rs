@@ -70,8 +70,13 @@ pub fn is_score_run(run: &[u32]) -> bool {
 ///
 /// Results do not depend on the order in which runs are handed out, nor on how a slice's run is cut into pieces,
 /// so a source may walk its files as it likes. It is asked several times and must give the same each time.
-pub trait RunSource {
-    type Error;
+pub trait RunSource: Sync {
+    type Error: Send;
+
+    /// Whether a pass over it costs nothing; then many are made beside each other.
+    fn in_memory(&self) -> bool {
+        false
+    }
 
     /// Hands each wanted slice's index and run to `visit`. `slices` are indices in ascending order.
     fn visit_runs(
@@ -84,6 +89,10 @@ pub trait RunSource {
 /// Runs held in memory, one per slice.
 impl RunSource for [Vec<u32>] {
     type Error = std::convert::Infallible;
+
+    fn in_memory(&self) -> bool {
+        true
+    }
 
     fn visit_runs(
         &self,

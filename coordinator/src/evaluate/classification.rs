@@ -13,8 +13,9 @@ use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::Split;
 use anofpdm_common::strength::Strength;
 
+use super::measured::BOOTSTRAP_SEED;
 use super::position::Subjects;
-use super::rows::{BOOTSTRAP_SEED, MethodResult, Results, TestSlice};
+use super::rows::{MethodResult, Results, TestSlice};
 use super::{EvaluateError, Finished};
 use crate::dataset::Dataset;
 use crate::evaluate::calibrate::{self, Calibration};

@@ -3,11 +3,16 @@
 pub mod calibrate;
 mod checks;
 mod classification;
+mod comparison;
 mod cost;
 mod fingerprint;
+mod measured;
+mod patients;
 mod position;
+mod ranking;
 mod records;
 mod rows;
+mod slice_table;
 mod tally;
 mod trivial;
 pub mod tune;
@@ -17,7 +22,7 @@ use std::collections::BTreeMap;
 use anofpdm_common::baseline::Baseline;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
-use anofpdm_common::plan::{ForwardPlan, MAX_PLAN_BYTES, Plan, PlanError, Stage};
+use anofpdm_common::plan::{ForwardPlan, MAX_PLAN_BYTES, Plan, PlanError, SliceRef, Stage};
 use anofpdm_common::spec::ScoreSpec;
 use anofpdm_common::store::artifacts::{ArtifactError, ArtifactStore};
 use anofpdm_common::store::slices::StoreError;
@@ -31,6 +36,8 @@ use crate::spec_file::{SpecFile, SpecFileError};
 use crate::stored_record::RecordError;
 use calibrate::{CalibrateError, Calibration};
 use checks::Evidence;
+use measured::Measured;
+use patients::Patients;
 use rows::Decisions;
 use tune::Tuning;
 
@@ -125,8 +132,18 @@ pub fn summarise(
         seeds: &score.seeds,
         decision: score.decision,
     };
-    let results = rows::results(&scored, &decisions, &dataset, &artifacts)?;
-    let (trivial, mut warnings) = trivial::rows(&dataset, &scored.plan)?;
+    let mut results = rows::results(&scored, &decisions, &dataset, &artifacts)?;
+    let (mut trivial, mut warnings) = trivial::rows(&dataset, &scored.plan)?;
+    let test: Vec<SliceRef> = scored.plan.batches.iter().flatten().copied().collect();
+    let slices = slice_table::slice_table(&mut results, &test, &dataset)?;
+    let patients = Patients::of(&dataset, &test);
+    let of_methods = results
+        .methods
+        .iter_mut()
+        .flat_map(|method| &mut method.rows);
+    for measured in of_methods.chain(&mut trivial) {
+        measured.row.volume = patients.volume(measured);
+    }
     let sources = classification::Sources {
         dataset: &dataset,
         calibrated: &calibrated,
@@ -154,8 +171,8 @@ pub fn summarise(
     });
     let failed = checks.iter().filter(|check| check.state != State::Ok);
     warnings.extend(failed.map(|check| check.text.clone()));
-    let of_methods = results.methods.into_iter().flat_map(|method| method.rows);
-    let rows = of_methods.chain(trivial).map(|measured| measured.row);
+    let of_methods = results.methods.iter().flat_map(|method| &method.rows);
+    let measured: Vec<&Measured> = of_methods.chain(&trivial).collect();
     Ok(Summary {
         run: spec_file.spec.name.clone(),
         fingerprint: fingerprint::fingerprint([&calibrated, &scored]),
@@ -169,13 +186,20 @@ pub fn summarise(
         device: scored.plan.profile.device.clone(),
         coverage,
         audits,
-        rows: rows.collect(),
+        rows: measured
+            .iter()
+            .map(|measured| measured.row.clone())
+            .collect(),
         cost: cost::cost(&scored, ledger),
         calibration: calibration_rows(&calibration),
         tuning: tuning_rows(&tunings),
         checks,
         classification,
+        paired: comparison::paired(&measured),
+        ranking: ranking::rankings(&measured),
+        per_patient: patients.results(&measured),
         warnings,
+        slices,
     })
 }
 

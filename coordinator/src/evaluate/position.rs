@@ -50,6 +50,13 @@ impl<'a> Subjects<'a> {
         place().map_or(f32::NAN, |(index, depth)| nearness(index, depth))
     }
 
+    /// Place of a slice in its volume; its place among the subject's slices where that is not known.
+    pub(super) fn place(&self, slice: SliceRef) -> i64 {
+        let places = self.subject(slice).map(|subject| &subject.slice_index);
+        let place = places.and_then(|places| places.get(slice.position as usize));
+        place.map_or(i64::from(slice.position), |place| i64::from(*place))
+    }
+
     /// Foreground pixels of each slice.
     pub(super) fn brain_areas(&self, slices: &[SliceRef]) -> Result<Vec<u32>, StoreError> {
         slices

@@ -2,10 +2,12 @@
 
 use anofpdm_common::anofpdm::mse_ratio as ratio_of;
 use anofpdm_common::ids::Digest;
+use anofpdm_common::metrics::collected_runs::CollectedRuns;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
 use anofpdm_common::record::{ModalityDecision, Record, SliceScore};
 use anofpdm_common::store::artifacts::ArtifactStore;
+use rayon::prelude::*;
 
 use super::{EvaluateError, Finished};
 use crate::stored_record;
@@ -33,6 +35,13 @@ pub(super) struct CellRecords<'a> {
     batches: Vec<(usize, usize, Digest)>,
 }
 
+/// Batches read at a time.
+fn beside() -> usize {
+    rayon::current_num_threads().clamp(1, MOST_BESIDE)
+}
+
+const MOST_BESIDE: usize = 16;
+
 impl<'a> CellRecords<'a> {
     pub(super) fn new(finished: &Finished, cell: usize, artifacts: &'a ArtifactStore) -> Self {
         let mut first = 0;
@@ -50,17 +59,30 @@ impl<'a> CellRecords<'a> {
         Self { artifacts, batches }
     }
 
-    /// Hands every slice to `visit`, in order, one batch in memory at a time.
+    /// Hands every slice to `visit`, in order, a few batches in memory at a time.
     pub(super) fn for_each(
         &self,
         mut visit: impl FnMut(usize, &Scored),
     ) -> Result<(), EvaluateError> {
-        for &(first, _, record) in &self.batches {
-            for (offset, score) in self.read(record)?.iter().enumerate() {
-                visit(first + offset, score);
+        for batches in self.batches.chunks(beside()) {
+            for (first, scores) in self.read_all(batches)? {
+                for (offset, score) in scores.iter().enumerate() {
+                    visit(first + offset, score);
+                }
             }
         }
         Ok(())
+    }
+
+    /// The first slice of each batch and what its record says, read beside each other.
+    fn read_all(
+        &self,
+        batches: &[(usize, usize, Digest)],
+    ) -> Result<Vec<(usize, Vec<Scored>)>, EvaluateError> {
+        batches
+            .par_iter()
+            .map(|&(first, _, record)| Ok((first, self.read(record)?)))
+            .collect()
     }
 
     fn read(&self, record: Digest) -> Result<Vec<Scored>, EvaluateError> {
@@ -112,21 +134,54 @@ impl RunSource for CellRecords<'_> {
         visit: &mut dyn FnMut(usize, &[u32]),
     ) -> Result<(), Self::Error> {
         let mut wanted = slices;
+        let mut asked = Vec::new();
         for &(first, count, record) in &self.batches {
             let here = wanted.partition_point(|slice| *slice < first + count);
             let (of_batch, rest) = wanted.split_at(here);
             wanted = rest;
-            if of_batch.is_empty() {
-                continue;
+            if !of_batch.is_empty() {
+                asked.push(((first, count, record), of_batch));
             }
-            let scores = self.read(record)?;
-            for slice in of_batch {
-                let score = scores
-                    .get(slice - first)
-                    .ok_or(EvaluateError::Kind(record))?;
-                visit(*slice, &score.run);
+        }
+        for asked in asked.chunks(beside()) {
+            let batches: Vec<_> = asked.iter().map(|(batch, _)| *batch).collect();
+            let read = self.read_all(&batches)?;
+            for ((batch, slices), (first, scores)) in asked.iter().zip(read) {
+                for slice in *slices {
+                    let score = scores.get(slice - first);
+                    let score = score.ok_or(EvaluateError::Kind(batch.2))?;
+                    visit(*slice, &score.run);
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// The runs of one cell: as they were read for the statistics of its slices, or where they do not fit, its records.
+pub(super) enum CellRuns<'a> {
+    Collected(CollectedRuns),
+    Stored(&'a CellRecords<'a>),
+}
+
+impl RunSource for CellRuns<'_> {
+    type Error = EvaluateError;
+
+    fn in_memory(&self) -> bool {
+        matches!(self, Self::Collected(_))
+    }
+
+    fn visit_runs(
+        &self,
+        slices: &[usize],
+        visit: &mut dyn FnMut(usize, &[u32]),
+    ) -> Result<(), Self::Error> {
+        match self {
+            Self::Collected(runs) => match runs.visit_runs(slices, visit) {
+                Ok(()) => Ok(()),
+                Err(never) => match never {},
+            },
+            Self::Stored(records) => records.visit_runs(slices, visit),
+        }
     }
 }

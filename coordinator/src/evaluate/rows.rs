@@ -1,56 +1,28 @@
-//! Rows of the table: the numbers of a method and strength, over seeds, with intervals over patients.
+//! What each method at each strength made of the test slices, from its records.
 
 use std::collections::BTreeMap;
 
 use anofpdm_common::anofpdm::{ImageLabel, classify, classify_ratio};
 use anofpdm_common::baseline::{Baseline, NATIVE_THRESHOLD, NativeRule};
 use anofpdm_common::method::{Encoding, Method};
-use anofpdm_common::metrics::batch_ap::REFERENCE_BATCH;
-use anofpdm_common::metrics::best_dice::{BestDice, DiceCurve};
-use anofpdm_common::metrics::bootstrap::{
-    PatientSums, average_precision_interval, mean_interval, patient_histograms, patient_sums,
-};
-use anofpdm_common::metrics::evaluate::{Section, evaluate};
-use anofpdm_common::metrics::overlap::Overlap;
-use anofpdm_common::metrics::score_run::RunSource;
-use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
+use anofpdm_common::metrics::collected_runs::{CollectedRuns, MOST_KEYS};
+use anofpdm_common::metrics::setup::SliceStatistics;
 use anofpdm_common::plan::{Cell, CellOutput, Postprocessing, Trajectory};
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::Decision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::strength::Strength;
 
-use super::records::{CellRecords, Scored};
+use super::measured::{Measured, Repeat, RowName, both_setups};
+use super::records::{CellRecords, CellRuns, Scored};
+use super::slice_table::{add_precisions, cell_slice};
 use super::tally::Tally;
 use super::{EvaluateError, Finished};
 use crate::dataset::Dataset;
 use crate::evaluate::calibrate::Calibration;
 use crate::evaluate::tune::Tuning;
-use crate::report::summary::{Row, RowSettings, Value};
-
-/// Seed of the bootstrap: intervals of the same records are the same numbers, and all see the same draws.
-pub(super) const BOOTSTRAP_SEED: u64 = 0;
-
-pub(super) struct RowName {
-    pub(super) method: String,
-    pub(super) guidance: Option<f64>,
-    pub(super) seeds: Vec<u64>,
-    pub(super) pixel_labels: bool,
-    pub(super) settings: Option<RowSettings>,
-}
-
-/// One run of a row over the test slices: statistics of every slice, and where its score runs are.
-pub(super) struct Repeat<'a, S: ?Sized> {
-    pub(super) slices: Vec<SliceStatistics>,
-    pub(super) runs: &'a S,
-}
-
-/// A row with what differences to other rows are formed from.
-pub(super) struct Measured {
-    pub(super) row: Row,
-    /// DICE of each patient's slices, over seeds.
-    pub(super) dice: PatientSums,
-}
+use crate::report::slices::CellSlices;
+use crate::report::summary::RowSettings;
 
 /// What one method at one strength made of the test slices.
 pub(super) struct MethodResult {
@@ -60,6 +32,8 @@ pub(super) struct MethodResult {
     pub(super) tally: Tally,
     /// What the slices could be classified by, one entry a noise seed; nothing of a baseline.
     pub(super) scores: Vec<SeedScores>,
+    /// What became of each slice, in each cell of the row.
+    pub(super) cells: Vec<CellSlices>,
 }
 
 /// The numbers of the test slices that healthy and unhealthy are told apart by.
@@ -176,7 +150,9 @@ pub(super) fn results(
         let mut tally = Tally::default();
         let mut repeats = Vec::new();
         let mut scores = Vec::new();
-        for (seeds, cell, runs) in &records {
+        let mut cells = Vec::new();
+        let mut room = MOST_KEYS;
+        for (seeds, cell, records) in &records {
             let maxima: &[f32] = match &plan.cells[*cell].output {
                 CellOutput::Mask { max_divergence, .. } => max_divergence,
                 _ => &[],
@@ -184,7 +160,9 @@ pub(super) fn results(
             let mut slices = Vec::new();
             let mut gathered = Gathered::default();
             let first = test_slices.is_empty();
-            runs.for_each(|slice, score| {
+            let mut runs = Some(CollectedRuns::default());
+            let mut of_slices = Vec::new();
+            records.for_each(|slice, score| {
                 tally.add(score, last_step, maxima);
                 gathered.add(score);
                 let statistics = SliceStatistics {
@@ -194,6 +172,10 @@ pub(super) fn results(
                     overlap: score.overlap,
                 };
                 slices.push(statistics);
+                of_slices.push(cell_slice(score, statistics.classified_unhealthy));
+                runs = runs
+                    .take()
+                    .and_then(|mut runs| runs.push(&score.run, room).then_some(runs));
                 if first {
                     test_slices.push(TestSlice {
                         patient: statistics.patient,
@@ -203,12 +185,17 @@ pub(super) fn results(
                 }
             })?;
             scores.extend(seeds.first().and_then(|seed| gathered.of_seed(*seed)));
-            for _ in *seeds {
-                repeats.push(Repeat {
-                    slices: slices.clone(),
-                    runs,
-                });
-            }
+            room -= runs.as_ref().map_or(0, CollectedRuns::keys);
+            repeats.push(Repeat {
+                slices,
+                runs: runs.map_or(CellRuns::Stored(records), CellRuns::Collected),
+                seeds: seeds.len(),
+            });
+            cells.push(CellSlices {
+                // A cell that serves several seeds drew no noise.
+                seed: (seeds.len() == 1).then(|| seeds[0]),
+                slices: of_slices,
+            });
         }
         let name = RowName {
             method: if kind.native {
@@ -225,7 +212,10 @@ pub(super) fn results(
             pixel_labels: decisions.used_pixel_labels(&kind),
             settings: decisions.settings(&kind, plan.semantics),
         };
-        let mut rows = both_setups(&name, &repeats)?;
+        let (mut rows, precisions) = both_setups(&name, &repeats)?;
+        for (cell, precisions) in cells.iter_mut().zip(precisions) {
+            add_precisions(cell, &precisions);
+        }
         for measured in &mut rows {
             measured.row.undefined_maps = tally.undefined;
         }
@@ -235,6 +225,7 @@ pub(super) fn results(
             walk: encoding.map(|encoding| (encoding, kind.strength.0)),
             tally,
             scores,
+            cells,
         });
     }
     Ok(Results {
@@ -320,98 +311,4 @@ impl Decisions<'_> {
             .to_owned(),
         })
     }
-}
-
-/// The two rows of one method: mixed and unhealthy.
-pub(super) fn both_setups<S: RunSource + ?Sized>(
-    name: &RowName,
-    repeats: &[Repeat<'_, S>],
-) -> Result<Vec<Measured>, S::Error> {
-    let evaluations = repeats
-        .iter()
-        .map(|repeat| evaluate(&repeat.slices, Some(repeat.runs), REFERENCE_BATCH))
-        .collect::<Result<Vec<_>, _>>()?;
-    let all: Vec<SliceStatistics> = repeats
-        .iter()
-        .flat_map(|repeat| repeat.slices.iter().copied())
-        .collect();
-    Setup::ALL
-        .into_iter()
-        .map(|setup| {
-            let sections: Vec<Section> = evaluations
-                .iter()
-                .map(|evaluation| match setup {
-                    Setup::Mixed => evaluation.mixed,
-                    Setup::Unhealthy => evaluation.unhealthy,
-                })
-                .collect();
-            let sums = |measure: fn(Overlap) -> f64| patient_sums(&all, setup, measure);
-            let dice = sums(Overlap::dice);
-            let interval = |sums: &PatientSums| mean_interval(sums, BOOTSTRAP_SEED);
-            let mut curves = Vec::new();
-            let histograms = repeats
-                .iter()
-                .map(|repeat| {
-                    let mut curve = DiceCurve::default();
-                    let histograms = patient_histograms(
-                        repeat.runs,
-                        &repeat.slices,
-                        setup,
-                        &mut |slice, scores| {
-                            let thresholded =
-                                setup == Setup::Unhealthy || slice.classified_unhealthy;
-                            curve.add(slice.overlap, thresholded.then_some(scores));
-                        },
-                    );
-                    curves.push(curve);
-                    histograms
-                })
-                .collect::<Result<Vec<_>, _>>()?;
-            let auprc_interval = average_precision_interval(&histograms, BOOTSTRAP_SEED);
-            let row = Row {
-                method: name.method.clone(),
-                guidance: name.guidance,
-                setup,
-                seeds: name.seeds.clone(),
-                dice: value(&sections, |s| s.dice, interval(&dice)),
-                iou: value(&sections, |s| s.iou, interval(&sums(Overlap::iou))),
-                auprc: value(&sections, |s| s.auprc, auprc_interval),
-                auprc_batch: value(&sections, |s| s.auprc_batch, None),
-                best_dice: best_dice(&curves),
-                pixel_labels: name.pixel_labels,
-                undefined_maps: 0,
-                settings: name.settings.clone(),
-            };
-            Ok(Measured { row, dice })
-        })
-        .collect()
-}
-
-/// Means over seeds; the threshold where every seed has one.
-fn best_dice(curves: &[DiceCurve]) -> Option<BestDice> {
-    let best: Vec<BestDice> = curves.iter().map(DiceCurve::best).collect::<Option<_>>()?;
-    if best.is_empty() {
-        return None;
-    }
-    let count = best.len() as f64;
-    let mean_of = |part: fn(&BestDice) -> f64| best.iter().map(part).sum::<f64>() / count;
-    let thresholds: Option<Vec<f64>> = best
-        .iter()
-        .map(|best| best.threshold.map(f64::from))
-        .collect();
-    #[allow(clippy::cast_possible_truncation)]
-    let threshold = thresholds.map(|all| (all.iter().sum::<f64>() / count) as f32);
-    Some(BestDice {
-        mean: mean_of(|best| best.mean),
-        threshold,
-        pooled: mean_of(|best| best.pooled),
-    })
-}
-
-fn value(
-    sections: &[Section],
-    metric: fn(&Section) -> Option<f64>,
-    ci95: Option<[f64; 2]>,
-) -> Value {
-    Value::over_seeds(sections.iter().map(metric).collect(), ci95)
 }

@@ -5,6 +5,7 @@
 //! tuning of the baselines looks at validation masks too; the calibration of AnoFPDM does not.
 
 use anofpdm_common::anofpdm::drop_small;
+use anofpdm_common::metrics::collected_runs::CollectedRuns;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
@@ -14,7 +15,7 @@ use anofpdm_common::store::slices::{ImageReader, TruthReader};
 use rayon::prelude::*;
 
 use super::EvaluateError;
-use super::rows::{Measured, Repeat, RowName, both_setups};
+use super::measured::{Measured, Repeat, RowName, both_setups};
 use crate::dataset::Dataset;
 
 /// Thresholds tried on the percentile-divided values: 0.02, 0.04 .. 2.
@@ -136,8 +137,13 @@ fn evaluate(
             Ok(run.map(|run| (statistics(raw.patient, overlap), run)))
         })
         .collect::<Result<Vec<_>, EvaluateError>>()?;
-    let (statistics, runs): (Vec<SliceStatistics>, Vec<Vec<u32>>) =
-        computed.into_iter().flatten().unzip();
+    let mut runs = CollectedRuns::default();
+    let mut statistics: Vec<SliceStatistics> = Vec::with_capacity(computed.len());
+    for (of_slice, run) in computed.into_iter().flatten() {
+        // These scores were in memory already, so there is room for them.
+        runs.push(&run, usize::MAX);
+        statistics.push(of_slice);
+    }
     let name = RowName {
         method: predictor.name().to_owned(),
         guidance: None,
@@ -147,10 +153,11 @@ fn evaluate(
     };
     let repeat = Repeat {
         slices: statistics,
-        runs: runs.as_slice(),
+        runs,
+        seeds: 1,
     };
     Ok(match both_setups(&name, &[repeat]) {
-        Ok(rows) => rows,
+        Ok((rows, _)) => rows,
         Err(never) => match never {},
     })
 }

@@ -2,21 +2,23 @@
 
 use anofpdm_common::metrics::setup::Setup;
 
-use super::checks;
+use super::marks::{Mark, percent};
 use super::summary::{EnergyUsed, Row, Summary, Value};
+use super::{checks, marks, paired};
 
 pub fn document(summary: &Summary) -> String {
     let mut lines = vec![
         format!("# {}", summary.run),
         String::new(),
-        table(summary),
+        table_marked(summary, true),
         String::new(),
         "Percent. `±` is the standard deviation over noise seeds; brackets hold a 95 % bootstrap interval over \
          patients. AUPRC is average precision of all pooled foreground pixels; AUPRC/100 the mean over batches of 100 slices. \
          Rows marked † chose a threshold or a setting with pixel labels; `-native` rows make the mask as the method's \
          authors do. Evaluations and seconds are those of scoring one slice once; methods of one encoding share a pass, \
-         and each names all of it."
-            .to_owned(),
+         and each names all of it. "
+            .to_owned()
+            + marks::LEGEND,
         String::new(),
         format!(
             "{} of {} slice records, {} duplicates, {} conflicts. Fingerprint `{}`.",
@@ -46,6 +48,9 @@ pub fn document(summary: &Summary) -> String {
         String::new(),
     ];
     lines.extend(checks::section(summary));
+    lines.extend(paired::section(summary));
+    lines.extend(paired::ranking(summary));
+    lines.extend(paired::pixels(summary));
     lines.push(String::new());
     lines.extend(checks::classification(summary));
     lines.extend([
@@ -138,41 +143,60 @@ fn audits(summary: &Summary) -> String {
 
 /// The table alone, also what `run`, `demo` and `report` print where there is no terminal.
 pub fn table(summary: &Summary) -> String {
+    table_marked(summary, false)
+}
+
+/// With `marked`, the best and second best numbers are so.
+fn table_marked(summary: &Summary, marked: bool) -> String {
     let mut lines = vec![
         "| method | w | mixed DICE | IoU | AUPRC | AUPRC/100 | unhealthy DICE | IoU | AUPRC | AUPRC/100 | evaluations | s/slice |"
             .to_owned(),
         "|---|---|---|---|---|---|---|---|---|---|---|---|".to_owned(),
     ];
-    let of_setup = |setup| {
-        summary
-            .rows
+    let [of_mixed, of_unhealthy] = Setup::ALL.map(|setup| cells(summary, setup, marked));
+    for (mixed, mixed_cells) in &of_mixed {
+        let unhealthy = of_unhealthy
             .iter()
-            .filter(move |row: &&Row| row.setup == setup)
-    };
-    for mixed in of_setup(Setup::Mixed) {
-        let unhealthy = of_setup(Setup::Unhealthy)
-            .find(|row| row.method == mixed.method && row.guidance == mixed.guidance);
-        let values = |row: Option<&Row>| {
-            row.map_or_else(
-                || vec![String::from("-"); 4],
-                |row| {
-                    [&row.dice, &row.iou, &row.auprc, &row.auprc_batch]
-                        .map(cell)
-                        .to_vec()
-                },
-            )
-        };
+            .find(|(row, _)| row.method == mixed.method && row.guidance == mixed.guidance);
+        let unhealthy_cells = unhealthy.map_or_else(
+            || vec![String::from("-"); MEASURES.len()],
+            |(_, cells)| cells.clone(),
+        );
         lines.push(format!(
             "| {}{} | {} | {} | {} | {} |",
             mixed.method,
             if mixed.pixel_labels { " †" } else { "" },
             mixed.guidance.map(|w| w.to_string()).unwrap_or_default(),
-            values(Some(mixed)).join(" | "),
-            values(unhealthy).join(" | "),
+            mixed_cells.join(" | "),
+            unhealthy_cells.join(" | "),
             cost(summary, &mixed.method).join(" | ")
         ));
     }
     lines.join("\n")
+}
+
+const MEASURES: [fn(&Row) -> &Value; 4] = [
+    |row| &row.dice,
+    |row| &row.iou,
+    |row| &row.auprc,
+    |row| &row.auprc_batch,
+];
+
+/// The rows of a set-up with their cells.
+fn cells(summary: &Summary, setup: Setup, marked: bool) -> Vec<(&Row, Vec<String>)> {
+    let rows: Vec<&Row> = summary
+        .rows
+        .iter()
+        .filter(|row| row.setup == setup)
+        .collect();
+    let mut found: Vec<(&Row, Vec<String>)> = rows.iter().map(|row| (*row, Vec::new())).collect();
+    for measure in MEASURES {
+        let marks = marks::marks(&rows, measure);
+        for ((row, cells), mark) in found.iter_mut().zip(marks) {
+            cells.push(cell(measure(row), if marked { mark } else { Mark::None }));
+        }
+    }
+    found
 }
 
 /// The two cost columns of a row; empty for trivial rows, which cost nothing.
@@ -187,16 +211,21 @@ pub(super) fn cost(summary: &Summary, row: &str) -> [String; 2] {
     [cost.evaluations_per_slice.to_string(), seconds]
 }
 
-fn cell(value: &Value) -> String {
+fn cell(value: &Value, mark: Mark) -> String {
     let Some(mean) = value.mean else {
         return "-".to_owned();
     };
-    let mut text = format!("{:.1}", 100.0 * mean);
+    let mut text = percent(mean);
     if let Some(std) = value.std {
-        text.push_str(&format!(" ± {:.1}", 100.0 * std));
+        text.push_str(&format!(" ± {}", percent(std)));
     }
+    text = match mark {
+        Mark::None => text,
+        Mark::Second => format!("<u>{text}</u>"),
+        Mark::Best => format!("**{text}**"),
+    };
     if let Some([low, high]) = value.ci95 {
-        text.push_str(&format!(" [{:.1}, {:.1}]", 100.0 * low, 100.0 * high));
+        text.push_str(&format!(" [{}, {}]", percent(low), percent(high)));
     }
     text
 }

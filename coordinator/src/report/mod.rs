@@ -1,11 +1,18 @@
-//! Writes the report of a run: `summary.json`, a Markdown table, a CSV table, and the loss curves of what was trained.
+//! Writes the report of a run: `summary.json`, tables for people, papers and programs, and the loss curves of what was
+//! trained.
 
 pub mod checks;
 pub mod csv;
+pub mod latex;
 mod loss_picture;
 pub mod markdown;
+pub mod marks;
+mod paired;
+pub mod slices;
+pub mod statistics;
 pub mod summary;
 pub mod terminal;
+pub mod tidy;
 pub mod training;
 
 use anofpdm_common::store::durable::{self, DiskError};
@@ -15,21 +22,36 @@ use summary::Summary;
 
 /// Writes all files of the report.
 pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
+    let report = folder.report();
     let mut json = serde_json::to_string_pretty(summary)
-        .map_err(|error| DiskError::new("write", &folder.report(), error.into()))?;
+        .map_err(|error| DiskError::new("write", &report, error.into()))?;
     json.push('\n');
+    let mut slices = Vec::new();
+    tidy::slices(&summary.slices, &mut slices)
+        .map_err(|error| DiskError::new("write", &report, error))?;
     for (name, text) in [
-        ("summary.json", json),
-        ("table.md", markdown::document(summary)),
-        ("table.csv", csv::table(summary)),
+        ("summary.json", json.into_bytes()),
+        ("table.md", markdown::document(summary).into_bytes()),
+        ("table.csv", csv::table(summary).into_bytes()),
+        ("results.csv", tidy::results(summary).into_bytes()),
+        ("patients.csv", tidy::patients(summary).into_bytes()),
+        ("slices.csv", slices),
     ] {
-        durable::write(&folder.report().join(name), text.as_bytes())?;
+        durable::write(&report.join(name), &text)?;
+    }
+    let tables = report.join("tables");
+    durable::create_dir(&tables)?;
+    for (name, text) in latex::tables(summary) {
+        durable::write(&tables.join(name), text.as_bytes())?;
     }
     let curves = training::curves(folder);
     if let Some(svg) = loss_picture::picture(&summary.run, &curves) {
         for (name, text) in [("loss.csv", training::table(&curves)), ("loss.svg", svg)] {
-            durable::write(&folder.report().join(name), text.as_bytes())?;
+            durable::write(&report.join(name), text.as_bytes())?;
         }
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

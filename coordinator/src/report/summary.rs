@@ -7,6 +7,9 @@ use anofpdm_common::metrics::summary::{mean, sample_std};
 use anofpdm_common::store::slices::Split;
 use serde::{Deserialize, Serialize};
 
+use super::slices::SliceTable;
+use super::statistics::{Paired, PatientResult, Ranking, VolumeCorrelation};
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub run: String,
@@ -37,8 +40,20 @@ pub struct Summary {
     pub checks: Vec<Check>,
     /// How well single numbers of a slice tell unhealthy from healthy ones.
     pub classification: Vec<Classification>,
+    /// Whether rows differ: all pairs of a set-up.
+    #[serde(default)]
+    pub paired: Vec<Paired>,
+    /// How firm the order of the rows is.
+    #[serde(default)]
+    pub ranking: Vec<Ranking>,
+    /// What each patient was, in each set-up.
+    #[serde(default)]
+    pub per_patient: Vec<PatientResult>,
     /// What a reader should know before quoting a number; the texts of the checks that are not ok among them.
     pub warnings: Vec<String>,
+    /// Every slice by itself, for `slices.csv`.
+    #[serde(skip)]
+    pub slices: SliceTable,
 }
 
 /// One reason why a number could mislead, looked at.
@@ -168,16 +183,30 @@ pub struct Row {
     pub setup: Setup,
     /// Noise seeds; empty for trivial rows. A method that draws no noise is computed once and stands for all of them.
     pub seeds: Vec<u64>,
+    /// Slices and patients of the set-up.
+    #[serde(default)]
+    pub slices: usize,
+    #[serde(default)]
+    pub patients: usize,
     pub dice: Value,
     pub iou: Value,
     /// Average precision of all pooled foreground pixels.
     pub auprc: Value,
     /// Mean average precision of batches of 100 slices, as the reference does.
     pub auprc_batch: Value,
+    /// Area under the ROC curve of all pooled foreground pixels.
+    #[serde(default)]
+    pub auroc: Value,
+    /// False positive rate of the same pixels at the highest threshold that finds 95 % of the lesion pixels.
+    #[serde(default)]
+    pub fpr95: Value,
     /// The best DICE that one threshold for all slices could reach, chosen with the pixel labels of these very slices;
     /// mean over seeds.
     #[serde(default)]
     pub best_dice: Option<BestDice>,
+    /// Mixed rows of runs that have whole patients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeCorrelation>,
     /// True where a threshold or a setting was chosen with pixel labels.
     pub pixel_labels: bool,
     /// Modality maps without a defined mean (t_e = 0 under `reference`), summed over seeds.
@@ -203,7 +232,7 @@ pub struct RowSettings {
 }
 
 /// A number with its spread.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Value {
     pub mean: Option<f64>,
     /// Sample standard deviation over seeds; null with fewer than two.

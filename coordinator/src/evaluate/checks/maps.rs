@@ -5,7 +5,8 @@ use anofpdm_common::metrics::setup::Setup;
 
 use super::finding::{Finding, Findings, Worse, subject};
 use super::{Evidence, percent};
-use crate::evaluate::rows::{Measured, MethodResult};
+use crate::evaluate::measured::Measured;
+use crate::evaluate::rows::MethodResult;
 use crate::evaluate::tally::Tally;
 use crate::evaluate::trivial::ALL_BRAIN;
 use crate::report::summary::{Check, State};

@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::spec::RunSpec;
 
-use super::rows::{Measured, MethodResult, TestSlice};
+use super::measured::Measured;
+use super::rows::{MethodResult, TestSlice};
 use crate::evaluate::calibrate::Calibration;
 use crate::report::summary::{Audits, Check, Classification, Coverage, State};
 

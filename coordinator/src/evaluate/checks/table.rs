@@ -5,7 +5,7 @@ use anofpdm_common::metrics::setup::Setup;
 
 use super::finding::subject;
 use super::{Evidence, check, counted, with_interval};
-use crate::evaluate::rows::{BOOTSTRAP_SEED, Measured};
+use crate::evaluate::measured::{BOOTSTRAP_SEED, Measured};
 use crate::report::summary::{Check, State};
 
 fn name(measured: &Measured) -> String {

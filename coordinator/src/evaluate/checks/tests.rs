@@ -13,6 +13,7 @@ use anofpdm_common::store::slices::Split;
 
 use super::*;
 use crate::evaluate::calibrate::CalibratedStrength;
+use crate::evaluate::measured::{Draws, PatientNumbers};
 use crate::evaluate::records::Scored;
 use crate::evaluate::tally::Tally;
 use crate::report::summary::{Row, SliceScore, Value};
@@ -65,6 +66,8 @@ impl Fixture {
             let row = |setup| Measured {
                 row: row(name, guidance, setup, level),
                 dice: dice(level),
+                patients: PatientNumbers::default(),
+                draws: Draws::default(),
             };
             Setup::ALL.map(row).into_iter().collect()
         };
@@ -95,6 +98,7 @@ impl Fixture {
                 walk: Some((Encoding::Ddim, 8.0)),
                 tally,
                 scores: Vec::new(),
+                cells: Vec::new(),
             }],
             trivial: rows("all-empty", None, 0.6),
             calibration: BTreeMap::from([(Encoding::Ddim, calibration([70, 90, 80]))]),
@@ -150,6 +154,11 @@ fn row(method: &str, guidance: Option<f64>, setup: Setup, dice: f64) -> Row {
         iou: value(dice, None),
         auprc: value(dice, None),
         auprc_batch: value(dice, None),
+        auroc: Value::default(),
+        fpr95: Value::default(),
+        volume: None,
+        slices: 48,
+        patients: 12,
         best_dice: Some(BestDice {
             mean: dice + 0.05,
             threshold: Some(0.67),

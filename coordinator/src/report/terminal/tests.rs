@@ -1,5 +1,6 @@
 use anofpdm_common::ids::Digest;
 
+use super::super::slices::SliceTable;
 use super::super::summary::{Audits, Cost, Coverage, MethodCost};
 use super::*;
 
@@ -25,6 +26,11 @@ fn row(method: &str, setup: Setup, of: &Value, seeds: &[u64]) -> Row {
         pixel_labels: method == "raw-threshold",
         undefined_maps: 0,
         best_dice: None,
+        auroc: Value::default(),
+        fpr95: Value::default(),
+        volume: None,
+        slices: 0,
+        patients: 0,
         settings: None,
     }
 }
@@ -63,6 +69,10 @@ fn summary() -> Summary {
         tuning: Vec::new(),
         checks: Vec::new(),
         classification: Vec::new(),
+        paired: Vec::new(),
+        ranking: Vec::new(),
+        per_patient: Vec::new(),
+        slices: SliceTable::default(),
         warnings: Vec::new(),
     }
 }

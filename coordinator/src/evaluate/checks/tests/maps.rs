@@ -41,6 +41,8 @@ fn a_walk_that_is_cut_off_and_a_threshold_that_loses_the_map() {
     fixture.trivial.extend(Setup::ALL.map(|setup| Measured {
         row: row("all-brain", None, setup, 0.8),
         dice: PatientSums::new(),
+        patients: PatientNumbers::default(),
+        draws: Draws::default(),
     }));
     let threshold = fixture.check("threshold");
     assert_eq!(threshold.state, State::Ok);

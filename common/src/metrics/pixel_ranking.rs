@@ -1,0 +1,513 @@
+//! What the order of pooled pixels by their score is worth: average precision, area under the ROC curve, and the false
+//! positive rate at which 95 % of the anomalous pixels are found. Exact, over any number of pixels, in bounded memory.
+//!
+//! Both set-ups come out of one walk: the pixels of slices with a lesion and those of other slices are counted apart.
+//! Pixels are counted in integers and the sum of average precision is formed in f64 in the order of the scores, so
+//! results depend on nothing but the collection of pixels.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::average_precision::PrecisionSum;
+use super::score_run::RunSource;
+use super::setup::{Setup, SliceStatistics};
+
+/// Most keys of a source on disk that are held in memory at a time (64 MiB): each range of them is a pass over it.
+pub(super) const KEYS_IN_MEMORY: u64 = 1 << 24;
+/// The same where passes are free, so that ranges are counted beside each other.
+const KEYS_AT_HAND: u64 = 1 << 20;
+/// Lower bits of a key that its bucket does not say. Even at this width a tie (two keys: label 0 and 1) never
+/// straddles a border.
+const BUCKET_BITS: u32 = 16;
+const BUCKETS: usize = 1 << (u32::BITS - BUCKET_BITS);
+const KEYS_IN_BUCKET: usize = 1 << BUCKET_BITS;
+
+/// How well scores rank anomalous pixels before others. `None` where it is not defined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct PixelRanking {
+    /// Average precision: 0 without anomalous pixels, `None` without pixels.
+    pub average_precision: Option<f64>,
+    /// Share of pairs of an anomalous and another pixel in the right order, a tie counting half; `None` without pairs.
+    pub auroc: Option<f64>,
+    /// Share of the other pixels above the highest threshold that finds at least 95 % of the anomalous ones (no
+    /// interpolation); `None` without pairs.
+    pub fpr_at_95_tpr: Option<f64>,
+}
+
+/// Slices whose pixels are counted apart: those of the unhealthy set-up, and the others that the mixed one has too.
+pub(super) type Kinds<T> = [T; 2];
+
+/// The rankings of both set-ups, in the order of [`Setup::ALL`].
+pub fn pixel_rankings<S: RunSource + ?Sized>(
+    source: &S,
+    slices: &[SliceStatistics],
+) -> Result<[PixelRanking; 2], S::Error> {
+    let unhealthy = Setup::Unhealthy.indices(slices);
+    let others: Vec<usize> = (0..slices.len())
+        .filter(|index| !Setup::Unhealthy.includes(&slices[*index]))
+        .collect();
+    Ok(in_order(rankings_of(source, [&unhealthy, &others], None)?))
+}
+
+/// The same of sorted runs that stand for several slices each: those of the unhealthy set-up, then others.
+pub(super) fn rankings_of_batches(batches: Kinds<Vec<Vec<u32>>>) -> [PixelRanking; 2] {
+    let [unhealthy, others] = batches;
+    let first: Vec<usize> = (0..unhealthy.len()).collect();
+    let second: Vec<usize> = (first.len()..first.len() + others.len()).collect();
+    let all: Vec<Vec<u32>> = unhealthy.into_iter().chain(others).collect();
+    match rankings_of(all.as_slice(), [&first, &second], None) {
+        Ok(rankings) => in_order(rankings),
+        Err(never) => match never {},
+    }
+}
+
+fn in_order([of_first, of_all]: [PixelRanking; 2]) -> [PixelRanking; 2] {
+    Setup::ALL.map(|setup| match setup {
+        Setup::Mixed => of_all,
+        Setup::Unhealthy => of_first,
+    })
+}
+
+/// The rankings of the pixels of the first slices, and of those of both.
+pub(super) fn rankings_of<S: RunSource + ?Sized>(
+    source: &S,
+    slices: Kinds<&[usize]>,
+    keys_in_memory: Option<u64>,
+) -> Result<[PixelRanking; 2], S::Error> {
+    let (keys, beside) = match (keys_in_memory, source.in_memory()) {
+        (Some(keys), _) => (keys, 1),
+        (None, true) => (KEYS_AT_HAND, rayon::current_num_threads()),
+        (None, false) => (KEYS_IN_MEMORY, 1),
+    };
+    let mut sizes = vec![0_u64; BUCKETS];
+    let mut totals = <Kinds<Totals>>::default();
+    for (slices, totals) in slices.iter().zip(&mut totals) {
+        source.visit_runs(slices, &mut |_, run| {
+            for key in run {
+                sizes[(key >> BUCKET_BITS) as usize] += 1;
+            }
+            totals.add(run);
+        })?;
+    }
+    let [first, others] = totals;
+    let mut walks = [Walk::of(first), Walk::of(first.and(others))];
+    let mut end = BUCKETS;
+    while end > 0 {
+        let mut ranges = Vec::new();
+        while end > 0 && ranges.len() < beside {
+            let (start, count) = next_range(&sizes, end, keys);
+            if count > 0 {
+                ranges.push((start..end, count));
+            }
+            end = start;
+        }
+        let found = ranges
+            .into_par_iter()
+            .map(|(buckets, count)| {
+                if count > keys {
+                    crowded_bucket(source, slices, buckets.start)
+                } else {
+                    range(source, slices, &buckets)
+                }
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        for step in found.iter().flatten() {
+            let [first, others] = step.0;
+            walks[0].add(first);
+            walks[1].add(first.and(others));
+        }
+    }
+    Ok(walks.map(|walk| walk.ranking()))
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Totals {
+    positives: u64,
+    negatives: u64,
+}
+
+impl Totals {
+    fn add(&mut self, run: &[u32]) {
+        let positives = run.iter().map(|key| u64::from(key & 1)).sum::<u64>();
+        self.positives += positives;
+        self.negatives += run.len() as u64 - positives;
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self {
+            positives: self.positives + other.positives,
+            negatives: self.negatives + other.negatives,
+        }
+    }
+}
+
+/// Pixels of one kind of slices that lie between one score and the next higher one that has anomalous pixels.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    /// Other pixels strictly between.
+    above: u64,
+    /// Other pixels of that score.
+    tied: u64,
+    positives: u64,
+}
+
+impl Count {
+    const fn and(self, other: Self) -> Self {
+        Self {
+            above: self.above + other.above,
+            tied: self.tied + other.tied,
+            positives: self.positives + other.positives,
+        }
+    }
+}
+
+/// One score that has anomalous pixels, or what is left below the last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Step(Kinds<Count>);
+
+/// Steps from the highest score down, formed tie by tie.
+#[derive(Debug, Default)]
+struct Steps {
+    found: Vec<Step>,
+    above: Kinds<u64>,
+}
+
+impl Steps {
+    fn add_tie(&mut self, positives: Kinds<u64>, negatives: Kinds<u64>) {
+        if positives == [0, 0] {
+            self.above[0] += negatives[0];
+            self.above[1] += negatives[1];
+            return;
+        }
+        let above = std::mem::take(&mut self.above);
+        self.found.push(Step([0, 1].map(|kind| Count {
+            above: above[kind],
+            tied: negatives[kind],
+            positives: positives[kind],
+        })));
+    }
+
+    fn end(mut self) -> Vec<Step> {
+        if self.above != [0, 0] {
+            self.found.push(Step(self.above.map(|above| Count {
+                above,
+                ..Count::default()
+            })));
+        }
+        self.found
+    }
+}
+
+/// One set-up's pixels, walked from the highest score down.
+#[derive(Debug)]
+struct Walk {
+    totals: Totals,
+    precision: PrecisionSum,
+    /// Twice the pairs in the right order, so that half a pair is a whole number.
+    doubled_pairs: u128,
+    /// False positives at the first threshold that finds 95 %.
+    at_95: Option<u64>,
+}
+
+impl Walk {
+    fn of(totals: Totals) -> Self {
+        Self {
+            totals,
+            precision: PrecisionSum::default(),
+            doubled_pairs: 0,
+            at_95: None,
+        }
+    }
+
+    fn add(&mut self, count: Count) {
+        if count.positives == 0 {
+            self.precision.add_tie(0, count.above + count.tied);
+            return;
+        }
+        let higher = self.precision.false_positives + count.above;
+        let lower = self.totals.negatives - higher - count.tied;
+        self.doubled_pairs += u128::from(count.positives) * u128::from(2 * lower + count.tied);
+        self.precision
+            .add_tie(count.positives, count.above + count.tied);
+        let found = u128::from(self.precision.true_positives);
+        if self.at_95.is_none() && 20 * found >= 19 * u128::from(self.totals.positives) {
+            self.at_95 = Some(self.precision.false_positives);
+        }
+    }
+
+    fn ranking(&self) -> PixelRanking {
+        let Totals {
+            positives,
+            negatives,
+        } = self.totals;
+        let pairs = u128::from(positives) * u128::from(negatives);
+        PixelRanking {
+            average_precision: self.precision.average(),
+            auroc: (pairs > 0).then(|| self.doubled_pairs as f64 / (2 * pairs) as f64),
+            fpr_at_95_tpr: self
+                .at_95
+                .filter(|_| negatives > 0)
+                .map(|count| count as f64 / negatives as f64),
+        }
+    }
+}
+
+/// The longest range of buckets below `end` that fits, but at least one bucket; with its number of keys.
+fn next_range(sizes: &[u64], end: usize, keys_in_memory: u64) -> (usize, u64) {
+    let mut start = end - 1;
+    let mut keys = sizes[start];
+    while start > 0 && keys + sizes[start - 1] <= keys_in_memory {
+        start -= 1;
+        keys += sizes[start];
+    }
+    (start, keys)
+}
+
+/// Gathers the keys of a range of buckets, sorts them and walks them down.
+fn range<S: RunSource + ?Sized>(
+    source: &S,
+    slices: Kinds<&[usize]>,
+    buckets: &Range<usize>,
+) -> Result<Vec<Step>, S::Error> {
+    let mut gathered = <Kinds<Vec<u32>>>::default();
+    for (slices, keys) in slices.iter().zip(&mut gathered) {
+        source.visit_runs(slices, &mut |_, run| {
+            keys.extend_from_slice(part_in(run, buckets));
+        })?;
+        // Stable: it merges the pieces that are sorted already.
+        keys.par_sort();
+    }
+    let [first, others] = &gathered;
+    Ok(steps_of(first, others))
+}
+
+/// The steps of two sorted lists of keys.
+fn steps_of(first: &[u32], others: &[u32]) -> Vec<Step> {
+    if others.iter().any(|key| key & 1 == 1) {
+        return steps_of_both(first, others);
+    }
+    // Slices without a lesion have no anomalous pixel: what lies between those of the first list is only counted. Within
+    // a tie the anomalous pixels have the higher keys.
+    let mut steps = Vec::new();
+    let (mut first, mut others) = (first, others);
+    while !first.is_empty() || !others.is_empty() {
+        let above = last_while(&mut first, |key| key & 1 == 0);
+        let Some(top) = first.last().copied() else {
+            let above = [above, others.len() as u64];
+            others = &[];
+            steps.push(Step(above.map(|above| Count {
+                above,
+                ..Count::default()
+            })));
+            continue;
+        };
+        let positives = last_while(&mut first, |key| key == top);
+        let tied = last_while(&mut first, |key| key == top - 1);
+        let others_above = last_while(&mut others, |key| key > top);
+        let others_tied = last_while(&mut others, |key| key == top - 1);
+        steps.push(Step([
+            Count {
+                above,
+                tied,
+                positives,
+            },
+            Count {
+                above: others_above,
+                tied: others_tied,
+                positives: 0,
+            },
+        ]));
+    }
+    steps
+}
+
+/// Takes off the last keys as long as they are `wanted`; how many these were.
+fn last_while(keys: &mut &[u32], wanted: impl Fn(u32) -> bool) -> u64 {
+    let left = keys
+        .iter()
+        .rposition(|key| !wanted(*key))
+        .map_or(0, |place| place + 1);
+    let taken = keys.len() - left;
+    *keys = &keys[..left];
+    taken as u64
+}
+
+/// The same where both lists have anomalous pixels.
+fn steps_of_both(first: &[u32], others: &[u32]) -> Vec<Step> {
+    let mut steps = Steps::default();
+    let mut left = [first, others];
+    while let Some(top) = left.iter().filter_map(|keys| keys.last()).max() {
+        let lowest = *top & !1;
+        let (mut positives, mut negatives) = ([0; 2], [0; 2]);
+        for kind in 0..2 {
+            while let Some((key, rest)) = left[kind].split_last()
+                && *key >= lowest
+            {
+                positives[kind] += u64::from(key & 1);
+                negatives[kind] += u64::from(!key & 1);
+                left[kind] = rest;
+            }
+        }
+        steps.add_tie(positives, negatives);
+    }
+    steps.end()
+}
+
+/// Average precision of two sorted lists of keys: of the first, and of both together.
+pub(super) fn average_precisions(first: &[u32], others: &[u32]) -> [Option<f64>; 2] {
+    let mut sums = [PrecisionSum::default(); 2];
+    for Step([first, others]) in steps_of(first, others) {
+        for (sum, count) in sums.iter_mut().zip([first, first.and(others)]) {
+            sum.add_tie(count.positives, count.above + count.tied);
+        }
+    }
+    sums.map(|sum| sum.average())
+}
+
+/// Counts a bucket too full to gather (a map with one value over most of the image) key by key.
+fn crowded_bucket<S: RunSource + ?Sized>(
+    source: &S,
+    slices: Kinds<&[usize]>,
+    bucket: usize,
+) -> Result<Vec<Step>, S::Error> {
+    let mut counts = [vec![0_u64; KEYS_IN_BUCKET], vec![0_u64; KEYS_IN_BUCKET]];
+    for (slices, counts) in slices.iter().zip(&mut counts) {
+        source.visit_runs(slices, &mut |_, run| {
+            for key in part_in(run, &(bucket..bucket + 1)) {
+                counts[*key as usize % KEYS_IN_BUCKET] += 1;
+            }
+        })?;
+    }
+    let mut steps = Steps::default();
+    let [first, others] = counts.each_ref().map(|counts| counts.as_chunks().0.iter());
+    for ([n0, p0], [n1, p1]) in first.zip(others).rev() {
+        steps.add_tie([*p0, *p1], [*n0, *n1]);
+    }
+    Ok(steps.end())
+}
+
+/// The part of a sorted run that lies in a range of buckets.
+fn part_in<'a>(run: &'a [u32], buckets: &Range<usize>) -> &'a [u32] {
+    let bucket = |key: &u32| (key >> BUCKET_BITS) as usize;
+    let from = run.partition_point(|key| bucket(key) < buckets.start);
+    let to = from + run[from..].partition_point(|key| bucket(key) < buckets.end);
+    &run[from..to]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::auroc::{Case, auroc};
+    use super::super::average_precision::average_precision;
+    use super::super::score_run::score_run;
+    use super::*;
+
+    /// Slices of 100 pixels with scores in 0..997, or with few distinct ones.
+    fn runs(divisor: u32) -> Vec<Vec<u32>> {
+        let pixel = |i: u32| {
+            let (x, y) = (i * 7919 % 997, i * 104_729 % 1009);
+            ((x / divisor) as f32, u8::from(2 * x + 3 * y > 4000))
+        };
+        (0..20)
+            .map(|slice| {
+                let pixels = 100 * slice..100 * (slice + 1);
+                let (scores, labels): (Vec<f32>, Vec<u8>) = pixels.map(pixel).unzip();
+                score_run(&scores, &labels, None).unwrap()
+            })
+            .collect()
+    }
+
+    /// scikit-learn 1.9.1: `average_precision_score`, `roc_auc_score`, and the false positive rate of the first point of
+    /// `roc_curve(drop_intermediate=False)` with a true positive rate of 0.95 or more.
+    #[test]
+    fn they_are_scikit_learns() {
+        let first: Vec<usize> = (0..12).collect();
+        let others: Vec<usize> = (12..20).collect();
+        for (divisor, want) in [
+            (
+                1,
+                [
+                    [0.2870249406941755, 0.8600956729723854, 0.36255707762557077],
+                    [0.2811240462487961, 0.8597542074363992, 0.35835616438356166],
+                ],
+            ),
+            (
+                100,
+                [
+                    [0.2672522952444427, 0.8575212002609263, 0.4557077625570776],
+                    [0.2664447567599828, 0.8561409001956947, 0.4515068493150685],
+                ],
+            ),
+        ] {
+            for keys in [None, Some(40), Some(u64::MAX)] {
+                let Ok(found) = rankings_of(runs(divisor).as_slice(), [&first, &others], keys);
+                for (found, [precision, area, rate]) in found.iter().zip(want) {
+                    let close = |got: Option<f64>, want: f64| (got.unwrap() - want).abs() < 1e-14;
+                    assert!(close(found.average_precision, precision), "{found:?}");
+                    assert!(close(found.auroc, area), "{found:?}");
+                    assert!(close(found.fpr_at_95_tpr, rate), "{found:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_of_one_kind_have_no_pairs() {
+        for (labels, precision) in [([0, 0], Some(0.0)), ([1, 1], Some(1.0))] {
+            let runs = [score_run(&[0.5, 0.25], &labels, None).unwrap()];
+            let Ok([found, _]) = rankings_of(&runs[..], [&[0], &[]], None);
+            let want = PixelRanking {
+                average_precision: precision,
+                ..PixelRanking::default()
+            };
+            assert_eq!(found, want);
+        }
+    }
+
+    type Pixels = Vec<(u8, u8)>;
+
+    proptest! {
+        /// Against the same numbers of each set-up alone.
+        #[test]
+        fn one_walk_serves_both(
+            slices in prop::collection::vec((prop::collection::vec((0_u8..40, 0_u8..2), 0..40), any::<bool>()), 0..8),
+            keys in 1_u64..200,
+        ) {
+            let slices: Vec<(Pixels, bool)> = slices;
+            let runs: Vec<Vec<u32>> = slices
+                .iter()
+                .map(|(pixels, _)| {
+                    let (scores, labels): (Vec<f32>, Vec<u8>) =
+                        pixels.iter().map(|(score, label)| (f32::from(*score) / 8.0, *label)).unzip();
+                    score_run(&scores, &labels, None).unwrap()
+                })
+                .collect();
+            let of = |wanted: bool| -> Vec<usize> {
+                (0..slices.len()).filter(|index| slices[*index].1 == wanted).collect()
+            };
+            let (first, others) = (of(true), of(false));
+            let all: Vec<usize> = (0..slices.len()).collect();
+            let Ok(found) = rankings_of(runs.as_slice(), [&first, &others], Some(keys));
+            for (found, indices) in found.iter().zip([&first, &all]) {
+                let Ok(precision) = average_precision(runs.as_slice(), indices);
+                prop_assert_eq!(found.average_precision.map(f64::to_bits), precision.map(f64::to_bits));
+                let cases: Vec<Case> = indices
+                    .iter()
+                    .flat_map(|index| &runs[*index])
+                    .map(|key| Case { score: f32::from_bits(key >> 1), unhealthy: key & 1 == 1, patient: 0 })
+                    .collect();
+                prop_assert_eq!(found.auroc, auroc(&cases));
+            }
+            let sorted = |indices: &[usize]| {
+                let mut keys = indices.iter().flat_map(|index| runs[*index].clone()).collect::<Vec<_>>();
+                keys.sort_unstable();
+                keys
+            };
+            let alone = average_precisions(&sorted(&first), &sorted(&others));
+            prop_assert_eq!(alone, found.map(|one| one.average_precision));
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Whether rows differ: all pairs of rows of a set-up over the same patients.
+
+use std::collections::BTreeMap;
+
+use anofpdm_common::metrics::bootstrap::interval;
+use anofpdm_common::metrics::setup::Setup;
+use anofpdm_common::statistics::{holm, sign_flip, signed_rank};
+use rayon::prelude::*;
+
+use super::measured::{BOOTSTRAP_SEED, Measured};
+use crate::report::statistics::{Comparison, Metric, Paired, RowId, Test};
+
+/// Rows of a set-up whose pairs are all compared; of more, each with the best one.
+pub(super) const MOST_ROWS: usize = 24;
+/// Adjusted p below which rows are said to differ.
+pub(super) const LEVEL: f64 = 0.05;
+
+/// The rows of one set-up by one metric, with the value of every patient that all of them have.
+pub(super) struct Compared<'a> {
+    pub(super) rows: Vec<&'a Measured>,
+    pub(super) patients: Vec<u32>,
+    /// `[row][patient]`: mean over the patient's slices and over seeds; of AUPRC that of all their pixels.
+    pub(super) values: Vec<Vec<f64>>,
+}
+
+impl<'a> Compared<'a> {
+    pub(super) fn new(rows: &[&'a Measured], setup: Setup, metric: Metric) -> Self {
+        let rows: Vec<&Measured> = rows
+            .iter()
+            .copied()
+            .filter(|measured| measured.row.setup == setup)
+            .collect();
+        let of_rows: Vec<BTreeMap<u32, f64>> = rows
+            .iter()
+            .map(|measured| match metric {
+                Metric::Dice => {
+                    let sums = measured.dice.iter();
+                    sums.map(|(patient, (sum, count))| (*patient, sum / *count as f64))
+                        .collect()
+                }
+                Metric::Auprc => measured.patients.auprc.clone(),
+            })
+            .collect();
+        let in_all = |patient: &u32| of_rows.iter().all(|row| row.contains_key(patient));
+        let patients: Vec<u32> = of_rows
+            .first()
+            .map(|row| row.keys().copied().filter(in_all).collect())
+            .unwrap_or_default();
+        let values = of_rows
+            .iter()
+            .map(|row| patients.iter().map(|patient| row[patient]).collect())
+            .collect();
+        Self {
+            rows,
+            patients,
+            values,
+        }
+    }
+
+    /// First less second, patient by patient.
+    pub(super) fn differences(&self, first: usize, second: usize) -> Vec<f64> {
+        let pairs = self.values[first].iter().zip(&self.values[second]);
+        pairs.map(|(a, b)| a - b).collect()
+    }
+
+    /// Pairs of rows to compare.
+    fn pairs(&self, metric: Metric) -> Vec<(usize, usize)> {
+        let count = self.rows.len();
+        if count <= MOST_ROWS {
+            return (0..count)
+                .flat_map(|first| (first + 1..count).map(move |second| (first, second)))
+                .collect();
+        }
+        let number = |row: &usize| mean(self.rows[*row], metric).unwrap_or(f64::NEG_INFINITY);
+        let best = (0..count).reduce(|a, b| if number(&b) > number(&a) { b } else { a });
+        let best = best.unwrap_or(0);
+        (0..count)
+            .filter(|row| *row != best)
+            .map(|row| (best, row))
+            .collect()
+    }
+}
+
+/// The number in the table.
+pub(super) fn mean(measured: &Measured, metric: Metric) -> Option<f64> {
+    match metric {
+        Metric::Dice => measured.row.dice.mean,
+        Metric::Auprc => measured.row.auprc.mean,
+    }
+}
+
+/// That number in each bootstrap resample.
+pub(super) fn draws(measured: &Measured, metric: Metric) -> &[f64] {
+    match metric {
+        Metric::Dice => &measured.draws.dice,
+        Metric::Auprc => &measured.draws.auprc,
+    }
+}
+
+pub(super) fn id(measured: &Measured) -> RowId {
+    RowId {
+        method: measured.row.method.clone(),
+        guidance: measured.row.guidance,
+    }
+}
+
+/// The pairs of each set-up and metric that has some.
+pub(super) fn paired(rows: &[&Measured]) -> Vec<Paired> {
+    let mut found = Vec::new();
+    for setup in Setup::ALL {
+        for metric in Metric::ALL {
+            let compared = Compared::new(rows, setup, metric);
+            if compared.rows.len() > 1 && !compared.patients.is_empty() {
+                found.push(of_setup(&compared, setup, metric));
+            }
+        }
+    }
+    found
+}
+
+fn of_setup(compared: &Compared<'_>, setup: Setup, metric: Metric) -> Paired {
+    let pairs = compared.pairs(metric);
+    let mut comparisons: Vec<Comparison> = pairs
+        .par_iter()
+        .filter_map(|&(first, second)| compare(compared, metric, first, second))
+        .collect();
+    for part in [
+        (|comparison| &mut comparison.sign_flip) as fn(&mut Comparison) -> &mut Test,
+        |comparison| &mut comparison.signed_rank,
+    ] {
+        let p: Vec<f64> = comparisons.iter_mut().map(|one| part(one).p).collect();
+        for (comparison, adjusted) in comparisons.iter_mut().zip(holm(&p)) {
+            part(comparison).adjusted_p = adjusted;
+        }
+    }
+    let patients = compared.patients.len();
+    let smallest_p = sign_flip::smallest_p(patients);
+    let smallest_adjusted_p = (smallest_p * comparisons.len() as f64).min(1.0);
+    let too_few = smallest_adjusted_p > LEVEL;
+    Paired {
+        setup,
+        metric,
+        patients,
+        smallest_p,
+        smallest_adjusted_p,
+        note: too_few.then(|| {
+            format!("too few patients to test: the smallest reachable p is {smallest_adjusted_p:.2} after Holm")
+        }),
+        comparisons,
+    }
+}
+
+fn compare(
+    compared: &Compared<'_>,
+    metric: Metric,
+    first: usize,
+    second: usize,
+) -> Option<Comparison> {
+    let differences = compared.differences(first, second);
+    let flip = sign_flip::sign_flip(&differences, BOOTSTRAP_SEED)?;
+    let rank = signed_rank::signed_rank(&differences)?;
+    let count = |which: fn(&f64) -> bool| differences.iter().filter(|d| which(d)).count();
+    let (better, worse) = (count(|d| *d > 0.0), count(|d| *d < 0.0));
+    let [one, other] = [first, second].map(|row| compared.rows[row]);
+    let drawn = draws(one, metric).iter().zip(draws(other, metric));
+    let drawn: Vec<f64> = drawn.map(|(a, b)| a - b).collect();
+    Some(Comparison {
+        first: id(one),
+        second: id(other),
+        difference: mean(one, metric)
+            .zip(mean(other, metric))
+            .map(|(a, b)| a - b),
+        ci95: interval(&drawn),
+        patient_difference: differences.iter().sum::<f64>() / differences.len() as f64,
+        better,
+        worse,
+        equal: differences.len() - better - worse,
+        sign_flip: Test {
+            p: flip.p,
+            adjusted_p: flip.p,
+            exact: flip.exact,
+        },
+        signed_rank: Test {
+            p: rank.p,
+            adjusted_p: rank.p,
+            exact: rank.exact,
+        },
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use anofpdm_common::metrics::bootstrap::{PatientSums, mean_draws};
+
+    use super::super::measured::{Draws, PatientNumbers};
+    use super::*;
+    use crate::report::tests::row;
+
+    /// A mixed row whose patients have these values, each of two slices.
+    pub(in super::super) fn measured(method: &str, values: &[f64]) -> Measured {
+        let patients = (0..).zip(values);
+        let dice: PatientSums = patients
+            .map(|(patient, v)| (patient, (2.0 * v, 2)))
+            .collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let draws = mean_draws(&dice, BOOTSTRAP_SEED).unwrap_or_default();
+        Measured {
+            row: row(method, Setup::Mixed, mean, &[0]),
+            dice,
+            patients: PatientNumbers::default(),
+            draws: Draws {
+                dice: draws,
+                auprc: Vec::new(),
+            },
+        }
+    }
+
+    /// The better row in six patients of six: 2 / 64 for each of three pairs.
+    #[test]
+    fn six_patients_are_too_few_for_three_pairs() {
+        let base = [0.1, 0.5, 0.3, 0.9, 0.2, 0.6];
+        let rows = [0.0, 0.05, 0.08].map(|more| {
+            let values: Vec<f64> = base.iter().map(|value| value - more).collect();
+            measured(&format!("row-{more}"), &values)
+        });
+        let rows: Vec<&Measured> = rows.iter().collect();
+        let found = paired(&rows);
+        // AUPRC has no patient with a value.
+        assert_eq!(found.len(), 1);
+        let found = &found[0];
+        assert_eq!((found.patients, found.comparisons.len()), (6, 3));
+        assert_eq!(
+            (found.smallest_p, found.smallest_adjusted_p),
+            (0.03125, 0.09375)
+        );
+        assert_eq!(
+            found.note.as_deref(),
+            Some("too few patients to test: the smallest reachable p is 0.09 after Holm")
+        );
+        let first = &found.comparisons[0];
+        assert_eq!((first.better, first.worse, first.equal), (6, 0, 0));
+        assert_eq!(
+            (first.sign_flip.p, first.sign_flip.adjusted_p),
+            (0.03125, 0.09375)
+        );
+        assert_eq!(
+            (first.signed_rank.p, first.signed_rank.exact),
+            (0.03125, true)
+        );
+        assert!((first.patient_difference - 0.05).abs() < 1e-12);
+        // Every patient differs by as much: so does every resample.
+        let [low, high] = first.ci95.unwrap();
+        assert!((low - 0.05).abs() < 1e-12 && (high - 0.05).abs() < 1e-12);
+    }
+
+    #[test]
+    fn rows_of_other_patients_are_compared_where_they_meet() {
+        let mut one = measured("one", &[0.5, 0.6, 0.7]);
+        one.dice.remove(&0);
+        let other = measured("other", &[0.5, 0.5, 0.7]);
+        let found = paired(&[&one, &other]);
+        assert_eq!(found[0].patients, 2);
+        let first = &found[0].comparisons[0];
+        assert_eq!((first.better, first.worse, first.equal), (1, 0, 1));
+        assert!(paired(&[&one]).is_empty());
+    }
+
+    #[test]
+    fn many_rows_are_compared_with_the_best() {
+        let rows: Vec<Measured> = (0..MOST_ROWS + 1)
+            .map(|number| measured(&format!("row{number}"), &[0.1, 0.2 + 0.01 * number as f64]))
+            .collect();
+        let rows: Vec<&Measured> = rows.iter().collect();
+        let found = paired(&rows);
+        assert_eq!(found[0].comparisons.len(), MOST_ROWS);
+        let best = format!("row{MOST_ROWS}");
+        assert!(
+            found[0]
+                .comparisons
+                .iter()
+                .all(|one| one.first.method == best)
+        );
+    }
+}

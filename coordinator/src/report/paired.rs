@@ -1,0 +1,167 @@
+//! Sections of `table.md` about patients: whether rows differ, how firm their order is, what pixels are ranked by.
+
+use super::marks::percent;
+use super::statistics::{Comparison, Metric, RankedBy, Ranking, RowId};
+use super::summary::{Row, Summary};
+
+/// The section "Is it different?": all pairs by DICE.
+pub(super) fn section(summary: &Summary) -> Vec<String> {
+    let by_dice = summary
+        .paired
+        .iter()
+        .filter(|paired| paired.metric == Metric::Dice);
+    let by_dice: Vec<_> = by_dice.collect();
+    if by_dice.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![
+        String::new(),
+        "## Is it different? (DICE, over patients)".to_owned(),
+        String::new(),
+        "The first row less the second: difference of the numbers in the table, in percent points, with a 95 % bootstrap \
+         interval over patients; patients in whom the first is better, of those in whom the two differ; two-sided p of the \
+         sign-flip test and of Wilcoxon's signed rank test over patients, after Holm's correction for all pairs of a \
+         set-up. summary.json has the same for AUPRC."
+            .to_owned(),
+    ];
+    for paired in by_dice {
+        let setup = paired.setup.name();
+        lines.push(String::new());
+        lines.push(match &paired.note {
+            Some(note) => format!("{setup}, {} patients: {note}.", paired.patients),
+            None => format!("{setup}, {} patients:", paired.patients),
+        });
+        lines.push(String::new());
+        lines.push(
+            "| first | second | difference | better in | p sign flip | p signed rank |".to_owned(),
+        );
+        lines.push("|---|---|---|---|---|---|".to_owned());
+        lines.extend(paired.comparisons.iter().map(comparison));
+    }
+    lines
+}
+
+fn comparison(one: &Comparison) -> String {
+    let difference = one.difference.map_or_else(|| "-".to_owned(), percent);
+    let interval = one.ci95.map_or_else(String::new, |[low, high]| {
+        format!(" [{}, {}]", percent(low), percent(high))
+    });
+    format!(
+        "| {} | {} | {difference}{interval} | {} of {} | {:.3} | {:.3} |",
+        name(&one.first),
+        name(&one.second),
+        one.better,
+        one.better + one.worse,
+        one.sign_flip.adjusted_p,
+        one.signed_rank.adjusted_p
+    )
+}
+
+fn name(row: &RowId) -> String {
+    match row.guidance {
+        Some(guidance) => format!("{} (w {guidance})", row.method),
+        None => row.method.clone(),
+    }
+}
+
+/// The section "How firm is the order?": ranks by DICE.
+pub(super) fn ranking(summary: &Summary) -> Vec<String> {
+    let by_dice = summary
+        .ranking
+        .iter()
+        .filter(|ranking| ranking.metric == Metric::Dice);
+    let mut lines = Vec::new();
+    for ranking in by_dice {
+        if lines.is_empty() {
+            lines.extend([
+                String::new(),
+                "## How firm is the order? (DICE, over patients)".to_owned(),
+                String::new(),
+                "Rank of each row by the number in the table, with the share of bootstrap resamples of patients in which it \
+                 is so; by the mean of its ranks within patients; by the number of rows that are significantly worse."
+                    .to_owned(),
+            ]);
+        }
+        lines.extend([
+            String::new(),
+            format!("{}, {} patients:", ranking.setup.name(), ranking.patients),
+            String::new(),
+            "| row | by table | in resamples | by ranks | by tests |".to_owned(),
+            "|---|---|---|---|---|".to_owned(),
+        ]);
+        lines.extend((0..ranking.rows.len()).map(|row| ranked(ranking, row)));
+    }
+    lines
+}
+
+fn ranked(ranking: &Ranking, row: usize) -> String {
+    let by = |wanted: RankedBy| ranking.rankings.iter().find(|one| one.by == wanted);
+    let rank = |wanted| by(wanted).and_then(|one| one.ranks.get(row));
+    let shown = |wanted| rank(wanted).map_or_else(|| "-".to_owned(), ToString::to_string);
+    let share = by(RankedBy::AggregateThenRank)
+        .zip(rank(RankedBy::AggregateThenRank))
+        .and_then(|(one, rank)| one.shares.get(row)?.get(rank - 1));
+    format!(
+        "| {} | {} | {} | {} | {} |",
+        name(&ranking.rows[row]),
+        shown(RankedBy::AggregateThenRank),
+        share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", 100.0 * share)),
+        shown(RankedBy::RankThenAggregate),
+        shown(RankedBy::TestBased)
+    )
+}
+
+/// The section "Pixels": what else the maps are worth.
+pub(super) fn pixels(summary: &Summary) -> Vec<String> {
+    let mut lines = vec![
+        String::new(),
+        "## Maps without a threshold".to_owned(),
+        String::new(),
+        "Of all pooled foreground pixels: AUROC, and the false positive rate where 95 % of the lesion pixels are found. Best \
+         DICE is that of the best single threshold, chosen with the pixel labels of these very slices: mean over slices, \
+         and of all pixels together. Volume: Pearson's r and Spearman's rho of the pixels of mask and truth over patients \
+         of whom every slice is scored."
+            .to_owned(),
+        String::new(),
+        "| method | w | slices | AUROC | FPR at 95 % | best DICE | best DICE, pooled | volume r, rho |".to_owned(),
+        "|---|---|---|---|---|---|---|---|".to_owned(),
+    ];
+    lines.extend(summary.rows.iter().map(of_row));
+    lines
+}
+
+fn of_row(row: &Row) -> String {
+    let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), percent);
+    let decimals = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
+    let area = row.auroc.ci95.map_or_else(
+        || shown(row.auroc.mean),
+        |[low, high]| {
+            format!(
+                "{} [{}, {}]",
+                shown(row.auroc.mean),
+                percent(low),
+                percent(high)
+            )
+        },
+    );
+    format!(
+        "| {}{} | {} | {} {} | {area} | {} | {} | {} | {} |",
+        row.method,
+        if row.pixel_labels { " †" } else { "" },
+        row.guidance.map(|w| w.to_string()).unwrap_or_default(),
+        row.slices,
+        row.setup.name(),
+        shown(row.fpr95.mean),
+        shown(row.best_dice.map(|best| best.mean)),
+        shown(row.best_dice.map(|best| best.pooled)),
+        row.volume.as_ref().map_or_else(
+            || "-".to_owned(),
+            |volume| format!(
+                "{}, {} ({} patients)",
+                decimals(volume.pearson),
+                decimals(volume.spearman),
+                volume.patients
+            )
+        ),
+    )
+}
