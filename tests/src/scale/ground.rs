@@ -81,6 +81,8 @@ pub fn make(slices: usize, workers: Workers) -> Fixture {
 }
 
 fn spec(slices: usize, shape: &Shape) -> String {
+    // At the second level of two.
+    let attention = shape.side / 2;
     let Shape {
         batch,
         shard,
@@ -100,7 +102,7 @@ test_slices = {slices}
 channels = 32
 channel_mult = [1, 2]
 res_blocks = 1
-attention = [8]
+attention = [{attention}]
 heads = 2
 [model.guided.train]
 steps = 1

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 use serde::Serialize;
 
+use super::Size;
 use super::fleet::{Fleet, Told};
 use super::ground::{self, RUN, SPEC};
 use super::moment::{Moment, look, now};
-use super::Size;
 use crate::fixture::Fixture;
 use crate::process_usage;
 use crate::prometheus_page::{port_in, wait_for};
@@ -126,12 +126,14 @@ pub fn measure(size: &Size) -> Figures {
             .stdout(Stdio::null())
             .stderr(output),
     );
-    let port = port_in(&log);
     wait_for("the run in the queue", || {
-        std::fs::read_to_string(&log)
-            .is_ok_and(|told| told.contains("the run is in the queue"))
-            .then_some(())
+        if let Some(ended) = coordinator.ended() {
+            panic!("{ended}:\n{}", tail(&log));
+        }
+        let told = std::fs::read_to_string(&log).ok()?;
+        told.contains("the run is in the queue").then_some(())
     });
+    let port = port_in(&log);
     let started = now();
     let mut fleet = Fleet::start(&fixture, &url, size);
     let pid = coordinator.0.id();
