@@ -27,8 +27,10 @@ pub struct ArtifactStore {
     root: PathBuf,
     /// Who writes: boot, process namespace and process, so that a dead writer is recognised.
     writer: String,
-    written: AtomicU64,
 }
+
+/// Numbers the temporary files of this process, whichever of its stores writes: two of one folder share its files.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// One artifact as `gc` sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +63,6 @@ impl ArtifactStore {
         let store = Self {
             root: root.to_owned(),
             writer: format!("{}-{}", process_space(), std::process::id()),
-            written: AtomicU64::new(0),
         };
         let temporary = root.join(TEMPORARY);
         durable::create_dir(&temporary)?;
@@ -217,7 +218,7 @@ impl ArtifactStore {
         &self,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<PathBuf, ArtifactError> {
-        let serial = self.written.fetch_add(1, Ordering::Relaxed);
+        let serial = WRITTEN.fetch_add(1, Ordering::Relaxed);
         let path = self
             .root
             .join(TEMPORARY)
