@@ -92,7 +92,7 @@ fn print(figures: &Figures) {
     let millis = |seconds: f64| format!("{:.1} ms", 1e3 * seconds);
     let full = &figures.at_full_work;
     let shard = &figures.shard;
-    let mut rows = vec![
+    let rows = [
         (
             "slices, workers, shards",
             format!(
@@ -206,21 +206,19 @@ fn print(figures: &Figures) {
             ),
         ),
     ];
-    let calls: Vec<(String, String)> = figures
-        .calls
-        .iter()
-        .map(|(name, (count, seconds))| {
-            (
-                format!("call {name}"),
-                format!("{count}, {} each", millis(*seconds)),
-            )
-        })
+    let mut rows: Vec<(String, String)> = rows
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), text))
         .collect();
-    rows.extend(
-        calls
-            .iter()
-            .map(|(name, text)| (name.as_str(), text.clone())),
-    );
+    for (who, calls) in [
+        ("workers", &figures.calls),
+        ("coordinator", &figures.coordinator_calls),
+    ] {
+        for (name, (count, seconds)) in calls {
+            let text = format!("{count}, {} each", millis(*seconds));
+            rows.push((format!("{who}: call {name}"), text));
+        }
+    }
     for (name, text) in rows {
         println!("{name:<40} {text}");
     }

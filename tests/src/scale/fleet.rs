@@ -83,22 +83,12 @@ impl Fleet {
             }
             let page = get(port_in(log), "/metrics").unwrap_or_default();
             let found = samples(&page);
-            for (name, label) in [
-                ("anofpdm_queue_call_seconds", "call"),
-                ("anofpdm_batch_seconds", "part"),
-            ] {
-                for value in values_of(&found, &format!("{name}_count"), label) {
-                    let labels = [format!("{label}=\"{value}\"")];
-                    let labels = labels.each_ref().map(String::as_str);
-                    let of = |ending: &str| sum(&found, &format!("{name}{ending}"), &labels);
-                    let (count, seconds) = (of("_count"), of("_sum"));
-                    if label == "call" {
-                        let call = told.calls.entry(value).or_default();
-                        *call = (call.0 + count, call.1 + seconds);
-                    } else {
-                        *told.batches.entry(value).or_default() += seconds;
-                    }
-                }
+            for (name, (count, seconds)) in times(&found, "anofpdm_queue_call_seconds", "call") {
+                let call = told.calls.entry(name).or_default();
+                *call = (call.0 + count, call.1 + seconds);
+            }
+            for (part, (_, seconds)) in times(&found, "anofpdm_batch_seconds", "part") {
+                *told.batches.entry(part).or_default() += seconds;
             }
         }
         told
@@ -132,6 +122,22 @@ impl Fleet {
             }
         }
     }
+}
+
+/// Of a histogram on a page: how many and seconds of all, for each value of a label.
+pub(super) fn times(
+    found: &BTreeMap<String, f64>,
+    name: &str,
+    label: &str,
+) -> BTreeMap<String, (f64, f64)> {
+    let values = values_of(found, &format!("{name}_count"), label);
+    let time = |value: String| {
+        let wanted = format!("{label}=\"{value}\"");
+        let of = |ending: &str| sum(found, &format!("{name}{ending}"), &[&wanted]);
+        let time = (of("_count"), of("_sum"));
+        (value, time)
+    };
+    values.into_iter().map(time).collect()
 }
 
 /// The values that a label of a metric has on a page.

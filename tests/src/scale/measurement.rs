@@ -68,6 +68,8 @@ pub struct Figures {
     pub workers_peak: u64,
     /// Calls of the workers to the queue: how many, and mean seconds of one.
     pub calls: BTreeMap<String, (f64, f64)>,
+    /// The same of the coordinator.
+    pub coordinator_calls: BTreeMap<String, (f64, f64)>,
 }
 
 /// Rates while nineteen in twenty workers or more were at work.
@@ -191,7 +193,9 @@ fn figures(
         (Some(first), Some(last)) => (*first, *last),
         _ => panic!("the run was over before it was looked at: score more slices"),
     };
-    let dry = scoring.iter().find(|m| m.waiting == 0.0).copied();
+    // Nothing waits before the first shards are cut either.
+    let last_waiting = scoring.iter().rposition(|m| m.waiting > 0.0);
+    let dry = scoring.get(last_waiting.map_or(0, |at| at + 1)).copied();
     let stage_end: Vec<f64> = scoring
         .iter()
         .filter(|m| dry.is_some_and(|dry| m.at >= dry.at))
@@ -240,12 +244,16 @@ fn figures(
         clients: most(moments, |m| m.server.clients),
         workers_cpu: told.usage.cpu_seconds,
         workers_peak: told.usage.peak,
-        calls: told
-            .calls
-            .iter()
-            .map(|(name, (count, seconds))| (name.clone(), (*count, seconds / count.max(1.0))))
-            .collect(),
+        calls: means(&told.calls),
+        coordinator_calls: means(&last.calls),
     }
+}
+
+fn means(calls: &BTreeMap<String, (f64, f64)>) -> BTreeMap<String, (f64, f64)> {
+    let mean = |(name, (count, seconds)): (&String, &(f64, f64))| {
+        (name.clone(), (*count, seconds / count.max(1.0)))
+    };
+    calls.iter().map(mean).collect()
 }
 
 #[allow(clippy::cast_precision_loss)]

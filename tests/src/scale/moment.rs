@@ -1,9 +1,11 @@
 //! One look at a run at work: what the coordinator says of it, and what coordinator and Redis have taken so far.
 
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anofpdm_test_support::redis_server::RedisServer;
 
+use super::fleet::times;
 use crate::process_usage::{self, Usage};
 use crate::prometheus_page::{get, samples, sum};
 
@@ -27,6 +29,8 @@ pub struct Moment {
     pub series: usize,
     pub page_bytes: usize,
     pub coordinator: Usage,
+    /// Its calls to the queue by name: how many, and seconds of all.
+    pub calls: BTreeMap<String, (f64, f64)>,
     pub server: ServerUsage,
 }
 
@@ -61,6 +65,7 @@ pub fn look(port: u16, pid: u32, server: &RedisServer) -> Option<Moment> {
         series: found.len(),
         page_bytes: page.len(),
         coordinator: process_usage::of(pid)?,
+        calls: times(&found, "anofpdm_queue_call_seconds", "call"),
         server: server_usage(server),
     })
 }
