@@ -189,10 +189,9 @@ fn figures(
         .filter(|m| m.at <= last.last_result + 1.0)
         .collect();
     let scoring: Vec<&Moment> = working.iter().copied().filter(|m| m.scoring).collect();
-    let (first_scoring, last_working) = match (scoring.first(), working.last()) {
-        (Some(first), Some(last)) => (*first, *last),
-        _ => panic!("the run was over before it was looked at: score more slices"),
-    };
+    // A run that is over in a moment may not have been looked at while it scored.
+    let first_scoring = scoring.first().copied().unwrap_or(last);
+    let last_working = working.last().copied().unwrap_or(last);
     // Nothing waits before the first shards are cut either.
     let last_waiting = scoring.iter().rposition(|m| m.waiting > 0.0);
     let dry = scoring.get(last_waiting.map_or(0, |at| at + 1)).copied();
@@ -211,7 +210,7 @@ fn figures(
         slices: size.slices,
         workers: size.workers.count(),
         shards: last.shards,
-        scoring_seconds: last.last_result - first_scoring.at,
+        scoring_seconds: (last.last_result - first_scoring.at).max(0.0),
         scored: coverage("scored"),
         planned: coverage("planned"),
         records: fixture.artifacts(RUN),
