@@ -194,6 +194,10 @@ fn print(figures: &Figures) {
             ),
         ),
         (
+            "Redis: most load between two looks",
+            format!("{:.0} % of a core", 100.0 * figures.server_load_worst),
+        ),
+        (
             "Redis: most memory, clients",
             format!("{}, {}", mib(figures.server_peak), figures.clients),
         ),

@@ -63,6 +63,8 @@ pub struct Figures {
     pub report_cpu: f64,
     pub report_peak: u64,
     pub server_peak: u64,
+    /// Share of a core between two looks, at most: idle workers ask more often than those at work.
+    pub server_load_worst: f64,
     pub clients: u64,
     pub workers_cpu: f64,
     pub workers_peak: u64,
@@ -240,6 +242,7 @@ fn figures(
         report_cpu,
         report_peak,
         server_peak: most(moments, |m| m.server.memory),
+        server_load_worst: worst_load(moments),
         clients: most(moments, |m| m.server.clients),
         workers_cpu: told.usage.cpu_seconds,
         workers_peak: told.usage.peak,
@@ -315,6 +318,17 @@ fn report(fixture: &Fixture) -> (f64, f64, u64) {
         std::thread::sleep(GLANCE);
     }
     (begun.elapsed().as_secs_f64(), usage.cpu_seconds, usage.peak)
+}
+
+fn worst_load(moments: &[Moment]) -> f64 {
+    let load = |pair: &[Moment]| match pair {
+        [first, last] => {
+            let cpu = last.server.usage.cpu_seconds - first.server.usage.cpu_seconds;
+            cpu / (last.at - first.at)
+        }
+        _ => 0.0,
+    };
+    moments.windows(2).map(load).fold(0.0, f64::max)
 }
 
 fn most(moments: &[Moment], of: impl Fn(&Moment) -> u64) -> u64 {
