@@ -158,7 +158,7 @@ fn subject(number: usize, slices: usize, side: usize) -> SubjectData {
     let lesion = |slice: usize, pixel| {
         let beside = HEAD * side as f32 / 3.0;
         let [x, y] = [slice % 3, slice % 5].map(|place| (place as f32 / 2.0 - 1.0) * beside / 2.0);
-        slice % 2 == 0 && from_centre(pixel, x, y) < beside / 1.5
+        slice.is_multiple_of(2) && from_centre(pixel, x, y) < beside / 1.5
     };
     let value = |modality: usize, slice: usize, pixel: usize| {
         if !head(pixel) {
@@ -181,7 +181,9 @@ fn subject(number: usize, slices: usize, side: usize) -> SubjectData {
     SubjectData {
         notices: Vec::new(),
         image: image.collect(),
-        label: (0..slices).map(|slice| u8::from(slice % 2 == 0)).collect(),
+        label: (0..slices)
+            .map(|slice| u8::from(slice.is_multiple_of(2)))
+            .collect(),
         mask: Some(mask.collect()),
         slice_index: (0..).take(slices).collect(),
         source: SourceGrid {
