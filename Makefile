@@ -11,7 +11,7 @@ export ANOFPDM_COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/de
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-gpu build build-nccl wheel demo test test-gpu-set test-wheel slow-tests bench chaos hostile queue-cost lint clean test-deploy fleet-demo alert-drill
+.PHONY: help check setup setup-gpu build build-nccl wheel demo test test-gpu-set test-wheel slow-tests bench chaos hostile queue-cost scale lint clean test-deploy fleet-demo alert-drill
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -71,6 +71,10 @@ hostile: build ## N mutated messages and journals are read: make hostile N=10000
 queue-cost: build ## 100,000 shards without work through Redis and the local queue: what the queue takes; METRICS=1 watched
 	@scripts/need.sh redis-server
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm-queue-cost $(if $(N),--shards $(N)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(METRICS),--metrics)
+
+scale: build ## 10,000 slices x 12 rows x 3 seeds on 8 fake workers: SLICES=, WORKERS=; or SIMULATE=1000 workers in one process
+	@scripts/need.sh redis-server
+	$${CARGO_TARGET_DIR:-target}/release/anofpdm-scale $(if $(SLICES),--slices $(SLICES)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SIMULATE),--simulate $(SIMULATE)) $(if $(SHARD_SECONDS),--shard-seconds $(SHARD_SECONDS))
 
 fleet-demo: build ## a small fleet under Prometheus: every query of every board, boards drawn into runs/fleet-demo
 	@scripts/need.sh redis-server prometheus prometheus-alertmanager prometheus-redis-exporter openssl

@@ -50,12 +50,17 @@ shard_slices = 4
 "#;
 
 impl Fixture {
-    /// Makes phantom and store with the real commands.
-    pub fn new() -> Self {
-        let fixture = Self {
+    /// An empty folder.
+    pub fn empty() -> Self {
+        Self {
             dir: tempfile::tempdir().unwrap_or_else(|e| panic!("temporary folder: {e}")),
             worker: None,
-        };
+        }
+    }
+
+    /// Makes phantom and store with the real commands.
+    pub fn new() -> Self {
+        let fixture = Self::empty();
         fixture.succeeds(
             "anofpdm",
             &[

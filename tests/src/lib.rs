@@ -3,8 +3,12 @@
 pub mod chaos;
 pub mod fake;
 pub mod fixture;
+pub mod process_usage;
 pub mod programs;
+pub mod prometheus_page;
 pub mod queue_cost;
+pub mod running;
+pub mod scale;
 
 use anofpdm_test_support::oracle::Tensor;
 

@@ -36,9 +36,11 @@ pub struct ArtifactStore {
     root: PathBuf,
     /// Who writes: boot, process namespace and process, so that a dead writer is recognised.
     writer: String,
-    written: AtomicU64,
     remote: Option<RemoteArtifacts>,
 }
+
+/// Numbers the temporary files of this process, whichever of its stores writes: two of one folder share its files.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// One artifact as `gc` sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +96,6 @@ impl ArtifactStore {
         Ok(Self {
             root: root.to_owned(),
             writer: format!("{}-{}", process_space(), std::process::id()),
-            written: AtomicU64::new(0),
             remote,
         })
     }
@@ -350,7 +351,7 @@ impl ArtifactStore {
         &self,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<PathBuf, ArtifactError> {
-        let serial = self.written.fetch_add(1, Ordering::Relaxed);
+        let serial = WRITTEN.fetch_add(1, Ordering::Relaxed);
         let path = self
             .root
             .join(TEMPORARY)

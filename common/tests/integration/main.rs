@@ -12,6 +12,8 @@ mod queue_conformance;
 #[cfg(all(feature = "redis", feature = "serve"))]
 mod redis_access;
 #[cfg(all(feature = "redis", feature = "serve"))]
+mod redis_lanes;
+#[cfg(all(feature = "redis", feature = "serve"))]
 mod redis_refusals;
 #[cfg(all(feature = "redis", feature = "serve"))]
 mod redis_security;

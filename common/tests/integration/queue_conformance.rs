@@ -3,7 +3,7 @@
 //! `queue_conformance!(driver)` makes the tests for one [`Driver`]. A driver's dispatcher lives on a thread
 //! of its own, as in a real run; the tests reach it through a channel.
 
-mod rig;
+pub(crate) mod rig;
 
 use std::time::Duration;
 

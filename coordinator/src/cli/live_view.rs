@@ -60,7 +60,11 @@ pub(super) fn lines(live: &Snapshot) -> Vec<String> {
     }
     lines.push(labelled(
         "workers",
-        &format!("{}, {} at work", live.workers_total(), at_work(live)),
+        &format!(
+            "{}, {} at work",
+            live.workers_total(),
+            live.workers_at_work()
+        ),
     ));
     for worker in &live.workers {
         lines.push(format!("  {}", worker_line(worker)));
@@ -132,12 +136,6 @@ pub(super) fn progress(live: &Snapshot) -> String {
         text.push_str(", paused");
     }
     text
-}
-
-/// How many of the workers listed hold a shard.
-pub(super) fn at_work(live: &Snapshot) -> usize {
-    let busy = |worker: &&WorkerEntry| !worker.leases.is_empty();
-    live.workers.iter().filter(busy).count()
 }
 
 /// What became of results that came twice: of audits, copies for stragglers, deliveries after a lost lease.

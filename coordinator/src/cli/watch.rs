@@ -220,7 +220,7 @@ fn plain_line(live: &Snapshot) -> String {
         shards.retrying,
         shards.done,
         shards.dead,
-        live_view::at_work(live),
+        live.workers_at_work(),
         live.workers_total()
     )
 }

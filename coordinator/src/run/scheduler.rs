@@ -1,6 +1,7 @@
 //! The loop of a run: gives out shards, hears what became of them, and does what follows.
 
 mod demand;
+mod recount;
 mod stock;
 mod training;
 mod trial;
@@ -13,6 +14,7 @@ use anofpdm_common::plan::{Job, NumericProfile, PlanError, Task};
 use anofpdm_common::queue::DeadLetter;
 use anofpdm_common::queue::lease::Failure;
 
+use self::recount::Recount;
 use super::active_plan::{ActiveForward, ActivePlan};
 use super::error::{NoAgreement, SchedulerError};
 use super::operators::Operators;
@@ -140,7 +142,7 @@ impl Scheduler {
         self.committer
             .begin(ActivePlan::Forward(Arc::clone(active)));
         let all = active.records();
-        let mut done = self.count(active);
+        let (mut done, mut recount) = (self.count(active), Recount::new(Instant::now()));
         if done == all {
             return Ok(());
         }
@@ -169,19 +171,31 @@ impl Scheduler {
             if source.is_empty() && counts.queued + counts.retrying == 0 {
                 self.look_for_stragglers()?;
             }
-            if self.turn()? {
-                let before = done;
-                done = self.count(active);
-                #[allow(clippy::cast_precision_loss)]
-                let more = done.saturating_sub(before) as f64 * slices as f64 / all as f64;
-                self.metrics.slices_scored(stage, more);
+            recount.wanted |= self.turn()?;
+            let begun = Instant::now();
+            if recount.is_due(begun) {
+                done = self.count_more(active, done);
+                recount.counted(begun, Instant::now());
             }
             let under_way = self.under_way(active)?;
             self.operators.at(stage, at(done, under_way));
             self.operators.work().into_iter().for_each(&mut watch);
         }
+        if recount.wanted {
+            self.count_more(active, done);
+        }
         self.metrics.workers_wanted(0);
         self.check_given_up()
+    }
+
+    /// Counts again after `before` were there, and tells what came.
+    fn count_more(&self, active: &ActiveForward, before: u64) -> u64 {
+        let done = self.count(active);
+        let (slices, all) = (active.slices(), active.records());
+        #[allow(clippy::cast_precision_loss)]
+        let more = done.saturating_sub(before) as f64 * slices as f64 / all as f64;
+        self.metrics.slices_scored(active.plan.stage, more);
+        done
     }
 
     /// Records of a stage that count, told by method on the way.

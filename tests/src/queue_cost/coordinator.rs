@@ -12,7 +12,8 @@ use anofpdm_common::queue::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{RUN, job, resident};
+use super::{RUN, job};
+use crate::process_usage;
 
 /// As the real coordinator serves.
 const BEAT: Duration = Duration::from_millis(200);
@@ -91,11 +92,12 @@ pub fn coordinate(place: &Place<'_>, shards: u64, workers: usize) -> Result<(), 
     };
     let inherited = queue.inherited()?.len() as u64;
     let say = |name: &str, queue: &dyn Dispatch| -> Result<(), QueueError> {
+        let usage = process_usage::own();
         let milestone = Milestone {
             name: name.to_owned(),
             address: address.clone(),
             seconds: begin.elapsed().as_secs_f64(),
-            resident: resident(),
+            resident: (usage.resident, usage.peak),
             outstanding: queue.counts()?.outstanding(),
             inherited,
         };

@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::coordinator::Milestone;
+use crate::running::Running;
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 
 /// What one driver took.
@@ -31,35 +32,15 @@ pub struct Cost {
     pub recovery_seconds: f64,
 }
 
-/// A process that is killed when dropped.
-#[derive(Debug)]
-struct Running(Child);
-
-impl Running {
-    fn start(arguments: &[&str], output: Stdio) -> Self {
-        let own = std::env::current_exe().unwrap_or_else(|e| panic!("own path: {e}"));
-        let child = Command::new(own)
+/// This program again, for one part of the measurement.
+fn start(arguments: &[&str], output: Stdio) -> Running {
+    let own = std::env::current_exe().unwrap_or_else(|e| panic!("own path: {e}"));
+    Running::start(
+        Command::new(own)
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(output)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{arguments:?}: {e}"));
-        Self(child)
-    }
-
-    fn kill(&mut self) {
-        // It may have ended by itself.
-        if let Err(error) = self.0.kill() {
-            eprintln!("{error}");
-        }
-        self.0.wait().unwrap_or_else(|e| panic!("wait: {e}"));
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill();
-    }
+            .stdout(output),
+    )
 }
 
 /// A coordinator and what it says.
@@ -76,7 +57,7 @@ impl Coordinator {
         let (shards, workers) = (shards.to_string(), workers.to_string());
         let numbers = ["coordinate", "--shards", &shards, "--workers", &workers];
         let arguments = [&numbers[..], place].concat();
-        let mut process = Running::start(&arguments, Stdio::piped());
+        let mut process = start(&arguments, Stdio::piped());
         let output = process
             .0
             .stdout
@@ -107,7 +88,7 @@ fn start_workers(address: &str, workers: usize, more: &[&str]) -> Vec<Running> {
         .map(|number| {
             let name = format!("w-{number}");
             let arguments = [&["work", "--address", address, "--name", &name], more].concat();
-            Running::start(&arguments, Stdio::null())
+            start(&arguments, Stdio::null())
         })
         .collect()
 }
@@ -178,7 +159,7 @@ fn throughput(
     let begun = coordinator.reaches("begun");
     let done = coordinator.reaches("done");
     for worker in &mut workers {
-        let ended = worker.0.wait().unwrap_or_else(|e| panic!("wait: {e}"));
+        let ended = worker.ends();
         assert!(ended.success(), "a worker ended with {ended}");
     }
     #[allow(clippy::cast_precision_loss)]

@@ -23,24 +23,3 @@ pub fn job(shard: u64) -> Job {
         }),
     }
 }
-
-/// Current and largest resident memory of this process, bytes.
-pub fn resident() -> (u64, u64) {
-    let path = "/proc/self/status";
-    let status = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let field = |name: &str| {
-        status
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix(name)?
-                    .trim()
-                    .strip_suffix(" kB")?
-                    .trim()
-                    .parse()
-                    .ok()
-            })
-            .unwrap_or_else(|| panic!("{path} has no {name}"))
-    };
-    let (now, most): (u64, u64) = (field("VmRSS:"), field("VmHWM:"));
-    (now << 10, most << 10)
-}

@@ -13,10 +13,11 @@ use anofpdm_common::telemetry::registry::{MetricsError, MetricsRegistry};
 /// Fifteen times as often as `deploy/monitoring/prometheus.yml`.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// A page of one registry.
 #[derive(Debug)]
-struct Calls(MetricsRegistry);
+pub struct Page(pub MetricsRegistry);
 
-impl Pages for Calls {
+impl Pages for Page {
     fn metrics(&self) -> Result<String, MetricsError> {
         self.0.exposition()
     }
@@ -37,7 +38,7 @@ pub fn watch() -> Result<Endpoint, QueueError> {
     queue_calls::count(&registry).map_err(|error| failed(&error))?;
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let endpoint =
-        Endpoint::start(anywhere, Arc::new(Calls(registry))).map_err(|error| failed(&error))?;
+        Endpoint::start(anywhere, Arc::new(Page(registry))).map_err(|error| failed(&error))?;
     let address = endpoint.address();
     std::thread::spawn(move || {
         loop {

@@ -22,6 +22,7 @@ mod run_masks;
 mod run_metrics;
 mod run_precision;
 mod run_survives_kills;
+mod scale;
 mod selftest_command;
 mod table_methods;
 mod trace_call;

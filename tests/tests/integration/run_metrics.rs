@@ -1,15 +1,15 @@
 //! What the coordinator tells Prometheus, read over HTTP beside what `status` says, and workers that end by themselves.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::process::{Child, Stdio};
 
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 use anofpdm_tests::chaos::fixture::{DrillFixture, SPEC_FILE};
 use anofpdm_tests::fake;
+use anofpdm_tests::prometheus_page::{get, port_in, samples, sum, wait_for};
 use serde_json::Value;
 
-use super::prometheus_page::{check_format, get, port_in, samples, wait_for};
+use super::prometheus_page::check_format;
 
 /// A process that goes with its test.
 struct Started(Child);
@@ -20,15 +20,6 @@ impl Drop for Started {
         self.0.kill().ok();
         self.0.wait().ok();
     }
-}
-
-/// The sum of a metric over the series that have all these labels.
-fn sum(found: &BTreeMap<String, f64>, name: &str, labels: &[&str]) -> f64 {
-    let of = |series: &str| {
-        series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label))
-    };
-    let series = found.iter().filter(|(series, _)| of(series));
-    series.map(|(_, value)| value).sum()
 }
 
 fn number(value: &Value) -> f64 {

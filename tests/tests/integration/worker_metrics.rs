@@ -7,7 +7,9 @@ use std::process::Child;
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 use anofpdm_tests::fixture::{Fixture, SPEC};
 
-use super::prometheus_page::{SOON, check_format, get, port_in, samples, wait_for};
+use anofpdm_tests::prometheus_page::{SOON, get, port_in, samples, wait_for};
+
+use super::prometheus_page::check_format;
 
 /// A worker, and the port it says it serves its numbers at: the system chooses, so nobody else can take it before.
 fn worker(fixture: &Fixture, url: &str, name: &str) -> (Child, u16) {

@@ -48,6 +48,23 @@ fn equal_content_is_written_once_and_nothing_temporary_stays() {
 }
 
 #[test]
+fn two_stores_of_one_folder_in_one_process_write_beside_each_other() {
+    let (folder, store) = store();
+    let other = ArtifactStore::open(folder.path()).unwrap();
+    let write = |store: &ArtifactStore, first: u32| {
+        for number in first..first + 200 {
+            let bytes = number.to_le_bytes().repeat(500);
+            let digest = store.put(&bytes).unwrap();
+            assert_eq!(store.get(&digest, u64::MAX).unwrap(), bytes);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| write(&store, 0));
+        scope.spawn(|| write(&other, 1_000));
+    });
+}
+
+#[test]
 fn files_are_copied_in_chunks() {
     let (folder, store) = store();
     let source = folder.path().join("source");

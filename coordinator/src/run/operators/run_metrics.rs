@@ -203,7 +203,7 @@ impl RunMetrics {
         if let (Some(stage), Some(work)) = (snapshot.stage, &snapshot.work) {
             metrics.show_work(stage, work);
         }
-        let leases = snapshot.workers.iter().flat_map(|worker| &worker.leases);
+        let leases = snapshot.all_workers().flat_map(|worker| &worker.leases);
         let shares = leases.map(|held| held.deadline_seconds / ttl.as_secs_f64().max(1e-3));
         metrics.lease_remaining.reset();
         if let Some(least) = shares.reduce(f64::min) {
@@ -409,14 +409,14 @@ impl Metrics {
 
     /// Series and targets of those that are there; of those that are gone nothing stays.
     fn show_workers(&self, snapshot: &Snapshot, state: &mut State) {
-        let listed = &snapshot.workers;
-        let busy = listed.iter().filter(|worker| !worker.leases.is_empty());
-        let busy = busy.count() as u64;
+        let busy = snapshot.workers_at_work();
         let idle = snapshot.workers_total().saturating_sub(busy);
         for (state, count) in [("busy", busy), ("idle", idle)] {
             self.workers.with_label_values(&[state]).set(float(count));
         }
-        let there: BTreeSet<[String; 3]> = listed
+        // Series for those listed alone: three a worker, and no fleet outgrows a page. Counts and targets are of all.
+        let there: BTreeSet<[String; 3]> = snapshot
+            .workers
             .iter()
             .map(|worker| [&worker.name, &worker.host, &worker.device].map(Clone::clone))
             .collect();
@@ -440,7 +440,7 @@ impl Metrics {
             self.worker_evaluations.with_label_values(&[name]);
         }
         state.workers = there;
-        state.targets = pages::targets(listed);
+        state.targets = pages::targets(snapshot.all_workers());
     }
 }
 

@@ -40,6 +40,12 @@ pub struct Snapshot {
     pub workers: Vec<WorkerEntry>,
     /// Workers beyond those listed.
     pub more_workers: u64,
+    /// Of these, workers that hold a lease.
+    #[serde(default)]
+    pub more_at_work: u64,
+    /// Those workers themselves: for numbers of the same moment, not in the file.
+    #[serde(skip)]
+    pub unlisted: Vec<WorkerEntry>,
     /// Shards given up; the first of them by number.
     pub dead: Vec<Dead>,
     /// Dead shards beyond those listed.
@@ -208,6 +214,12 @@ pub enum SnapshotError {
     Content { path: PathBuf, what: String },
 }
 
+/// How many of them hold a lease.
+pub(super) fn at_work(workers: &[WorkerEntry]) -> u64 {
+    let busy = |worker: &&WorkerEntry| !worker.leases.is_empty();
+    workers.iter().filter(busy).count() as u64
+}
+
 impl Snapshot {
     /// What the coordinator of this run says, or its last one said; none before the first.
     pub fn read(folder: &RunFolder) -> Result<Option<Self>, SnapshotError> {
@@ -255,5 +267,15 @@ impl Snapshot {
 
     pub fn workers_total(&self) -> u64 {
         self.workers.len() as u64 + self.more_workers
+    }
+
+    /// Workers that hold a lease.
+    pub fn workers_at_work(&self) -> u64 {
+        at_work(&self.workers) + self.more_at_work
+    }
+
+    /// Every worker, in the coordinator that wrote this; of a snapshot that was read, those listed.
+    pub fn all_workers(&self) -> impl Iterator<Item = &WorkerEntry> {
+        self.workers.iter().chain(&self.unlisted)
     }
 }

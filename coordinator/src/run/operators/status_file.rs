@@ -20,6 +20,7 @@ use super::control_files::Cancelled;
 use super::rate::Rate;
 use super::snapshot::{
     Dead, Ended, FORMAT, Held, RunOutcome, Snapshot, Unit, Verdicts, Work, WorkerEntry, Writer,
+    at_work,
 };
 use crate::ledger::Ledger;
 use crate::run::signals::Interrupted;
@@ -109,6 +110,8 @@ impl StatusFile {
                 shards: Counts::default(),
                 workers: Vec::new(),
                 more_workers: 0,
+                more_at_work: 0,
+                unlisted: Vec::new(),
                 dead: Vec::new(),
                 more_dead: 0,
                 verdicts: Verdicts::default(),
@@ -162,11 +165,13 @@ impl StatusFile {
             Some(now) => (queue.workers()?, now),
             None => (Vec::new(), Duration::ZERO),
         };
-        self.last.more_workers = workers.len().saturating_sub(WORKERS_LISTED) as u64;
-        let listed = workers.into_iter().take(WORKERS_LISTED);
-        self.last.workers = listed
-            .map(|worker| live_worker(worker, now, moment.job))
-            .collect();
+        let mut workers = workers
+            .into_iter()
+            .map(|worker| live_worker(worker, now, moment.job));
+        self.last.workers = workers.by_ref().take(WORKERS_LISTED).collect();
+        self.last.unlisted = workers.collect();
+        self.last.more_workers = self.last.unlisted.len() as u64;
+        self.last.more_at_work = at_work(&self.last.unlisted);
         // A queue that is away names no dead shard; those that it named before are still dead.
         let letters = queue.dead_letters()?;
         if !letters.is_empty() || self.last.shards.dead == 0 {
@@ -223,7 +228,9 @@ impl StatusFile {
     /// The last word: how it ended. What was true at last stays readable, the workers excepted, which are gone.
     pub fn end(mut self, ended: Ended) {
         self.last.workers.clear();
+        self.last.unlisted.clear();
         self.last.more_workers = 0;
+        self.last.more_at_work = 0;
         self.last.ended = Some(ended);
         self.last.time_millis = instance::unix_millis();
         if let Some(work) = &mut self.last.work {

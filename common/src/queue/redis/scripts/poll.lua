@@ -8,10 +8,10 @@ for _, shard in ipairs(redis.call('SMEMBERS', LEAVING)) do
 end
 for lane = 1, 3 do
   -- Everything before the lowest unfinished entry goes. Deleting single entries would spoil the group's lag.
-  local pending = redis.call('XPENDING', LANES[lane], GROUP)
-  local lowest = pending[2]
-  if pending[1] == 0 then
-    lowest = nil
+  -- Asked for one entry: the summary would walk over every worker there ever was.
+  local pending = redis.call('XPENDING', LANES[lane], GROUP, '-', '+', 1)
+  local lowest = pending[1] and pending[1][1]
+  if not lowest then
     for _, group in ipairs(redis.call('XINFO', 'GROUPS', LANES[lane])) do
       for i = 1, #group, 2 do
         if group[i] == 'last-delivered-id' then lowest = group[i + 1] end

@@ -26,9 +26,8 @@ struct TargetLabels<'a> {
 }
 
 /// Where these workers serve their metrics, as `/workers` has it.
-pub(super) fn targets(workers: &[WorkerEntry]) -> String {
+pub(super) fn targets<'a>(workers: impl Iterator<Item = &'a WorkerEntry>) -> String {
     let targets: Vec<Target<'_>> = workers
-        .iter()
         .filter_map(|worker| {
             Some(Target {
                 targets: [worker.metrics.as_deref()?],

@@ -64,6 +64,8 @@ fn snapshot(workers: Vec<WorkerEntry>) -> Snapshot {
         },
         workers,
         more_workers: 0,
+        more_at_work: 0,
+        unlisted: Vec::new(),
         dead: Vec::new(),
         more_dead: 3,
         verdicts: Verdicts {
@@ -165,6 +167,30 @@ fn series_and_targets_of_a_worker_go_with_it() {
     assert!(
         !text.contains("lease_remaining"),
         "no lease is held: {text}"
+    );
+}
+
+#[test]
+fn workers_beyond_those_listed_are_counted_and_found_and_have_no_series() {
+    let metrics = RunMetrics::new("r").unwrap();
+    let mut large = snapshot(vec![worker("a", Some(45.0)), worker("b", None)]);
+    large.unlisted = vec![worker("c", Some(6.0)), worker("d", None)];
+    large.more_workers = 2;
+    large.more_at_work = 1;
+    show(&metrics, &large);
+    check(
+        &metrics,
+        &[
+            "anofpdm_workers{run=\"r\",state=\"busy\"} 2",
+            "anofpdm_workers{run=\"r\",state=\"idle\"} 2",
+            "anofpdm_lease_remaining_ratio{run=\"r\"} 0.1",
+        ],
+    );
+    assert!(!page(&metrics).contains("worker=\"c\""));
+    let targets = Pages::workers(&metrics).unwrap();
+    assert!(
+        targets.contains("n1:a") && targets.contains("n1:d"),
+        "{targets}"
     );
 }
 

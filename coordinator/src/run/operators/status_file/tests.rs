@@ -366,6 +366,9 @@ fn the_file_stays_small_however_much_there_is_to_say() {
         (WORKERS_LISTED, 44)
     );
     assert_eq!(seen.workers_total(), count);
+    assert_eq!(seen.workers_at_work(), 1);
+    // The coordinator itself knows them all.
+    assert_eq!(live.shown().all_workers().count() as u64, count);
     assert_eq!((seen.dead.len(), seen.more_dead), (DEAD_LISTED, 100));
     assert_eq!(seen.dead_total(), count);
     let first = &seen.workers[0];
