@@ -154,7 +154,7 @@ def check_runs(checks, programs, server, folder, alone):
 
 def check_flipped(checks, programs, server, folder, alone):
     """A byte that is another: in the copy, and in the bucket."""
-    copies = list((folder / "cache/stores").glob("*/subjects/*.safetensors"))
+    copies = list((folder / "cache/object-copies/stores").glob("*/subjects/*.safetensors"))
     flip(copies[0])
     done = programs("run", "remote.toml", "--dir", "flipped", "--workers", "1")
     said = done.stderr
@@ -194,7 +194,7 @@ def check_fleet(checks, programs, folder, alone):
 def check_outage(checks, programs, server, folder, alone):
     """The server is killed in the middle of a run."""
     slow = {"ANOFPDM_WORKER": str(folder / "slow-worker")}
-    (folder / "slow-worker").write_text(f'#!/bin/bash\nexec {fixture.FAKE_WORKER} "$@" --faults delay_ms=400\n')
+    (folder / "slow-worker").write_text(f'#!/bin/bash\nexec {fixture.FAKE_WORKER} "$@" --faults delay_ms=40\n')
     (folder / "slow-worker").chmod(0o755)
 
     def begin(name, **more):
@@ -228,10 +228,10 @@ def logs(folder, name):
 
 def check_rest(checks, programs, server, folder, alone):
     """Room, weights and a web server."""
-    small = Programs(folder, ANOFPDM_OBJECT_CACHE=str(folder / "small"), ANOFPDM_OBJECT_CACHE_GB="0.00005")
+    small = Programs(folder, ANOFPDM_OBJECT_CACHE=str(folder / "little-room"), ANOFPDM_OBJECT_CACHE_GB="0.00005")
     small("run", "remote.toml", "--dir", "small", "--workers", "1")
-    room = sum(path.stat().st_size for path in (folder / "small").rglob("*") if path.is_file())
-    whole = sum(path.stat().st_size for path in (folder / "cache/stores").rglob("*") if path.is_file())
+    room = sum(path.stat().st_size for path in (folder / "little-room").rglob("*") if path.is_file())
+    whole = sum(path.stat().st_size for path in (folder / "cache/object-copies/stores").rglob("*") if path.is_file())
     checks.that("a store that is larger than the cache", fingerprint(folder, "small") == alone and room < whole, (room, whole))
 
     newest = max((folder / "a/checkpoints/guided").glob("step-*")) / "ema.safetensors"

@@ -89,8 +89,8 @@ fn one(
     };
     let config = WorkerConfig {
         run: None,
-        data: PathBuf::from("."),
-        artifacts: PathBuf::from("."),
+        data: PathBuf::from(".").into(),
+        artifacts: PathBuf::from(".").into(),
         checkpoints: None,
         address: "127.0.0.1".to_owned(),
         profile,

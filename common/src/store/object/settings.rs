@@ -4,12 +4,15 @@ use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Folder for local copies.
+/// The folder that has one for local copies.
 const CACHE: &str = "ANOFPDM_OBJECT_CACHE";
 /// Room for them, in GB (10^9 bytes).
 const CACHE_GB: &str = "ANOFPDM_OBJECT_CACHE_GB";
 /// Seconds for which a server that does not answer is waited for.
 const WAIT: &str = "ANOFPDM_OBJECT_WAIT";
+
+/// The folder for local copies in it.
+const COPIES: &str = "object-copies";
 
 const DEFAULT_GB: f64 = 50.0;
 const DEFAULT_WAIT: u64 = 600;
@@ -49,6 +52,8 @@ impl ObjectSettings {
                 (None, None) => env::temp_dir().join("anofpdm-cache"),
             },
         };
+        // A folder of its own: what lies in there is removed when room is needed.
+        let cache = cache.join(COPIES);
         let gb = number(&variable, CACHE_GB, DEFAULT_GB, "a number of GB, above 0")?;
         let seconds = number(&variable, WAIT, DEFAULT_WAIT, "a number of seconds")?;
         if !(gb > 0.0 && gb < 1e9) {
@@ -97,12 +102,15 @@ mod tests {
     #[test]
     fn defaults_and_what_the_environment_says() {
         let plain = with(&[("HOME", "/home/a")]).unwrap();
-        assert_eq!(plain.cache, PathBuf::from("/home/a/.cache/anofpdm"));
+        assert_eq!(
+            plain.cache,
+            PathBuf::from("/home/a/.cache/anofpdm/object-copies")
+        );
         assert_eq!(plain.cache_bytes, 50_000_000_000);
         assert_eq!(plain.wait, Duration::from_secs(600));
         let set = [(CACHE, "/scratch"), (CACHE_GB, "0.5"), (WAIT, "3")];
         let set = with(&set).unwrap();
-        assert_eq!(set.cache, PathBuf::from("/scratch"));
+        assert_eq!(set.cache, PathBuf::from("/scratch/object-copies"));
         assert_eq!(set.cache_bytes, 500_000_000);
         assert_eq!(set.wait, Duration::from_secs(3));
         for (name, value) in [
