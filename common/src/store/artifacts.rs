@@ -232,7 +232,7 @@ impl ArtifactStore {
 
     /// The bytes of an artifact of at most `limit` bytes, verified.
     pub fn get(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ArtifactError> {
-        self.from_here_or_there(digest, limit, |store| store.get_here(digest, limit))
+        self.read_here_or_there(digest, limit, |store| store.get_here(digest, limit))
     }
 
     fn get_here(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ArtifactError> {
@@ -256,7 +256,7 @@ impl ArtifactStore {
 
     /// The path of an artifact whose bytes have just been verified: for files too large for [`get`](Self::get).
     pub fn verify(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
-        self.from_here_or_there(digest, u64::MAX, |store| store.verify_here(digest))
+        self.read_here_or_there(digest, u64::MAX, |store| store.verify_here(digest))
     }
 
     fn verify_here(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
@@ -270,7 +270,7 @@ impl ArtifactStore {
     }
 
     /// What `read` finds in the folder; where that is nothing or not whole, what it finds once a copy was fetched.
-    fn from_here_or_there<T>(
+    fn read_here_or_there<T>(
         &self,
         digest: &Digest,
         limit: u64,

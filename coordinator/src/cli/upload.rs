@@ -14,7 +14,7 @@ use super::print_json;
 use crate::run::signals::Interrupt;
 use crate::screen;
 
-/// Copy a slice store into an object store, where a spec ([data] store) and workers (--data) may name it; once more to
+/// Copy a slice store into an object store, where a spec (`[data] store`) and workers (--data) may name it; once more to
 /// begin anew after an interruption
 #[derive(Debug, Args)]
 #[command(

@@ -29,9 +29,9 @@ const QUIET_TRIES: usize = 2;
 /// Requests wait for servers on two threads, whoever asks.
 static RUNTIME: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
     // A process has one provider of cryptography; whoever chose one before has chosen the same.
-    let _ = rustls::crypto::ring::default_provider()
+    rustls::crypto::ring::default_provider()
         .install_default()
-        .is_ok();
+        .ok();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("objects")

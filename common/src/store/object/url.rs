@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use url::Url;
 
@@ -14,7 +15,7 @@ const NAMED: &str = "s3, gs, az, abfs, http, https and file are known";
 
 /// `s3://BUCKET/PREFIX` and its like: no credentials, no query, no slash at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ObjectUrl(Url);
+pub struct ObjectUrl(Arc<Url>);
 
 impl ObjectUrl {
     pub(in crate::store) fn has_scheme(scheme: &str) -> bool {
@@ -27,9 +28,9 @@ impl ObjectUrl {
         if name.is_empty() {
             return self.clone();
         }
-        let mut url = self.0.clone();
+        let mut url = Url::clone(&self.0);
         url.set_path(&format!("{}/{name}", self.0.path().trim_end_matches('/')));
-        Self(url)
+        Self(url.into())
     }
 
     /// The last part of the path.
@@ -42,7 +43,7 @@ impl ObjectUrl {
         !self.0.scheme().starts_with("http")
     }
 
-    pub(super) const fn url(&self) -> &Url {
+    pub(super) fn url(&self) -> &Url {
         &self.0
     }
 }
@@ -105,7 +106,7 @@ impl FromStr for ObjectUrl {
             })
         })?;
         match url.host_str() {
-            Some(host) if !host.is_empty() => Ok(Self(url)),
+            Some(host) if !host.is_empty() => Ok(Self(url.into())),
             _ => Err(refused("the bucket (or container, or host) is missing")),
         }
     }

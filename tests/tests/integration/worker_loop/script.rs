@@ -131,8 +131,8 @@ pub(super) fn served(
     let config = WorkerConfig {
         run: None,
         address: "127.0.0.1".to_owned(),
-        data: root.to_owned(),
-        artifacts: root.to_owned(),
+        data: root.to_owned().into(),
+        artifacts: root.to_owned().into(),
         checkpoints: None,
         profile: profile(),
         exit_when_idle: None,

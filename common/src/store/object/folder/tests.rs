@@ -221,6 +221,8 @@ fn a_server_that_is_away_or_breaks_off_is_waited_for() {
     }
 }
 
+type Request = dyn Fn(&ObjectFolder) -> Option<ObjectError>;
+
 #[test]
 fn an_answer_is_not_asked_for_again() {
     let store = Arc::new(Faulty::default());
@@ -234,7 +236,7 @@ fn an_answer_is_not_asked_for_again() {
             ["NoSuchBucket", "not made by this program"],
         ),
     ] {
-        let requests: [&dyn Fn(&ObjectFolder) -> Option<ObjectError>; 5] = [
+        let requests: [&Request; 5] = [
             &|folder| folder.read("a", 10).err(),
             &|folder| folder.length("a").err(),
             &|folder| folder.create("a", Bytes::new()).err(),
