@@ -1,6 +1,8 @@
 //! `anofpdm-scale`: what a sweep of real size and a fleet of a thousand workers ask of coordinator, Redis and workers.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anofpdm_tests::fake::faults::{ENVIRONMENT, FaultSpec};
@@ -73,11 +75,19 @@ fn main() -> ExitCode {
                 / calls_of_a_batch(workers),
         ),
     };
-    let figures = measure(&Size {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&interrupt)) {
+            eprintln!("error: cannot listen for signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    let size = Size {
         slices: cli.slices.unwrap_or(slices),
         workers,
         evaluation,
-    });
+    };
+    let figures = measure(&size, &interrupt);
     if cli.json {
         println!("{}", serde_json::json!(figures));
     } else {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
@@ -107,8 +108,9 @@ pub struct ShardTime {
 /// Runs the sweep.
 ///
 /// # Panics
-/// When a program fails, or the run does not end with every slice scored.
-pub fn measure(size: &Size) -> Figures {
+/// When a program fails, `interrupt` is set, or the run does not end with every slice scored. Programs and folders are
+/// gone then too.
+pub fn measure(size: &Size, interrupt: &AtomicBool) -> Figures {
     let fixture = ground::make(size.slices, size.workers);
     let server = RedisServer::start(RedisOptions::default());
     let url = server.url();
@@ -148,6 +150,7 @@ pub fn measure(size: &Size) -> Figures {
         if let Some(ended) = coordinator.ended() {
             break ended;
         }
+        assert!(!interrupt.load(Ordering::Relaxed), "interrupted");
         if let Some(said) = fleet.fallen() {
             panic!("{said}");
         }

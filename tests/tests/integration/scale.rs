@@ -1,5 +1,6 @@
 //! The measurement of a sweep at scale, in small: that it runs, and that its figures are those of a whole run.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anofpdm_tests::scale::measurement::measure;
@@ -7,11 +8,12 @@ use anofpdm_tests::scale::{Size, Workers};
 
 #[test]
 fn a_sweep_of_real_slices_is_scored_and_told() {
-    let figures = measure(&Size {
+    let size = Size {
         slices: 40,
         workers: Workers::Processes(2),
         evaluation: Duration::from_millis(200),
-    });
+    };
+    let figures = measure(&size, &AtomicBool::new(false));
     // Twelve rows, three seeds.
     assert_eq!((figures.planned, figures.scored), (40 * 36, 40 * 36));
     // Four bytes of each pixel of the head.
@@ -26,11 +28,12 @@ fn a_sweep_of_real_slices_is_scored_and_told() {
 
 #[test]
 fn many_workers_of_one_process_are_a_fleet() {
-    let figures = measure(&Size {
+    let size = Size {
         slices: 20,
         workers: Workers::Simulated(30),
         evaluation: Duration::from_millis(100),
-    });
+    };
+    let figures = measure(&size, &AtomicBool::new(false));
     assert_eq!((figures.planned, figures.scored), (60, 60));
     assert!(figures.shards >= 60.0, "{} shards", figures.shards);
     // Each has a connection to ask and one to wait.
