@@ -36,10 +36,14 @@ build-nccl: setup-gpu ## build target/release/lib/libanofpdm_nccl.so, with which
 demo: build ## benchmark a synthetic data set from end to end on this machine
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm demo
 
-test: build ## run all tests (installs redis-server where it is missing)
+# Programs and tests are built in one go, so that no processor waits for the other. Half of the time a test waits for
+# timers and processes: two at once for each processor.
+test: setup ## run all tests (installs redis-server where it is missing)
+	cargo test $(CARGO_FLAGS) --no-run
+	cargo build $(CARGO_FLAGS)
 	scripts/check-linkage.sh
 	-@scripts/need.sh redis-server # tests that need it say so themselves
-	cargo test $(CARGO_FLAGS) --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test $(CARGO_FLAGS) --no-fail-fast
 
 test-deploy: build ## try what lies in deploy/ on a real Slurm, systemd and Docker (root): make test-deploy [PARTS=slurm,systemd]
 	@python3 -B deploy/tests/run.py $(PARTS)

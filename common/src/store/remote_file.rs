@@ -36,9 +36,9 @@ pub fn local_path(location: &Location) -> Result<PathBuf, RemoteFileError> {
 
 fn copy_of(url: &ObjectUrl, settings: &ObjectSettings) -> Result<PathBuf, RemoteFileError> {
     let object = ObjectFolder::open(url, settings)?;
-    let Some((state, bytes)) = object.state("")? else {
-        // Where it is the bucket that is absent, that is said.
-        object.check()?;
+    let Some((state, bytes)) = object.soon().state("")? else {
+        // Only an answer with a body says whether it is the bucket that is absent.
+        object.read("", 0)?;
         return Err(RemoteFileError::Missing(url.clone()));
     };
     let root = settings.cache.join("files");

@@ -23,12 +23,11 @@ const PART: usize = 8 << 20;
 const PARTS: usize = 4;
 /// Pieces of a download that wait to be written.
 const PIECES: usize = 8;
-/// A file that says nothing: whether it can be read and written is the question.
+/// A file that says nothing: whether it can be written is the question.
 const CHECK: &str = "anofpdm-check";
-const MOST_CHECKED: u64 = 1 << 10;
 /// A word on what is waited for, so often.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-/// The wait of the first request of a process: a name that is wrong should be told soon.
+/// The wait of the first request of a process.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
 
 const BACKOFF: Backoff = Backoff {
@@ -81,20 +80,17 @@ impl ObjectFolder {
         &self.url
     }
 
-    /// Asks the server whether it lets us in, so that what is wrong is told before anything is computed.
-    pub fn check(&self) -> Result<(), ObjectError> {
-        // Read, not looked up: only an answer with a body tells an absent bucket from an absent file.
-        self.soon().read(CHECK, MOST_CHECKED).map(drop)
-    }
-
-    /// The same, and whether files can be created: leaves a small one.
+    /// Asks the server whether files can be created, so that what is wrong is told before anything is computed: leaves a
+    /// small one.
     pub fn check_writable(&self) -> Result<(), ObjectError> {
         self.soon()
             .create(CHECK, Bytes::from_static(b"anofpdm"))
             .map(drop)
     }
 
-    fn soon(&self) -> Self {
+    /// The same folder for the first request to it: a name that is wrong should be told soon.
+    #[must_use]
+    pub fn soon(&self) -> Self {
         Self {
             wait: self.wait.min(FIRST_WAIT),
             ..self.clone()

@@ -30,15 +30,15 @@ impl Mirror {
     pub(super) fn open(url: &ObjectUrl) -> Result<Self, StoreError> {
         let settings = ObjectSettings::of_process().map_err(ObjectError::from)?;
         let folder = ObjectFolder::open(url, &settings)?;
-        folder.check()?;
         Ok(Self {
             folder,
             copies: CacheFolder::new(&settings.cache, settings.cache_bytes),
         })
     }
 
-    pub(super) fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.folder.read(name, limit)?)
+    /// The bytes of the manifest, the first thing that is asked for; `None` where there is none.
+    pub(super) fn manifest(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.folder.soon().read(name, limit)?)
     }
 
     /// The folder for copies of the store whose data have this digest.

@@ -46,7 +46,7 @@ impl SliceStore {
     fn open_remote(url: &ObjectUrl) -> Result<Self, StoreError> {
         let mirror = Mirror::open(url)?;
         let location = Location::Remote(url.clone());
-        let Some(bytes) = mirror.read(MANIFEST_FILE, MAX_MANIFEST)? else {
+        let Some(bytes) = mirror.manifest(MANIFEST_FILE, MAX_MANIFEST)? else {
             return Err(StoreError::NoManifest(location));
         };
         let manifest = parse(&bytes, &url.join(MANIFEST_FILE).to_string())?;
