@@ -234,11 +234,12 @@ def check_rest(checks, programs, server, folder, alone):
     whole = sum(path.stat().st_size for path in (folder / "cache/object-copies/stores").rglob("*") if path.is_file())
     checks.that("a store that is larger than the cache", fingerprint(folder, "small") == alone and room < whole, (room, whole))
 
-    newest = max((folder / "a/checkpoints/guided").glob("step-*")) / "ema.safetensors"
-    shutil.copy(newest, folder / "guided.safetensors")
+    records = server.path(f"s3://{BUCKET}/runs/a").glob("??/*")
+    weights = max(records, key=lambda path: path.stat().st_size)
+    shutil.copy(weights, folder / "guided.safetensors")
     target = server.root / BUCKET / "weights"
     target.mkdir()
-    shutil.copy(newest, target / "guided.safetensors")
+    shutil.copy(weights, target / "guided.safetensors")
     for name, checkpoint in (("here", "guided.safetensors"), ("there", f"s3://{BUCKET}/weights/guided.safetensors")):
         programs("run", spec(folder, name, "store", checkpoint), "--dir", name, "--workers", "1")
     checks.that("a checkpoint in a bucket", fingerprint(folder, "here") == fingerprint(folder, "there"))
