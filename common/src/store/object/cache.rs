@@ -45,7 +45,7 @@ impl CacheFolder {
             root: root.to_owned(),
             limit,
             // What is there already was never looked at.
-            added: AtomicU64::new(limit),
+            added: AtomicU64::new(limit / LOOK_SHARE),
         }
     }
 
@@ -207,7 +207,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let cache = CacheFolder::new(root, 1_600);
-        cache.added(0);
+        cache.added(1);
         let old = copy(root, &[1; 2_000], 5);
         let new = copy(root, &[2; 2_000], 4);
         cache.added(100);

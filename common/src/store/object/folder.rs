@@ -236,14 +236,7 @@ impl ObjectFolder {
                 }
             })
         })?;
-        // "Not found" is no answer to a file that is brought.
-        put.ok_or_else(|| {
-            ObjectError::refused(
-                &self.url.join(name),
-                Refusal::NoBucket,
-                "there is no such place to write to",
-            )
-        })
+        put.ok_or_else(|| self.no_place(name))
     }
 
     /// Copies the file at `source` up, in parts where it is large, over one of that name.
@@ -259,13 +252,13 @@ impl ObjectFolder {
             let (path, source) = (path.clone(), source.clone());
             Box::pin(async move { send_parts(&*store, &path, &source).await })
         })?;
-        sent.ok_or_else(|| {
-            ObjectError::refused(
-                &self.url.join(name),
-                Refusal::NoBucket,
-                "there is no such place to write to",
-            )
-        })
+        sent.ok_or_else(|| self.no_place(name))
+    }
+
+    /// "Not found" is no answer to a file that is brought.
+    fn no_place(&self, name: &str) -> ObjectError {
+        let reason = "there is no such place to write to";
+        ObjectError::refused(&self.url.join(name), Refusal::NoBucket, reason)
     }
 
     /// Names of the folders in this one, sorted; at most `most`.
@@ -314,7 +307,7 @@ impl ObjectFolder {
         Patience {
             url: self.url.join(name),
             wait: self.wait,
-            since: Instant::now(),
+            since: None,
             failures: 0,
             said: None,
         }
@@ -348,7 +341,8 @@ async fn send_parts(store: &dyn ObjectStore, path: &Path, source: &std::path::Pa
 struct Patience {
     url: ObjectUrl,
     wait: Duration,
-    since: Instant,
+    /// The first failure: a long transfer that breaks off is no server that was away as long.
+    since: Option<Instant>,
     failures: u32,
     said: Option<Instant>,
 }
@@ -364,7 +358,7 @@ impl Patience {
                 return Err(ObjectError::refused(&self.url, Refusal::Unable, reason));
             }
         }
-        let waited = self.since.elapsed();
+        let waited = self.since.get_or_insert_with(Instant::now).elapsed();
         if waited >= self.wait {
             return Err(ObjectError::Away {
                 url: self.url.to_string(),
@@ -391,7 +385,7 @@ impl Patience {
             tracing::info!(
                 "{} answers again after {} s",
                 self.url,
-                self.since.elapsed().as_secs()
+                self.since.map_or(0, |since| since.elapsed().as_secs())
             );
         }
     }
