@@ -181,6 +181,15 @@ impl SpecFile {
                 ));
             }
         }
+        let (whole, there) = (
+            self.spec.data.test_patients,
+            dataset.patients_of(Split::Test),
+        );
+        if there < whole {
+            estimate.warnings.push(format!(
+                "{whole} whole test patients are asked for, {there} are there: all of them are used"
+            ));
+        }
         estimate.warnings.extend(self.augmentation(dataset)?);
         estimate.memory_bytes = LIBTORCH_BYTES + memory.unsigned_abs();
         if let Some((_, ledger)) = &begun.run {
