@@ -8,7 +8,7 @@ use anofpdm_common::plan::{DataPlan, ExhibitPlan, SliceRef};
 use anofpdm_common::random::{Domain, Stream};
 use anofpdm_common::spec::{DataSpec, RunSpec, SpecError};
 use anofpdm_common::store::location::Location;
-use anofpdm_common::store::scaling::Scaling;
+use anofpdm_common::store::scaling::{Scaling, foreground};
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
 use rayon::prelude::*;
 
@@ -250,6 +250,28 @@ impl Dataset {
                 (0..slices).map(move |position| SliceRef { subject, position })
             })
             .collect()
+    }
+
+    /// Foreground pixels of a slice: the mean of up to 64 of these.
+    pub fn foreground(&self, slices: &[SliceRef]) -> Result<f64, DatasetError> {
+        const SOME: usize = 64;
+        let some: Vec<&SliceRef> = slices
+            .iter()
+            .step_by(slices.len().div_ceil(SOME).max(1))
+            .collect();
+        let images = self.store.images();
+        let manifest = self.store.manifest();
+        let (channels, pixels) = (manifest.modalities.len(), manifest.size * manifest.size);
+        let counts = some.par_iter().map(|slice| {
+            let mut image = Vec::new();
+            let subject = images.subject(self.subject(**slice))?;
+            subject.read_slice(slice.position as usize, &mut image)?;
+            self.scaling().apply(&mut image, channels, pixels);
+            let foreground = foreground(&image, channels, pixels);
+            Ok(foreground.into_iter().filter(|inside| *inside).count())
+        });
+        let counts = counts.collect::<Result<Vec<usize>, DatasetError>>()?;
+        Ok(counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64)
     }
 
     /// Which of the `test` slices of a run of `spec` are kept to be looked at.
