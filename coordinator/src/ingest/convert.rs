@@ -234,6 +234,7 @@ pub fn convert(
             axes: first.axes,
             canvas: canvas.sides,
             padding: canvas.padding,
+            header: source.header.beyond(&source.affine),
         },
     })
 }

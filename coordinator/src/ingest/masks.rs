@@ -141,11 +141,13 @@ fn check_extent(mask: &[f64], image: &[f64], divisor: f64) -> Result<(), MaskErr
 mod tests {
     use super::super::volume::IDENTITY;
     use super::*;
+    use anofpdm_common::store::slices::SourceHeader;
 
     fn volume(values: Vec<f64>) -> Volume {
         Volume {
             shape: [values.len(), 1, 1],
             affine: IDENTITY,
+            header: SourceHeader::plain(&IDENTITY),
             scaling: None,
             values,
         }

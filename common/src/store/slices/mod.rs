@@ -8,6 +8,7 @@ mod left_right;
 mod manifest;
 mod mirror;
 mod reader;
+mod source_header;
 mod subject_file;
 mod upload;
 mod verification;
@@ -19,6 +20,7 @@ pub use manifest::{
     MANIFEST_FORMAT, SkippedSubject, Split, StoreManifest, SubjectRecord, is_plain_name,
 };
 pub use reader::{ImageReader, SliceStore, SubjectImages, TruthReader};
+pub use source_header::SourceHeader;
 pub use subject_file::{AxisMap, SourceGrid};
 pub use upload::Uploaded;
 pub use verification::Watch;

@@ -130,6 +130,7 @@ impl Orientation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anofpdm_common::store::slices::SourceHeader;
 
     const LPS: Affine = [
         [-1.0, 0.0, 0.0, 10.0],
@@ -142,6 +143,7 @@ mod tests {
         Volume {
             shape,
             affine,
+            header: SourceHeader::plain(&affine),
             scaling: None,
             values: (0..count).map(f64::from).collect(),
         }
