@@ -5,7 +5,7 @@ mod gzip;
 mod header;
 mod orientation;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use std::fs::{self, File, FileType};
 use std::io::{self, BufRead, BufReader, Read};
