@@ -19,6 +19,7 @@ pub mod slices;
 mod source_key;
 pub mod split;
 mod table_line;
+pub mod unlabelled;
 pub mod unplaced;
 pub mod volume;
 
