@@ -42,6 +42,9 @@ pub struct OutsideRow {
     pub name: String,
     /// Digest of the slice store whose slices were counted; `None`: all slices of the volumes.
     pub store: Option<Digest>,
+    /// Whether the program learned or chose anything with pixel labels.
+    #[serde(default)]
+    pub pixel_labels: bool,
     pub volumes: Vec<ComparedVolume>,
 }
 
@@ -51,6 +54,7 @@ impl OutsideRow {
             format: FORMAT,
             name: name.to_owned(),
             store,
+            pixel_labels: false,
             volumes,
         }
     }

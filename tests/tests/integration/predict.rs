@@ -272,9 +272,104 @@ fn masks_lie_where_the_records_counted_them_whatever_the_axes() {
             "{method}: no mask meets a lesion, and nothing was compared"
         );
     }
+    files_give_what_the_store_gives(&fixture);
     geometry_is_that_of_the_source(&fixture);
     decisions_are_those_of_the_records(&fixture, &csv);
     what_does_not_fit_is_refused(&fixture);
+    a_row_stands_in_the_table(&fixture);
+}
+
+/// Volumes that are no subject of any store: the coordinator makes slices of them as the run's were made.
+fn files_give_what_the_store_gives(fixture: &Fixture) {
+    let read = |path: String| std::fs::read(fixture.path().join(path)).unwrap();
+    for subject in ["s06", "s31"] {
+        let inputs = ["t2", "flair"].map(|name| format!("{name}=data/{subject}_{name}.nii.gz"));
+        let predict = [
+            "predict",
+            "--run",
+            "run",
+            "--input",
+            &inputs[0],
+            "--input",
+            &inputs[1],
+            "--subject",
+            subject,
+            "--out",
+            "out-files",
+            "--method",
+            "gradient",
+            "--guidance",
+            "1",
+            "--seed",
+            "0",
+        ];
+        fixture.succeeds("anofpdm", &predict);
+        for end in ["_map.nii.gz", "_mask.nii.gz", ".json"] {
+            let [found, expected] =
+                ["out-files", "out-gradient"].map(|out| read(format!("{out}/{subject}{end}")));
+            assert!(found == expected, "{subject}{end}");
+        }
+    }
+    // The slices were for this once.
+    let left = std::fs::read_dir(fixture.path().join("out-files")).unwrap();
+    assert_eq!(left.count(), 6);
+    let missing = [
+        "predict",
+        "--run",
+        "run",
+        "--input",
+        "t2=data/s06_t2.nii.gz",
+        "--out",
+        "x",
+    ];
+    let message = fixture.fails("anofpdm", &missing, 1);
+    assert!(
+        message.contains("no file for modality 'flair'"),
+        "{message}"
+    );
+}
+
+/// The masks of one seed as those of another program.
+fn a_row_stands_in_the_table(fixture: &Fixture) {
+    let before = fixture.summary("run");
+    fixture.succeeds("anofpdm", &["report", "run", "--with", "anofpdm-ddim.json"]);
+    let after = fixture.summary("run");
+    assert_eq!(before["fingerprint"], after["fingerprint"]);
+    let find = |summary: &Value, method: &str, w: Option<f64>| -> Option<f64> {
+        let rows = summary["rows"].as_array().unwrap().iter();
+        let mut rows = rows.filter(|row| row["setup"] == "unhealthy" && row["method"] == method);
+        let row = rows.find(|row| row["guidance"].as_f64() == w)?;
+        row["dice"]["per_seed"]
+            .as_array()
+            .unwrap()
+            .last()
+            .unwrap()
+            .as_f64()
+    };
+    assert_eq!(find(&before, "again", None), None);
+    let (found, own) = (
+        find(&after, "again", None),
+        find(&after, "anofpdm-ddim", Some(3.0)),
+    );
+    // But for pixels of the padding they are the same masks.
+    assert!(
+        (found.unwrap() - own.unwrap()).abs() < 0.01,
+        "{found:?} {own:?}"
+    );
+    let names = |paired: &Value| paired.to_string().contains("\"again\"");
+    for paired in after["paired"].as_array().unwrap() {
+        assert_eq!(names(paired), paired["metric"] == "dice", "{paired}");
+    }
+    let twice = [
+        "report",
+        "run",
+        "--with",
+        "anofpdm-ddim.json",
+        "--with",
+        "anofpdm-ddim.json",
+    ];
+    let message = fixture.fails("anofpdm", &twice, 1);
+    assert!(message.contains("a row called again"), "{message}");
 }
 
 fn geometry_is_that_of_the_source(fixture: &Fixture) {

@@ -55,6 +55,9 @@ pub(super) struct VolumeArgs {
     /// Name of the row in tables
     #[arg(long, value_name = "NAME", requires = "row")]
     name: Option<String>,
+    /// Say that the program learned or chose with pixel labels: rows with and without are marked apart
+    #[arg(long, requires = "row")]
+    pixel_labels: bool,
 }
 
 impl VolumeArgs {
@@ -109,9 +112,11 @@ pub(super) fn run(
     let evaluation = VolumeEvaluation::of(&volumes);
     if let (Some(path), Some(name)) = (&args.row, &args.name) {
         let digest = store.as_ref().map(|store| store.manifest().digest);
-        OutsideRow::new(name, digest, volumes)
-            .write(path)
-            .context("--row")?;
+        let row = OutsideRow {
+            pixel_labels: args.pixel_labels,
+            ..OutsideRow::new(name, digest, volumes)
+        };
+        row.write(path).context("--row")?;
     }
     if json {
         print_json(&evaluation)?;
