@@ -30,6 +30,7 @@ use anofpdm_common::store::slices::StoreError;
 use crate::dataset::DatasetError;
 use crate::ledger::Ledger;
 use crate::plan::cells::{baselines, encodings, seeds_served};
+use crate::report::exhibits::Exhibits;
 use crate::report::summary::{Audits, CalibrationRow, Coverage, State, Summary, TuningRow};
 use crate::run_folder::RunFolder;
 use crate::spec_file::{SpecFile, SpecFileError};
@@ -200,6 +201,7 @@ pub fn summarise(
         per_patient: patients.results(&measured),
         warnings,
         slices,
+        exhibits: Exhibits::default(),
     })
 }
 

@@ -3,6 +3,7 @@
 
 pub mod checks;
 pub mod csv;
+pub mod exhibits;
 pub mod latex;
 mod loss_picture;
 pub mod markdown;

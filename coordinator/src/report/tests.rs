@@ -154,6 +154,7 @@ fn summary() -> Summary {
             }],
         }],
         warnings: Vec::new(),
+        exhibits: Default::default(),
         slices: SliceTable {
             modalities: vec!["flair".to_owned()],
             slices: vec![SliceName {
