@@ -5,8 +5,9 @@ pub mod checks;
 pub mod csv;
 pub mod drawing;
 pub mod exhibits;
+pub mod figures;
 pub mod latex;
-mod loss_picture;
+
 pub mod markdown;
 pub mod marks;
 mod paired;
@@ -47,10 +48,11 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
         durable::write(&tables.join(name), text.as_bytes())?;
     }
     let curves = training::curves(folder);
-    if let Some(svg) = loss_picture::picture(&summary.run, &curves) {
-        for (name, text) in [("loss.csv", training::table(&curves)), ("loss.svg", svg)] {
-            durable::write(&report.join(name), text.as_bytes())?;
-        }
+    if !curves.is_empty() {
+        durable::write(
+            &report.join("loss.csv"),
+            training::table(&curves).as_bytes(),
+        )?;
     }
     Ok(())
 }

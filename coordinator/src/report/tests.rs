@@ -46,7 +46,7 @@ pub(crate) fn row(method: &str, setup: Setup, mean: f64, seeds: &[u64]) -> Row {
     }
 }
 
-fn summary() -> Summary {
+pub(crate) fn summary() -> Summary {
     let id = |method: &str| RowId {
         method: method.to_owned(),
         guidance: Some(2.0),
