@@ -1,5 +1,5 @@
-//! Writes the report of a run: `summary.json`, tables for people, papers and programs, and the loss curves of what was
-//! trained.
+//! Writes the report of a run: one page with everything, `summary.json`, tables for people, papers and programs, figures,
+//! and the loss curves of what was trained.
 
 pub mod checks;
 pub mod csv;
@@ -10,6 +10,7 @@ pub mod latex;
 
 pub mod markdown;
 pub mod marks;
+pub mod page;
 mod paired;
 pub mod slices;
 pub mod statistics;
@@ -21,6 +22,7 @@ pub mod training;
 use anofpdm_common::store::durable::{self, DiskError};
 
 use crate::run_folder::RunFolder;
+use figures::Figures;
 use summary::Summary;
 
 /// Writes all files of the report.
@@ -29,6 +31,7 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
     let mut json = serde_json::to_string_pretty(summary)
         .map_err(|error| DiskError::new("write", &report, error.into()))?;
     json.push('\n');
+    let mut files = Vec::new();
     let mut slices = Vec::new();
     tidy::slices(&summary.slices, &mut slices)
         .map_err(|error| DiskError::new("write", &report, error))?;
@@ -41,11 +44,13 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
         ("slices.csv", slices),
     ] {
         durable::write(&report.join(name), &text)?;
+        files.push(name.to_owned());
     }
     let tables = report.join("tables");
     durable::create_dir(&tables)?;
     for (name, text) in latex::tables(summary) {
         durable::write(&tables.join(name), text.as_bytes())?;
+        files.push(format!("tables/{name}"));
     }
     let curves = training::curves(folder);
     if !curves.is_empty() {
@@ -53,7 +58,21 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
             &report.join("loss.csv"),
             training::table(&curves).as_bytes(),
         )?;
+        files.push("loss.csv".to_owned());
     }
+    let figures = Figures::of(summary, &curves);
+    let drawn = figures::files::write(&report.join("figures"), &figures)?;
+    files.extend(drawn.iter().map(|name| format!("figures/{name}")));
+    // The page tells of its run where it can; the numbers do not depend on the spec.
+    let spec = folder.spec().ok();
+    let page = page::page(&page::Parts {
+        summary,
+        figures: &figures,
+        spec: spec.as_ref(),
+        version: env!("CARGO_PKG_VERSION"),
+        files: &files,
+    });
+    durable::write(&report.join("report.html"), page.as_bytes())?;
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 pub mod calls;
 pub mod differences;
+pub mod files;
+pub mod gather;
 pub mod loss;
 pub mod maps;
 pub mod patients;
@@ -12,6 +14,8 @@ pub mod sweeps;
 
 #[cfg(test)]
 pub(crate) mod samples;
+
+pub use gather::Figures;
 
 use super::drawing::Drawing;
 use super::statistics::RowId;
