@@ -55,7 +55,6 @@ impl Figures {
             figures
                 .steps
                 .extend([steps::fig2a(traces), steps::fig2b(traces)]);
-            figures.steps.extend(steps::fig2c(traces));
         }
         let maxima = |cell: &SlicesOfCell| {
             calibrated(summary, cell).map_or_else(Vec::new, |row| row.max_divergence.clone())
@@ -69,6 +68,10 @@ impl Figures {
             .into_iter()
             .partition(|one| !one.of_paper.is_empty());
         figures.steps.extend::<Vec<Figure>>(of_paper);
+        // The wide ones last, so that the others stand beside each other.
+        figures
+            .steps
+            .extend(exhibits.traces.iter().filter_map(steps::fig2c));
         figures
             .step_maps
             .extend(exhibits.step_maps.iter().filter_map(maps::fig3));

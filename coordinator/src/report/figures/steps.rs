@@ -232,15 +232,15 @@ pub fn fig2c(traces: &Traces) -> Option<Figure> {
         magnitude.vertical("", middle, stroke);
         shape.vertical("median t_e", middle, stroke);
     }
-    let mut drawing = Drawing::new(WIDTH, 1.7 * HEIGHT);
-    let part = |top, height| Area {
-        left: 0.0,
-        top,
+    let mut drawing = Drawing::new(2.0 * WIDTH, HEIGHT);
+    let part = |left| Area {
+        left,
+        top: 0.0,
         width: WIDTH,
-        height,
+        height: HEIGHT,
     };
-    magnitude.draw(&mut drawing, part(0.0, 0.85 * HEIGHT));
-    shape.draw(&mut drawing, part(0.85 * HEIGHT, 0.85 * HEIGHT));
+    magnitude.draw(&mut drawing, part(0.0));
+    shape.draw(&mut drawing, part(WIDTH));
 
     let mut csv = Csv::new(NAMES);
     for (name, spreads) in [
@@ -256,7 +256,7 @@ pub fn fig2c(traces: &Traces) -> Option<Figure> {
         of_paper: "Figure 2c",
         title: "S_t in the lesion and outside, and where the end step lies".to_owned(),
         caption: format!(
-            "Above: mean over {}; bands: eight slices of ten. Below: the ratio of the two means and M_t, each as a share of \
+            "Left: mean over {}; bands: eight slices of ten. Right: the ratio of the two means and M_t, each as a share of \
              its largest value ({:.3} and {largest:.3e}). {}",
             counted(unhealthy().count(), "unhealthy slice"),
             peak[1],

@@ -35,8 +35,8 @@ pub(super) fn section(summary: &Summary, made: &Figures) -> Markup {
             } @else {
                 div.scroll tabindex="0" role="region" aria-label="Healthy or unhealthy" {
                     table {
-                        caption { "Percent, but for AUROC, threshold and w." }
-                        thead { tr { @for name in HEADS { th scope="col" { (name) } } } }
+                        caption { span { "Percent, but for AUROC, threshold and w." } }
+                        (number::heads(&HEADS, 3))
                         tbody {
                             @for (index, one) in summary.classification.iter().enumerate() { (line(index, one)) }
                         }

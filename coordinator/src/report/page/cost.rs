@@ -68,7 +68,7 @@ fn calibration(summary: &Summary) -> Markup {
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Calibration" {
                 table {
-                    thead { tr { @for name in ["encoding", "w", "Cos_w", "accuracy, %", "M_max", "chosen"] { th scope="col" { (name) } } } }
+                    (number::heads(&["encoding", "w", "Cos_w", "accuracy, %", "M_max", "chosen"], 1))
                     tbody {
                         @for (index, row) in summary.calibration.iter().enumerate() {
                             @let at = format!("/calibration/{index}");
@@ -99,7 +99,7 @@ fn tuning(summary: &Summary) -> Markup {
             h3 { "Tuning of the baselines: pixel labels of the validation slices" }
             div.scroll tabindex="0" role="region" aria-label="Tuning" {
                 table {
-                    thead { tr { @for name in ["method", "S", "strength", "threshold", "mixed DICE, %", "scored"] { th scope="col" { (name) } } } }
+                    (number::heads(&["method", "S", "strength", "threshold", "mixed DICE, %", "scored"], 1))
                     tbody {
                         @for (index, row) in summary.tuning.iter().enumerate() {
                             @let at = format!("/tuning/{index}");

@@ -43,11 +43,7 @@ fn pairs(index: usize, paired: &Paired) -> Markup {
             }
             div.scroll tabindex="0" role="region" aria-label=(title) {
                 table {
-                    thead { tr {
-                        @for name in ["first", "second", "difference", "better in", "p sign flip", "p signed rank"] {
-                            th scope="col" { (name) }
-                        }
-                    } }
+                    (number::heads(&["first", "second", "difference", "better in", "p sign flip", "p signed rank"], 2))
                     tbody {
                         @for (number_of, one) in paired.comparisons.iter().enumerate() {
                             @let at = format!("{at}/comparisons/{number_of}");

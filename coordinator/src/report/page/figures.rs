@@ -28,7 +28,7 @@ fn one(figure: &Figure) -> Markup {
     let lines = figure.data.lines().count();
     let shown: Vec<&str> = figure.data.lines().take(MOST_LINES).collect();
     html! {
-        figure #(format!("figure-{}", figure.name)) class=(if wide { "wide" } else { "" }) {
+        figure.wide[wide] #(format!("figure-{}", figure.name)) {
             div.scroll tabindex=[wide.then_some("0")] {
                 div.drawing style=(format!("--wide:{}px", figure.drawing.width.round())) { (PreEscaped(svg)) }
             }

@@ -1,5 +1,7 @@
 //! `report/report.html`: the whole report as one page that asks for nothing else.
 
+#[cfg(test)]
+mod browser;
 mod calls;
 mod cost;
 mod definitions;

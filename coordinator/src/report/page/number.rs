@@ -42,3 +42,12 @@ pub(super) fn interval(ends: Option<[f64; 2]>, at: &str) -> Markup {
         }
     }
 }
+
+/// The heads of a table whose columns hold numbers from the one with number `first` on.
+pub(super) fn heads(names: &[&str], first: usize) -> Markup {
+    html! {
+        thead { tr { @for (column, name) in names.iter().enumerate() {
+            th.num[column >= first] scope="col" { (name) }
+        } } }
+    }
+}

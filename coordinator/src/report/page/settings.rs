@@ -33,17 +33,9 @@ fn settings(spec: &RunSpec) -> Vec<Setting> {
     leaves(&whole, &mut Vec::new(), &mut keys);
     keys.into_iter()
         .map(|(path, value)| {
-            let mut without = whole.clone();
-            remove(&mut without, &path);
-            let read: Option<RunSpec> = serde_json::from_value(without).ok();
-            let default = read
-                .and_then(|spec| serde_json::to_value(spec).ok())
-                .map(|default| {
-                    let pointer = format!("/{}", path.join("/"));
-                    default
-                        .pointer(&pointer)
-                        .map_or_else(|| "none".to_owned(), shown)
-                });
+            // A key that cannot be left out alone may be with its section.
+            let default = read_without(&whole, &path, &path)
+                .or_else(|| read_without(&whole, path.get(..path.len() - 1)?, &path));
             Setting {
                 key: path.join("."),
                 value,
@@ -51,6 +43,23 @@ fn settings(spec: &RunSpec) -> Vec<Setting> {
             }
         })
         .collect()
+}
+
+/// What stands at `path` where a spec does not name `left_out`; `None` where that is no spec, or no key of a section.
+fn read_without(whole: &Value, left_out: &[String], path: &[String]) -> Option<String> {
+    if left_out.len() < 2 && left_out != path {
+        return None;
+    }
+    let mut without = whole.clone();
+    remove(&mut without, left_out);
+    let read: RunSpec = serde_json::from_value(without).ok()?;
+    let default = serde_json::to_value(read).ok()?;
+    let at = |path: &[String]| default.pointer(&format!("/{}", path.join("/"))).map(shown);
+    Some(
+        at(path)
+            .or_else(|| at(left_out))
+            .unwrap_or_else(|| "none".to_owned()),
+    )
 }
 
 fn leaves(value: &Value, path: &mut Vec<String>, keys: &mut Vec<(Vec<String>, String)>) {
@@ -111,7 +120,7 @@ pub(super) fn section(spec: Option<&RunSpec>) -> Markup {
                         table.settings {
                             thead { tr { th scope="col" { "key" } th scope="col" { "value" } th scope="col" { "default" } } }
                             tbody { @for setting in &all {
-                                tr class=(if setting.differs() { "differs" } else { "" }) {
+                                tr.differs[setting.differs()] {
                                     th scope="row" { @if setting.differs() { "≠ " } code { (setting.key) } }
                                     td { code { (setting.value) } }
                                     td { @match &setting.default {
@@ -248,6 +257,10 @@ mod tests {
         assert_eq!(of("score.seeds").default.as_deref(), Some("[0, 1, 2]"));
         assert_eq!(of("score.methods").default, None);
         assert_eq!(of("data.store").default, None);
+        assert_eq!(
+            of("model.guided.train.devices.max").default.as_deref(),
+            Some("1")
+        );
     }
 
     #[test]

@@ -82,14 +82,9 @@ fn cell(column: &Column, mark: Mark, index: usize, row: &Row) -> Markup {
     let value = (column.of)(row);
     let at = format!("/rows/{index}/{}", column.field);
     let (low, high) = value.ci95.map_or((0.0, 0.0), |[low, high]| (low, high));
-    let class = match mark {
-        Mark::None => "",
-        Mark::Second => "second",
-        Mark::Best => "best",
-    };
     html! {
-        td.num class=(extra(column)) data-v=(value.mean.map(|v| v.to_string()).unwrap_or_default()) {
-            span class=(class) {
+        td.num.extra[!column.always] data-v=(value.mean.map(|v| v.to_string()).unwrap_or_default()) {
+            span.best[mark == Mark::Best].second[mark == Mark::Second] {
                 (number::share(value.mean, &format!("{at}/mean")))
                 @if let Some(std) = value.std {
                     " ± " (number::share(Some(std), &format!("{at}/std")))
@@ -103,10 +98,6 @@ fn cell(column: &Column, mark: Mark, index: usize, row: &Row) -> Markup {
             }
         }
     }
-}
-
-const fn extra(column: &Column) -> &'static str {
-    if column.always { "" } else { "extra" }
 }
 
 /// ⌈DICE⌉, where it was measured.
@@ -149,7 +140,7 @@ fn line(summary: &Summary, setups: &[OfSetup<'_>; 2], row: &Row) -> Markup {
                         (best_dice(index, of_setup))
                     },
                     None => {
-                        @for column in &COLUMNS { td.num class=(extra(column)) data-v="" { span.none { (number::NONE) } } }
+                        @for column in &COLUMNS { td.num.extra[!column.always] data-v="" { span.none { (number::NONE) } } }
                         td.num.extra data-v="" { span.none { (number::NONE) } }
                     },
                 }
@@ -171,7 +162,7 @@ fn line(summary: &Summary, setups: &[OfSetup<'_>; 2], row: &Row) -> Markup {
 /// A head that sorts, with a way to what its numbers are.
 fn header(name: &str, definition: &str, extra: bool) -> Markup {
     html! {
-        th scope="col" class=(if extra { "extra" } else { "" }) {
+        th.extra[extra] scope="col" {
             button.sort type="button" { (name) }
             @if !definition.is_empty() { " " a.what href=(format!("#def-{definition}")) aria-label=(format!("what {name} is")) { "?" } }
         }
@@ -201,7 +192,7 @@ pub(super) fn section(summary: &Summary) -> Markup {
             }
             div.scroll tabindex="0" role="region" aria-label="Table 1" {
                 table.sortable {
-                    caption { "Percent; ± over noise seeds, in brackets the 95 % interval over patients. " (marks::LEGEND) " † used pixel labels." }
+                    caption { span { "Percent; ± over noise seeds, in brackets the 95 % interval over patients. " (marks::LEGEND) " † used pixel labels." } }
                     thead {
                         tr {
                             th colspan="2" {}
