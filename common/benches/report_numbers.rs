@@ -10,6 +10,7 @@ use anofpdm_common::metrics::bootstrap::{interval, mean_draws, patient_sums, pix
 use anofpdm_common::metrics::{
     CollectedRuns, Overlap, REFERENCE_BATCH, RunMetrics, Setup, SliceStatistics, score_run,
 };
+use anofpdm_common::metrics::{MaskRuns, PackedRun, RunDetail};
 use anofpdm_common::random::{Domain, Stream};
 use anofpdm_common::record::{Record, RestoredScore};
 use anofpdm_common::store::artifacts::ArtifactStore;
@@ -107,7 +108,7 @@ fn read(store: &ArtifactStore, records: &[Digest]) -> (Vec<SliceStatistics>, Col
                 continue;
             };
             for score in scores {
-                runs.push(&score.run, usize::MAX);
+                runs.push_packed(&score.run, usize::MAX);
                 slices.push(SliceStatistics {
                     patient: u32::try_from(slices.len() / OF_PATIENT).unwrap_or(u32::MAX),
                     unhealthy: score.overlap.truth > 0,
@@ -142,7 +143,11 @@ fn restored(slice: u64) -> RestoredScore {
     RestoredScore {
         overlap: Overlap::count(&mask, &truth),
         threshold: 0.3,
-        run: score_run(&scores, &labels, None).expect("scores are finite"),
+        run: PackedRun::new(
+            &score_run(&scores, &labels, None).expect("scores are finite"),
+            RunDetail::Exact,
+        ),
+        mask: MaskRuns::new(&labels),
     }
 }
 

@@ -12,6 +12,7 @@ mod cell;
 mod check;
 mod cost;
 mod error;
+mod exhibits;
 mod forward;
 mod job;
 mod key;
@@ -31,6 +32,7 @@ pub use check::{
 };
 pub use cost::evaluations_per_slice;
 pub use error::PlanError;
+pub use exhibits::{ExhibitPlan, MAX_EXHIBIT_STEPS, Wanted};
 pub use forward::{DataPlan, ForwardPlan, NetworkPlan, SliceRef};
 pub use job::{
     Completion, GangRank, Job, MAX_SHARD_CELLS, MAX_SHARD_RECORDS, MAX_WORLD, Manifest, Stage,

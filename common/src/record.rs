@@ -3,25 +3,25 @@
 //! Statistics against the pixel truth are integers; floats are what the method itself decided. Slices
 //! stand in the order of their batch, so a record needs no slice names: its key fixes them.
 
+mod exhibit;
 mod shape;
 
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::overlap::Overlap;
+use crate::metrics::{MaskRuns, PackedRun};
 use crate::plan::MAX_THRESHOLDS;
 use crate::spec::{
     DIFFUSION_STEPS, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS, MAX_FIXED_THRESHOLDS, MAX_SCORED,
 };
 use crate::wire::{Kind, Message, list};
+pub use exhibit::{Exhibit, KeptMap, MapScale, StepMaps};
 pub use shape::RecordShape;
 
 /// Longest sequence: a value for each step and scored channel.
 const MAX_SEQUENCE: usize = DIFFUSION_STEPS as usize * MAX_SCORED;
 
 const MAX_SLICES: usize = MAX_BATCH_SLICES as usize;
-
-/// Longest score run: what the limit of the envelope leaves room for, and more than a slice has pixels.
-const MAX_RUN: usize = Kind::Record.limit() / size_of::<u32>();
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Record {
@@ -34,6 +34,10 @@ pub enum Record {
     Restored(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<RestoredScore>),
     /// As [`Self::Masks`], for slices that are called unhealthy by the ratio of their MSE sequences.
     RatedMasks(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<RatedScore>),
+    /// What a strength that is no row of the table would have made of the slices (Figure 5).
+    Candidates(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<CandidateScore>),
+    /// Of the slices that are to be looked at, what is to be seen; nothing of the others.
+    Exhibits(#[serde(deserialize_with = "list::<_, _, MAX_SLICES>")] Vec<Option<Box<Exhibit>>>),
 }
 
 /// One slice at every threshold of a grid: what the pixel-label tuning of the baselines reads.
@@ -67,9 +71,20 @@ pub struct RestoredScore {
     pub overlap: Overlap,
     /// The threshold on the map: the cell's own, or what its rule found in this slice.
     pub threshold: f32,
-    /// Sorted keys of the foreground pixels, score and label (see [`mod@crate::metrics::score_run`]).
-    #[serde(deserialize_with = "list::<_, _, MAX_RUN>")]
-    pub run: Vec<u32>,
+    pub run: PackedRun,
+    /// The mask that was counted.
+    pub mask: MaskRuns,
+}
+
+/// One slice at a strength that is no row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CandidateScore {
+    /// Mask (component filter applied, whatever the classification) against the pixel truth.
+    pub overlap: Overlap,
+    /// Cosine of the two MSE sequences (Eq. 18).
+    pub cosine: f32,
+    /// Sum of MSE^h over the sum of MSE^null ([`mse_ratio`](fn@crate::anofpdm::mse_ratio)).
+    pub mse_ratio: f32,
 }
 
 /// The sequences of one slice at one strength, each `[steps x modalities]`, modality fastest.
@@ -98,9 +113,9 @@ pub struct SliceScore {
     pub q_star: f32,
     #[serde(deserialize_with = "list::<_, _, MAX_SCORED>")]
     pub modalities: Vec<ModalityDecision>,
-    /// Sorted keys of the foreground pixels, score and label (see [`mod@crate::metrics::score_run`]).
-    #[serde(deserialize_with = "list::<_, _, MAX_RUN>")]
-    pub run: Vec<u32>,
+    pub run: PackedRun,
+    /// The mask that was counted.
+    pub mask: MaskRuns,
     /// Data for Figures 2 and 5, where asked for.
     pub figures: Option<Box<SliceFigures>>,
 }
@@ -160,6 +175,8 @@ impl Record {
             Self::Overlaps(slices) => slices.len(),
             Self::Restored(slices) => slices.len(),
             Self::RatedMasks(slices) => slices.len(),
+            Self::Candidates(slices) => slices.len(),
+            Self::Exhibits(slices) => slices.len(),
         }
     }
 

@@ -42,7 +42,7 @@ use serde::de::DeserializeOwned;
 pub const MAGIC: [u8; 4] = *b"AFPD";
 
 /// Raised when the bytes of any message change; other versions are refused.
-pub const SCHEMA_VERSION: u16 = 1;
+pub const SCHEMA_VERSION: u16 = 2;
 
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 15;

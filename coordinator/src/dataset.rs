@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::plan::{DataPlan, SliceRef};
-use anofpdm_common::spec::{DataSpec, SpecError};
+use anofpdm_common::plan::{DataPlan, ExhibitPlan, SliceRef};
+use anofpdm_common::spec::{DataSpec, RunSpec, SpecError};
 use anofpdm_common::store::location::Location;
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
+use rayon::prelude::*;
 
 use crate::ingest::patient::patient_of;
 use crate::ingest::split::{Member, SplitError, SplitSource};
+use crate::plan::exhibits;
 use crate::plan::selection::{Selection, choose};
 use crate::run::signals::Interrupted;
 use crate::store_check::{self, GoOn};
@@ -220,6 +222,32 @@ impl Dataset {
         }
         let asked = self.spec.test_slices;
         Ok(choose(&subjects, asked, self.spec.seed, TEST))
+    }
+
+    /// Which of the `test` slices of a run of `spec` are kept to be looked at.
+    pub fn exhibits(&self, spec: &RunSpec, test: &[SliceRef]) -> Result<ExhibitPlan, DatasetError> {
+        if !spec.report.any() {
+            return Ok(ExhibitPlan::default());
+        }
+        let truth = self.store.truth();
+        let candidates = test.par_iter().map(|slice| {
+            let mask = truth.mask(self.subject(*slice), slice.position as usize)?;
+            let lesion = mask.map_or(0, |mask| mask.iter().filter(|pixel| **pixel != 0).count());
+            Ok(exhibits::Candidate {
+                slice: *slice,
+                patient: self.patient(*slice),
+                lesion: u32::try_from(lesion).unwrap_or(u32::MAX),
+            })
+        });
+        let candidates = candidates.collect::<Result<Vec<_>, DatasetError>>()?;
+        let (steps, kept) = (spec.score.steps, spec.score.respacing.kept());
+        Ok(exhibits::choose(
+            spec.report,
+            &candidates,
+            self.spec.seed,
+            steps,
+            kept,
+        ))
     }
 
     /// Whether all of these slices have pixel labels.

@@ -19,7 +19,7 @@ pub enum Resolution {
 
 impl Resolution {
     /// Bits of a packed key (score and label) that its bin does not say.
-    const fn dropped_bits(self) -> u32 {
+    pub(super) const fn dropped_bits(self) -> u32 {
         match self {
             Self::Fine => 12,
             Self::Coarse => 16,

@@ -29,6 +29,9 @@ const KEYS_IN_BUCKET: usize = 1 << BUCKET_BITS;
 pub struct PixelRanking {
     /// Average precision: 0 without anomalous pixels, `None` without pixels.
     pub average_precision: Option<f64>,
+    /// What it would be at least and at most, were the pixels of each score told apart: bounds of the exact value where
+    /// scores were rounded to bins.
+    pub tie_bounds: Option<[f64; 2]>,
     /// Share of pairs of an anomalous and another pixel in the right order, a tie counting half; `None` without pairs.
     pub auroc: Option<f64>,
     /// Share of the other pixels above the highest threshold that finds at least 95 % of the anomalous ones (no
@@ -205,6 +208,7 @@ impl Steps {
 struct Walk {
     totals: Totals,
     precision: PrecisionSum,
+    tie_bounds: TieBounds,
     /// Twice the pairs in the right order, so that half a pair is a whole number.
     doubled_pairs: u128,
     /// False positives at the first threshold that finds 95 %.
@@ -216,6 +220,7 @@ impl Walk {
         Self {
             totals,
             precision: PrecisionSum::default(),
+            tie_bounds: TieBounds::default(),
             doubled_pairs: 0,
             at_95: None,
         }
@@ -229,6 +234,8 @@ impl Walk {
         let higher = self.precision.false_positives + count.above;
         let lower = self.totals.negatives - higher - count.tied;
         self.doubled_pairs += u128::from(count.positives) * u128::from(2 * lower + count.tied);
+        self.tie_bounds
+            .add_tie(count, self.precision.true_positives, higher);
         self.precision
             .add_tie(count.positives, count.above + count.tied);
         let found = u128::from(self.precision.true_positives);
@@ -245,12 +252,56 @@ impl Walk {
         let pairs = u128::from(positives) * u128::from(negatives);
         PixelRanking {
             average_precision: self.precision.average(),
+            tie_bounds: self
+                .precision
+                .average()
+                .map(|average| self.tie_bounds.around(average, positives)),
             auroc: (pairs > 0).then(|| self.doubled_pairs as f64 / (2 * pairs) as f64),
             fpr_at_95_tpr: self
                 .at_95
                 .filter(|_| negatives > 0)
                 .map(|count| count as f64 / negatives as f64),
         }
+    }
+}
+
+/// Sums of precision with the pixels of each score ordered worst and best.
+#[derive(Debug, Clone, Copy, Default)]
+struct TieBounds {
+    lower: f64,
+    upper: f64,
+}
+
+impl TieBounds {
+    /// Takes in one score, after so many anomalous and other pixels above it. The i-th anomalous one is found with at
+    /// least i of them and at most all of the others, and with at most all of them and none of the others.
+    fn add_tie(&mut self, count: Count, true_positives: u64, higher: u64) {
+        let all_false = higher + count.tied;
+        if count.tied == 0 && count.positives == 1 {
+            let precision = (true_positives + 1) as f64 / (true_positives + 1 + higher) as f64;
+            self.lower += precision;
+            self.upper += precision;
+            return;
+        }
+        let last = true_positives + count.positives;
+        for found in true_positives + 1..=last {
+            self.lower += found as f64 / (found + all_false) as f64;
+        }
+        self.upper += count.positives as f64 * last as f64 / (last + higher) as f64;
+    }
+
+    /// The bounds about the `average` of so many anomalous pixels. Sums may be off by half a unit in the last place for
+    /// each addition; the bounds give way by that much, and never leave the average out.
+    fn around(&self, average: f64, positives: u64) -> [f64; 2] {
+        if positives == 0 {
+            return [average, average];
+        }
+        let rounding = 2.0 * f64::EPSILON * positives as f64;
+        let count = positives as f64;
+        [
+            (self.lower / count - rounding).max(0.0).min(average),
+            (self.upper / count + rounding).min(1.0).max(average),
+        ]
     }
 }
 

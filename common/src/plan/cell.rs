@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::baseline::{Baseline, Clip, Sampler, Setting};
 use crate::method::{Encoding, MapKind, Method};
+use crate::metrics::RunDetail;
 use crate::spec::FigureSpec;
 use crate::strength::Strength;
 
@@ -52,7 +53,17 @@ pub enum CellOutput {
         /// Whether the record carries the ratio of the MSE sequences beside the cosine.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         mse_ratio: bool,
+        /// How much of the scores the record keeps.
+        #[serde(default, skip_serializing_if = "RunDetail::is_exact")]
+        scores: RunDetail,
     },
+    /// AnoFPDM: how the aggregated map would have done at a strength that is no row of the table (Figure 5).
+    Candidate {
+        /// Largest divergence of the validation slices, for each scored modality.
+        max_divergence: Vec<f32>,
+    },
+    /// AnoFPDM: what is to be seen of the plan's exhibits.
+    Exhibit { map: MapKind },
     /// A baseline: the overlap of its masks with the pixel truth at every threshold of a grid. The tuning of the
     /// baselines is made of these; calibration from image-level labels cannot read them.
     Overlaps {
@@ -65,7 +76,28 @@ pub enum CellOutput {
         noise_scale: u32,
         /// From the restored slice to the mask.
         postprocessing: Postprocessing,
+        /// How much of the scores the record keeps.
+        #[serde(default, skip_serializing_if = "RunDetail::is_exact")]
+        scores: RunDetail,
     },
+    /// A baseline: what is to be seen of the plan's exhibits.
+    RestoredExhibit {
+        noise_scale: u32,
+        postprocessing: Postprocessing,
+    },
+}
+
+impl CellOutput {
+    /// Whether numbers of the table or what decides them are made of it: those make the fingerprint, the rest is for
+    /// figures.
+    pub const fn counts(&self) -> bool {
+        match self {
+            Self::Traces | Self::Mask { .. } | Self::Overlaps { .. } | Self::Restored { .. } => {
+                true
+            }
+            Self::Candidate { .. } | Self::Exhibit { .. } | Self::RestoredExhibit { .. } => false,
+        }
+    }
 }
 
 /// Most thresholds of a grid.
@@ -98,9 +130,10 @@ impl Cell {
     /// The method whose record this is, on its `trajectory`; `None` for what only calibration reads.
     pub fn method(&self, trajectory: &Trajectory) -> Option<Method> {
         match (trajectory, &self.output) {
-            (Trajectory::Forward(walk), CellOutput::Mask { map, .. }) => {
-                Method::of(walk.encoding, *map)
-            }
+            (
+                Trajectory::Forward(walk),
+                CellOutput::Mask { map, .. } | CellOutput::Exhibit { map },
+            ) => Method::of(walk.encoding, *map),
             (Trajectory::Forward(_), _) => None,
             (Trajectory::Restoration(walk), _) => Some(Method::Baseline(walk.baseline)),
         }
@@ -113,13 +146,16 @@ impl Cell {
     /// The setting a baseline's slice is restored at; `None` for AnoFPDM.
     pub const fn setting(&self) -> Option<Setting> {
         match self.output {
-            CellOutput::Overlaps { noise_scale, .. } | CellOutput::Restored { noise_scale, .. } => {
-                Some(Setting {
-                    noise_scale,
-                    strength: self.guidance,
-                })
-            }
-            CellOutput::Traces | CellOutput::Mask { .. } => None,
+            CellOutput::Overlaps { noise_scale, .. }
+            | CellOutput::Restored { noise_scale, .. }
+            | CellOutput::RestoredExhibit { noise_scale, .. } => Some(Setting {
+                noise_scale,
+                strength: self.guidance,
+            }),
+            CellOutput::Traces
+            | CellOutput::Mask { .. }
+            | CellOutput::Candidate { .. }
+            | CellOutput::Exhibit { .. } => None,
         }
     }
 }

@@ -270,7 +270,9 @@ impl ForwardPlan {
                 self.subject(*slice)?;
             }
         }
-        Ok(())
+        self.exhibits
+            .check(self.steps)
+            .map_err(PlanError::Impossible)
     }
 
     fn check_trajectory(&self, trajectory: &Trajectory) -> Result<(), PlanError> {
@@ -313,9 +315,9 @@ impl ForwardPlan {
             "a cell of another kind than its trajectory".to_owned()
         })?;
         // What AnoFPDM is calibrated with was never compared with a mask; only baselines are tuned on pixel labels.
-        let compared = matches!(
+        let compared = !matches!(
             cell.output,
-            CellOutput::Mask { .. } | CellOutput::Restored { .. }
+            CellOutput::Traces | CellOutput::Overlaps { .. }
         );
         ensure(self.stage == Stage::Score || !compared, || {
             "a mask of a validation slice".to_owned()
@@ -333,13 +335,16 @@ impl ForwardPlan {
                 figures,
                 ..
             } => self.check_mask(max_divergence, figures),
+            CellOutput::Candidate { max_divergence } => self.check_maxima(max_divergence),
+            CellOutput::Exhibit { .. } => Ok(()),
             CellOutput::Overlaps { thresholds, .. } => ensure(
                 (1..=MAX_THRESHOLDS).contains(&thresholds.len())
                     && thresholds.iter().all(|threshold| threshold.is_finite())
                     && thresholds.is_sorted_by(|a, b| a < b),
                 || format!("{} thresholds, or some out of order", thresholds.len()),
             ),
-            CellOutput::Restored { postprocessing, .. } => match postprocessing {
+            CellOutput::Restored { postprocessing, .. }
+            | CellOutput::RestoredExhibit { postprocessing, .. } => match postprocessing {
                 Postprocessing::Common { threshold } => ensure(threshold.is_finite(), || {
                     format!("a threshold of {threshold}")
                 }),
@@ -351,12 +356,16 @@ impl ForwardPlan {
         }
     }
 
-    fn check_mask(&self, max_divergence: &[f32], figures: &FigureSpec) -> Result<(), PlanError> {
+    fn check_maxima(&self, max_divergence: &[f32]) -> Result<(), PlanError> {
         let channels = self.data.scored.len();
         ensure(
             max_divergence.len() == channels && max_divergence.iter().all(|max| max.is_finite()),
             || format!("largest divergences {max_divergence:?} of {channels} scored channels"),
-        )?;
+        )
+    }
+
+    fn check_mask(&self, max_divergence: &[f32], figures: &FigureSpec) -> Result<(), PlanError> {
+        self.check_maxima(max_divergence)?;
         let (ratios, thresholds) = (&figures.end_step_ratios, &figures.fixed_thresholds);
         ensure(
             ratios.len() <= MAX_END_STEP_RATIOS && thresholds.len() <= MAX_FIXED_THRESHOLDS,

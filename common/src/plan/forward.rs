@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Trajectory};
 use super::error::{PlanError, out_of_range};
+use super::exhibits::ExhibitPlan;
 use super::job::Stage;
 use super::profile::NumericProfile;
 use crate::anofpdm::MaskRule;
@@ -64,6 +65,9 @@ pub struct ForwardPlan {
     /// Slices of a full batch; the last one is padded to it.
     pub batch_slices: u32,
     pub batches: Vec<Vec<SliceRef>>,
+    /// What is kept to be looked at.
+    #[serde(default, skip_serializing_if = "ExhibitPlan::is_empty")]
+    pub exhibits: ExhibitPlan,
 }
 
 impl ForwardPlan {

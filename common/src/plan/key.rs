@@ -16,11 +16,12 @@ use crate::store::scaling::Scaling;
 
 use super::cell::{Cell, CellOutput, ForwardWalk, RestorationWalk, Trajectory};
 use super::error::PlanError;
+use super::exhibits::Wanted;
 use super::forward::ForwardPlan;
 use super::profile::NumericProfile;
 
 /// Raised whenever the meaning or the bytes of a record change; part of every key.
-pub const RECORD_SCHEMA: u32 = 1;
+pub const RECORD_SCHEMA: u32 = 2;
 
 /// Names the arithmetic that makes a record; raised when a change of the inference engine may move bits.
 pub const KERNEL: &str = "libtorch-engine-1";
@@ -68,8 +69,18 @@ struct ForwardKey<'a> {
     seed: u64,
     guidance: u64,
     output: &'a CellOutput,
+    /// What is kept of each slice, where it is kept to be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exhibits: Option<ExhibitKey<'a>>,
     batch_slices: u32,
     slices: Vec<(&'a str, u32)>,
+}
+
+/// Of a batch.
+#[derive(Serialize)]
+struct ExhibitKey<'a> {
+    steps: &'a [u32],
+    wanted: Vec<Wanted>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +105,9 @@ struct RestorationKey<'a> {
     seed: Option<u64>,
     strength: u64,
     output: &'a CellOutput,
+    /// What is kept of each slice, where it is kept to be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exhibits: Option<ExhibitKey<'a>>,
     batch_slices: u32,
     slices: Vec<(&'a str, u32)>,
 }
@@ -102,14 +116,22 @@ impl ForwardPlan {
     /// The key of the record that `cell` makes of `batch`: same key, same bits.
     pub fn record_key(&self, batch: usize, cell: usize) -> Result<Digest, PlanError> {
         let cell = self.cell(cell)?;
-        let slices = self
-            .batch(batch)?
+        let batch = self.batch(batch)?;
+        let slices = batch
             .iter()
             .map(|slice| Ok((self.subject(*slice)?, slice.position)))
             .collect::<Result<Vec<_>, PlanError>>()?;
+        let exhibits = matches!(
+            cell.output,
+            CellOutput::Exhibit { .. } | CellOutput::RestoredExhibit { .. }
+        )
+        .then(|| ExhibitKey {
+            steps: &self.exhibits.step_indices,
+            wanted: batch.iter().map(|slice| self.exhibits.of(*slice)).collect(),
+        });
         match self.trajectory(cell)? {
-            Trajectory::Forward(walk) => self.forward_key(walk, cell, slices),
-            Trajectory::Restoration(walk) => self.restoration_key(walk, cell, slices),
+            Trajectory::Forward(walk) => self.forward_key(walk, cell, slices, exhibits),
+            Trajectory::Restoration(walk) => self.restoration_key(walk, cell, slices, exhibits),
         }
     }
 
@@ -118,6 +140,7 @@ impl ForwardPlan {
         walk: &ForwardWalk,
         cell: &Cell,
         slices: Vec<(&str, u32)>,
+        exhibits: Option<ExhibitKey<'_>>,
     ) -> Result<Digest, PlanError> {
         let network = self.network(walk.network)?;
         key_of(&ForwardKey {
@@ -139,6 +162,7 @@ impl ForwardPlan {
             seed: walk.seed,
             guidance: cell.strength().bits(),
             output: &cell.output,
+            exhibits,
             batch_slices: self.batch_slices,
             slices,
         })
@@ -149,6 +173,7 @@ impl ForwardPlan {
         walk: &RestorationWalk,
         cell: &Cell,
         slices: Vec<(&str, u32)>,
+        exhibits: Option<ExhibitKey<'_>>,
     ) -> Result<Digest, PlanError> {
         let networks = walk
             .networks
@@ -177,6 +202,7 @@ impl ForwardPlan {
             seed: walk.seed,
             strength: cell.strength().bits(),
             output: &cell.output,
+            exhibits,
             batch_slices: self.batch_slices,
             slices,
         })

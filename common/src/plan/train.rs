@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::PlanError;
 use super::forward::DataPlan;
-use super::key::{RECORD_SCHEMA, key_of};
+use super::key::key_of;
 use super::profile::NumericProfile;
 use crate::ids::Digest;
 use crate::network::NetworkConfig;
@@ -28,6 +28,10 @@ pub struct TrainPlan {
     pub validation: Vec<String>,
 }
 
+/// Of what is not a record: raised when keys of weights and of trials mean something else. Weights outlive the schema of
+/// records.
+pub(super) const WEIGHTS_SCHEMA: u32 = 1;
+
 #[derive(Serialize)]
 struct TrainKey<'a> {
     schema: u32,
@@ -42,7 +46,7 @@ struct TrainKey<'a> {
 impl TrainPlan {
     pub fn key(&self) -> Result<Digest, PlanError> {
         key_of(&TrainKey {
-            schema: RECORD_SCHEMA,
+            schema: WEIGHTS_SCHEMA,
             kernel: TRAINING_KERNEL,
             network: self.network,
             config: &self.config,

@@ -13,8 +13,8 @@ use super::cell::CellOutput;
 use super::check::check_text;
 use super::error::PlanError;
 use super::forward::ForwardPlan;
-use super::key::RECORD_SCHEMA;
 use super::key::key_of;
+use super::train::WEIGHTS_SCHEMA;
 
 /// Longest description of a number that is not finite, bytes.
 const WHAT_LIMIT: usize = 1_024;
@@ -86,7 +86,7 @@ impl TrialPlan {
     /// Names the report in the manifest of its delivery.
     pub fn key(&self) -> Result<Digest, PlanError> {
         key_of(&TrialKey {
-            schema: RECORD_SCHEMA,
+            schema: WEIGHTS_SCHEMA,
             trial: self,
         })
     }

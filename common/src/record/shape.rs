@@ -1,14 +1,16 @@
 //! What a record must look like, given what was asked for.
 
 use crate::metrics::overlap::Overlap;
-use crate::metrics::score_run::is_score_run;
-use crate::plan::{CellOutput, ForwardPlan, PlanError, Postprocessing};
+use crate::metrics::{MaskRuns, PackedRun, RunDetail};
+use crate::plan::{
+    CellOutput, ExhibitPlan, ForwardPlan, PlanError, Postprocessing, SliceRef, Wanted,
+};
 use crate::spec::FigureSpec;
 use crate::wire::HEADER_LEN;
 
 use super::{
-    FigureTraces, ModalityDecision, Record, RestoredScore, SliceFigures, SliceScore, SliceTrace,
-    ThresholdOverlaps,
+    CandidateScore, Exhibit, FigureTraces, ModalityDecision, Record, RestoredScore, SliceFigures,
+    SliceScore, SliceTrace, ThresholdOverlaps,
 };
 
 /// Largest index of a quantile level.
@@ -20,8 +22,9 @@ const COSINE_SLACK: f32 = 1e-3;
 /// The shape of the record of one cell and batch, from the plan alone: what arrives is measured against it.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordShape<'a> {
-    /// Slices of the batch, padding left out.
-    pub slices: usize,
+    /// The batch, padding left out.
+    pub slices: &'a [SliceRef],
+    pub exhibits: &'a ExhibitPlan,
     pub steps: u32,
     pub modalities: usize,
     pub pixels: usize,
@@ -37,7 +40,8 @@ impl<'a> RecordShape<'a> {
         size: usize,
     ) -> Result<Self, PlanError> {
         Ok(Self {
-            slices: plan.batch(batch)?.len(),
+            slices: plan.batch(batch)?,
+            exhibits: &plan.exhibits,
             steps: plan.steps,
             modalities: plan.data.scored.len(),
             pixels: size * size,
@@ -45,22 +49,42 @@ impl<'a> RecordShape<'a> {
         })
     }
 
-    /// Bytes of the largest envelope a record of this shape can have: nothing longer need be read.
-    pub const fn largest(&self) -> u64 {
+    /// Bytes that no envelope of this shape is longer than: nothing longer need be read.
+    pub fn largest(&self) -> u64 {
         // Variant and length; then, for each slice, its numbers and its lists with a length of 8 bytes each.
-        let slices = self.slices as u64;
-        (HEADER_LEN as u64) + 4 + 8 + slices * self.largest_slice()
+        let slices = self.slices.iter();
+        let slices = slices.map(|slice| self.largest_slice(self.exhibits.of(*slice)));
+        (HEADER_LEN as u64) + 4 + 8 + slices.sum::<u64>()
     }
 
-    const fn largest_slice(&self) -> u64 {
+    fn largest_slice(&self, wanted: Wanted) -> u64 {
         const LENGTH: u64 = 8;
         const OVERLAP: u64 = 16;
         const DECISION: u64 = 10;
+        let pixels = self.pixels as u64;
         let sequence = LENGTH + 4 * self.sequence() as u64;
+        // Detail, count and list of a score run: of a key at most five bytes. Of a mask as many bytes as pixels, and one.
+        let run_and_mask = 4 + 4 + LENGTH + 5 * pixels + LENGTH + pixels + 1;
+        // Scale, ends and levels.
+        let map = 4 + 4 + 4 + LENGTH + 2 * pixels;
+        let steps = self.exhibits.step_indices.len() as u64;
+        let exhibit = |wanted: Wanted| {
+            let map_bytes = if wanted.map { map } else { 0 };
+            let sequences = if wanted.sequences { 5 * sequence } else { 0 };
+            let steps = if wanted.steps {
+                steps * (4 + 2 * map)
+            } else {
+                0
+            };
+            1 + u64::from(wanted.any()) * (2 + LENGTH) + map_bytes + sequences + steps
+        };
         match self.output {
             CellOutput::Traces => 3 * sequence,
             CellOutput::Overlaps { thresholds, .. } => 8 + LENGTH + 8 * thresholds.len() as u64,
-            CellOutput::Restored { .. } => OVERLAP + 4 + LENGTH + 4 * self.pixels as u64,
+            CellOutput::Restored { .. } => OVERLAP + 4 + run_and_mask,
+            CellOutput::Candidate { .. } => OVERLAP + 4 + 4,
+            CellOutput::Exhibit { map } => exhibit(wanted.of_map(*map)),
+            CellOutput::RestoredExhibit { .. } => exhibit(wanted.of_baseline()),
             CellOutput::Mask {
                 figures, mse_ratio, ..
             } => {
@@ -69,7 +93,7 @@ impl<'a> RecordShape<'a> {
                     bytes += 4;
                 }
                 bytes += LENGTH + DECISION * self.modalities as u64;
-                bytes += LENGTH + 4 * self.pixels as u64;
+                bytes += run_and_mask;
                 bytes += 1;
                 if wants(figures) {
                     bytes += 1;
@@ -90,9 +114,9 @@ impl<'a> RecordShape<'a> {
     }
 
     pub fn check(&self, record: &Record) -> Result<(), String> {
-        if record.len() != self.slices {
+        if record.len() != self.slices.len() {
             let found = record.len();
-            return Err(format!("{found} slices instead of {}", self.slices));
+            return Err(format!("{found} slices instead of {}", self.slices.len()));
         }
         match (record, self.output) {
             (Record::Traces(traces), CellOutput::Traces) => {
@@ -103,30 +127,46 @@ impl<'a> RecordShape<'a> {
                 CellOutput::Mask {
                     figures,
                     mse_ratio: false,
+                    scores: detail,
                     ..
                 },
             ) => scores
                 .iter()
-                .try_for_each(|score| self.score(score, figures)),
+                .try_for_each(|score| self.score(score, figures, *detail)),
             (
                 Record::RatedMasks(scores),
                 CellOutput::Mask {
                     figures,
                     mse_ratio: true,
+                    scores: detail,
                     ..
                 },
             ) => scores.iter().try_for_each(|rated| {
-                if !is_mean(rated.mse_ratio) {
-                    return Err(format!("a ratio of {}", rated.mse_ratio));
-                }
-                self.score(&rated.score, figures)
+                ratio(rated.mse_ratio)?;
+                self.score(&rated.score, figures, *detail)
             }),
             (Record::Overlaps(slices), CellOutput::Overlaps { thresholds, .. }) => slices
                 .iter()
                 .try_for_each(|slice| self.overlaps(slice, thresholds.len())),
-            (Record::Restored(scores), CellOutput::Restored { postprocessing, .. }) => scores
+            (
+                Record::Restored(scores),
+                CellOutput::Restored {
+                    postprocessing,
+                    scores: detail,
+                    ..
+                },
+            ) => scores
                 .iter()
-                .try_for_each(|score| self.restored(score, *postprocessing)),
+                .try_for_each(|score| self.restored(score, *postprocessing, *detail)),
+            (Record::Candidates(scores), CellOutput::Candidate { .. }) => {
+                scores.iter().try_for_each(|score| self.candidate(score))
+            }
+            (Record::Exhibits(exhibits), CellOutput::Exhibit { map }) => {
+                self.all_exhibits(exhibits, |wanted| wanted.of_map(*map))
+            }
+            (Record::Exhibits(exhibits), CellOutput::RestoredExhibit { .. }) => {
+                self.all_exhibits(exhibits, Wanted::of_baseline)
+            }
             _ => Err("another kind of record than was asked for".to_owned()),
         }
     }
@@ -154,14 +194,17 @@ impl<'a> RecordShape<'a> {
         Ok(())
     }
 
-    fn score(&self, score: &SliceScore, asked: &FigureSpec) -> Result<(), String> {
+    fn score(
+        &self,
+        score: &SliceScore,
+        asked: &FigureSpec,
+        detail: RunDetail,
+    ) -> Result<(), String> {
         let overlap = self.overlap(score.overlap)?;
-        let possible = -COSINE_SLACK..=1.0 + COSINE_SLACK;
-        if !possible.contains(&score.cosine) {
-            return Err(format!("a cosine of {}", score.cosine));
-        }
+        cosine(score.cosine)?;
         self.decisions(score, overlap)?;
-        self.run(&score.run, overlap)?;
+        self.run(&score.run, detail, overlap)?;
+        self.mask(&score.mask, overlap)?;
         match &score.figures {
             None if !wants(asked) => Ok(()),
             Some(figures) if wants(asked) => self.figures(figures, asked, overlap),
@@ -183,6 +226,7 @@ impl<'a> RecordShape<'a> {
         &self,
         score: &RestoredScore,
         postprocessing: Postprocessing,
+        detail: RunDetail,
     ) -> Result<(), String> {
         let overlap = self.overlap(score.overlap)?;
         let sound = match postprocessing {
@@ -194,7 +238,56 @@ impl<'a> RecordShape<'a> {
         if !sound {
             return Err(format!("a mask at a threshold of {}", score.threshold));
         }
-        self.run(&score.run, overlap)
+        self.run(&score.run, detail, overlap)?;
+        self.mask(&score.mask, overlap)
+    }
+
+    fn candidate(&self, score: &CandidateScore) -> Result<(), String> {
+        self.overlap(score.overlap)?;
+        cosine(score.cosine)?;
+        ratio(score.mse_ratio)
+    }
+
+    /// What the plan wants to be seen of each slice, and nothing else.
+    fn all_exhibits(
+        &self,
+        exhibits: &[Option<Box<Exhibit>>],
+        of_cell: impl Fn(Wanted) -> Wanted,
+    ) -> Result<(), String> {
+        let slices = exhibits.iter().zip(self.slices);
+        slices
+            .map(|(exhibit, slice)| {
+                let wanted = of_cell(self.exhibits.of(*slice));
+                let exhibit = exhibit.as_deref();
+                if exhibit.is_some() != wanted.any() {
+                    return Err("an exhibit that was not asked for, or none that was".to_owned());
+                }
+                exhibit.map_or(Ok(()), |exhibit| self.exhibit(exhibit, wanted))
+            })
+            .collect()
+    }
+
+    fn exhibit(&self, exhibit: &Exhibit, wanted: Wanted) -> Result<(), String> {
+        let indices = &self.exhibits.step_indices;
+        let steps = exhibit.steps.iter().map(|maps| maps.step);
+        let complete = exhibit.map.is_some() == wanted.map
+            && exhibit.sequences.is_some() == wanted.sequences
+            && match wanted.steps {
+                true => steps.eq(indices.iter().copied()),
+                false => exhibit.steps.is_empty(),
+            };
+        if !complete {
+            return Err("an exhibit that holds more or less than was asked for".to_owned());
+        }
+        let of_steps = exhibit.steps.iter();
+        let of_steps = of_steps.flat_map(|maps| [&maps.squared_error, &maps.gradient]);
+        exhibit
+            .map
+            .iter()
+            .chain(of_steps)
+            .try_for_each(|map| map.check(self.pixels))?;
+        let sequences = exhibit.sequences.as_deref();
+        sequences.map_or(Ok(()), |sequences| self.figure_traces(sequences))
     }
 
     fn overlap(&self, overlap: Overlap) -> Result<Overlap, String> {
@@ -235,16 +328,23 @@ impl<'a> RecordShape<'a> {
     }
 
     /// Foreground pixels with their labels: no more of either label than the slice has.
-    fn run(&self, run: &[u32], overlap: Overlap) -> Result<(), String> {
-        if run.len() > self.pixels || !is_score_run(run) {
-            return Err(format!("a score run of {} keys that is none", run.len()));
-        }
-        let anomalous = run.iter().filter(|key| **key & 1 == 1).count();
-        let truth = overlap.truth as usize;
-        if anomalous > truth || run.len() - anomalous > self.pixels - truth {
+    fn run(&self, run: &PackedRun, detail: RunDetail, overlap: Overlap) -> Result<(), String> {
+        let anomalous = run.check(detail, self.pixels)?;
+        let (keys, truth) = (run.len() as u64, u64::from(overlap.truth));
+        if anomalous > truth || keys - anomalous > self.pixels as u64 - truth {
             return Err(format!(
-                "a score run with {anomalous} of {truth} anomalous pixels in {} keys",
-                run.len()
+                "a score run with {anomalous} of {truth} anomalous pixels in {keys} keys"
+            ));
+        }
+        Ok(())
+    }
+
+    fn mask(&self, mask: &MaskRuns, overlap: Overlap) -> Result<(), String> {
+        let set = mask.count(self.pixels)?;
+        if set != overlap.predicted as usize {
+            return Err(format!(
+                "a mask of {set} pixels where {} are predicted",
+                overlap.predicted
             ));
         }
         Ok(())
@@ -302,6 +402,23 @@ impl<'a> RecordShape<'a> {
 /// Whether a cell with this wish keeps figure data.
 const fn wants(figures: &FigureSpec) -> bool {
     figures.traces || !figures.end_step_ratios.is_empty() || !figures.fixed_thresholds.is_empty()
+}
+
+fn cosine(cosine: f32) -> Result<(), String> {
+    let possible = -COSINE_SLACK..=1.0 + COSINE_SLACK;
+    if possible.contains(&cosine) {
+        Ok(())
+    } else {
+        Err(format!("a cosine of {cosine}"))
+    }
+}
+
+fn ratio(ratio: f32) -> Result<(), String> {
+    if is_mean(ratio) {
+        Ok(())
+    } else {
+        Err(format!("a ratio of {ratio}"))
+    }
 }
 
 /// Finite and not negative.

@@ -7,6 +7,7 @@ mod baseline;
 mod data;
 mod devices;
 mod model;
+mod report;
 mod respacing;
 mod score;
 mod suggest;
@@ -16,10 +17,11 @@ pub use baseline::{BaselineSpec, Grid, GridSpec, default_thresholds, published_t
 pub use data::{DataSpec, MAX_SCORED};
 pub use devices::{Bounds, Devices};
 pub use model::{ModelSpec, Preset};
+pub use report::ReportSpec;
 pub use respacing::{DIFFUSION_STEPS, Respacing};
 pub use score::{
     ComputeSpec, Decision, FigureSpec, Guidance, MAX_BATCH_SLICES, MAX_END_STEP_RATIOS,
-    MAX_FIXED_THRESHOLDS, Precision, ScoreSpec, UnknownPrecision,
+    MAX_FIXED_THRESHOLDS, Precision, ScoreDetail, ScoreSpec, UnknownPrecision,
 };
 pub use train::{Augment, TrainPrecision, TrainSpec};
 
@@ -42,6 +44,8 @@ pub struct RunSpec {
     pub score: ScoreSpec,
     #[serde(default)]
     pub compute: ComputeSpec,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub report: ReportSpec,
 }
 
 /// A spec that cannot be used: where, why, and what to write instead.
@@ -131,6 +135,7 @@ impl RunSpec {
         }
         self.score.validate()?;
         self.compute.validate()?;
+        self.report.validate()?;
         self.needed_networks()?;
         self.check_schedules()
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{BaselineSpec, Respacing, SpecError, is_default};
 use crate::anofpdm::{self, MaskRule, QuantileOf};
 use crate::method::Method;
+use crate::metrics::RunDetail;
 use crate::semantics::Semantics;
 
 /// The guidance strengths w of Eq. 6.
@@ -47,6 +48,35 @@ impl Decision {
         match self {
             Self::Cosine => "cosine",
             Self::MseRatio => "mse-ratio",
+        }
+    }
+}
+
+/// How much of the scores of the pixels is kept: what the AUPRC is counted from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoreDetail {
+    /// All bits of every score.
+    Exact,
+    /// Of each score its bin: an eighth of the bytes, and bounds of the AUPRC instead of the number.
+    Histogram,
+    /// `exact` where the table has at most three strengths; in a larger sweep for the strength that Algorithm 2 chose,
+    /// and for baselines.
+    #[default]
+    Auto,
+}
+
+/// Most strengths of a table whose scores are all kept whole by themselves.
+const FEW_STRENGTHS: usize = 3;
+
+impl ScoreDetail {
+    /// What a cell keeps, in a table of so many `strengths`; `selected` is the one that Algorithm 2 chose.
+    pub const fn of_cell(self, strengths: usize, selected: bool) -> RunDetail {
+        match self {
+            Self::Exact => RunDetail::Exact,
+            Self::Histogram => RunDetail::Histogram,
+            Self::Auto if selected || strengths <= FEW_STRENGTHS => RunDetail::Exact,
+            Self::Auto => RunDetail::Histogram,
         }
     }
 }
@@ -96,6 +126,9 @@ pub struct ScoreSpec {
     pub quantile_of: QuantileOf,
     #[serde(default)]
     pub decision: Decision,
+    /// How much of the scores is kept.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub auprc: ScoreDetail,
     /// Data for Figures 2 and 5.
     #[serde(default, skip_serializing_if = "is_default")]
     pub figures: FigureSpec,

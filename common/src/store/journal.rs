@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use super::durable::{self, DiskError};
 use crate::wire::{self, HEADER_LEN, Kind, Message, WireError};
 
-const FILE_HEADER: &[u8] = b"anofpdm journal 3\n";
+const FILE_HEADER: &[u8] = b"anofpdm journal 4\n";
 
 /// Bytes looked at in one go while searching for an intact entry.
 const SEARCH_WINDOW: usize = 64 << 10;
@@ -59,7 +59,7 @@ pub struct TornTail {
 pub enum JournalError {
     #[error(transparent)]
     Disk(#[from] DiskError),
-    #[error("{} is not a journal of this version; choose another run folder", .0.display())]
+    #[error("{} is not a journal that this version of anofpdm can go on with: read the run with the version that made it, or give the new run another name or folder", .0.display())]
     NotAJournal(PathBuf),
     #[error(
         "journal {} is corrupt at byte {offset} ({reason}), with good entries after it; restore it from a backup, \

@@ -37,7 +37,7 @@ fn golden_bytes() {
         ratio: 0.5,
     };
     let golden: &[u8] = &[
-        b'A', b'F', b'P', b'D', 1, 0, 1, 36, 0, 0, 0, 0xa1, 0x62, 0x15, 0x0f, // header
+        b'A', b'F', b'P', b'D', 2, 0, 1, 36, 0, 0, 0, 172, 121, 33, 198, // header
         1, 0, 0, 0, // variant
         2, 0, 0, 0, 0, 0, 0, 0, // list length
         1, 0, 0, 0, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 0, 0, // list
@@ -95,7 +95,7 @@ fn every_part_of_the_header_is_checked() {
         decode::<Sample>(&bytes).unwrap_err()
     };
     assert_eq!(with(0, b'B'), WireError::Magic(Kind::Request));
-    assert!(matches!(with(4, 2), WireError::Version { found: 2, .. }));
+    assert!(matches!(with(4, 1), WireError::Version { found: 1, .. }));
     assert!(matches!(with(6, 3), WireError::Kind { found: 3, .. }));
     assert!(matches!(with(7, 200), WireError::Truncated { .. }));
     assert!(matches!(with(7, 1), WireError::TrailingBytes { .. }));

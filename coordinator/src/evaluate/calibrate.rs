@@ -84,18 +84,19 @@ pub struct CalibratedStrength {
 }
 
 impl Calibration {
-    pub fn table_strengths(&self, guidance: &Guidance) -> Vec<TableStrength> {
+    /// The strengths that are rows of the table, and the other candidates.
+    pub fn table_strengths(&self, guidance: &Guidance) -> (Vec<TableStrength>, Vec<TableStrength>) {
         self.strengths
             .iter()
-            .filter(|strength| match guidance {
-                Guidance::List(_) => true,
-                Guidance::Select { .. } => strength.selected,
-            })
             .map(|strength| TableStrength {
                 guidance: strength.guidance,
                 max_divergence: strength.max_divergence.clone(),
+                selected: strength.selected,
             })
-            .collect()
+            .partition(|strength| match guidance {
+                Guidance::List(_) => true,
+                Guidance::Select { .. } => strength.selected,
+            })
     }
 
     pub fn strength(&self, guidance: f64) -> Option<&CalibratedStrength> {

@@ -1,4 +1,5 @@
-//! The fingerprint of a run: one digest over sorted record keys and record digests.
+//! The fingerprint of a run: one digest over sorted record keys and record digests, of the records that numbers are made
+//! of. What is kept for figures is left out: which slices are looked at moves no number.
 //!
 //! Keys hold everything that decides a record's bits, the weights among them; so for given checkpoints and
 //! one numeric profile it is the same for one worker, for eight, and for eight of which three were killed.
@@ -8,10 +9,8 @@ use anofpdm_common::ids::Digest;
 use super::Finished;
 
 pub(super) fn fingerprint<'a>(stages: impl IntoIterator<Item = &'a Finished>) -> Digest {
-    let mut records: Vec<(Digest, Digest)> = stages
-        .into_iter()
-        .flat_map(|stage| stage.records.iter().flatten().copied())
-        .collect();
+    let mut records: Vec<(Digest, Digest)> =
+        stages.into_iter().flat_map(Finished::counted).collect();
     records.sort_unstable();
     records.dedup();
     let mut hasher = blake3::Hasher::new();

@@ -108,6 +108,18 @@ impl Finished {
     }
 }
 
+impl Finished {
+    /// Key and record of each batch and cell that numbers of the table are made of.
+    fn counted(&self) -> impl Iterator<Item = (Digest, Digest)> + '_ {
+        self.records.iter().flat_map(|cells| {
+            let cells = cells.iter().zip(&self.plan.cells);
+            cells
+                .filter(|(_, cell)| cell.output.counts())
+                .map(|(record, _)| *record)
+        })
+    }
+}
+
 pub fn summarise(
     spec_file: &SpecFile,
     folder: &RunFolder,
@@ -213,7 +225,10 @@ fn coverage(scored: &Finished, score: &ScoreSpec, ledger: &Ledger) -> Coverage {
         .iter()
         .map(|cell| {
             let trajectory = scored.plan.trajectory(cell).ok();
-            trajectory.map_or(1, |trajectory| seeds_served(trajectory, score))
+            match cell.output.counts() {
+                true => trajectory.map_or(1, |trajectory| seeds_served(trajectory, score)),
+                false => 0,
+            }
         })
         .collect();
     let slices_of: BTreeMap<Digest, u64> = scored

@@ -2,6 +2,7 @@
 
 use anofpdm_common::anofpdm::mse_ratio as ratio_of;
 use anofpdm_common::ids::Digest;
+use anofpdm_common::metrics::PackedRun;
 use anofpdm_common::metrics::collected_runs::CollectedRuns;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
@@ -24,8 +25,7 @@ pub(super) struct Scored {
     pub(super) q_star: Option<f32>,
     /// What was decided for each modality; nothing for a baseline.
     pub(super) modalities: Vec<ModalityDecision>,
-    /// Keys of the foreground pixels.
-    pub(super) run: Vec<u32>,
+    pub(super) run: PackedRun,
 }
 
 /// One cell of a finished scoring plan; slices are numbered through the batches.
@@ -106,7 +106,10 @@ impl<'a> CellRecords<'a> {
                     run: score.run,
                 })
                 .collect()),
-            Record::Traces(_) | Record::Overlaps(_) => Err(EvaluateError::Kind(record)),
+            Record::Traces(_)
+            | Record::Overlaps(_)
+            | Record::Candidates(_)
+            | Record::Exhibits(_) => Err(EvaluateError::Kind(record)),
         }
     }
 }
@@ -146,11 +149,14 @@ impl RunSource for CellRecords<'_> {
         for asked in asked.chunks(beside()) {
             let batches: Vec<_> = asked.iter().map(|(batch, _)| *batch).collect();
             let read = self.read_all(&batches)?;
+            let mut run = Vec::new();
             for ((batch, slices), (first, scores)) in asked.iter().zip(read) {
                 for slice in *slices {
                     let score = scores.get(slice - first);
                     let score = score.ok_or(EvaluateError::Kind(batch.2))?;
-                    visit(*slice, &score.run);
+                    run.clear();
+                    score.run.unpack_into(&mut run);
+                    visit(*slice, &run);
                 }
             }
         }

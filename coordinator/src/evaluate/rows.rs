@@ -175,7 +175,7 @@ pub(super) fn results(
                 of_slices.push(cell_slice(score, statistics.classified_unhealthy));
                 runs = runs
                     .take()
-                    .and_then(|mut runs| runs.push(&score.run, room).then_some(runs));
+                    .and_then(|mut runs| runs.push_packed(&score.run, room).then_some(runs));
                 if first {
                     test_slices.push(TestSlice {
                         patient: statistics.patient,

@@ -85,6 +85,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use anofpdm_common::metrics::PackedRun;
     use anofpdm_common::metrics::overlap::Overlap;
     use anofpdm_common::record::ModalityDecision;
 
@@ -110,7 +111,7 @@ mod tests {
             mse_ratio: None,
             q_star: Some(q_star),
             modalities: modalities.collect(),
-            run: Vec::new(),
+            run: PackedRun::default(),
         }
     }
 

@@ -184,7 +184,7 @@ fn trained_weights_outlive_their_worker() {
 fn a_hundred_thousand_deliveries_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
-    let mut bytes = b"anofpdm journal 3\n".to_vec();
+    let mut bytes = b"anofpdm journal 4\n".to_vec();
     for shard in 0..100_000_u64 {
         let name = shard.to_string();
         let worker = format!("host-{}-0123456789ab", shard % 8);

@@ -27,6 +27,8 @@ pub struct TableStrength {
     pub guidance: f64,
     /// M_max of each scored modality.
     pub max_divergence: Vec<f32>,
+    /// Chosen by Algorithm 2.
+    pub selected: bool,
 }
 
 /// The setting and threshold a baseline is scored with.
@@ -42,6 +44,8 @@ pub struct Chosen {
 pub struct Decided {
     /// From image-level labels.
     pub strengths: BTreeMap<Encoding, Vec<TableStrength>>,
+    /// Candidates that are no rows of the table.
+    pub others: BTreeMap<Encoding, Vec<TableStrength>>,
     /// From pixel labels.
     pub settings: BTreeMap<Baseline, Chosen>,
 }
@@ -134,10 +138,11 @@ pub fn trial(score: &ScoreSpec, networks: &[&str], encoding: Encoding) -> Column
     columns
 }
 
-/// Scoring: methods x strengths of the table x seeds, and each baseline at the setting chosen for it.
-pub fn scoring(score: &ScoreSpec, networks: &[&str], decided: &Decided) -> Columns {
+/// Scoring: methods x strengths of the table x seeds, and each baseline at the setting chosen for it. For the first seed
+/// also what figures need: the candidates that are no rows and, with `exhibits`, what is to be seen of some slices.
+pub fn scoring(score: &ScoreSpec, networks: &[&str], decided: &Decided, exhibits: bool) -> Columns {
     let mut columns = Columns::default();
-    for seed in &score.seeds {
+    for (place, seed) in score.seeds.iter().enumerate() {
         for encoding in encodings(score) {
             let trajectory = columns.walk(networks, encoding, *seed);
             let Some(strengths) = decided.strengths.get(&encoding) else {
@@ -156,8 +161,22 @@ pub fn scoring(score: &ScoreSpec, networks: &[&str], decided: &Decided) -> Colum
                             max_divergence: strength.max_divergence.clone(),
                             figures: figures(score, map),
                             mse_ratio: score.decision == Decision::MseRatio,
+                            scores: score.auprc.of_cell(strengths.len(), strength.selected),
                         },
                     });
+                }
+                if place > 0 {
+                    continue;
+                }
+                if let Some(strength) = shown(strengths).filter(|_| exhibits) {
+                    columns.cells.push(Cell {
+                        trajectory,
+                        guidance: strength.guidance,
+                        output: CellOutput::Exhibit { map },
+                    });
+                }
+                if map == MapKind::Aam {
+                    columns.candidates(trajectory, decided.others.get(&encoding));
                 }
             }
         }
@@ -166,21 +185,36 @@ pub fn scoring(score: &ScoreSpec, networks: &[&str], decided: &Decided) -> Colum
         let Some(chosen) = decided.settings.get(&baseline) else {
             continue;
         };
-        for seed in seeds(baseline, score) {
+        let noise_scale = chosen.setting.noise_scale;
+        for (place, seed) in seeds(baseline, score).into_iter().enumerate() {
             let trajectory = columns.restoration(networks, baseline, &grid, seed);
             for postprocessing in postprocessings(baseline, chosen, score) {
-                columns.cells.push(Cell {
+                let cell = |output| Cell {
                     trajectory,
                     guidance: chosen.setting.strength,
-                    output: CellOutput::Restored {
-                        noise_scale: chosen.setting.noise_scale,
+                    output,
+                };
+                columns.cells.push(cell(CellOutput::Restored {
+                    noise_scale,
+                    postprocessing,
+                    scores: score.auprc.of_cell(1, true),
+                }));
+                if exhibits && place == 0 {
+                    columns.cells.push(cell(CellOutput::RestoredExhibit {
+                        noise_scale,
                         postprocessing,
-                    },
-                });
+                    }));
+                }
             }
         }
     }
     columns
+}
+
+/// The strength whose maps are kept to be looked at: the one that Algorithm 2 chose, where it is in the table.
+fn shown(strengths: &[TableStrength]) -> Option<&TableStrength> {
+    let selected = strengths.iter().find(|strength| strength.selected);
+    selected.or(strengths.first())
 }
 
 /// The common post-processing, and the method's own where it is asked for and there is one.
@@ -224,6 +258,17 @@ impl Columns {
             encoding,
             seed,
         }))
+    }
+
+    fn candidates(&mut self, trajectory: u16, others: Option<&Vec<TableStrength>>) {
+        let cells = others.into_iter().flatten().map(|strength| Cell {
+            trajectory,
+            guidance: strength.guidance,
+            output: CellOutput::Candidate {
+                max_divergence: strength.max_divergence.clone(),
+            },
+        });
+        self.cells.extend(cells);
     }
 
     fn restoration(

@@ -87,7 +87,7 @@ pub fn estimate(
     let columns = cells::calibration(score, &names);
     let calibrate = Work::of(spec, &columns, slices.validation, |_| 1);
     let foreseen = foreseen(score, decided, &mut warnings);
-    let columns = cells::scoring(score, &names, &foreseen);
+    let columns = cells::scoring(score, &names, &foreseen, spec.report.any());
     let test = Work::of(spec, &columns, slices.test, |trajectory| {
         seeds_served(trajectory, score)
     });
@@ -173,8 +173,15 @@ fn foreseen(
     let strength = |guidance: &f64| TableStrength {
         guidance: *guidance,
         max_divergence: Vec::new(),
+        selected: false,
     };
-    let strengths: Vec<TableStrength> = candidates.iter().take(count).map(strength).collect();
+    let mut all = candidates.iter().map(strength);
+    let mut strengths: Vec<TableStrength> = all.by_ref().take(count).collect();
+    let others: Vec<TableStrength> = all.collect();
+    // Algorithm 2 chooses one of them.
+    if let Some(first) = strengths.first_mut() {
+        first.selected = true;
+    }
     let mut settings = BTreeMap::new();
     for (baseline, grid) in cells::baselines(score) {
         let largest = grid.settings.iter().max_by_key(|s| s.noise_scale).copied();
@@ -198,6 +205,10 @@ fn foreseen(
         strengths: encodings(score)
             .into_iter()
             .map(|encoding| (encoding, strengths.clone()))
+            .collect(),
+        others: encodings(score)
+            .into_iter()
+            .map(|encoding| (encoding, others.clone()))
             .collect(),
         settings,
     }
@@ -238,7 +249,7 @@ impl Work {
                 work.padding += each.total() * padding;
                 work.shards += shards_of_all;
             }
-            for cell in &cells {
+            for cell in cells.iter().filter(|cell| cell.output.counts()) {
                 let alone = trajectory.passes(semantics, steps, [*cell]).total();
                 work.without_sharing += alone * slices * served;
                 work.cells += served;

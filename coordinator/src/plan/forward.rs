@@ -1,6 +1,8 @@
 //! The plans of calibration and scoring.
 
-use anofpdm_common::plan::{DataPlan, ForwardPlan, NetworkPlan, NumericProfile, SliceRef, Stage};
+use anofpdm_common::plan::{
+    DataPlan, ExhibitPlan, ForwardPlan, NetworkPlan, NumericProfile, SliceRef, Stage,
+};
 use anofpdm_common::spec::{Precision, RunSpec};
 
 use super::cells::Columns;
@@ -40,6 +42,7 @@ pub fn forward_plan(
         trajectories: columns.trajectories.clone(),
         cells: columns.cells.clone(),
         batch_slices: spec.compute.batch_slices,
+        exhibits: ExhibitPlan::default(),
         batches: batches(slices, spec.compute.batch_slices),
     }
 }

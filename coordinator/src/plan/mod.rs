@@ -2,6 +2,7 @@
 
 pub mod cells;
 pub mod estimate;
+pub mod exhibits;
 pub mod forecast;
 pub mod forward;
 pub mod selection;

@@ -1,5 +1,6 @@
 //! The stages of a run, each brought to its end: train, calibrate, score.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anofpdm_common::ids::Digest;
@@ -289,14 +290,18 @@ impl Stages<'_> {
         calibrate::write(self.folder, &calibration)?;
         let tunings = tune::tune(score, &plan, self.ledger(), artifacts)?;
         tune::write(self.folder, &tunings)?;
-        let strengths = calibration.into_iter().map(|(encoding, calibration)| {
-            (encoding, calibration.table_strengths(&score.guidance))
-        });
+        let (mut strengths, mut others) = (BTreeMap::new(), BTreeMap::new());
+        for (encoding, calibration) in calibration {
+            let (of_table, candidates) = calibration.table_strengths(&score.guidance);
+            strengths.insert(encoding, of_table);
+            others.insert(encoding, candidates);
+        }
         let settings = tunings
             .into_iter()
             .filter_map(|(baseline, tuning)| Some((baseline, tuning.chosen()?)));
         Ok(Decided {
-            strengths: strengths.collect(),
+            strengths,
+            others,
             settings: settings.collect(),
         })
     }
@@ -307,9 +312,13 @@ impl Stages<'_> {
         precision: Precision,
         decided: &Decided,
     ) -> Result<(), RunError> {
-        let columns = cells::scoring(&self.spec_file.spec.score, &names(networks), decided);
+        let spec = &self.spec_file.spec;
         let slices = self.dataset.test()?.slices;
-        let plan = self.plan(Stage::Score, &columns, networks, precision, &slices)?;
+        let exhibits = self.dataset.exhibits(spec, &slices)?;
+        let shown = !exhibits.is_empty();
+        let columns = cells::scoring(&spec.score, &names(networks), decided, shown);
+        let mut plan = self.plan(Stage::Score, &columns, networks, precision, &slices)?;
+        plan.exhibits = exhibits;
         self.forward(&plan)
     }
 

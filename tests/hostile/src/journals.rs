@@ -14,7 +14,7 @@ use crate::mutation::{below, mutate, seal};
 use crate::samples::entries;
 
 /// First line of a journal; `docs/formats.md` has it.
-const FIRST_LINE: &[u8] = b"anofpdm journal 3\n";
+const FIRST_LINE: &[u8] = b"anofpdm journal 4\n";
 
 /// Most entries of a journal before it is mutated.
 const MOST_ENTRIES: usize = 12;

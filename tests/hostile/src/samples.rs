@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::metrics::overlap::Overlap;
+use anofpdm_common::metrics::{MaskRuns, PackedRun, RunDetail};
 use anofpdm_common::plan::{
     BatchRun, Completion, GangRank, Job, Manifest, NumericProfile, Stage, Task, WorkerInfo,
 };
@@ -11,8 +12,8 @@ use anofpdm_common::queue::local::{Request, Response};
 use anofpdm_common::queue::redis::{DeliveredClaim, Hello};
 use anofpdm_common::queue::{ErrorClass, Lease, LeaseId, Progress, Renewal, Take};
 use anofpdm_common::record::{
-    FigureTraces, ModalityDecision, RatedScore, Record, RestoredScore, SliceFigures, SliceScore,
-    SliceTrace, ThresholdOverlaps,
+    CandidateScore, Exhibit, FigureTraces, KeptMap, ModalityDecision, RatedScore, Record,
+    RestoredScore, SliceFigures, SliceScore, SliceTrace, StepMaps, ThresholdOverlaps,
 };
 use anofpdm_common::spec::Precision;
 use anofpdm_common::wire::{self, Kind, Message};
@@ -63,7 +64,8 @@ pub fn large_samples() -> Vec<Sample> {
         cosine: 0.5,
         q_star: 0.1,
         modalities: Vec::new(),
-        run: Vec::new(),
+        run: PackedRun::default(),
+        mask: MaskRuns::default(),
         figures: Some(Box::new(SliceFigures {
             traces: None,
             end_step_ratios: Vec::new(),
@@ -71,7 +73,7 @@ pub fn large_samples() -> Vec<Sample> {
         })),
     };
     let one_run = SliceScore {
-        run: (0..700_000).collect(),
+        run: PackedRun::new(&(0..700_000).collect::<Vec<_>>(), RunDetail::Exact),
         ..score.clone()
     };
     push(&mut samples, &Record::Masks(vec![score; 4_096]));
@@ -293,7 +295,7 @@ fn trace() -> SliceTrace {
     }
 }
 
-fn records() -> [Record; 6] {
+fn records() -> [Record; 8] {
     let decision = ModalityDecision {
         end_step: 7,
         divergence: 0.25,
@@ -305,7 +307,11 @@ fn records() -> [Record; 6] {
         cosine: 0.9,
         q_star: 0.125,
         modalities: vec![decision; 2],
-        run: (0..60).map(|key| key * 5).collect(),
+        run: PackedRun::new(
+            &(0..60).map(|key| key * 5).collect::<Vec<_>>(),
+            RunDetail::Exact,
+        ),
+        mask: MaskRuns::new(&[1; 60]),
         figures: None,
     };
     let with_figures = SliceScore {
@@ -330,6 +336,7 @@ fn records() -> [Record; 6] {
         overlap: overlap(),
         threshold: 0.125,
         run: plain.run.clone(),
+        mask: plain.mask.clone(),
     };
     [
         Record::Overlaps(vec![curve; 3]),
@@ -344,5 +351,32 @@ fn records() -> [Record; 6] {
             3
         ]),
         Record::Masks(vec![with_figures, plain]),
+        Record::Candidates(vec![
+            CandidateScore {
+                overlap: overlap(),
+                cosine: 0.5,
+                mse_ratio: 1.5,
+            };
+            4
+        ]),
+        Record::Exhibits(vec![
+            None,
+            Some(Box::new(Exhibit {
+                map: Some(KeptMap::new(&sequence(64))),
+                sequences: Some(Box::new(FigureTraces {
+                    trace: trace(),
+                    inside: sequence(16),
+                    outside: sequence(16),
+                })),
+                steps: vec![
+                    StepMaps {
+                        step: 3,
+                        squared_error: KeptMap::new(&sequence(64)),
+                        gradient: KeptMap::new(&[]),
+                    };
+                    2
+                ],
+            })),
+        ]),
     ]
 }

@@ -6,9 +6,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use anofpdm_common::metrics::MaskRuns;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::random::{Domain, Stream};
-use anofpdm_common::record::{Record, SliceTrace, ThresholdOverlaps};
+use anofpdm_common::record::{Record, SliceScore, SliceTrace, ThresholdOverlaps};
 use tch::TchError;
 
 /// Environment variable with the faults of the fake worker, in the form of [`FaultSpec`].
@@ -221,11 +222,25 @@ impl BatchFaults {
         }
         tracing::warn!("bit flip injected by {ENVIRONMENT}");
         match record {
-            Record::Masks(slices) => flip_first(slices, |slice| flip_count(&mut slice.overlap)),
-            Record::RatedMasks(slices) => {
-                flip_first(slices, |slice| flip_count(&mut slice.score.overlap));
+            Record::Masks(slices) => flip_first(slices, flip_score),
+            Record::RatedMasks(slices) => flip_first(slices, |slice| flip_score(&mut slice.score)),
+            Record::Restored(slices) => {
+                flip_first(slices, |slice| {
+                    flip_count(&mut slice.overlap, &mut slice.mask)
+                });
             }
-            Record::Restored(slices) => flip_first(slices, |slice| flip_count(&mut slice.overlap)),
+            Record::Candidates(slices) => {
+                flip_first(slices, |slice| slice.cosine = flipped(slice.cosine))
+            }
+            Record::Exhibits(slices) => {
+                let maps = slices
+                    .iter_mut()
+                    .flatten()
+                    .filter_map(|slice| slice.map.as_mut());
+                maps.flat_map(|map| &mut map.levels)
+                    .take(1)
+                    .for_each(|level| *level ^= 1);
+            }
             Record::Traces(slices) => flip_first(slices, flip_sequence),
             Record::Overlaps(slices) => flip_first(slices, flip_curve),
         }
@@ -238,18 +253,34 @@ fn flip_first<T>(slices: &mut [T], flip: impl FnOnce(&mut T)) {
     }
 }
 
-fn flip_count(overlap: &mut Overlap) {
+fn flip_score(slice: &mut SliceScore) {
+    flip_count(&mut slice.overlap, &mut slice.mask);
+}
+
+/// A count that the mask does not give away, or else a pixel of the mask.
+fn flip_count(overlap: &mut Overlap, mask: &mut MaskRuns) {
     let honest = *overlap;
-    let mut candidates = [honest; 4];
-    candidates[0].predicted ^= 1;
+    let mut candidates = [honest; 2];
+    candidates[0].intersection ^= 1;
     candidates[1].truth ^= 1;
-    candidates[2].intersection ^= 1;
-    // Where every pixel is lesion, no single count can change.
-    candidates[3].predicted = honest.predicted.saturating_sub(1);
-    candidates[3].intersection = honest.intersection.saturating_sub(1);
     if let Some(wrong) = candidates.into_iter().find(|counts| counts.check().is_ok()) {
         *overlap = wrong;
+        return;
     }
+    // Where every pixel is lesion, no single count can change.
+    let Ok(mut pixels) = mask.mask(honest.pixels as usize) else {
+        return;
+    };
+    if let Some(pixel) = pixels.iter_mut().find(|pixel| **pixel != 0) {
+        *pixel = 0;
+        *mask = MaskRuns::new(&pixels);
+        overlap.predicted -= 1;
+        overlap.intersection = honest.intersection.saturating_sub(1);
+    }
+}
+
+fn flipped(value: f32) -> f32 {
+    f32::from_bits(value.to_bits() ^ 1)
 }
 
 /// A count at the first threshold; the truth, which all thresholds have in common, stays.
@@ -279,13 +310,13 @@ fn flip_curve(slice: &mut ThresholdOverlaps) {
 
 fn flip_sequence(slice: &mut SliceTrace) {
     if let Some(value) = slice.divergence.first_mut() {
-        *value = f32::from_bits(value.to_bits() ^ 1);
+        *value = flipped(*value);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use anofpdm_common::record::SliceScore;
+    use anofpdm_common::metrics::PackedRun;
 
     use super::*;
 
@@ -352,7 +383,8 @@ mod tests {
             cosine: 0.5,
             q_star: 0.5,
             modalities: Vec::new(),
-            run: Vec::new(),
+            run: PackedRun::default(),
+            mask: MaskRuns::new(&vec![1; predicted as usize]),
             figures: None,
         }
     }
@@ -374,7 +406,11 @@ mod tests {
             let Record::Masks(slices) = &wrong else {
                 unreachable!()
             };
-            assert!(slices.iter().all(|slice| slice.overlap.check().is_ok()));
+            for slice in slices {
+                slice.overlap.check().unwrap();
+                let set = slice.mask.count(256).unwrap();
+                assert_eq!(set, slice.overlap.predicted as usize);
+            }
         }
         for at in [(0, 0), (256, 5), (4, 4)] {
             let honest = Record::Overlaps(vec![ThresholdOverlaps {

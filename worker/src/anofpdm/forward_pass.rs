@@ -80,14 +80,28 @@ pub struct KeptStep {
 }
 
 impl ForwardResult {
-    /// The same in host memory, where any thread may read it; kept steps stay where they are.
+    /// The same in host memory, where any thread may read it.
     #[must_use]
     pub fn on_host(self) -> Self {
         let guidance = self.guidance.into_iter().map(StrengthResult::on_host);
+        let kept = self.kept.into_iter().map(KeptStep::on_host);
         Self {
             guidance: guidance.collect(),
             mse_null: self.mse_null.to_device(Device::Cpu),
-            ..self
+            kept: kept.collect(),
+            evaluations: self.evaluations,
+        }
+    }
+}
+
+impl KeptStep {
+    fn on_host(self) -> Self {
+        let host = |tensor: Tensor| tensor.to_device(Device::Cpu);
+        Self {
+            index: self.index,
+            x: host(self.x),
+            ugp: host(self.ugp),
+            hgp: self.hgp.into_iter().map(host).collect(),
         }
     }
 }

@@ -39,12 +39,14 @@ impl SingleMaps {
     fn of(&self, kind: MapKind) -> Tensor {
         match kind {
             MapKind::Aam | MapKind::Ste => self.squared_error.shallow_clone(),
-            // Table 3: the gradient of log p(h | x_t) is (HGP - UGP) / (B_t (1 + w)) (Eq. 13).
             MapKind::GradientWeighted => self.squared_difference.shallow_clone(),
-            MapKind::Gradient | MapKind::GradientTe => {
-                &self.squared_difference / (self.gradient_factor * self.gradient_factor)
-            }
+            MapKind::Gradient | MapKind::GradientTe => self.squared_gradient(),
         }
+    }
+
+    /// Table 3: the gradient of log p(h | x_t) is (HGP - UGP) / (B_t (1 + w)) (Eq. 13).
+    pub fn squared_gradient(&self) -> Tensor {
+        &self.squared_difference / (self.gradient_factor * self.gradient_factor)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Shards of AnoFPDM: batches through the forward process.
 
 use anofpdm_common::method::MapKind;
-use anofpdm_common::plan::{Cell, CellOutput, ForwardWalk};
+use anofpdm_common::plan::{Cell, CellOutput, ForwardWalk, Wanted};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::record::Record;
 use anofpdm_common::spec::DIFFUSION_STEPS;
@@ -15,6 +15,7 @@ use crate::predictor::NoisePredictor;
 
 use super::JobOutcome;
 use super::batch_reader::SliceBatch;
+use super::exhibit::ExhibitedBatch;
 use super::job_error::JobError;
 use super::network_cache::{NetworkCache, Networks};
 use super::read_ahead::BatchesAhead;
@@ -29,6 +30,8 @@ struct PassRequirements {
     end_step_ratios: Vec<f64>,
     lesion: bool,
     truth: bool,
+    /// Whether exhibits are made.
+    exhibits: bool,
 }
 
 impl PassRequirements {
@@ -39,16 +42,32 @@ impl PassRequirements {
             end_step_ratios: Vec::new(),
             lesion: false,
             truth: false,
+            exhibits: false,
         };
         for cell in cells {
             add(&mut required.guidance, cell.guidance);
-            if let CellOutput::Mask { map, figures, .. } = &cell.output {
-                required.truth = true;
-                required.lesion |= figures.traces;
-                add(&mut required.maps, *map);
-                for ratio in &figures.end_step_ratios {
-                    add(&mut required.end_step_ratios, *ratio);
+            match &cell.output {
+                CellOutput::Mask { map, figures, .. } => {
+                    required.truth = true;
+                    required.lesion |= figures.traces;
+                    add(&mut required.maps, *map);
+                    for ratio in &figures.end_step_ratios {
+                        add(&mut required.end_step_ratios, *ratio);
+                    }
                 }
+                CellOutput::Candidate { .. } => {
+                    required.truth = true;
+                    add(&mut required.maps, MapKind::Aam);
+                }
+                CellOutput::Exhibit { map } => {
+                    required.truth = true;
+                    required.exhibits = true;
+                    add(&mut required.maps, *map);
+                }
+                CellOutput::Traces
+                | CellOutput::Overlaps { .. }
+                | CellOutput::Restored { .. }
+                | CellOutput::RestoredExhibit { .. } => {}
             }
         }
         required
@@ -84,8 +103,9 @@ pub(super) fn run(
     let work = &work;
     std::thread::scope(|scope| {
         let batches = BatchesAhead::start(scope, shard, work.required.truth)?;
-        let records =
-            RecordWriter::start(scope, shard, |batch, done| work.records(cells, batch, done))?;
+        let records = RecordWriter::start(scope, shard, |index, batch, done| {
+            work.records(cells, index, batch, done)
+        })?;
         for batch in batches {
             let (index, batch) = batch?;
             let hook = backend.before_batch()?;
@@ -130,8 +150,19 @@ impl ForwardShard<'_> {
             seed: self.walk.seed,
             slices: batch.identities.clone(),
         };
-        let lesion = required.lesion.then(|| batch.lesion(self.device));
-        let modalities: Vec<i64> = plan.data.scored.iter().map(|m| i64::from(*m)).collect();
+        let wanted = self.shard.wanted(index)?;
+        let any = |of: fn(&Wanted) -> bool| required.exhibits && wanted.iter().any(of);
+        let lesion = required.lesion || any(|wanted| wanted.sequences);
+        let lesion = lesion.then(|| batch.lesion(self.device));
+        // Of the batches that hold a slice to be looked at step by step, and of no other: whole predictions are large.
+        let keep: Vec<usize> = match any(|wanted| wanted.steps) {
+            true => {
+                let steps = plan.exhibits.step_indices.iter();
+                steps.map(|step| *step as usize).collect()
+            }
+            false => Vec::new(),
+        };
+        let modalities: Vec<i64> = self.modalities().collect();
         let pass = ForwardPass {
             schedule: self.schedule,
             switches: plan.semantics.switches(),
@@ -141,7 +172,7 @@ impl ForwardShard<'_> {
             modalities: &modalities,
             maps: &required.maps,
             end_step_ratios: &required.end_step_ratios,
-            keep: &[],
+            keep: &keep,
             lesion: lesion.as_ref(),
         };
         let progress = self.shard.progress;
@@ -155,12 +186,20 @@ impl ForwardShard<'_> {
         }
     }
 
+    /// Channels that maps are made of.
+    fn modalities(&self) -> impl Iterator<Item = i64> + '_ {
+        self.shard.plan.data.scored.iter().map(|m| i64::from(*m))
+    }
+
     fn records(
         &self,
         cells: &ShardCells<'_>,
+        index: usize,
         batch: &SliceBatch,
         done: &ForwardResult,
     ) -> Result<Vec<Record>, JobError> {
+        let wanted = self.shard.wanted(index)?;
+        let modalities: Vec<i64> = self.modalities().collect();
         let scoring = Scoring {
             switches: self.shard.plan.semantics.switches(),
             component_area: self.shard.plan.component_area,
@@ -169,12 +208,18 @@ impl ForwardShard<'_> {
             truth: &batch.truth,
             slices: batch.slices,
         };
+        let exhibited = ExhibitedBatch {
+            wanted: &wanted,
+            schedule: self.schedule,
+            x0: &batch.x0(Device::Cpu),
+            modalities: &modalities,
+        };
         cells
             .cells
             .iter()
             .map(|cell| {
                 scoring
-                    .record(done, cell)
+                    .record(done, cell, &exhibited)
                     .map_err(|error| JobError::new(ErrorClass::BadInput, &error))
             })
             .collect()

@@ -18,6 +18,7 @@ mod artifacts;
 mod batch_reader;
 pub mod device_failure;
 pub mod drain;
+mod exhibit;
 mod forward;
 mod gpu_metrics;
 mod job_error;

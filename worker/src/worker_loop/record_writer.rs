@@ -36,11 +36,11 @@ pub(super) struct RecordWriter<'scope, T> {
 }
 
 impl<'scope, T: Send + 'scope> RecordWriter<'scope, T> {
-    /// Starts it. `make` makes the records of a batch, one for each cell of the shard, in their order.
+    /// Starts it. `make` makes the records of a batch of this number, one for each cell of the shard, in their order.
     pub(super) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         shard: &'env Shard<'env>,
-        make: impl Fn(&SliceBatch, &T) -> Result<Vec<Record>, JobError> + Send + 'scope,
+        make: impl Fn(usize, &SliceBatch, &T) -> Result<Vec<Record>, JobError> + Send + 'scope,
     ) -> Result<Self, JobError> {
         // Without a buffer: a computed batch is handed over when the records of the one before are stored.
         let (sender, receiver) = sync_channel(0);
@@ -71,7 +71,7 @@ impl<'scope, T: Send + 'scope> RecordWriter<'scope, T> {
 fn store<T>(
     shard: &Shard<'_>,
     computed: &Receiver<ComputedBatch<T>>,
-    make: impl Fn(&SliceBatch, &T) -> Result<Vec<Record>, JobError>,
+    make: impl Fn(usize, &SliceBatch, &T) -> Result<Vec<Record>, JobError>,
 ) -> Result<JobResult, JobError> {
     let mut result = JobResult {
         entries: Vec::new(),
@@ -80,7 +80,7 @@ fn store<T>(
     };
     for done in computed {
         let begun = Instant::now();
-        let records = make(&done.batch, &done.result)?;
+        let records = make(done.index, &done.batch, &done.result)?;
         for (cell, mut record) in shard.cells.iter().zip(records) {
             if let Some(hook) = &done.hook {
                 hook(&mut record);

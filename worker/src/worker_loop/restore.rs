@@ -65,8 +65,8 @@ pub(super) fn run(
         let records = RecordWriter::start(
             scope,
             shard,
-            |batch, (x0, restored): &(Tensor, Vec<Restored>)| {
-                work.records(cells, batch, x0, restored)
+            |index, batch, (x0, restored): &(Tensor, Vec<Restored>)| {
+                work.records(cells, index, batch, x0, restored)
             },
         )?;
         for batch in batches {
@@ -128,10 +128,12 @@ impl RestorationShard<'_> {
     fn records(
         &self,
         cells: &ShardCells<'_>,
+        index: usize,
         batch: &SliceBatch,
         x0: &Tensor,
         restored: &[Restored],
     ) -> Result<Vec<Record>, JobError> {
+        let wanted = self.shard.wanted(index)?;
         let scoring = RestoredScoring {
             baseline: self.walk.baseline,
             x0,
@@ -140,6 +142,7 @@ impl RestorationShard<'_> {
             median: self.shard.plan.mask_rule.median,
             size: batch.size,
             truth: &batch.truth,
+            wanted: &wanted,
         };
         cells
             .cells

@@ -5,8 +5,9 @@ use anofpdm_common::baseline::{Baseline, NATIVE_THRESHOLD, NativeRule};
 use anofpdm_common::baseline_masks::{otsu, threshold_overlaps};
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
-use anofpdm_common::plan::{Cell, CellOutput, Postprocessing};
-use anofpdm_common::record::{Record, RestoredScore};
+use anofpdm_common::metrics::{MaskRuns, PackedRun, RunDetail};
+use anofpdm_common::plan::{Cell, CellOutput, Postprocessing, Wanted};
+use anofpdm_common::record::{Exhibit, KeptMap, Record, RestoredScore};
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
@@ -32,6 +33,8 @@ pub(super) struct RestoredScoring<'a> {
     pub(super) size: usize,
     /// The real slices of the batch, padding left out.
     pub(super) truth: &'a [TrueSlice],
+    /// What is kept of each of these to be looked at.
+    pub(super) wanted: &'a [Wanted],
 }
 
 /// Maps of the real slices, and how a threshold on one is found.
@@ -53,18 +56,47 @@ impl RestoredScoring<'_> {
     pub(super) fn record(&self, restored: &Restored, cell: &Cell) -> Result<Record, ScoringError> {
         match &cell.output {
             CellOutput::Overlaps { thresholds, .. } => Ok(self.overlaps(restored, thresholds)),
-            CellOutput::Restored { postprocessing, .. } => {
-                let (maps, rule) = match postprocessing {
-                    Postprocessing::Common { threshold } => {
-                        (self.common(restored), Rule::At(*threshold))
-                    }
-                    Postprocessing::Native => self.native(restored)?,
+            CellOutput::Restored {
+                postprocessing,
+                scores: detail,
+                ..
+            } => {
+                let (maps, rule) = self.maps(restored, *postprocessing)?;
+                self.scores(&maps, rule, *detail)
+            }
+            CellOutput::RestoredExhibit { postprocessing, .. } => {
+                let wants = self.wanted.iter().any(|wanted| wanted.of_baseline().any());
+                let maps = match wants {
+                    true => self.maps(restored, *postprocessing)?.0.values,
+                    false => Vec::new(),
                 };
-                self.scores(&maps, rule)
+                let exhibits = self.wanted.iter().enumerate().map(|(slice, wanted)| {
+                    let map = maps.get(slice).filter(|_| wanted.of_baseline().any())?;
+                    Some(Box::new(Exhibit {
+                        map: Some(KeptMap::new(map)),
+                        ..Exhibit::default()
+                    }))
+                });
+                Ok(Record::Exhibits(exhibits.collect()))
             }
-            CellOutput::Traces | CellOutput::Mask { .. } => {
-                Err(ScoringError::Missing("sequences of AnoFPDM"))
+            CellOutput::Traces
+            | CellOutput::Mask { .. }
+            | CellOutput::Candidate { .. }
+            | CellOutput::Exhibit { .. } => Err(ScoringError::Missing("sequences of AnoFPDM")),
+        }
+    }
+
+    /// The maps that masks are made of, and how.
+    fn maps(
+        &self,
+        restored: &Restored,
+        postprocessing: Postprocessing,
+    ) -> Result<(Maps, Rule), ScoringError> {
+        match postprocessing {
+            Postprocessing::Common { threshold } => {
+                Ok((self.common(restored), Rule::At(threshold)))
             }
+            Postprocessing::Native => self.native(restored),
         }
     }
 
@@ -115,7 +147,7 @@ impl RestoredScoring<'_> {
         Ok((maps, rule))
     }
 
-    fn scores(&self, maps: &Maps, rule: Rule) -> Result<Record, ScoringError> {
+    fn scores(&self, maps: &Maps, rule: Rule, detail: RunDetail) -> Result<Record, ScoringError> {
         let (size, area) = (self.size, self.component_area);
         maps.values
             .par_iter()
@@ -130,11 +162,13 @@ impl RestoredScoring<'_> {
                 drop_small(&mut mask, size, size, area);
                 let ranks = maps.signed.then(|| ranks(map));
                 let scores = ranks.as_deref().unwrap_or(map);
+                let run = score_run(scores, &truth.mask, Some(&truth.foreground))
+                    .map_err(|source| ScoringError::Score { slice, source })?;
                 Ok(RestoredScore {
                     overlap: Overlap::count(&mask, &truth.mask),
                     threshold,
-                    run: score_run(scores, &truth.mask, Some(&truth.foreground))
-                        .map_err(|source| ScoringError::Score { slice, source })?,
+                    run: PackedRun::new(&run, detail),
+                    mask: MaskRuns::new(&mask),
                 })
             })
             .collect::<Result<Vec<_>, _>>()

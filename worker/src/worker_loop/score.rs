@@ -4,9 +4,11 @@ use anofpdm_common::anofpdm::{MaskRule, Segmentation, drop_small, mask_at, mse_r
 use anofpdm_common::method::MapKind;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::{ScoreError, score_run};
+use anofpdm_common::metrics::{MaskRuns, PackedRun, RunDetail};
 use anofpdm_common::plan::{Cell, CellOutput};
 use anofpdm_common::record::{
-    FigureTraces, ModalityDecision, RatedScore, Record, SliceFigures, SliceScore, SliceTrace,
+    CandidateScore, FigureTraces, ModalityDecision, RatedScore, Record, SliceFigures, SliceScore,
+    SliceTrace,
 };
 use anofpdm_common::semantics::Switches;
 use anofpdm_common::spec::FigureSpec;
@@ -20,6 +22,7 @@ use crate::anofpdm::{ForwardResult, StrengthResult};
 use crate::host::numbers;
 
 use super::batch_reader::TrueSlice;
+use super::exhibit::ExhibitedBatch;
 
 /// A pass whose result cannot be scored.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +49,12 @@ pub(super) struct Scoring<'a> {
 
 impl Scoring<'_> {
     /// The record of `cell`.
-    pub(super) fn record(&self, pass: &ForwardResult, cell: &Cell) -> Result<Record, ScoringError> {
+    pub(super) fn record(
+        &self,
+        pass: &ForwardResult,
+        cell: &Cell,
+        exhibited: &ExhibitedBatch<'_>,
+    ) -> Result<Record, ScoringError> {
         let strength = pass
             .guidance
             .iter()
@@ -57,20 +65,25 @@ impl Scoring<'_> {
             CellOutput::Traces => Ok(Record::Traces(
                 (0..self.slices).map(|slice| traces.of(slice)).collect(),
             )),
-            CellOutput::Overlaps { .. } | CellOutput::Restored { .. } => {
-                Err(ScoringError::Missing("restored slice"))
+            CellOutput::Overlaps { .. }
+            | CellOutput::Restored { .. }
+            | CellOutput::RestoredExhibit { .. } => Err(ScoringError::Missing("restored slice")),
+            CellOutput::Candidate { max_divergence } => {
+                self.candidates(pass, strength, &traces, max_divergence)
             }
+            CellOutput::Exhibit { map } => exhibited.record(self, pass, strength, &traces, *map),
             CellOutput::Mask {
                 map,
                 max_divergence,
                 figures,
                 mse_ratio,
+                scores: detail,
             } => {
                 let mse_null = &pass.mse_null;
                 let masks = self.masks(strength, mse_null, *map, max_divergence, figures)?;
                 let scores = (0..self.slices)
                     .into_par_iter()
-                    .map(|slice| self.score(slice, &traces, &masks, figures))
+                    .map(|slice| self.score(slice, &traces, &masks, figures, *detail))
                     .collect::<Result<Vec<_>, _>>()?;
                 Ok(if *mse_ratio {
                     Record::RatedMasks(traces.rated(scores))
@@ -79,6 +92,31 @@ impl Scoring<'_> {
                 })
             }
         }
+    }
+
+    /// How the aggregated map does at a strength that is no row of the table.
+    fn candidates(
+        &self,
+        pass: &ForwardResult,
+        strength: &StrengthResult,
+        traces: &Traces,
+        max_divergence: &[f32],
+    ) -> Result<Record, ScoringError> {
+        let none = FigureSpec::default();
+        let masks = self.masks(
+            strength,
+            &pass.mse_null,
+            MapKind::Aam,
+            max_divergence,
+            &none,
+        )?;
+        let scores = masks.segmented.into_iter().zip(self.truth).enumerate();
+        let scores = scores.map(|(slice, (segmented, truth))| CandidateScore {
+            overlap: self.count(segmented.mask, truth).0,
+            cosine: masks.cosines[slice],
+            mse_ratio: traces.mse_ratio(slice),
+        });
+        Ok(Record::Candidates(scores.collect()))
     }
 
     /// The end of Algorithm 3, for the real slices of the batch.
@@ -140,6 +178,7 @@ impl Scoring<'_> {
         traces: &Traces,
         masks: &Masks,
         figures: &FigureSpec,
+        detail: RunDetail,
     ) -> Result<SliceScore, ScoringError> {
         let truth = self
             .truth
@@ -155,10 +194,11 @@ impl Scoring<'_> {
             || !figures.fixed_thresholds.is_empty();
         let figures = wants_figures.then(|| {
             let ratios = masks.ratios.iter();
-            let ratios = ratios.map(|ratio| self.overlap(ratio[slice].mask.clone(), truth));
+            let ratios = ratios.map(|ratio| self.count(ratio[slice].mask.clone(), truth).0);
             #[allow(clippy::cast_possible_truncation)] // maps are float32
             let fixed = figures.fixed_thresholds.iter().map(|threshold| {
-                self.overlap(mask_at(&segmented.aam_median, *threshold as f32), truth)
+                let mask = mask_at(&segmented.aam_median, *threshold as f32);
+                self.count(mask, truth).0
             });
             Box::new(SliceFigures {
                 traces: figures.traces.then(|| traces.figure(slice, truth)),
@@ -166,20 +206,22 @@ impl Scoring<'_> {
                 fixed_thresholds: fixed.collect(),
             })
         });
+        let (overlap, mask) = self.count(segmented.mask.clone(), truth);
         Ok(SliceScore {
-            overlap: self.overlap(segmented.mask.clone(), truth),
+            overlap,
             cosine: masks.cosines[slice],
             q_star: segmented.q_star,
             modalities: masks.decisions[slice * m..(slice + 1) * m].to_vec(),
-            run,
+            run: PackedRun::new(&run, detail),
+            mask: MaskRuns::new(&mask),
             figures,
         })
     }
 
     /// Drops small components and counts.
-    fn overlap(&self, mut mask: Vec<u8>, truth: &TrueSlice) -> Overlap {
+    fn count(&self, mut mask: Vec<u8>, truth: &TrueSlice) -> (Overlap, Vec<u8>) {
         drop_small(&mut mask, self.size, self.size, self.component_area);
-        Overlap::count(&mask, &truth.mask)
+        (Overlap::count(&mask, &truth.mask), mask)
     }
 }
 
@@ -194,7 +236,7 @@ struct Masks {
 }
 
 /// Sequences of a whole batch, on the host: `[N, K, m]` each.
-struct Traces {
+pub(super) struct Traces {
     steps: usize,
     modalities: usize,
     divergence: Vec<f32>,
@@ -245,15 +287,19 @@ impl Traces {
         slices
             .map(|(slice, score)| RatedScore {
                 score,
-                mse_ratio: mse_ratio(
-                    self.part(&self.mse_h, slice),
-                    self.part(&self.mse_null, slice),
-                ),
+                mse_ratio: self.mse_ratio(slice),
             })
             .collect()
     }
 
-    fn figure(&self, slice: usize, truth: &TrueSlice) -> FigureTraces {
+    fn mse_ratio(&self, slice: usize) -> f32 {
+        mse_ratio(
+            self.part(&self.mse_h, slice),
+            self.part(&self.mse_null, slice),
+        )
+    }
+
+    pub(super) fn figure(&self, slice: usize, truth: &TrueSlice) -> FigureTraces {
         let lesion = truth.mask.iter().filter(|pixel| **pixel != 0).count();
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
         let mean = |sums: &[f64], pixels: usize| {
@@ -297,7 +343,8 @@ mod tests {
             cosine: 1.0,
             q_star: 0.0,
             modalities: Vec::new(),
-            run: Vec::new(),
+            run: PackedRun::default(),
+            mask: MaskRuns::default(),
             figures: None,
         };
         let rated = traces.rated(vec![score; 2]);

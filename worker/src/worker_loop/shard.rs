@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use anofpdm_common::plan::{Cell, ForwardPlan, PlanError, Trajectory};
+use anofpdm_common::plan::{Cell, ForwardPlan, PlanError, Trajectory, Wanted};
 use anofpdm_common::queue::ErrorClass;
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::SliceStore;
@@ -23,6 +23,15 @@ pub(super) struct Shard<'a> {
     pub(super) artifacts: &'a ArtifactStore,
     pub(super) progress: &'a JobProgress,
     pub(super) metrics: &'a BatchMetrics,
+}
+
+impl Shard<'_> {
+    /// What is kept of each slice of a batch to be looked at.
+    pub(super) fn wanted(&self, batch: usize) -> Result<Vec<Wanted>, JobError> {
+        let slices = self.plan.batch(batch).map_err(bad_plan)?.iter();
+        let exhibits = &self.plan.exhibits;
+        Ok(slices.map(|slice| exhibits.of(*slice)).collect())
+    }
 }
 
 /// The cells of a shard, which are all of one trajectory.

@@ -61,8 +61,12 @@ fn pixels_of_one_kind_have_no_pairs() {
         let Ok([found, _]) = rankings_of(&runs[..], [&[0], &[]], None);
         let want = PixelRanking {
             average_precision: precision,
+            tie_bounds: found.tie_bounds,
             ..PixelRanking::default()
         };
+        let [lower, upper] = found.tie_bounds.unwrap();
+        let within = |value| lower <= value && value <= upper && upper - lower < 1e-14;
+        assert!(precision.is_some_and(within), "{found:?}");
         assert_eq!(found, want);
     }
 }

@@ -3,9 +3,10 @@ use crate::anofpdm::{MaskRule, QuantileOf};
 use crate::baseline::{Baseline, Clip, Sampler};
 use crate::ids::Digest;
 use crate::method::{Encoding, MapKind};
+use crate::metrics::RunDetail;
 use crate::network::NetworkConfig;
 use crate::plan::{
-    ForwardWalk, NetworkPlan, Postprocessing, RestorationWalk, SliceRef, Trajectory,
+    ExhibitPlan, ForwardWalk, NetworkPlan, Postprocessing, RestorationWalk, SliceRef, Trajectory,
 };
 use crate::semantics::Semantics;
 use crate::spec::{FigureSpec, Precision, Respacing};
@@ -64,6 +65,7 @@ fn plan() -> ForwardPlan {
                     max_divergence: vec![1.0, 2.0],
                     figures: FigureSpec::default(),
                     mse_ratio: false,
+                    scores: RunDetail::Exact,
                 },
             },
         ],
@@ -72,6 +74,7 @@ fn plan() -> ForwardPlan {
             subject: 0,
             position: 3,
         }]],
+        exhibits: ExhibitPlan::default(),
     }
 }
 
@@ -95,6 +98,7 @@ fn plan_with_baseline() -> ForwardPlan {
         CellOutput::Restored {
             noise_scale: 5,
             postprocessing: Postprocessing::Native,
+            scores: RunDetail::Exact,
         },
     ] {
         plan.cells.push(Cell {
@@ -218,8 +222,8 @@ fn keys_of_anofpdm_stay_what_they_were() {
             beside.record_key(0, cell).unwrap()
         );
     }
-    // Since kernel libtorch-engine-1: finished runs keep their records.
-    assert_eq!(alone.record_key(0, 1).unwrap().short(), "5c4ebf693018");
+    // Since schema 2 of records: finished runs keep their records.
+    assert_eq!(alone.record_key(0, 1).unwrap().short(), "ba0d11b9cf09");
 }
 
 /// What a spec leaves as it was published is in no key; what it changes is in the keys of what it moves.
@@ -277,6 +281,7 @@ fn everything_that_decides_a_restoration_is_in_its_key() {
             p.cells[3].output = CellOutput::Restored {
                 noise_scale: 4,
                 postprocessing: Postprocessing::Native,
+                scores: RunDetail::Exact,
             };
         }),
     ];

@@ -17,6 +17,7 @@ fn mask(figures: FigureSpec) -> CellOutput {
         max_divergence: vec![1.0; MODALITIES],
         figures,
         mse_ratio: false,
+        scores: RunDetail::Exact,
     }
 }
 
@@ -33,6 +34,7 @@ fn rated(figures: FigureSpec) -> CellOutput {
             max_divergence,
             figures,
             mse_ratio: true,
+            scores: RunDetail::Exact,
         },
         other => other,
     }
@@ -53,9 +55,26 @@ fn all_figures() -> FigureSpec {
     }
 }
 
+const fn slice(position: u32) -> SliceRef {
+    SliceRef {
+        subject: 0,
+        position,
+    }
+}
+
+const SLICES: [SliceRef; 2] = [slice(4), slice(1)];
+
+static NO_EXHIBITS: ExhibitPlan = ExhibitPlan {
+    maps: Vec::new(),
+    sequences: Vec::new(),
+    steps: Vec::new(),
+    step_indices: Vec::new(),
+};
+
 fn shape(output: &CellOutput) -> RecordShape<'_> {
     RecordShape {
-        slices: 2,
+        slices: &SLICES,
+        exhibits: &NO_EXHIBITS,
         steps: STEPS,
         modalities: MODALITIES,
         pixels: PIXELS,
@@ -80,7 +99,20 @@ fn overlap() -> Overlap {
     }
 }
 
-/// As large as a slice of this shape gets.
+/// Three anomalous pixels, thirteen others.
+fn run() -> Vec<u32> {
+    (0..16).map(|key| key << 1 | u32::from(key < 3)).collect()
+}
+
+fn packed(run: &[u32]) -> PackedRun {
+    PackedRun::new(run, RunDetail::Exact)
+}
+
+/// Four pixels.
+fn mask_runs() -> MaskRuns {
+    MaskRuns::new(&[0, 0, 1, 1, 0, 1, 0, 1])
+}
+
 fn score(with_figures: bool) -> SliceScore {
     let decision = ModalityDecision {
         end_step: 2,
@@ -88,8 +120,6 @@ fn score(with_figures: bool) -> SliceScore {
         level_index: 100,
         defined: true,
     };
-    // Three anomalous pixels, thirteen others.
-    let run = (0..16).map(|key| key << 1 | u32::from(key < 3)).collect();
     let figures = SliceFigures {
         traces: Some(FigureTraces {
             trace: trace(),
@@ -104,7 +134,8 @@ fn score(with_figures: bool) -> SliceScore {
         cosine: 0.9,
         q_star: 0.3,
         modalities: vec![decision; MODALITIES],
-        run,
+        run: packed(&run()),
+        mask: mask_runs(),
         figures: with_figures.then(|| Box::new(figures)),
     }
 }
@@ -126,11 +157,13 @@ fn restored(postprocessing: Postprocessing) -> (CellOutput, RestoredScore) {
     let output = CellOutput::Restored {
         noise_scale: 2,
         postprocessing,
+        scores: RunDetail::Exact,
     };
     let score = RestoredScore {
         overlap: overlap(),
         threshold: 0.25,
-        run: score(false).run,
+        run: packed(&run()),
+        mask: mask_runs(),
     };
     (output, score)
 }
@@ -138,7 +171,7 @@ fn restored(postprocessing: Postprocessing) -> (CellOutput, RestoredScore) {
 const COMMON: Postprocessing = Postprocessing::Common { threshold: 0.25 };
 
 #[test]
-fn the_largest_record_is_as_large_as_said() {
+fn no_record_is_larger_than_said() {
     let (grid, slice) = overlaps();
     let (common, baseline) = restored(COMMON);
     for (output, record) in [
@@ -162,8 +195,40 @@ fn the_largest_record_is_as_large_as_said() {
         let shape = shape(&output);
         shape.check(&record).unwrap();
         let bytes = wire::encode(&record).unwrap();
-        assert_eq!(bytes.len() as u64, shape.largest(), "{output:?}");
+        let (bytes, largest) = (bytes.len() as u64, shape.largest());
+        assert!(bytes <= largest, "{output:?}: {bytes} of {largest}");
+        // Packed lists are as long as their content asks; everything else is as long as it gets.
+        let slack = match record {
+            Record::Traces(_) | Record::Overlaps(_) => 0,
+            _ => 2 * 6 * PIXELS as u64,
+        };
+        assert!(bytes + slack >= largest, "{output:?}: {bytes} of {largest}");
     }
+}
+
+/// Scores and masks that pack worst.
+#[test]
+fn packed_lists_are_no_larger_than_said() {
+    let scores: Vec<u32> = (1..=16)
+        .map(|step| (step << 27 | 0x0400_0000) & !1)
+        .collect();
+    let checkered: Vec<u8> = (0..16).map(|pixel| (pixel + 1) % 2).collect();
+    let slice = SliceScore {
+        overlap: Overlap {
+            predicted: 8,
+            truth: 0,
+            intersection: 0,
+            ..overlap()
+        },
+        run: packed(&scores),
+        mask: MaskRuns::new(&checkered),
+        ..score(false)
+    };
+    let output = mask(FigureSpec::default());
+    let record = Record::Masks(vec![slice; 2]);
+    shape(&output).check(&record).unwrap();
+    let bytes = wire::encode(&record).unwrap().len() as u64;
+    assert!(bytes <= shape(&output).largest());
 }
 
 #[test]
@@ -176,6 +241,7 @@ fn an_undefined_map_has_no_threshold_and_no_mask() {
     slice.q_star = f32::NAN;
     slice.overlap.predicted = 0;
     slice.overlap.intersection = 0;
+    slice.mask = MaskRuns::default();
     let record = Record::Masks(vec![slice; 2]);
     assert_eq!(shape(&output).check(&record), Ok(()));
 }
@@ -206,7 +272,7 @@ fn impossible_traces_are_refused() {
 
 #[test]
 fn impossible_scores_are_refused() {
-    let spoil: [(&str, Spoil<SliceScore>); 19] = [
+    let spoil: [(&str, Spoil<SliceScore>); 21] = [
         ("pixels", |s| s.overlap.pixels = 17),
         ("counts", |s| s.overlap.intersection = 4),
         ("more than all pixels", |s| s.overlap.predicted = 17),
@@ -218,14 +284,26 @@ fn impossible_scores_are_refused() {
         ("end step", |s| s.modalities[0].end_step = STEPS),
         ("level", |s| s.modalities[1].level_index = 101),
         ("divergence", |s| s.modalities[1].divergence = f32::NAN),
-        ("unsorted run", |s| s.run.swap(0, 15)),
-        ("long run", |s| s.run.push(u32::MAX >> 2)),
-        ("score that is not finite", |s| s.run[15] = u32::MAX),
-        ("more anomalous than there are", |s| s.run[15] |= 1),
+        ("long run", |s| {
+            s.run = packed(&[run(), vec![u32::MAX >> 2]].concat());
+        }),
+        ("score that is not finite", |s| {
+            s.run = packed(&[&run()[..15], &[u32::MAX]].concat());
+        }),
+        ("more anomalous than there are", |s| {
+            s.run = packed(&[&run()[..15], &[31]].concat());
+        }),
         ("more healthy than there are", |s| {
-            for key in &mut s.run {
-                *key &= !1;
-            }
+            s.run = packed(&run().iter().map(|key| key & !1).collect::<Vec<_>>());
+        }),
+        ("scores of less detail", |s| {
+            s.run = PackedRun::new(&run(), RunDetail::Histogram);
+        }),
+        ("a mask of other pixels", |s| {
+            s.mask = MaskRuns::new(&[1, 1, 1])
+        }),
+        ("a mask beyond the slice", |s| {
+            s.mask = MaskRuns::new(&[[0_u8; 16].as_slice(), &[1; 4]].concat());
         }),
         ("figures", |s| s.figures = score(true).figures),
         ("truth", |s| s.overlap.truth = 1),
@@ -304,7 +382,7 @@ fn impossible_restorations_are_refused() {
     let spoil: [(&str, Spoil<RestoredScore>); 4] = [
         ("counts", |s| s.overlap.intersection = 4),
         ("another threshold", |s| s.threshold = 0.5),
-        ("unsorted run", |s| s.run.swap(0, 15)),
+        ("no mask", |s| s.mask = MaskRuns::default()),
         ("truth", |s| s.overlap.truth = 1),
     ];
     for (what, spoil) in spoil {
@@ -321,4 +399,113 @@ fn impossible_restorations_are_refused() {
     found.threshold = f32::NAN;
     let record = Record::Restored(vec![found; 2]);
     assert!(shape(&output).check(&record).is_err());
+}
+
+#[test]
+fn exhibits_hold_what_the_plan_wants_of_each_slice() {
+    let kept = |pixels: usize| crate::record::KeptMap::new(&vec![0.5; pixels]);
+    let maps = |step| crate::record::StepMaps {
+        step,
+        squared_error: kept(PIXELS),
+        gradient: kept(PIXELS),
+    };
+    let sequences = || score(true).figures.and_then(|figures| figures.traces);
+    let whole = Exhibit {
+        map: Some(kept(PIXELS)),
+        sequences: sequences().map(Box::new),
+        steps: vec![maps(0), maps(2)],
+    };
+    let plan = ExhibitPlan {
+        maps: vec![SLICES[1], SLICES[0]],
+        sequences: vec![SLICES[0]],
+        steps: vec![SLICES[0]],
+        step_indices: vec![0, 2],
+    };
+    let small = Exhibit {
+        map: Some(kept(PIXELS)),
+        ..Exhibit::default()
+    };
+    let aam = CellOutput::Exhibit { map: MapKind::Aam };
+    let ste = CellOutput::Exhibit { map: MapKind::Ste };
+    let of = |output, exhibits: [Option<&Exhibit>; 2]| {
+        let shape = RecordShape {
+            exhibits: &plan,
+            ..shape(output)
+        };
+        let exhibits = exhibits.map(|exhibit| exhibit.cloned().map(Box::new));
+        let record = Record::Exhibits(exhibits.to_vec());
+        let bytes = wire::encode(&record).unwrap().len() as u64;
+        shape.check(&record).map(|()| {
+            assert_eq!(bytes, shape.largest());
+        })
+    };
+    assert_eq!(of(&aam, [Some(&whole), Some(&small)]), Ok(()));
+    assert_eq!(of(&ste, [Some(&small), Some(&small)]), Ok(()));
+    for (what, exhibits) in [
+        ("one missing", [Some(&whole), None]),
+        ("less than asked for", [Some(&small), Some(&small)]),
+        ("more than asked for", [Some(&whole), Some(&whole)]),
+        (
+            "another step",
+            [
+                Some(&Exhibit {
+                    steps: vec![maps(0), maps(1)],
+                    ..whole.clone()
+                }),
+                Some(&small),
+            ],
+        ),
+        (
+            "a map of another size",
+            [
+                Some(&whole),
+                Some(&Exhibit {
+                    map: Some(kept(PIXELS + 1)),
+                    ..Exhibit::default()
+                }),
+            ],
+        ),
+    ] {
+        assert!(of(&aam, exhibits).is_err(), "{what}");
+    }
+    assert!(
+        shape(&aam)
+            .check(&Record::Exhibits(vec![None, None]))
+            .is_ok()
+    );
+}
+
+#[test]
+fn candidates_have_an_overlap_and_what_decides() {
+    let output = CellOutput::Candidate {
+        max_divergence: vec![1.0; MODALITIES],
+    };
+    let good = CandidateScore {
+        overlap: overlap(),
+        cosine: 0.5,
+        mse_ratio: 1.0,
+    };
+    let shape = shape(&output);
+    let record = Record::Candidates(vec![good; 2]);
+    assert_eq!(shape.check(&record), Ok(()));
+    assert_eq!(wire::encode(&record).unwrap().len() as u64, shape.largest());
+    for bad in [
+        CandidateScore {
+            cosine: 1.5,
+            ..good
+        },
+        CandidateScore {
+            mse_ratio: f32::NAN,
+            ..good
+        },
+        CandidateScore {
+            overlap: Overlap {
+                pixels: 3,
+                ..overlap()
+            },
+            ..good
+        },
+    ] {
+        assert!(shape.check(&Record::Candidates(vec![good, bad])).is_err());
+    }
 }

@@ -4,6 +4,7 @@ mod maps;
 mod settings;
 mod table;
 
+use anofpdm_common::metrics::PackedRun;
 use anofpdm_common::metrics::best_dice::BestDice;
 use anofpdm_common::metrics::bootstrap::PatientSums;
 use anofpdm_common::metrics::overlap::Overlap;
@@ -187,7 +188,7 @@ fn slice(predicted: u32, truth: u32, end_step: u32, divergence: f32) -> Scored {
             level_index: 100,
             defined: true,
         }],
-        run: Vec::new(),
+        run: PackedRun::default(),
     }
 }
 

@@ -8,11 +8,12 @@ use anofpdm_common::anofpdm::MaskRule;
 use anofpdm_common::baseline::{Baseline, Clip, Sampler};
 use anofpdm_common::method::{Encoding, MapKind};
 use anofpdm_common::metrics::overlap::Overlap;
+use anofpdm_common::metrics::{MaskRuns, PackedRun, RunDetail};
 use anofpdm_common::network::NetworkConfig;
 use anofpdm_common::plan::{
-    BatchRun, Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, MAX_SHARD_CELLS,
-    NetworkPlan, NumericProfile, Plan, Postprocessing, RestorationWalk, SliceRef, Stage,
-    Trajectory,
+    BatchRun, Cell, CellOutput, DataPlan, ExhibitPlan, ForwardPlan, ForwardWalk, GangRank,
+    MAX_SHARD_CELLS, NetworkPlan, NumericProfile, Plan, Postprocessing, RestorationWalk, SliceRef,
+    Stage, Trajectory,
 };
 use anofpdm_common::record::{
     ModalityDecision, Record, RestoredScore, SliceScore, SliceTrace, ThresholdOverlaps,
@@ -70,6 +71,7 @@ pub(in crate::run) fn forward() -> ForwardPlan {
         max_divergence: vec![1.0],
         figures: FigureSpec::default(),
         mse_ratio: false,
+        scores: RunDetail::Exact,
     };
     let walk = |seed| {
         Trajectory::Forward(ForwardWalk {
@@ -105,6 +107,7 @@ pub(in crate::run) fn forward() -> ForwardPlan {
             vec![slice(2), slice(3)],
             vec![slice(4)],
         ],
+        exhibits: ExhibitPlan::default(),
     }
 }
 
@@ -133,7 +136,8 @@ fn score() -> SliceScore {
             level_index: 90,
             defined: true,
         }],
-        run: vec![2, 5, 8],
+        run: PackedRun::new(&[2, 5, 8], RunDetail::Exact),
+        mask: MaskRuns::new(&[1, 1]),
         figures: None,
     }
 }

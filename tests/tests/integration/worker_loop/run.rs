@@ -7,8 +7,8 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::plan::{
-    BatchRun, Cell, CellOutput, DataPlan, ForwardPlan, ForwardWalk, GangRank, Job, NetworkPlan,
-    NumericProfile, Plan, SliceRef, Stage, Task, TrainPlan, Trajectory,
+    BatchRun, Cell, CellOutput, DataPlan, ExhibitPlan, ForwardPlan, ForwardWalk, GangRank, Job,
+    NetworkPlan, NumericProfile, Plan, SliceRef, Stage, Task, TrainPlan, Trajectory,
 };
 use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
@@ -139,6 +139,7 @@ impl Run {
             }],
             batch_slices: 3,
             batches: vec![batch([0, 1]), batch([2, 3])],
+            exhibits: ExhibitPlan::default(),
         }
     }
 

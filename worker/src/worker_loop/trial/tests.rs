@@ -5,7 +5,8 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::network::{Arch, Heads, NetworkConfig};
 use anofpdm_common::plan::{
-    Cell, CellOutput, DataPlan, ForwardPlan, NetworkPlan, NumericProfile, Plan, SliceRef, Stage,
+    Cell, CellOutput, DataPlan, ExhibitPlan, ForwardPlan, NetworkPlan, NumericProfile, Plan,
+    SliceRef, Stage,
 };
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::Respacing;
@@ -165,6 +166,7 @@ impl Fixture {
             batch_slices: 3,
             // The last batch has a slice of padding.
             batches: vec![batch(0..3), batch(3..SLICES)],
+            exhibits: ExhibitPlan::default(),
         };
         TrialPlan {
             forward,

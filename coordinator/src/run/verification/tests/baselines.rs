@@ -27,6 +27,7 @@ fn restored_fixture() -> Fixture {
         cell(CellOutput::Restored {
             noise_scale: 2,
             postprocessing: Postprocessing::Common { threshold: 0.25 },
+            scores: RunDetail::Exact,
         }),
     ];
     let whole = Plan::Forward(plan.clone());
@@ -65,7 +66,8 @@ fn restored(threshold: f32) -> RestoredScore {
     RestoredScore {
         overlap: score().overlap,
         threshold,
-        run: vec![2, 5, 8],
+        run: score().run,
+        mask: score().mask,
     }
 }
 
