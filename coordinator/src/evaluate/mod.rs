@@ -5,6 +5,7 @@ mod checks;
 mod classification;
 mod comparison;
 mod cost;
+mod exhibits;
 mod fingerprint;
 mod measured;
 mod patients;
@@ -30,7 +31,6 @@ use anofpdm_common::store::slices::StoreError;
 use crate::dataset::DatasetError;
 use crate::ledger::Ledger;
 use crate::plan::cells::{baselines, encodings, seeds_served};
-use crate::report::exhibits::Exhibits;
 use crate::report::summary::{Audits, CalibrationRow, Coverage, State, Summary, TuningRow};
 use crate::run_folder::RunFolder;
 use crate::spec_file::{SpecFile, SpecFileError};
@@ -167,6 +167,15 @@ pub fn summarise(
         artifacts: &artifacts,
     };
     let classification = classification::classifications(&sources, &results)?;
+    let exhibits = exhibits::exhibits(&exhibits::Sources {
+        scored: &scored,
+        calibration: &calibration,
+        decision: score.decision,
+        dataset: &dataset,
+        artifacts: &artifacts,
+        test: &test,
+        table: &slices,
+    })?;
     let coverage = coverage(&scored, score, ledger);
     let audits = audits(ledger);
     let checks = checks::checks(&Evidence {
@@ -213,7 +222,7 @@ pub fn summarise(
         per_patient: patients.results(&measured),
         warnings,
         slices,
-        exhibits: Exhibits::default(),
+        exhibits,
     })
 }
 

@@ -216,10 +216,11 @@ pub struct SliceExhibit {
 /// What one method made of one slice.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MethodExhibit {
-    /// Filtered map, `[height x width]`: 0 is `low`, 255 is `high`, between them the scale is logarithmic.
+    /// Filtered map, `[height x width]`: 0 is `low`, 255 is `high`, equal ratios or equal differences between them.
     pub map: Vec<u8>,
     pub low: f32,
     pub high: f32,
+    pub logarithmic: bool,
     /// As if the slice were unhealthy.
     pub mask: Mask,
     pub called_unhealthy: bool,

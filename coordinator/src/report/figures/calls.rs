@@ -20,6 +20,9 @@ pub fn encoding_of(method: &str) -> Option<Encoding> {
     found.forward().map(|(encoding, _)| encoding)
 }
 
+/// Walks with figures of their own; a sweep over strengths has more.
+const MOST_WALKS: usize = 8;
+
 /// For each encoding and strength the first cell: methods that share a walk share the cosines.
 pub fn walks(table: &SliceTable) -> Vec<&SlicesOfCell> {
     let mut known: Vec<(Encoding, Option<f64>)> = Vec::new();
@@ -34,6 +37,7 @@ pub fn walks(table: &SliceTable) -> Vec<&SlicesOfCell> {
             found.push(cell);
         }
     }
+    found.truncate(MOST_WALKS);
     found
 }
 

@@ -279,7 +279,7 @@ pub fn fig4(pictures: &Pictures, best: &[usize]) -> Option<Figure> {
         of_paper: "Figures 4 and 6",
         title: "Maps and masks".to_owned(),
         caption: format!(
-            "{} Seed {}. Maps on a logarithmic scale of their own; masks: white right, orange missed, blue wrong; below them \
+            "{} Seed {}. Each map has a scale of its own, logarithmic where it can be; masks: white right, orange missed, blue wrong; below them \
              the DICE, and \"healthy\" where the slice is called so. {} of {} have a column.",
             pictures.rule,
             pictures.seed,

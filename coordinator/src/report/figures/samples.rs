@@ -174,6 +174,7 @@ pub(crate) fn slice(number: usize, unhealthy: bool, methods: usize) -> SliceExhi
                     map: levels(|x, y| head(x, y) * (1.0 - blob(x, y, number % 7 + method) / 16.0)),
                     low: 1e-4,
                     high: 0.3,
+                    logarithmic: true,
                     mask: Mask::of(pixels().map(|(x, y)| blob(x, y, number % 7 + method) < 4.5)),
                     called_unhealthy: unhealthy,
                     dice: 0.7 - 0.1 * method as f64,

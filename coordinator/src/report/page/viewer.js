@@ -50,12 +50,12 @@
     return pixels;
   };
 
-  // One scale for all maps of a method: their levels are logarithms between their own ends.
+  // One scale for all maps of a method: levels of most are logarithms between their own ends; the others keep theirs.
   const ends = data.methods.map((_, method) => {
     let [low, high] = [Infinity, -Infinity];
     for (const slice of data.slices) {
       const one = slice.methods[method];
-      if (!one) continue;
+      if (!one || !one.logarithmic) continue;
       if (one.low > 0) low = Math.min(low, one.low);
       if (one.high > 0) high = Math.max(high, one.high);
     }
@@ -63,7 +63,7 @@
   });
   const shared = (level, one, method) => {
     const [low, high] = ends[method];
-    if (!(low > 0 && high > low && one.low > 0 && one.high >= one.low)) return level;
+    if (!(one.logarithmic && low > 0 && high > low && one.low > 0 && one.high >= one.low)) return level;
     const value = Math.log(one.low) + (level / 255) * Math.log(one.high / one.low);
     return Math.round((255 * (value - Math.log(low))) / Math.log(high / low));
   };
@@ -125,8 +125,9 @@
     const text = `${slice.subject}, slice ${slice.slice} (${view.slice + 1} of ${patients[view.patient].slices.length}), ${kind}. ${said}.`;
     by("says").textContent = text;
     canvas.setAttribute("aria-label", text);
-    const [low, high] = one ? (view.o ? [one.low, one.high] : ends[view.method]) : [0, 0];
-    by("range").textContent = one ? `${short(low)} to ${short(high)}, logarithmic, ${view.o ? "this map's" : "all maps of the method"}` : "";
+    const own = view.o || !(one && one.logarithmic);
+    const [low, high] = one ? (own ? [one.low, one.high] : ends[view.method]) : [0, 0];
+    by("range").textContent = one ? `${short(low)} to ${short(high)}, ${one.logarithmic ? "logarithmic" : "linear"}, ${own ? "this map's" : "all maps of the method"}` : "";
     by("scale").hidden = !(view.h || view.s);
     by("patient").value = view.patient;
     by("slice").max = patients[view.patient].slices.length - 1;

@@ -40,6 +40,7 @@ struct OfMethod<'a> {
     map: String,
     low: f32,
     high: f32,
+    logarithmic: bool,
     mask: &'a [u32],
     called: bool,
     dice: f64,
@@ -54,7 +55,7 @@ impl Slice<'_> {
 
 impl OfMethod<'_> {
     fn bytes(&self) -> usize {
-        self.map.len() + 6 * self.mask.len() + 120
+        self.map.len() + 6 * self.mask.len() + 150
     }
 }
 
@@ -80,6 +81,7 @@ fn of_method<'a>(slice: &SliceExhibit, exhibit: &'a MethodExhibit) -> OfMethod<'
         map: encoded(slice, &exhibit.map),
         low: finite(exhibit.low),
         high: finite(exhibit.high),
+        logarithmic: exhibit.logarithmic,
         mask: &exhibit.mask.runs,
         called: exhibit.called_unhealthy,
         dice: exhibit.dice,

@@ -10,7 +10,7 @@ impl Chart {
                 // A value without a place breaks the line.
                 for part in points.split(|point| self.place(inner, *point).is_none()) {
                     let line = part.iter().filter_map(|point| self.place(inner, *point));
-                    drawing.line(line.collect(), *stroke);
+                    drawing.line(thinned(line.collect()), *stroke);
                 }
             }
             Mark::Band { points, colour } => {
@@ -170,5 +170,31 @@ impl Chart {
             vec![[middle[0], middle[1] - 7.0], [middle[0], middle[1] + 7.0]],
             Stroke::new(colour, 2.6),
         );
+    }
+}
+
+/// Without points that no eye tells from the one before; both ends stay.
+fn thinned(points: Vec<Place>) -> Vec<Place> {
+    let last = points.len().saturating_sub(1);
+    let mut kept: Vec<Place> = Vec::new();
+    for (number, point) in points.into_iter().enumerate() {
+        let apart = |before: &Place| (before[0] - point[0]).hypot(before[1] - point[1]) >= 0.3;
+        if number == last || kept.last().is_none_or(apart) {
+            kept.push(point);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_keeps_its_ends_and_its_form() {
+        let points: Vec<Place> = (0..=1_000).map(|n| [0.01 * f64::from(n), 0.0]).collect();
+        let kept = thinned(points);
+        assert_eq!((kept[0], kept[kept.len() - 1]), ([0.0, 0.0], [10.0, 0.0]));
+        assert!((30..40).contains(&kept.len()), "{}", kept.len());
     }
 }
