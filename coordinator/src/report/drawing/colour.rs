@@ -35,6 +35,13 @@ const OF_SERIES: [Named; SERIES] = [
     ("--s6", [0x6b, 0x6b, 0x6b], [0xb0, 0xb0, 0xb0]),
 ];
 
+/// Words that say whether a number can be quoted.
+const STATES: [Named; 3] = [
+    ("--no", [0xa3, 0x3c, 0x00], [0xff, 0x92, 0x4a]),
+    ("--look", [0x7a, 0x57, 0x00], [0xf2, 0xbc, 0x3c]),
+    ("--ok", [0x00, 0x66, 0x4a], [0x3c, 0xd0, 0xa4]),
+];
+
 impl Colour {
     const fn named(self) -> Result<Named, [u8; 3]> {
         Ok(match self {
@@ -74,7 +81,10 @@ fn hex([red, green, blue]: [u8; 3]) -> String {
 
 /// The variables of a page: its light colours, and its dark ones.
 pub fn variables() -> [String; 2] {
-    let all = || [INK, FAINT, GRID, PAPER].into_iter().chain(OF_SERIES);
+    let all = || {
+        let ground = [INK, FAINT, GRID, PAPER].into_iter();
+        ground.chain(OF_SERIES).chain(STATES)
+    };
     let listed = |pairs: Vec<(&str, [u8; 3])>| {
         let each = pairs.into_iter();
         each.map(|(name, colour)| format!("{name}:{};", hex(colour)))
@@ -150,7 +160,7 @@ mod tests {
 
     #[test]
     fn text_and_lines_are_read_on_both_pages() {
-        for (name, light, dark) in [INK, FAINT] {
+        for (name, light, dark) in [INK, FAINT].into_iter().chain(STATES) {
             assert!(contrast(light, PAPER.1) >= 4.5, "{name}");
             assert!(contrast(dark, PAPER.2) >= 4.5, "{name}");
         }

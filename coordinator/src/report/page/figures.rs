@@ -29,7 +29,7 @@ fn one(figure: &Figure) -> Markup {
     let shown: Vec<&str> = figure.data.lines().take(MOST_LINES).collect();
     html! {
         figure.wide[wide] #(format!("figure-{}", figure.name)) {
-            div.scroll tabindex=[wide.then_some("0")] {
+            div.scroll tabindex=[wide.then_some("0")] role=[wide.then_some("group")] aria-label=[wide.then_some(&figure.title)] {
                 div.drawing style=(format!("--wide:{}px", figure.drawing.width.round())) { (PreEscaped(svg)) }
             }
             figcaption {
