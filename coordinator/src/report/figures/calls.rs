@@ -48,6 +48,9 @@ pub(super) fn row_of(cell: &SlicesOfCell) -> RowId {
     }
 }
 
+/// Name, seed and, slice by slice, a score with whether the slice is unhealthy.
+type Scores = (String, Option<u64>, Vec<(f64, bool)>);
+
 /// Shares called unhealthy of the healthy and of the unhealthy slices, from the highest threshold down; and the area.
 #[allow(clippy::cast_precision_loss)]
 fn roc(cases: &[(f64, bool)]) -> Option<(Vec<[f64; 2]>, f64)> {
@@ -83,7 +86,7 @@ pub fn roc_of_slices(table: &SliceTable) -> Option<Figure> {
     );
     let mut csv = Csv::new("number,seed,false_positive_rate,true_positive_rate");
     let mut words = Vec::new();
-    let mut curves: Vec<(String, Option<u64>, Vec<(f64, bool)>)> = walks(table)
+    let mut curves: Vec<Scores> = walks(table)
         .into_iter()
         .map(|cell| {
             let cases = cell.cell.slices.iter().zip(&table.slices);

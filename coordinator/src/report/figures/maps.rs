@@ -236,7 +236,7 @@ pub fn fig4(pictures: &Pictures, best: &[usize]) -> Option<Figure> {
     let mut columns = vec![modality, "truth".to_owned()];
     for method in &methods {
         let name = name_of(&pictures.methods[*method]);
-        columns.extend([format!("{name}"), "mask".to_owned()]);
+        columns.extend([name, "mask".to_owned()]);
     }
     let mut grid = Grid::new(&columns, slices.len(), NOTE);
     let mut words = Vec::new();

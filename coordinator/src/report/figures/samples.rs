@@ -160,7 +160,7 @@ pub(crate) fn slice(number: usize, unhealthy: bool, methods: usize) -> SliceExhi
         place: SlicePlace {
             patient: format!("patient-{}", number / 5),
             subject: format!("patient-{}_ses-1", number / 5),
-            slice: 40 + number as i64,
+            slice: i64::try_from(40 + number).unwrap(),
             unhealthy,
         },
         in_figures: unhealthy,

@@ -8,7 +8,7 @@ use crate::report::marks;
 use crate::report::summary::{Row, State, Summary};
 
 /// Number and row with the highest DICE of unhealthy slices among those wanted.
-fn best<'a>(summary: &'a Summary, wanted: impl Fn(&Row) -> bool) -> Option<(usize, &'a Row)> {
+fn best(summary: &Summary, wanted: impl Fn(&Row) -> bool) -> Option<(usize, &Row)> {
     let rows = summary.rows.iter().enumerate();
     rows.filter(|(_, row)| row.setup == Setup::Unhealthy && wanted(row))
         .filter_map(|(index, row)| Some((index, row, row.dice.mean?)))

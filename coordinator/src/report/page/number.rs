@@ -9,7 +9,7 @@ pub(super) const NONE: &str = "–";
 
 /// A share in percent with one decimal; `at` is its JSON pointer in `summary.json`.
 pub(super) fn share(value: Option<f64>, at: &str) -> Markup {
-    shown(value, at, |value| percent(value))
+    shown(value, at, percent)
 }
 
 /// A number with so many decimals.
