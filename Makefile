@@ -38,11 +38,12 @@ demo: build ## benchmark a synthetic data set from end to end on this machine
 
 # Programs and tests are built in one go, so that no processor waits for the other. Half of the time a test waits for
 # timers and processes: two at once for each processor.
-test: setup ## run all tests (installs redis-server where it is missing)
+test: setup ## run all tests (installs redis-server and chromium where they are missing)
 	cargo test $(CARGO_FLAGS) --no-run
 	cargo build $(CARGO_FLAGS)
 	scripts/check-linkage.sh
 	-@scripts/need.sh redis-server # tests that need it say so themselves
+	-@scripts/need.sh chromium
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test $(CARGO_FLAGS) --no-fail-fast
 
 test-deploy: build ## try what lies in deploy/ on a real Slurm, systemd and Docker (root): make test-deploy [PARTS=slurm,systemd]

@@ -21,6 +21,30 @@ impl Respacing {
         self.kept_of(DIFFUSION_STEPS)
     }
 
+    /// Indices into the full schedule of the kept steps, ascending: evenly spread with both ends, halves rounded to even,
+    /// as the public implementation has it.
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
+    pub fn indices(self) -> Vec<u32> {
+        let Self::Steps(count) = self else {
+            return (0..DIFFUSION_STEPS).collect();
+        };
+        let stride = match count {
+            0 | 1 => 1.0,
+            more => f64::from(DIFFUSION_STEPS - 1) / f64::from(more - 1),
+        };
+        let mut position = 0.0_f64;
+        let indices = (0..count).map(|_| {
+            let index = position.round_ties_even() as u32;
+            position += stride;
+            index
+        });
+        indices.collect()
+    }
+
     /// Number of kept steps of a schedule of `steps`.
     pub const fn kept_of(self, steps: u32) -> u32 {
         match self {
@@ -91,5 +115,28 @@ impl<'de> Deserialize<'de> for Respacing {
             Text::Number(number) => number.to_string(),
         };
         text.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `space_timesteps(1000, [50])` and `[3]` of guided-diffusion; one kept step is the first.
+    #[test]
+    fn kept_steps_are_those_of_the_public_code() {
+        let fifty = Respacing::Steps(50).indices();
+        assert_eq!(fifty[..6], [0, 20, 41, 61, 82, 102]);
+        assert_eq!((fifty.len(), fifty[49]), (50, 999));
+        // 499.5 is rounded to even.
+        assert_eq!(Respacing::Steps(3).indices(), [0, 500, 999]);
+        assert_eq!(Respacing::Steps(1).indices(), [0]);
+        assert_eq!(Respacing::None.indices().len(), 1_000);
+        let all = Respacing::Steps(1_000).indices();
+        assert!(
+            all.iter()
+                .enumerate()
+                .all(|(place, index)| place == *index as usize)
+        );
     }
 }

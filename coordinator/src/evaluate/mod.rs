@@ -5,6 +5,7 @@ mod checks;
 mod classification;
 mod comparison;
 mod cost;
+mod exhibits;
 mod fingerprint;
 mod measured;
 pub mod outside;
@@ -193,6 +194,15 @@ pub fn summarise_with(
         artifacts: &artifacts,
     };
     let classification = classification::classifications(&sources, &results)?;
+    let exhibits = exhibits::exhibits(&exhibits::Sources {
+        scored: &scored,
+        calibration: &calibration,
+        decision: score.decision,
+        dataset: &dataset,
+        artifacts: &artifacts,
+        test: &test,
+        table: &slices,
+    })?;
     let coverage = coverage(&scored, score, ledger);
     let audits = audits(ledger);
     let checks = checks::checks(&Evidence {
@@ -239,6 +249,7 @@ pub fn summarise_with(
         per_patient: patients.results(&measured),
         warnings,
         slices,
+        exhibits,
     })
 }
 

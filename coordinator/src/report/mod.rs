@@ -1,12 +1,16 @@
-//! Writes the report of a run: `summary.json`, tables for people, papers and programs, and the loss curves of what was
-//! trained.
+//! Writes the report of a run: one page with everything, `summary.json`, tables for people, papers and programs, figures,
+//! and the loss curves of what was trained.
 
 pub mod checks;
 pub mod csv;
+pub mod drawing;
+pub mod exhibits;
+pub mod figures;
 pub mod latex;
-mod loss_picture;
+
 pub mod markdown;
 pub mod marks;
+pub mod page;
 mod paired;
 pub mod slices;
 pub mod statistics;
@@ -18,6 +22,7 @@ pub mod training;
 use anofpdm_common::store::durable::{self, DiskError};
 
 use crate::run_folder::RunFolder;
+use figures::Figures;
 use summary::Summary;
 
 /// Writes all files of the report.
@@ -26,6 +31,7 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
     let mut json = serde_json::to_string_pretty(summary)
         .map_err(|error| DiskError::new("write", &report, error.into()))?;
     json.push('\n');
+    let mut files = Vec::new();
     let mut slices = Vec::new();
     tidy::slices(&summary.slices, &mut slices)
         .map_err(|error| DiskError::new("write", &report, error))?;
@@ -38,18 +44,35 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
         ("slices.csv", slices),
     ] {
         durable::write(&report.join(name), &text)?;
+        files.push(name.to_owned());
     }
     let tables = report.join("tables");
     durable::create_dir(&tables)?;
     for (name, text) in latex::tables(summary) {
         durable::write(&tables.join(name), text.as_bytes())?;
+        files.push(format!("tables/{name}"));
     }
     let curves = training::curves(folder);
-    if let Some(svg) = loss_picture::picture(&summary.run, &curves) {
-        for (name, text) in [("loss.csv", training::table(&curves)), ("loss.svg", svg)] {
-            durable::write(&report.join(name), text.as_bytes())?;
-        }
+    if !curves.is_empty() {
+        durable::write(
+            &report.join("loss.csv"),
+            training::table(&curves).as_bytes(),
+        )?;
+        files.push("loss.csv".to_owned());
     }
+    let figures = Figures::of(summary, &curves);
+    let drawn = figures::files::write(&report.join("figures"), &figures)?;
+    files.extend(drawn.iter().map(|name| format!("figures/{name}")));
+    // The page tells of its run where it can; the numbers do not depend on the spec.
+    let spec = folder.spec().ok();
+    let page = page::page(&page::Parts {
+        summary,
+        figures: &figures,
+        spec: spec.as_ref(),
+        version: env!("CARGO_PKG_VERSION"),
+        files: &files,
+    });
+    durable::write(&report.join("report.html"), page.as_bytes())?;
     Ok(())
 }
 

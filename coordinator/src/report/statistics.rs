@@ -4,7 +4,7 @@ use anofpdm_common::metrics::setup::Setup;
 use serde::{Deserialize, Serialize};
 
 /// One row of the table by name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowId {
     pub method: String,
     pub guidance: Option<f64>,

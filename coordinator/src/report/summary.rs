@@ -7,6 +7,7 @@ use anofpdm_common::metrics::summary::{mean, sample_std};
 use anofpdm_common::store::slices::Split;
 use serde::{Deserialize, Serialize};
 
+use super::exhibits::Exhibits;
 use super::slices::SliceTable;
 use super::statistics::{Paired, PatientResult, Ranking, VolumeCorrelation};
 
@@ -54,6 +55,9 @@ pub struct Summary {
     /// Every slice by itself, for `slices.csv`.
     #[serde(skip)]
     pub slices: SliceTable,
+    /// What figures and pictures are made of beside.
+    #[serde(skip)]
+    pub exhibits: Exhibits,
 }
 
 /// One reason why a number could mislead, looked at.

@@ -104,7 +104,7 @@ pub fn table(summary: &Summary, width: Option<usize>) -> String {
 pub fn origin(summary: &Summary, report: &Path) -> String {
     format!(
         "report       {}\nfingerprint  {}",
-        report.display(),
+        report.join("report.html").display(),
         summary.fingerprint
     )
 }

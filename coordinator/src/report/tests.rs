@@ -16,6 +16,9 @@ use super::statistics::{
 use super::summary::{Audits, Cost, Coverage, Row, Value};
 use super::*;
 
+/// A spec that needs nothing else to be read.
+pub(crate) const SPEC: &str = include_str!("../../../examples/demo.toml");
+
 /// A row of which every number follows from `mean`.
 pub(crate) fn row(method: &str, setup: Setup, mean: f64, seeds: &[u64]) -> Row {
     let value = |factor: f64| {
@@ -46,7 +49,7 @@ pub(crate) fn row(method: &str, setup: Setup, mean: f64, seeds: &[u64]) -> Row {
     }
 }
 
-fn summary() -> Summary {
+pub(crate) fn summary() -> Summary {
     let id = |method: &str| RowId {
         method: method.to_owned(),
         guidance: Some(2.0),
@@ -154,6 +157,7 @@ fn summary() -> Summary {
             }],
         }],
         warnings: Vec::new(),
+        exhibits: Default::default(),
         slices: SliceTable {
             modalities: vec!["flair".to_owned()],
             slices: vec![SliceName {

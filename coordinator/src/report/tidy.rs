@@ -155,7 +155,7 @@ fn single(value: Option<f32>) -> String {
 }
 
 /// Quoted where it would end a field or a line: names of patients come from outside.
-fn field(text: &str) -> String {
+pub(super) fn field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {

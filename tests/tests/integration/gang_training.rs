@@ -124,7 +124,7 @@ fn two_ranks_train_and_score_in_one_run_local_and_redis() {
     ] {
         assert!(csv.contains(line), "{csv}");
     }
-    assert!(report.join("loss.svg").is_file());
+    assert!(report.join("figures/loss.svg").is_file() && report.join("report.html").is_file());
     let pictures = fixture.path().join("local/checkpoints/guided/samples");
     assert!(pictures.join("step-00000012.png").is_file());
     // The same world, the same bits, dropout and all.

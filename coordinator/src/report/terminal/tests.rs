@@ -74,6 +74,7 @@ fn summary() -> Summary {
         ranking: Vec::new(),
         per_patient: Vec::new(),
         slices: SliceTable::default(),
+        exhibits: Default::default(),
         warnings: Vec::new(),
     }
 }

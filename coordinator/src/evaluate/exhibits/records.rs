@@ -1,0 +1,98 @@
+//! Cells by the rows they belong to, and the exhibits that were kept of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anofpdm_common::plan::{Cell, CellOutput, Postprocessing, SliceRef, Trajectory};
+use anofpdm_common::record::{Exhibit, Record};
+
+use super::Sources;
+use crate::evaluate::{EvaluateError, Finished};
+use crate::report::statistics::RowId;
+use crate::stored_record;
+
+/// The exhibits of one cell, by slice.
+pub(super) struct KeptCell {
+    /// Number of the cell in the plan.
+    pub(super) cell: usize,
+    pub(super) row: RowId,
+    pub(super) seed: u64,
+    pub(super) exhibits: BTreeMap<SliceRef, Exhibit>,
+}
+
+/// The row of the table that a cell belongs to.
+pub(super) fn row_of(finished: &Finished, cell: &Cell) -> Option<RowId> {
+    let trajectory = finished.plan.trajectory(cell).ok()?;
+    let method = cell.method(trajectory)?;
+    let postprocessing = match &cell.output {
+        CellOutput::Restored { postprocessing, .. }
+        | CellOutput::RestoredExhibit { postprocessing, .. } => Some(postprocessing),
+        _ => None,
+    };
+    let native = matches!(postprocessing, Some(Postprocessing::Native));
+    let has_strength = method
+        .baseline()
+        .is_none_or(|baseline| baseline.has_strength());
+    Some(RowId {
+        method: match native {
+            true => format!("{method}-native"),
+            false => method.name().to_owned(),
+        },
+        guidance: has_strength.then_some(cell.guidance),
+    })
+}
+
+/// The noise seed of a cell; 0 where it draws no noise.
+pub(super) fn seed_of(finished: &Finished, cell: &Cell) -> u64 {
+    match finished.plan.trajectory(cell) {
+        Ok(Trajectory::Forward(walk)) => walk.seed,
+        Ok(Trajectory::Restoration(walk)) => walk.seed.unwrap_or(0),
+        Err(_) => 0,
+    }
+}
+
+/// Of every cell that keeps exhibits; only batches that have some are read. Maps are kept of the slices that are `shown`.
+pub(super) fn kept(
+    sources: &Sources<'_>,
+    shown: &BTreeSet<SliceRef>,
+) -> Result<Vec<KeptCell>, EvaluateError> {
+    let finished = sources.scored;
+    let plan = &finished.plan;
+    let mut found = Vec::new();
+    for (number, cell) in plan.cells.iter().enumerate() {
+        if !matches!(
+            cell.output,
+            CellOutput::Exhibit { .. } | CellOutput::RestoredExhibit { .. }
+        ) {
+            continue;
+        }
+        let Some(row) = row_of(finished, cell) else {
+            continue;
+        };
+        let mut exhibits = BTreeMap::new();
+        for (batch, records) in plan.batches.iter().zip(&finished.records) {
+            if !batch.iter().any(|slice| plan.exhibits.of(*slice).any()) {
+                continue;
+            }
+            let Some((_, digest)) = records.get(number) else {
+                continue;
+            };
+            let Record::Exhibits(of_batch) = stored_record::read(sources.artifacts, *digest)?
+            else {
+                return Err(EvaluateError::Kind(*digest));
+            };
+            for (slice, exhibit) in batch.iter().zip(of_batch) {
+                if let Some(mut exhibit) = exhibit {
+                    exhibit.map.take_if(|_| !shown.contains(slice));
+                    exhibits.insert(*slice, *exhibit);
+                }
+            }
+        }
+        found.push(KeptCell {
+            cell: number,
+            row,
+            seed: seed_of(finished, cell),
+            exhibits,
+        });
+    }
+    Ok(found)
+}

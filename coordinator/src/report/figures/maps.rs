@@ -1,0 +1,333 @@
+//! Figures 3, 4 and 6: maps and masks as pictures.
+
+use super::{Figure, counted, file_part, name_of, percent};
+use crate::report::drawing::{
+    Anchor, Area, Colour, Drawing, Pixels, SMALL, Shape, Stroke, colour, font,
+};
+use crate::report::exhibits::{Mask, MethodExhibit, Pictures, SliceExhibit, SlicePlace, StepMaps};
+
+/// Side of a picture and the space beside it, pixels of the drawing.
+const SIDE: f64 = 96.0;
+const GAP: f64 = 6.0;
+const LEFT: f64 = 8.0;
+
+/// Methods with a column each; the viewer has all.
+const MOST_METHODS: usize = 3;
+/// Slices with a row each.
+const MOST_SLICES: usize = 6;
+
+fn grey(width: usize, height: usize, levels: &[u8]) -> Pixels {
+    Pixels {
+        width,
+        height,
+        rgb: levels.iter().map(|level| [*level; 3]).collect(),
+    }
+}
+
+fn coloured(width: usize, height: usize, shares: impl Iterator<Item = f64>) -> Pixels {
+    Pixels {
+        width,
+        height,
+        rgb: shares.map(colour::scale).collect(),
+    }
+}
+
+/// Truth and mask over an image: both white, truth alone orange, mask alone blue.
+const BOTH: [u8; 3] = [0xff, 0xff, 0xff];
+const MISSED: [u8; 3] = [0xe6, 0x9f, 0x00];
+const WRONG: [u8; 3] = [0x38, 0x8c, 0xe0];
+
+fn outcome(slice: &SliceExhibit, mask: &Mask) -> Pixels {
+    let count = slice.width * slice.height;
+    let (truth, mask) = (slice.truth.pixels(count), mask.pixels(count));
+    let image = slice.images.first();
+    let rgb = (0..count).map(|pixel| match (truth[pixel], mask[pixel]) {
+        (true, true) => BOTH,
+        (true, false) => MISSED,
+        (false, true) => WRONG,
+        (false, false) => {
+            let level = image.and_then(|image| image.get(pixel)).copied();
+            [level.unwrap_or(0) / 2; 3]
+        }
+    });
+    Pixels {
+        width: slice.width,
+        height: slice.height,
+        rgb: rgb.collect(),
+    }
+}
+
+fn truth_alone(width: usize, height: usize, truth: &Mask) -> Pixels {
+    let levels: Vec<u8> = truth
+        .pixels(width * height)
+        .iter()
+        .map(|set| if *set { 255 } else { 0 })
+        .collect();
+    grey(width, height, &levels)
+}
+
+/// A grid of pictures, with a line of text below each.
+struct Grid {
+    drawing: Drawing,
+    top: f64,
+}
+
+/// Above the columns: their names.
+const NAMES: f64 = 42.0;
+const ROW: f64 = SIDE + 24.0;
+
+impl Grid {
+    fn new(columns: &[String], rows: usize, notes: f64) -> Self {
+        let width = LEFT + columns.len() as f64 * (SIDE + GAP);
+        let mut drawing = Drawing::new(width, NAMES + rows as f64 * (ROW + notes) + 4.0);
+        for (column, name) in columns.iter().enumerate() {
+            let (first, second) = match name.split_once(' ') {
+                Some((a, b)) if font::width(name, SMALL) > SIDE => (a, b),
+                _ => (name.as_str(), ""),
+            };
+            let x = Self::x(column) + SIDE / 2.0;
+            let lines = if second.is_empty() {
+                vec![first]
+            } else {
+                vec![first, second]
+            };
+            for (line, text) in lines.iter().rev().enumerate() {
+                let text = font::shortened(text, SIDE + GAP - 2.0, SMALL);
+                drawing.small([x, NAMES - 8.0 - 15.0 * line as f64], text, Anchor::Middle);
+            }
+        }
+        Self {
+            drawing,
+            top: NAMES,
+        }
+    }
+
+    fn x(column: usize) -> f64 {
+        LEFT + column as f64 * (SIDE + GAP)
+    }
+
+    fn note(&mut self, text: String) {
+        let width = self.drawing.width - LEFT - 4.0;
+        let text = font::shortened(&text, width, SMALL);
+        self.drawing
+            .small([LEFT, self.top + 12.0], text, Anchor::Start);
+        self.top += NOTE;
+    }
+
+    fn picture(&mut self, column: usize, pixels: Pixels, below: String) {
+        let area = Area {
+            left: Self::x(column),
+            top: self.top,
+            width: SIDE,
+            height: SIDE,
+        };
+        self.drawing.image(area, pixels);
+        self.drawing.shapes.push(Shape::Rect {
+            area,
+            fill: None,
+            stroke: Some(Stroke::new(Colour::Faint, 0.6)),
+            hint: String::new(),
+        });
+        let below = font::shortened(&below, SIDE + GAP - 2.0, 11.0);
+        let at = [area.left + SIDE / 2.0, area.bottom() + 14.0];
+        self.drawing
+            .words(at, below, Anchor::Middle, 11.0, Colour::Ink);
+    }
+
+    fn next(&mut self) {
+        self.top += ROW;
+    }
+}
+
+const NOTE: f64 = 18.0;
+
+fn place_name(place: &SlicePlace) -> String {
+    format!("{}, slice {}", place.subject, place.slice)
+}
+
+/// Figure 3: S_t and the gradient of one slice at several steps; `None` without steps.
+pub fn fig3(maps: &StepMaps) -> Option<Figure> {
+    if maps.steps.is_empty() {
+        return None;
+    }
+    let with_gradient = maps.steps.iter().any(|step| !step.gradient.is_empty());
+    let (width, height) = (maps.width, maps.height);
+    let mut columns = vec!["input".to_owned(), "truth".to_owned()];
+    columns.extend(maps.steps.iter().map(|step| {
+        let end = if step.end_step { " (t_e)" } else { "" };
+        format!("t = {}{end}", step.t)
+    }));
+    let rows = 1 + usize::from(with_gradient);
+    let mut grid = Grid::new(&columns, rows, NOTE);
+    let mut words = Vec::new();
+    type Part = fn(&crate::report::exhibits::StepMap) -> &[f32];
+    let parts: [(&str, Part); 2] = [
+        ("S_t", |step| &step.anomaly),
+        ("squared gradient", |step| &step.gradient),
+    ];
+    for (index, (name, part)) in parts.into_iter().take(rows).enumerate() {
+        let values = maps.steps.iter().flat_map(part).copied();
+        let largest = values.filter(|value| value.is_finite()).fold(0.0, f32::max);
+        grid.note(format!("{name}: dark 0, bright {largest:.3e} and above"));
+        let input = grey(width, height, &maps.image);
+        grid.picture(0, input, String::new());
+        grid.picture(1, truth_alone(width, height, &maps.truth), String::new());
+        for (column, step) in maps.steps.iter().enumerate() {
+            let map = part(step);
+            let of_step = map
+                .iter()
+                .copied()
+                .filter(|v| v.is_finite())
+                .fold(0.0, f32::max);
+            let shares = map
+                .iter()
+                .map(|value| f64::from(value / largest.max(f32::MIN_POSITIVE)));
+            grid.picture(
+                column + 2,
+                coloured(width, height, shares),
+                format!("max {of_step:.1e}"),
+            );
+            words.push(format!("largest {name} at t = {}: {of_step:.3e}", step.t));
+        }
+        if index + 1 < rows {
+            grid.next();
+        }
+    }
+    Some(Figure {
+        name: format!(
+            "fig3-{}-{}",
+            file_part(&maps.row),
+            file_part(&crate::report::statistics::RowId {
+                method: place_name(&maps.place),
+                guidance: None
+            })
+        ),
+        of_paper: "Figure 3",
+        title: format!("Maps by step: {}", place_name(&maps.place)),
+        caption: format!(
+            "{}, seed {}; one scale of colours a row.",
+            name_of(&maps.row),
+            maps.seed
+        ),
+        description: format!("{}.", words.join("; ")),
+        drawing: grid.drawing,
+        data: String::new(),
+    })
+}
+
+/// Figures 4 and 6: input, truth, and of the best methods map and outcome. `best` are numbers of methods, best first.
+pub fn fig4(pictures: &Pictures, best: &[usize]) -> Option<Figure> {
+    let mut slices: Vec<&SliceExhibit> = pictures
+        .slices
+        .iter()
+        .filter(|slice| slice.in_figures)
+        .collect();
+    slices.truncate(MOST_SLICES);
+    let methods: Vec<usize> = best
+        .iter()
+        .copied()
+        .filter(|method| *method < pictures.methods.len())
+        .take(MOST_METHODS)
+        .collect();
+    if slices.is_empty() {
+        return None;
+    }
+    let modality = pictures.modalities.first().cloned().unwrap_or_default();
+    let mut columns = vec![modality, "truth".to_owned()];
+    for method in &methods {
+        let name = name_of(&pictures.methods[*method]);
+        columns.extend([name, "mask".to_owned()]);
+    }
+    let mut grid = Grid::new(&columns, slices.len(), NOTE);
+    let mut words = Vec::new();
+    for slice in &slices {
+        grid.note(place_name(&slice.place));
+        let (width, height) = (slice.width, slice.height);
+        let image = slice.images.first().map_or(&[][..], Vec::as_slice);
+        grid.picture(0, grey(width, height, image), String::new());
+        grid.picture(1, truth_alone(width, height, &slice.truth), String::new());
+        for (place, method) in methods.iter().enumerate() {
+            let Some(Some(exhibit)) = slice.methods.get(*method) else {
+                continue;
+            };
+            let MethodExhibit { map, low, high, .. } = exhibit;
+            let shares = map.iter().map(|level| f64::from(*level) / 255.0);
+            let column = 2 + 2 * place;
+            let scale = format!("{low:.0e} … {high:.0e}");
+            grid.picture(column, coloured(width, height, shares), scale);
+            let called = if exhibit.called_unhealthy {
+                ""
+            } else {
+                ", called healthy"
+            };
+            let dice = format!("DICE {}{called}", percent(Some(exhibit.dice)));
+            words.push(format!(
+                "{}, {}: {dice}",
+                place_name(&slice.place),
+                name_of(&pictures.methods[*method])
+            ));
+            let below = match exhibit.called_unhealthy {
+                true => dice,
+                false => format!("{} healthy", percent(Some(exhibit.dice))),
+            };
+            grid.picture(column + 1, outcome(slice, &exhibit.mask), below);
+        }
+        grid.next();
+    }
+    Some(Figure {
+        name: "fig4".to_owned(),
+        of_paper: "Figures 4 and 6",
+        title: "Maps and masks".to_owned(),
+        caption: format!(
+            "{} Seed {}. Each map has a scale of its own, logarithmic where it can be; masks: white right, orange missed, blue wrong; below them \
+             the DICE, and \"healthy\" where the slice is called so. {} of {} have a column.",
+            pictures.rule,
+            pictures.seed,
+            methods.len(),
+            counted(pictures.methods.len(), "method")
+        ),
+        description: format!("DICE in percent. {}.", words.join("; ")),
+        drawing: grid.drawing,
+        data: String::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn pictures_have_a_row_a_slice_and_say_every_dice() {
+        let pictures = samples::pictures(&["anofpdm-ddim", "gradient"]);
+        let figure = fig4(&pictures, &[1, 0, 9]).unwrap();
+        let images = figure.drawing.shapes.iter();
+        let images = images.filter(|shape| matches!(shape, Shape::Image { .. }));
+        assert_eq!(images.count(), 6 * (2 + 2 * 2));
+        assert!(
+            figure
+                .description
+                .contains("slice 42, gradient (w 2): DICE 60.0")
+        );
+        assert_eq!(fig4(&Pictures::default(), &[0]), None);
+    }
+
+    #[test]
+    fn step_maps_share_a_scale_a_row() {
+        let figure = fig3(&samples::step_maps()).unwrap();
+        assert!(figure.description.contains("largest S_t at t = 600"));
+        assert_eq!(fig3(&StepMaps::default()), None);
+    }
+
+    #[test]
+    fn pictures_that_contradict_themselves_are_drawn_without_panic() {
+        let mut pictures = samples::pictures(&["gradient"]);
+        for slice in &mut pictures.slices {
+            slice.images.clear();
+            slice.width = 7;
+        }
+        pictures.slices[2].methods.clear();
+        let figure = fig4(&pictures, &[0]).unwrap();
+        assert!(crate::report::drawing::png::drawing(&figure.drawing).is_ok());
+    }
+}
