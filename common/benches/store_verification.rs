@@ -74,6 +74,7 @@ fn subject(number: usize) -> SubjectData {
             axes: [axis(0), axis(1), axis(2)],
             canvas: [SIDE, SIDE],
             padding: [0, 0],
+            header: None,
         },
     }
 }

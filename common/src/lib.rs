@@ -20,6 +20,7 @@ pub mod plan;
 pub mod queue;
 pub mod random;
 pub mod record;
+pub mod resize;
 pub mod role;
 pub mod semantics;
 #[cfg(feature = "shell")]

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{DataPlan, ExhibitPlan, SliceRef};
+use anofpdm_common::random::{Domain, Stream};
 use anofpdm_common::spec::{DataSpec, RunSpec, SpecError};
 use anofpdm_common::store::location::Location;
-use anofpdm_common::store::scaling::Scaling;
+use anofpdm_common::store::scaling::{Scaling, foreground};
 use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
 use rayon::prelude::*;
 
@@ -21,6 +22,8 @@ use crate::store_check::{self, GoOn};
 /// Separates the permutation of the validation slices from that of the test slices.
 const VALIDATION: u64 = 0;
 const TEST: u64 = 1;
+/// And that of the patients who are scored whole; 2 is that of the exhibits.
+const WHOLE_PATIENTS: u64 = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -220,8 +223,55 @@ impl Dataset {
         if subjects.is_empty() {
             return Err(self.empty("test", " with a mask (scoring needs pixel truth)"));
         }
-        let asked = self.spec.test_slices;
-        Ok(choose(&subjects, asked, self.spec.seed, TEST))
+        let chosen = choose(&subjects, self.spec.test_slices, self.spec.seed, TEST);
+        Ok(chosen.with(self.whole_patients(&subjects)))
+    }
+
+    /// All slices of `test_patients` patients, by a permutation of them.
+    fn whole_patients(&self, subjects: &[(u32, u32)]) -> Vec<SliceRef> {
+        let patients: Vec<u32> = subjects
+            .iter()
+            .map(|(subject, _)| self.patients[*subject as usize])
+            .collect::<BTreeSet<u32>>()
+            .into_iter()
+            .collect();
+        let order = Stream::new(self.spec.seed, Domain::SliceSelection, WHOLE_PATIENTS, 0)
+            .permutation(patients.len());
+        let whole: BTreeSet<u32> = order
+            .into_iter()
+            .take(self.spec.test_patients)
+            .map(|index| patients[index as usize])
+            .collect();
+        let of_whole = subjects
+            .iter()
+            .filter(|(subject, _)| whole.contains(&self.patients[*subject as usize]));
+        of_whole
+            .flat_map(|&(subject, slices)| {
+                (0..slices).map(move |position| SliceRef { subject, position })
+            })
+            .collect()
+    }
+
+    /// Foreground pixels of a slice: the mean of up to 64 of these.
+    pub fn foreground(&self, slices: &[SliceRef]) -> Result<f64, DatasetError> {
+        const SOME: usize = 64;
+        let some: Vec<&SliceRef> = slices
+            .iter()
+            .step_by(slices.len().div_ceil(SOME).max(1))
+            .collect();
+        let images = self.store.images();
+        let manifest = self.store.manifest();
+        let (channels, pixels) = (manifest.modalities.len(), manifest.size * manifest.size);
+        let counts = some.par_iter().map(|slice| {
+            let mut image = Vec::new();
+            let subject = images.subject(self.subject(**slice))?;
+            subject.read_slice(slice.position as usize, &mut image)?;
+            self.scaling().apply(&mut image, channels, pixels);
+            let foreground = foreground(&image, channels, pixels);
+            Ok(foreground.into_iter().filter(|inside| *inside).count())
+        });
+        let counts = counts.collect::<Result<Vec<usize>, DatasetError>>()?;
+        Ok(counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64)
     }
 
     /// Which of the `test` slices of a run of `spec` are kept to be looked at.

@@ -19,3 +19,4 @@ pub mod screen;
 pub mod spec_file;
 pub mod store_check;
 pub mod stored_record;
+pub mod volume_masks;

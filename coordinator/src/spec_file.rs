@@ -14,13 +14,14 @@ use crate::evaluate::tune;
 use crate::ledger::Ledger;
 use crate::ledger::journal::read_ledger;
 use crate::plan::cells::baselines;
+use crate::plan::disk::SliceRoom;
 use crate::plan::estimate::{Estimate, Slices, estimate};
 use crate::run::signals::Interrupt;
 use crate::run_folder::{Difference, RUNS, RunFolder, Standing};
 use crate::store_check::GoOn;
 
 /// What a process holds once libtorch is loaded on a CPU (measured: 116 to 119 MB of a program that does nothing).
-const LIBTORCH_BYTES: u64 = 120_000_000;
+const LIBTORCH_BYTES: u64 = 150_000_000;
 
 /// With fewer training patients than this, flipping is recommended.
 const FEW_PATIENTS: usize = 20;
@@ -139,12 +140,15 @@ impl SpecFile {
     ) -> Result<Estimate, SpecFileError> {
         let batch = i64::from(self.spec.compute.batch_slices);
         let mut memory = 0;
+        let mut weights: BTreeMap<&str, u64> = BTreeMap::new();
         for method in &self.spec.score.methods {
             // The networks of a method are on the device together.
             let mut together = 0;
             for role in method.networks() {
                 let footprint = self.network(role.name(), dataset)?.footprint();
                 together += footprint.scoring_bytes(batch);
+                let parameters = footprint.parameters.unsigned_abs();
+                weights.insert(role.name(), self.weight_bytes(role.name(), parameters));
             }
             memory = memory.max(together);
         }
@@ -156,7 +160,13 @@ impl SpecFile {
             test: test.slices.len() as u64,
         };
         let size = dataset.store().manifest().size as u64;
-        let modalities = dataset.scored().len() as u64;
+        let room = SliceRoom {
+            pixels: size * size,
+            foreground: dataset.foreground(&test.slices)?,
+            modalities: dataset.scored().len() as u64,
+            steps: self.spec.score.steps,
+        };
+        let exhibits = dataset.exhibits(&self.spec, &test.slices)?;
         let begun = self.begun(dir, dataset);
         let mut decided = BTreeMap::new();
         if let Some((folder, _)) = &begun.run {
@@ -165,7 +175,8 @@ impl SpecFile {
                 decided.extend(tuning.and_then(|t| Some((baseline, t.chosen()?))));
             }
         }
-        let mut estimate = estimate(&self.spec, slices, size * size, modalities, &decided);
+        let mut estimate = estimate(&self.spec, slices, &room, &exhibits, &decided);
+        estimate.disk_bytes += weights.values().sum::<u64>();
         let asked = [
             (
                 "validation",
@@ -181,6 +192,15 @@ impl SpecFile {
                 ));
             }
         }
+        let (whole, there) = (
+            self.spec.data.test_patients,
+            dataset.patients_of(Split::Test),
+        );
+        if there < whole {
+            estimate.warnings.push(format!(
+                "{whole} whole test patients are asked for, {there} are there: all of them are used"
+            ));
+        }
         estimate.warnings.extend(self.augmentation(dataset)?);
         estimate.memory_bytes = LIBTORCH_BYTES + memory.unsigned_abs();
         if let Some((_, ledger)) = &begun.run {
@@ -190,6 +210,21 @@ impl SpecFile {
         // First: what follows is the cost of another folder.
         estimate.warnings.splice(..0, begun.warning);
         Ok(estimate)
+    }
+
+    /// What the weights of a network take: those that are scored with and, where it is trained here, its checkpoints, each
+    /// of weights, averages and two moments.
+    fn weight_bytes(&self, network: &str, parameters: u64) -> u64 {
+        let model = self.spec.model.get(network);
+        let trained = model.filter(|model| model.checkpoint.is_none());
+        let kept = trained
+            .and_then(|model| model.train.as_ref())
+            .map_or(0, |train| {
+                let best = u64::from(train.validate_every > 0);
+                let written = train.steps.div_ceil(train.checkpoint_every.max(1));
+                (u64::from(train.keep) + best).min(written.max(1))
+            });
+        4 * parameters * (1 + 4 * kept)
     }
 
     /// What there is already of this run; nothing of another spec's, nor of other slices.

@@ -16,6 +16,7 @@ pub mod method_error;
 pub mod method_input;
 pub mod nn;
 pub mod nvml;
+pub mod predict;
 pub mod predictor;
 pub mod shim;
 #[cfg(test)]

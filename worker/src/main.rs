@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anofpdm_common::shell::{self, ShellCommand};
 use anofpdm_worker::cli::bench::{self, args::BenchArgs};
 use anofpdm_worker::cli::bench_train::{self, args::BenchTrainArgs};
+use anofpdm_worker::cli::predict::{self, PredictArgs};
 use anofpdm_worker::cli::selftest::{
     self,
     args::{RankArgs, SelftestArgs},
@@ -35,6 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(RunArgs),
+    Predict(Box<PredictArgs>),
     Trace(Box<TraceArgs>),
     Import(ImportArgs),
     BenchTrain(BenchTrainArgs),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         .map_err(anyhow::Error::from)
         .and_then(|()| match cli.command {
             Command::Run(args) => worker_loop::run(&args),
+            Command::Predict(args) => predict::run(&args),
             Command::Trace(args) => trace::run(&args),
             Command::Import(args) => import::run(&args),
             Command::BenchTrain(args) => bench_train::run(&args),

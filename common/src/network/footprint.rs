@@ -1,11 +1,11 @@
 //! What a network takes, counted from its architecture alone.
 
-use super::{Arch, Heads, NetworkConfig};
+use super::{Arch, NetworkConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
     pub parameters: i64,
-    /// Values of one slice kept at once in a forward pass, roughly: all skips, and the widest step of the decoder
+    /// Values of one slice under one label kept at once in a forward pass: all skips, and the widest step of the decoder
     /// with its intermediate results.
     pub activations: i64,
     /// Multiplications with an addition in one evaluation (one slice through the network once), as the public code
@@ -14,9 +14,11 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Bytes of weights and maps of a batch of `slices` in float32, scoring: what a plan tells of one network.
+    /// Bytes of weights and maps of a batch of `slices` in float32, scoring: what a plan tells of one network. Weights are
+    /// kept in the order of the engine and as the factors of Winograd's algorithm, and a slice is seen under two labels
+    /// (docs/benchmarks.md, "Memory of a worker").
     pub const fn scoring_bytes(&self, slices: i64) -> i64 {
-        4 * (self.parameters + slices * self.activations)
+        4 * (self.parameters * 12 / 5 + 2 * slices * self.activations)
     }
 }
 
@@ -31,7 +33,6 @@ impl NetworkConfig {
             class_tokens: self.arch == Arch::V2,
             resblock_updown: self.resblock_updown,
             conditioning: if self.use_scale_shift_norm { 2 } else { 1 },
-            heads: self.heads,
             parameters: 0,
             widest: 0,
             multiply_adds: 0,
@@ -92,7 +93,6 @@ struct Counter {
     resblock_updown: bool,
     /// Values that a block is told of time and label, a channel.
     conditioning: i64,
-    heads: Heads,
     parameters: i64,
     /// Values of the widest layer.
     widest: i64,
@@ -172,9 +172,8 @@ impl Counter {
         self.linear(channels, channels, positions);
         // Queries with keys, weights with values.
         self.multiply_adds += 2 * positions * tokens * channels;
-        // Weights of the softmax, twice: before and after it.
-        let weights = 2 * self.heads.of(channels).unwrap_or(1) * positions * tokens;
-        self.widest = self.widest.max(weights + 5 * channels * positions);
+        // The weights of the softmax are never there as a whole.
+        self.widest = self.widest.max(5 * channels * positions);
     }
 
     /// Norm and attention pool of a classifier.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::SpecError;
+use super::{SpecError, is_default};
 use crate::store::location::Location;
 use crate::store::scaling::Scaling;
 
@@ -27,6 +27,9 @@ pub struct DataSpec {
     /// Test slices to score (fewer where the store has fewer).
     #[serde(default = "default_test")]
     pub test_slices: usize,
+    /// Test patients of whom every slice is scored, beside `test_slices`: what volumes are measured on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub test_patients: usize,
     /// Seed of the permutation that chooses slices, and of a ratio split.
     #[serde(default)]
     pub seed: u64,
@@ -53,13 +56,19 @@ impl DataSpec {
                 "data.store is empty: name the folder that `anofpdm preprocess` wrote",
             ));
         }
-        for (key, value) in [
-            ("validation_slices", self.validation_slices),
-            ("test_slices", self.test_slices),
+        for (key, value, least) in [
+            ("validation_slices", self.validation_slices, 1),
+            // With patients there need be no slices beside theirs.
+            (
+                "test_slices",
+                self.test_slices,
+                usize::from(self.test_patients == 0),
+            ),
+            ("test_patients", self.test_patients, 0),
         ] {
-            if value == 0 || value > 10_000_000 {
+            if value < least || value > 10_000_000 {
                 return Err(SpecError::new(format!(
-                    "data.{key} is {value}: 1 to 10000000 is supported"
+                    "data.{key} is {value}: {least} to 10000000 is supported"
                 )));
             }
         }

@@ -58,7 +58,7 @@ impl Decision {
 pub enum ScoreDetail {
     /// All bits of every score.
     Exact,
-    /// Of each score its bin: an eighth of the bytes, and bounds of the AUPRC instead of the number.
+    /// Of each score its bin: half of the bytes, and bounds of the AUPRC instead of the number.
     Histogram,
     /// `exact` where the table has at most three strengths; in a larger sweep for the strength that Algorithm 2 chose,
     /// and for baselines.

@@ -1,4 +1,6 @@
-//! `anofpdm metrics`: the metric definitions of this project applied to anyone's arrays.
+//! `anofpdm metrics`: the metric definitions of this project applied to anyone's arrays or volumes.
+
+mod volumes;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -12,6 +14,8 @@ use clap::Args;
 use rayon::prelude::*;
 
 use super::print_json;
+use volumes::VolumeArgs;
+
 use crate::arrays::{Images, MaskPixel, Score, read_images};
 
 #[derive(Debug, Args)]
@@ -20,20 +24,26 @@ Examples:
   anofpdm metrics --masks masks.npy --labels truth.npy
   anofpdm metrics --masks out.npz:mask --labels out.npz:truth \\
       --scores out.npz:map --components 40
+  anofpdm metrics --pred predicted --truth labelsTs
+  anofpdm metrics --pred out --pred-suffix _mask --truth brats \\
+      --truth-suffix _seg --store store --row row.json --name nnU-Net
 
 Arrays are .npy, .npz or .safetensors of shape [N, H, W] or [N, 1, H, W] and of any number type; one of several \
 arrays in a file is named as FILE:NAME. A mask's pixel is set where it is 1 or more, and a slice is unhealthy if any \
 pixel of its label is set. Scores are ranked as they are stored, float64 as float64.
 
 DICE and IoU are means over slices (two empty masks count 1), precision and recall are of pooled pixels, AUPRC is \
-average precision.")]
+average precision.
+
+Volumes are NIfTI masks of the same grid, above 0 on lesions, CASE.nii.gz in both folders. Slices are those across the \
+head axis; HD95 is in millimetres, lesion-wise F1 of 26-connected components, intervals are over patients.")]
 pub struct MetricsArgs {
     /// Predicted masks
-    #[arg(long, value_name = "FILE[:NAME]")]
-    masks: String,
+    #[arg(long, value_name = "FILE[:NAME]", required_unless_present = "pred")]
+    masks: Option<String>,
     /// True masks
-    #[arg(long, value_name = "FILE[:NAME]")]
-    labels: String,
+    #[arg(long, value_name = "FILE[:NAME]", required_unless_present = "pred")]
+    labels: Option<String>,
     /// Anomaly scores, higher where more anomalous, for AUPRC
     #[arg(long, value_name = "FILE[:NAME]")]
     scores: Option<String>,
@@ -49,10 +59,15 @@ pub struct MetricsArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten, next_help_heading = "Volumes")]
+    volumes: VolumeArgs,
 }
 
 /// Evaluates the arrays and prints the numbers.
 pub fn run(args: &MetricsArgs) -> anyhow::Result<ExitCode> {
+    if let Some(folders) = args.volumes.folders() {
+        return volumes::run(&args.volumes, folders, args.components, args.json);
+    }
     let evaluation = evaluate_arrays(args)?;
     if args.json {
         print_json(&evaluation)?;
@@ -63,23 +78,23 @@ pub fn run(args: &MetricsArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn evaluate_arrays(args: &MetricsArgs) -> anyhow::Result<Evaluation> {
-    let masks = read_images::<MaskPixel>(&args.masks).context("--masks")?;
-    let labels = read_images::<MaskPixel>(&args.labels).context("--labels")?;
+    let (Some(masks_file), Some(labels_file)) = (&args.masks, &args.labels) else {
+        bail!("give --masks and --labels, or --pred and --truth");
+    };
+    let masks = read_images::<MaskPixel>(masks_file).context("--masks")?;
+    let labels = read_images::<MaskPixel>(labels_file).context("--labels")?;
     same_shape("--labels", labels.shape(), masks.shape())?;
     let [count, height, width] = masks.shape();
     if count == 0 {
         bail!(
             "--masks: {}: it holds no slice (shape {:?})",
-            args.masks,
+            masks_file,
             masks.shape()
         );
     }
     let pixels = height.checked_mul(width).filter(|pixels| *pixels > 0);
     if pixels.is_none_or(|pixels| u32::try_from(pixels).is_err()) {
-        bail!(
-            "--masks: {}: slices of {height} x {width} pixels cannot be counted",
-            args.masks
-        );
+        bail!("--masks: {masks_file}: slices of {height} x {width} pixels cannot be counted");
     }
     let truth = Slices::new(labels);
     let predicted = Slices::new(masks);

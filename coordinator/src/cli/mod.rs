@@ -12,6 +12,7 @@ pub mod outcome;
 pub mod pause;
 pub mod phantom;
 pub mod plan;
+pub mod predict;
 pub mod preprocess;
 pub mod report;
 pub mod resume;
@@ -74,6 +75,8 @@ enum Command {
     Report(report::ReportArgs),
     /// The metric definitions of this project applied to your own arrays
     Metrics(metrics::MetricsArgs),
+    /// Maps and masks of other volumes by a run's method
+    Predict(predict::PredictArgs),
     /// What run folders and caches hold, and what can go
     Gc(gc::GcArgs),
     #[command(flatten)]
@@ -85,7 +88,12 @@ impl Command {
     const fn works(&self) -> bool {
         matches!(
             self,
-            Self::Demo(_) | Self::Phantom(_) | Self::Preprocess(_) | Self::Upload(_) | Self::Run(_)
+            Self::Demo(_)
+                | Self::Phantom(_)
+                | Self::Preprocess(_)
+                | Self::Upload(_)
+                | Self::Run(_)
+                | Self::Predict(_)
         )
     }
 }
@@ -115,6 +123,7 @@ pub fn main(commit: Option<&str>) -> anyhow::Result<ExitCode> {
         Command::Dead(args) => dead::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Metrics(args) => metrics::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Gc(args) => gc::run(&args),
         Command::Shell(args) => {
             shell::run(&args, Cli::command())?;

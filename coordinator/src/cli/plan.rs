@@ -68,7 +68,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     }
     lines.extend(time);
     lines.push(("shards", Count(estimate.shards).to_string()));
-    lines.push(("disk", format!("{} at most", Bytes(estimate.disk_bytes))));
+    lines.push(("disk", format!("about {}", Bytes(estimate.disk_bytes))));
     lines.push((
         "memory",
         format!("about {} a worker, scoring", Bytes(estimate.memory_bytes)),

@@ -28,7 +28,8 @@ impl<'a> Compared<'a> {
         let rows: Vec<&Measured> = rows
             .iter()
             .copied()
-            .filter(|measured| measured.row.setup == setup)
+            // A row of another program has masks and no map.
+            .filter(|row| row.row.setup == setup && mean(row, metric).is_some())
             .collect();
         let of_rows: Vec<BTreeMap<u32, f64>> = rows
             .iter()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anofpdm_common::metrics::RunDetail;
 use anofpdm_common::metrics::batch_ap::REFERENCE_BATCH;
 use anofpdm_common::metrics::best_dice::BestDice;
 use anofpdm_common::metrics::bootstrap::{
@@ -26,6 +27,8 @@ pub(super) struct RowName {
     pub(super) seeds: Vec<u64>,
     pub(super) pixel_labels: bool,
     pub(super) settings: Option<RowSettings>,
+    /// How much of the scores its records keep.
+    pub(super) detail: RunDetail,
 }
 
 /// What one cell made of the test slices: statistics of every slice, and its score runs.
@@ -117,6 +120,10 @@ fn measured<S>(
     let best: Vec<Option<BestDice>> = each_seed()
         .map(|(_, counted)| counted.of(setup).best_dice)
         .collect();
+    let bounds = (!name.detail.is_exact()).then(|| {
+        let each = each_seed().map(|(_, counted)| counted.of(setup).ranking.tie_bounds);
+        each.collect::<Vec<_>>()
+    });
     let value = |metric: fn(&Section) -> Option<f64>, ci95| {
         Value::over_seeds(sections.iter().map(metric).collect(), ci95)
     };
@@ -132,7 +139,8 @@ fn measured<S>(
         auprc: value(
             |s| s.auprc,
             of_pixels(PixelDraws::average_precision_interval),
-        ),
+        )
+        .within(bounds.as_deref()),
         auprc_batch: value(|s| s.auprc_batch, None),
         auroc: value(|s| s.auroc, of_pixels(PixelDraws::auroc_interval)),
         fpr95: value(|s| s.fpr95, None),

@@ -8,6 +8,7 @@ mod cost;
 mod exhibits;
 mod fingerprint;
 mod measured;
+pub mod outside;
 mod patients;
 mod position;
 mod ranking;
@@ -38,6 +39,7 @@ use crate::stored_record::RecordError;
 use calibrate::{CalibrateError, Calibration};
 use checks::Evidence;
 use measured::Measured;
+use outside::{OutsideError, RowFile};
 use patients::Patients;
 use rows::Decisions;
 use tune::Tuning;
@@ -62,6 +64,8 @@ pub enum EvaluateError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Calibrate(#[from] CalibrateError),
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
     #[error("record {0} is not of the kind its cell asked for. This is a bug.")]
     Kind(Digest),
 }
@@ -125,6 +129,16 @@ pub fn summarise(
     folder: &RunFolder,
     ledger: &Ledger,
 ) -> Result<Summary, EvaluateError> {
+    summarise_with(spec_file, folder, ledger, &[])
+}
+
+/// The same with rows of other programs.
+pub fn summarise_with(
+    spec_file: &SpecFile,
+    folder: &RunFolder,
+    ledger: &Ledger,
+    outside: &[RowFile],
+) -> Result<Summary, EvaluateError> {
     let artifacts = ArtifactStore::open(&folder.records())?;
     let calibrated = Finished::load(Stage::Calibrate, ledger, &artifacts)?;
     let scored = Finished::load(Stage::Score, ledger, &artifacts)?;
@@ -150,11 +164,24 @@ pub fn summarise(
     let test: Vec<SliceRef> = scored.plan.batches.iter().flatten().copied().collect();
     let slices = slice_table::slice_table(&mut results, &test, &dataset)?;
     let patients = Patients::of(&dataset, &test);
+    let taken = results.methods.iter().flat_map(|method| &method.rows);
+    let taken: Vec<&str> = taken
+        .chain(&trivial)
+        .map(|one| one.row.method.as_str())
+        .collect();
+    let (mut outside, notes) = outside::rows(
+        outside,
+        &slices.slices,
+        &results.slices,
+        dataset.digest(),
+        &taken,
+    )?;
+    warnings.extend(notes);
     let of_methods = results
         .methods
         .iter_mut()
         .flat_map(|method| &mut method.rows);
-    for measured in of_methods.chain(&mut trivial) {
+    for measured in of_methods.chain(&mut outside).chain(&mut trivial) {
         measured.row.volume = patients.volume(measured);
     }
     let sources = classification::Sources {
@@ -194,7 +221,7 @@ pub fn summarise(
     let failed = checks.iter().filter(|check| check.state != State::Ok);
     warnings.extend(failed.map(|check| check.text.clone()));
     let of_methods = results.methods.iter().flat_map(|method| &method.rows);
-    let measured: Vec<&Measured> = of_methods.chain(&trivial).collect();
+    let measured: Vec<&Measured> = of_methods.chain(&outside).chain(&trivial).collect();
     Ok(Summary {
         run: spec_file.spec.name.clone(),
         fingerprint: fingerprint::fingerprint([&calibrated, &scored]),

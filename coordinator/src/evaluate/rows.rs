@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anofpdm_common::anofpdm::{ImageLabel, classify, classify_ratio};
 use anofpdm_common::baseline::{Baseline, NATIVE_THRESHOLD, NativeRule};
 use anofpdm_common::method::{Encoding, Method};
+use anofpdm_common::metrics::RunDetail;
 use anofpdm_common::metrics::collected_runs::{CollectedRuns, MOST_KEYS};
 use anofpdm_common::metrics::setup::SliceStatistics;
 use anofpdm_common::plan::{Cell, CellOutput, Postprocessing, Trajectory};
@@ -211,6 +212,11 @@ pub(super) fn results(
                 .collect(),
             pixel_labels: decisions.used_pixel_labels(&kind),
             settings: decisions.settings(&kind, plan.semantics),
+            detail: detail(
+                records
+                    .first()
+                    .map(|(_, cell, _)| &plan.cells[*cell].output),
+            ),
         };
         let (mut rows, precisions) = both_setups(&name, &repeats)?;
         for (cell, precisions) in cells.iter_mut().zip(precisions) {
@@ -232,6 +238,14 @@ pub(super) fn results(
         methods,
         slices: test_slices,
     })
+}
+
+/// How much of the scores the records of a row keep: the same in all of its cells.
+fn detail(output: Option<&CellOutput>) -> RunDetail {
+    match output {
+        Some(CellOutput::Mask { scores, .. } | CellOutput::Restored { scores, .. }) => *scores,
+        _ => RunDetail::Exact,
+    }
 }
 
 /// The numbers of one noise seed's slices, as they are read.

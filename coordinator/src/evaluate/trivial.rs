@@ -5,6 +5,7 @@
 //! tuning of the baselines looks at validation masks too; the calibration of AnoFPDM does not.
 
 use anofpdm_common::anofpdm::drop_small;
+use anofpdm_common::metrics::RunDetail;
 use anofpdm_common::metrics::collected_runs::CollectedRuns;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
@@ -150,6 +151,7 @@ fn evaluate(
         seeds: Vec::new(),
         pixel_labels: matches!(predictor, Predictor::RawThreshold(_)),
         settings: None,
+        detail: RunDetail::Exact,
     };
     let repeat = Repeat {
         slices: statistics,

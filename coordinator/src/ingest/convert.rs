@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use anofpdm_common::resize::Resize;
 use anofpdm_common::store::slices::{SourceGrid, SubjectData};
 
 use super::intensities::{Intensities, IntensityError};
 use super::labels::{LabelRange, check_range};
 use super::layouts::SubjectFiles;
 use super::masks::{self, LESION, MaskError};
-use super::resize::Resize;
+
 use super::slices::kept_range;
 use super::volume::{Affine, Numbers, Orientation, Oriented, Volume, VolumeError};
 
@@ -234,6 +235,7 @@ pub fn convert(
             axes: first.axes,
             canvas: canvas.sides,
             padding: canvas.padding,
+            header: source.header.beyond(&source.affine),
         },
     })
 }

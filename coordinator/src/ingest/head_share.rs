@@ -75,6 +75,7 @@ mod tests {
                 }),
                 canvas: [4, 4],
                 padding: [0, 0],
+                header: None,
             },
             notices: Vec::new(),
         }

@@ -56,6 +56,10 @@ pub enum MaskError {
         "it has {labels} different values above 0 and covers {percent:.0} % of the head: an image or an atlas, no lesion mask"
     )]
     Image { labels: usize, percent: f64 },
+    #[error(
+        "it has {labels} different values above 0, in {percent:.0} % of its voxels: an image or an atlas, no lesion mask"
+    )]
+    ImageAlone { labels: usize, percent: f64 },
 }
 
 /// The cure where the header scales whole numbers to others.
@@ -68,6 +72,29 @@ fn left_over(scaling: Option<[f64; 2]>) -> String {
             short(intercept)
         )
     })
+}
+
+/// Share of a volume that no lesions cover: with many labels it is an image or an atlas.
+const MUCH: f64 = 0.1;
+
+/// Checks that `mask` is one, where no image is at hand.
+pub fn check_alone(mask: &Volume) -> Result<(), MaskError> {
+    check(mask, &[])?;
+    let mut labels = HashSet::new();
+    let mut labelled = 0_usize;
+    for label in mask.values.iter().filter(|label| **label > LESION) {
+        labels.insert(label.round().to_bits());
+        labelled += 1;
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let share = labelled as f64 / mask.values.len() as f64;
+    if labels.len() > MANY_LABELS && share > MUCH {
+        return Err(MaskError::ImageAlone {
+            labels: labels.len(),
+            percent: 100.0 * share,
+        });
+    }
+    Ok(())
 }
 
 /// Checks that `mask` is one. `images` are those it is drawn on, with their names and divisors.
@@ -141,11 +168,13 @@ fn check_extent(mask: &[f64], image: &[f64], divisor: f64) -> Result<(), MaskErr
 mod tests {
     use super::super::volume::IDENTITY;
     use super::*;
+    use anofpdm_common::store::slices::SourceHeader;
 
     fn volume(values: Vec<f64>) -> Volume {
         Volume {
             shape: [values.len(), 1, 1],
             affine: IDENTITY,
+            header: SourceHeader::plain(&IDENTITY),
             scaling: None,
             values,
         }

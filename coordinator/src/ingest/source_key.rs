@@ -11,7 +11,7 @@ use anofpdm_common::ids::Digest;
 use super::convert::{ChosenFiles, Conversion};
 
 /// Changes whenever the same inputs would give other bits, so that subjects converted before are done again.
-const CONVERSION_VERSION: &str = "anofpdm-conversion-2";
+const CONVERSION_VERSION: &str = "anofpdm-conversion-3";
 
 /// The key of a subject. All bytes count: names, lengths and times of change are the same for other volumes often enough.
 pub(super) fn source_key(

@@ -5,13 +5,14 @@ mod gzip;
 mod header;
 mod orientation;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use std::fs::{self, File, FileType};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
+use anofpdm_common::store::slices::SourceHeader;
 use nifti::{InMemNiftiVolume, IntoNdArray};
 
 pub use affine::{Affine, Grid, IDENTITY, Numbers};
@@ -52,6 +53,8 @@ pub struct Volume {
     pub shape: [usize; 3],
     /// Where they lie; [`IDENTITY`] where the file does not say.
     pub affine: Affine,
+    /// What its header says of its geometry beside that.
+    pub header: SourceHeader,
     /// Slope and intercept of the header, where values are scaled.
     pub scaling: Option<[f64; 2]>,
     /// Values with slope and intercept applied, first axis fastest.
@@ -94,6 +97,7 @@ impl Volume {
         Ok(Self {
             shape: header.shape.map(usize::from),
             affine: header.affine.unwrap_or(IDENTITY),
+            header: header.source,
             scaling: header.scaling,
             values,
         })

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use anofpdm_common::baseline::Baseline;
-use anofpdm_common::plan::{Cell, MAX_SHARD_CELLS, Trajectory, evaluations_per_slice};
+use anofpdm_common::plan::{Cell, ExhibitPlan, MAX_SHARD_CELLS, Trajectory, evaluations_per_slice};
 use anofpdm_common::spec::{Guidance, Precision, RunSpec, ScoreSpec};
 use serde::Serialize;
 
 use crate::precision;
 
 use super::cells::{self, Chosen, Columns, Decided, TableStrength, encodings, seeds_served};
+use super::disk::SliceRoom;
 
 /// `anofpdm plan --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,7 +24,7 @@ pub struct Estimate {
     pub shards: u64,
     /// Records that are there already.
     pub cached: u64,
-    /// Upper estimate of what the records and weights take, bytes.
+    /// What records, weights and checkpoints take, bytes.
     pub disk_bytes: u64,
     /// Memory of a worker while it scores, bytes: libtorch, weights and activations of one batch, roughly.
     pub memory_bytes: u64,
@@ -65,7 +66,7 @@ pub struct ByStage {
     pub score: u64,
 }
 
-/// The estimate for `slices` of `pixels` pixels, of which every one may be foreground, and `modalities` scored ones.
+/// The estimate for `slices` that are like `room`, some of which are `exhibits`.
 ///
 /// What calibration decides is known before only as far as it matters here: how many strengths the table has (all of a
 /// list, one of a selection). A baseline whose noise scale is still to be `decided` counts with the largest of its
@@ -73,8 +74,8 @@ pub struct ByStage {
 pub fn estimate(
     spec: &RunSpec,
     slices: Slices,
-    pixels: u64,
-    modalities: u64,
+    room: &SliceRoom,
+    exhibits: &ExhibitPlan,
     decided: &BTreeMap<Baseline, Chosen>,
 ) -> Estimate {
     let score = &spec.score;
@@ -86,11 +87,15 @@ pub fn estimate(
     let mut warnings = Vec::new();
     let columns = cells::calibration(score, &names);
     let calibrate = Work::of(spec, &columns, slices.validation, |_| 1);
+    let batch = spec.compute.batch_slices;
+    let none = ExhibitPlan::default();
+    let calibration_bytes = room.bytes(&columns.cells, slices.validation, batch, &none);
     let foreseen = foreseen(score, decided, &mut warnings);
-    let columns = cells::scoring(score, &names, &foreseen, spec.report.any());
+    let columns = cells::scoring(score, &names, &foreseen, !exhibits.is_empty());
     let test = Work::of(spec, &columns, slices.test, |trajectory| {
         seeds_served(trajectory, score)
     });
+    let scoring_bytes = room.bytes(&columns.cells, slices.test, batch, exhibits);
 
     let mut train = 0;
     let mut trained = 0;
@@ -109,17 +114,6 @@ pub fn estimate(
         calibrate: calibrate.evaluations,
         score: test.evaluations,
     };
-    let sequences = 3 * 4 * u64::from(score.steps) * modalities;
-    let traces = sequences
-        * score.guidance.candidates().len() as u64
-        * slices.validation
-        * encodings(score).len() as u64;
-    let grids: usize = cells::baselines(score)
-        .iter()
-        .filter(|(_, grid)| grid.only().is_none())
-        .map(|(_, grid)| grid.settings.len() * grid.thresholds.len())
-        .sum();
-    let records = columns.cells.len() as u64;
     Estimate {
         run: spec.name.clone(),
         network_evaluations: Evaluations {
@@ -133,10 +127,8 @@ pub fn estimate(
         cached: 0,
         memory_bytes: 0,
         predicted_device_seconds: None,
-        component_area: score.component_area_at(pixels.isqrt() as usize),
-        disk_bytes: records * slices.test * (4 * pixels + 128)
-            + traces
-            + 8 * grids as u64 * slices.validation,
+        component_area: score.component_area_at(room.pixels.isqrt() as usize),
+        disk_bytes: (calibration_bytes + scoring_bytes) as u64,
         slices,
         cells: test.cells,
         warnings,
@@ -278,8 +270,20 @@ mod tests {
             test: 1_000,
         };
         let none = BTreeMap::new();
-        let one = estimate(&spec("[2]"), slices, 0, 1, &none);
-        let ten = estimate(&spec("[1,2,3,4,5,6,7,8,9,10]"), slices, 0, 1, &none);
+        let one = estimate(
+            &spec("[2]"),
+            slices,
+            &SliceRoom::default(),
+            &ExhibitPlan::default(),
+            &none,
+        );
+        let ten = estimate(
+            &spec("[1,2,3,4,5,6,7,8,9,10]"),
+            slices,
+            &SliceRoom::default(),
+            &ExhibitPlan::default(),
+            &none,
+        );
         assert_eq!(one.network_evaluations.total, 1_200 * (100 + 3 * 1_000));
         assert_eq!(one.network_evaluations.total, ten.network_evaluations.total);
         assert_eq!(
@@ -309,7 +313,13 @@ mod tests {
             test: 1_000,
         };
         let none = BTreeMap::new();
-        let published = estimate(&spec(""), slices, 0, 1, &none);
+        let published = estimate(
+            &spec(""),
+            slices,
+            &SliceRoom::default(),
+            &ExhibitPlan::default(),
+            &none,
+        );
         assert_eq!(
             published.network_evaluations.by_stage,
             ByStage {
@@ -328,7 +338,13 @@ mod tests {
 
         let grid =
             spec("[score.baseline.ddim-clf-free]\nnoise_scale = [300, 450]\nstrength = [1, 2]\n");
-        let tuned = estimate(&grid, slices, 0, 1, &none);
+        let tuned = estimate(
+            &grid,
+            slices,
+            &SliceRoom::default(),
+            &ExhibitPlan::default(),
+            &none,
+        );
         let encode_and_decodes = 450 + 2 * 2 * (300 + 450);
         assert_eq!(
             tuned.network_evaluations.by_stage.calibrate,
@@ -343,7 +359,13 @@ mod tests {
             threshold: 0.1,
         };
         let known = BTreeMap::from([(Baseline::DdimClfFree, chosen)]);
-        let known = estimate(&grid, slices, 0, 1, &known);
+        let known = estimate(
+            &grid,
+            slices,
+            &SliceRoom::default(),
+            &ExhibitPlan::default(),
+            &known,
+        );
         assert_eq!(known.warnings, Vec::<String>::new());
         assert_eq!(
             known.network_evaluations.by_stage.score,
@@ -356,7 +378,13 @@ mod tests {
              [score.baseline.anoddpm-simplex]\nthresholds = [0.08]\n\
              [score.baseline.ddim-classifier]\nthresholds = [0.24]\n",
         );
-        let fixed = estimate(&fixed, slices, 0, 1, &none);
+        let fixed = estimate(
+            &fixed,
+            slices,
+            &SliceRoom::default(),
+            &ExhibitPlan::default(),
+            &none,
+        );
         assert_eq!(fixed.network_evaluations.by_stage.calibrate, 0);
     }
 }

@@ -1,5 +1,7 @@
 //! Which slices are calibrated on and scored: without replacement, by a permutation of `[data] seed`.
 
+use std::collections::BTreeSet;
+
 use anofpdm_common::plan::SliceRef;
 use anofpdm_common::random::{Domain, Stream};
 
@@ -10,6 +12,17 @@ pub struct Selection {
     pub slices: Vec<SliceRef>,
     /// Slices of the split.
     pub available: usize,
+}
+
+impl Selection {
+    /// With those of `more` that it does not hold yet, after its own.
+    #[must_use]
+    pub fn with(mut self, more: Vec<SliceRef>) -> Self {
+        let known: BTreeSet<SliceRef> = self.slices.iter().copied().collect();
+        let more = more.into_iter().filter(|slice| !known.contains(slice));
+        self.slices.extend(more);
+        self
+    }
 }
 
 /// Chooses `asked` slices of subjects given as `(index into the plan's subjects, slices)`.
@@ -44,7 +57,6 @@ pub fn batches(slices: &[SliceRef], batch_slices: u32) -> Vec<Vec<SliceRef>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn slices_are_distinct_and_the_seed_decides() {
@@ -61,5 +73,21 @@ mod tests {
         assert_ne!(choose(&subjects, 5, 2, 0), some);
         assert_ne!(choose(&subjects, 5, 1, 1), some);
         assert_eq!(batches(&some.slices, 2).len(), 3);
+    }
+
+    #[test]
+    fn slices_of_whole_patients_come_once_and_after_the_others() {
+        let some = choose(&[(0, 10), (3, 7)], 5, 1, 0);
+        let whole: Vec<SliceRef> = (0..7)
+            .map(|position| SliceRef {
+                subject: 3,
+                position,
+            })
+            .collect();
+        let both = some.clone().with(whole.clone());
+        assert_eq!(both.slices[..5], some.slices);
+        let distinct: BTreeSet<_> = both.slices.iter().collect();
+        assert_eq!(distinct.len(), both.slices.len());
+        assert!(whole.iter().all(|slice| distinct.contains(slice)));
     }
 }

@@ -53,6 +53,7 @@ fn line(text: &mut String, row: &Row, seeds: usize) {
             std,
             per_seed,
             ci95,
+            bounds: _,
         } = value;
         let [low, high] = ci95.map_or([None, None], |bounds| bounds.map(Some));
         let fixed = [*mean, *std, low, high];

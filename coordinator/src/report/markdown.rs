@@ -215,7 +215,7 @@ fn cell(value: &Value, mark: Mark) -> String {
     let Some(mean) = value.mean else {
         return "-".to_owned();
     };
-    let mut text = percent(mean);
+    let mut text = marks::number(mean, value.bounds, "–");
     if let Some(std) = value.std {
         text.push_str(&format!(" ± {}", percent(std)));
     }

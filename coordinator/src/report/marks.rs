@@ -22,6 +22,14 @@ pub fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
 }
 
+/// The same of a number that is known to lie within `bounds` only: both ends, where they are printed differently.
+pub fn number(mean: f64, bounds: Option<[f64; 2]>, to: &str) -> String {
+    match bounds.map(|ends| ends.map(percent)) {
+        Some([lower, upper]) if lower != upper => format!("{lower}{to}{upper}"),
+        _ => percent(mean),
+    }
+}
+
 /// Whether a row is no method.
 pub fn is_trivial(row: &Row) -> bool {
     row.seeds.is_empty()
@@ -30,7 +38,11 @@ pub fn is_trivial(row: &Row) -> bool {
 /// The marks of one column; `rows` are all rows of a set-up.
 pub fn marks(rows: &[&Row], metric: fn(&Row) -> &Value) -> Vec<Mark> {
     // As printed: two numbers that look alike are.
-    let printed = |row: &Row| -> Option<f64> { percent(metric(row).mean?).parse().ok() };
+    // One that is known between bounds has no place among them.
+    let printed = |row: &Row| -> Option<f64> {
+        let value = metric(row);
+        number(value.mean?, value.bounds, " to ").parse().ok()
+    };
     let best_two = |wanted: &dyn Fn(&Row) -> bool| {
         let wanted = rows.iter().filter(|row| !is_trivial(row) && wanted(row));
         let mut numbers: Vec<f64> = wanted.filter_map(|row| printed(row)).collect();
@@ -72,9 +84,14 @@ mod tests {
         ];
         rows[3].pixel_labels = true;
         rows[4].pixel_labels = true;
-        let rows: Vec<&Row> = rows.iter().collect();
-        let found = marks(&rows, |row| &row.dice);
+        let found = marks(&rows.iter().collect::<Vec<_>>(), |row| &row.dice);
         use Mark::{Best, None, Second};
         assert_eq!(found, [Best, Best, Second, None, Best, None]);
+        // What is known between bounds alone is not marked, unless they are printed alike.
+        rows[0].dice.bounds = Some([0.599, 0.601]);
+        rows[1].dice.bounds = Some([0.59989, 0.59991]);
+        let found = marks(&rows.iter().collect::<Vec<_>>(), |row| &row.dice);
+        assert_eq!(found, [None, Best, Second, None, Best, None]);
+        assert_eq!(number(0.6, rows[0].dice.bounds, "–"), "59.9–60.1");
     }
 }

@@ -245,6 +245,9 @@ pub struct Value {
     pub per_seed: Vec<Option<f64>>,
     /// 95 % interval of a bootstrap over patients; null where it is not defined.
     pub ci95: Option<[f64; 2]>,
+    /// What the exact mean certainly lies between, where scores were kept as bins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<[f64; 2]>,
 }
 
 impl Value {
@@ -255,7 +258,19 @@ impl Value {
             std: sample_std(&per_seed),
             per_seed,
             ci95,
+            bounds: None,
         }
+    }
+
+    /// The same, known to lie within these bounds, one pair a seed; `None` where it is exact.
+    #[must_use]
+    pub fn within(mut self, per_seed: Option<&[Option<[f64; 2]>]>) -> Self {
+        let end = |which: usize| {
+            let ends = per_seed?.iter().map(|bounds| Some(bounds.as_ref()?[which]));
+            mean(&ends.collect::<Vec<_>>())
+        };
+        self.bounds = end(0).zip(end(1)).map(|(lower, upper)| [lower, upper]);
+        self
     }
 }
 

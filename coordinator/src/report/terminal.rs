@@ -6,6 +6,7 @@ use std::path::Path;
 use anofpdm_common::metrics::setup::Setup;
 
 use super::markdown;
+use super::marks::{number, percent};
 use super::summary::{Row, Summary, Value};
 use crate::readable::{self, wrapped};
 
@@ -243,7 +244,6 @@ impl Measure {
 
 /// Numbers below each other: means, deviations and both ends of intervals each in a place of their own.
 fn aligned(values: &[Option<&Value>], spread: Spread) -> Vec<String> {
-    let percent = |value: f64| format!("{:.1}", 100.0 * value);
     let parts: Vec<[String; 4]> = values
         .iter()
         .map(|value| {
@@ -254,7 +254,7 @@ fn aligned(values: &[Option<&Value>], spread: Spread) -> Vec<String> {
                 .ci95
                 .map_or_else(Default::default, |ends| ends.map(percent));
             [
-                percent(mean),
+                number(mean, value.bounds, "–"),
                 value.std.map(percent).unwrap_or_default(),
                 low,
                 high,

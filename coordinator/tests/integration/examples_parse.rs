@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anofpdm_common::baseline::{Baseline, Setting};
 use anofpdm_common::method::{Encoding, Method};
-use anofpdm_common::plan::evaluations_per_slice;
+use anofpdm_common::plan::{ExhibitPlan, evaluations_per_slice};
 use anofpdm_common::role::Role;
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{Augment, RunSpec, published_thresholds};
+use anofpdm_coordinator::plan::disk::SliceRoom;
 use anofpdm_coordinator::plan::estimate::{Slices, estimate};
 
 /// All examples, by file name.
@@ -122,8 +123,14 @@ fn a_slice_of_the_papers_set_ups_takes_1200_evaluations() {
             validation: 1_000,
             test: test_slices,
         };
-        let evaluations =
-            estimate(spec, slices, 128 * 128, 2, &BTreeMap::new()).network_evaluations;
+        let evaluations = estimate(
+            spec,
+            slices,
+            &SliceRoom::default(),
+            &ExhibitPlan::default(),
+            &BTreeMap::new(),
+        )
+        .network_evaluations;
         // Both encodings are walked: once for calibration, once a seed for scoring.
         assert_eq!(evaluations.by_stage.calibrate, 2 * 1_200 * 1_000, "{name}");
         assert_eq!(

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use anofpdm_common::resize::Resize;
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, Split};
 use anofpdm_coordinator::ingest::layouts::LayoutName;
 use anofpdm_coordinator::ingest::percentile::positive_percentile;
 use anofpdm_coordinator::ingest::preprocess::{Outcome, Progress, Report, Request, preprocess};
-use anofpdm_coordinator::ingest::resize::Resize;
 use anofpdm_coordinator::ingest::split::{self, Member};
 use anofpdm_coordinator::ingest::volume::Volume;
 use anofpdm_test_support::oracle::{assert_close, read_tensors, shared_dir};

@@ -192,6 +192,7 @@ fn subject(number: usize, slices: usize, side: usize) -> SubjectData {
             axes: [axis(0), axis(1), axis(2)],
             canvas: [side, side],
             padding: [0, 0],
+            header: None,
         },
     }
 }

@@ -14,6 +14,7 @@ mod parity_network;
 mod parity_schedules;
 mod parity_simplex;
 mod parity_trace;
+mod predict;
 mod prometheus_page;
 mod redis_secure_run;
 mod run_bad_input;

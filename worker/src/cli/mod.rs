@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod bench_train;
 mod clock;
+pub mod predict;
 pub mod selftest;
 pub mod trace;
 pub mod version;

@@ -190,6 +190,7 @@ mod tests {
                     axes: [axis(0), axis(1), axis(2)],
                     canvas: [SIZE, SIZE],
                     padding: [0, 0],
+                    header: None,
                 },
             };
             let written = writer.write_subject(id, Digest::of(b""), &data).unwrap();

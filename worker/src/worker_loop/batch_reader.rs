@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 
 /// Why a batch cannot be loaded.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SliceError {
+pub(crate) enum SliceError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -28,7 +28,7 @@ pub(super) enum SliceError {
 
 /// What a score is computed against.
 #[derive(Debug, Clone)]
-pub(super) struct TrueSlice {
+pub(crate) struct TrueSlice {
     /// Lesion, 0 or 1, `[H x W]`.
     pub(super) mask: Vec<u8>,
     /// Where the head is (mean over all channels above -0.95), 0 or 1, `[H x W]`.
@@ -37,22 +37,22 @@ pub(super) struct TrueSlice {
 
 /// One batch in host memory.
 #[derive(Debug)]
-pub(super) struct SliceBatch {
+pub(crate) struct SliceBatch {
     /// `[batch_slices, C, H, W]` in [-1, 1]; the last slice repeated as padding.
     values: Vec<f32>,
     channels: usize,
     /// Side of a slice, pixels.
-    pub(super) size: usize,
+    pub(crate) size: usize,
     /// Identity of each slice for the noise, padding included.
-    pub(super) identities: Vec<u64>,
-    pub(super) slices: usize,
+    pub(crate) identities: Vec<u64>,
+    pub(crate) slices: usize,
     /// Pixel truth of the real slices; empty unless asked for.
     pub(super) truth: Vec<TrueSlice>,
 }
 
 impl SliceBatch {
     /// f32 `[batch_slices, C, H, W]` on `device`.
-    pub(super) fn x0(&self, device: Device) -> Tensor {
+    pub(crate) fn x0(&self, device: Device) -> Tensor {
         Tensor::from_slice(&self.values)
             .reshape([
                 dim(self.identities.len()),
@@ -83,7 +83,7 @@ fn dim(n: usize) -> i64 {
 
 /// Reads batches of one store.
 #[derive(Debug)]
-pub(super) struct BatchReader {
+pub(crate) struct BatchReader {
     images: ImageReader,
     truth: TruthReader,
     channels: usize,
@@ -92,7 +92,7 @@ pub(super) struct BatchReader {
 
 impl BatchReader {
     /// A reader of `store`.
-    pub(super) fn new(store: &SliceStore) -> Self {
+    pub(crate) fn new(store: &SliceStore) -> Self {
         let manifest = store.manifest();
         Self {
             images: store.images(),
@@ -104,7 +104,7 @@ impl BatchReader {
 
     /// Loads `slices`, padded to the plan's geometry. `with_truth` reads the masks too: calibration never
     /// asks for them.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         plan: &ForwardPlan,
         slices: &[SliceRef],

@@ -15,7 +15,7 @@
 
 pub mod args;
 mod artifacts;
-mod batch_reader;
+pub(crate) mod batch_reader;
 pub mod device_failure;
 pub mod drain;
 mod exhibit;

@@ -49,7 +49,7 @@ pub fn interval(values: &[f64]) -> Option<[f64; 2]> {
 }
 
 /// Percentile of sorted values, interpolated linearly.
-fn percentile(sorted: &[f64], fraction: f64) -> f64 {
+pub(in crate::metrics) fn percentile(sorted: &[f64], fraction: f64) -> f64 {
     let rank = fraction * (sorted.len() - 1) as f64;
     let below = rank.floor() as usize;
     let above = rank.ceil() as usize;

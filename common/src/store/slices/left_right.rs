@@ -93,6 +93,7 @@ mod tests {
             }),
             canvas: [4, 5],
             padding: [0, 0],
+            header: None,
         }
     }
 

@@ -7,7 +7,9 @@ mod error;
 mod left_right;
 mod manifest;
 mod mirror;
+mod on_source;
 mod reader;
+mod source_header;
 mod subject_file;
 mod upload;
 mod verification;
@@ -18,7 +20,9 @@ pub use left_right::{NoLeftRight, SliceAxis, nearest_axes};
 pub use manifest::{
     MANIFEST_FORMAT, SkippedSubject, Split, StoreManifest, SubjectRecord, is_plain_name,
 };
+pub use on_source::SourceFault;
 pub use reader::{ImageReader, SliceStore, SubjectImages, TruthReader};
+pub use source_header::SourceHeader;
 pub use subject_file::{AxisMap, SourceGrid};
 pub use upload::Uploaded;
 pub use verification::Watch;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, Watch, verification};
+use super::{SourceHeader, StoreError, Watch, verification};
 use crate::ids::Digest;
 use crate::store::tensor_header::{HeaderError, TensorHeader};
 
@@ -49,6 +49,18 @@ pub struct SourceGrid {
     pub canvas: [usize; 2],
     /// Rows and columns of padding before the first row and column.
     pub padding: [usize; 2],
+    /// What the source's header says beyond the affine; `None` where it says no more, or where an earlier version wrote
+    /// the store, which did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<SourceHeader>,
+}
+
+impl SourceGrid {
+    /// [`SourceGrid::header`], or the one that says what the affine does.
+    pub fn header(&self) -> SourceHeader {
+        self.header
+            .unwrap_or_else(|| SourceHeader::plain(&self.affine))
+    }
 }
 
 /// Where one tensor lies in the file.

@@ -269,3 +269,16 @@ fn a_folder_of_another_version_is_not_gone_on_with() {
         assert!(refused.to_string().contains("another version"), "{refused}");
     }
 }
+
+/// Else every digest of a phantom's store would be another one, and so the fingerprint of the demo.
+#[test]
+fn its_headers_say_no_more_than_their_affine() {
+    for grid in [24, 32, 48, 64] {
+        let folder = tempfile::tempdir().unwrap();
+        generate(&request(Kind::Brats, 1, grid), folder.path(), &|_| ()).unwrap();
+        for (path, _) in files(folder.path()) {
+            let volume = crate::ingest::volume::Volume::read(&folder.path().join(path)).unwrap();
+            assert_eq!(volume.header.beyond(&volume.affine), None);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anofpdm_common::store::slices::AxisMap;
+use anofpdm_common::store::slices::{AxisMap, SourceHeader};
 
 /// Voxel to world (right, anterior, superior), upper three rows, in the file's unit of length: millimetres as a rule.
 pub type Affine = [[f64; 4]; 3];
@@ -41,13 +41,29 @@ pub(super) struct Placement {
 }
 
 impl Placement {
+    /// The fields as they stand there; a code that the standard does not know is none, and what is no number is 0.
+    pub(super) fn source(&self, xyzt_units: u8) -> SourceHeader {
+        let code = |code: i32| {
+            let known = known_code(code).then(|| i16::try_from(code).ok());
+            known.flatten().unwrap_or(0)
+        };
+        let finite = |x: f64| if x.is_finite() { x } else { 0.0 };
+        SourceHeader {
+            sform_code: code(self.sform_code),
+            qform_code: code(self.qform_code),
+            pixdim: self.pixdim.map(finite),
+            xyzt_units,
+            quaternion: self.quaternion.map(finite),
+            offset: self.origin.map(finite),
+        }
+    }
+
     /// sform, else qform; `None` where neither has a code. As nibabel reads them, a code that the standard does not
     /// know counts as none.
     pub(super) fn affine(&self) -> Result<Option<Affine>, String> {
-        let known = |code: i32| (1..=5).contains(&code);
-        let affine = if known(self.sform_code) {
+        let affine = if known_code(self.sform_code) {
             self.rows
-        } else if known(self.qform_code) {
+        } else if known_code(self.qform_code) {
             self.rotation()?
         } else {
             return Ok(None);
@@ -97,6 +113,10 @@ impl Placement {
             [x * scale[0], y * scale[1], z * scale[2], self.origin[row]]
         }))
     }
+}
+
+fn known_code(code: i32) -> bool {
+    (1..=5).contains(&code)
 }
 
 /// Length of a voxel along each array axis.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use anofpdm_common::store::slices::SourceHeader;
 use nifti::{Endianness, NiftiType};
 
 use super::VolumeError;
@@ -31,6 +32,8 @@ pub(super) struct Header {
     pub(super) scaling: Option<[f64; 2]>,
     /// `None` where the header says nothing about it.
     pub(super) affine: Option<Affine>,
+    /// As it stands there.
+    pub(super) source: SourceHeader,
 }
 
 impl Header {
@@ -92,6 +95,7 @@ impl Header {
             gap,
             scaling: scaling(raw.slope, raw.intercept)?,
             affine: raw.placement.affine().map_err(VolumeError::Format)?,
+            source: raw.placement.source(raw.xyzt_units),
         })
     }
 
@@ -181,6 +185,7 @@ struct Raw {
     data_offset: f64,
     slope: f64,
     intercept: f64,
+    xyzt_units: u8,
     placement: Placement,
 }
 
@@ -246,6 +251,7 @@ impl Fields<'_> {
             data_offset: self.f32(108),
             slope: self.f32(112),
             intercept: self.f32(116),
+            xyzt_units: self.bytes[123],
             placement: Placement {
                 qform_code: i32::from(self.i16(252)),
                 sform_code: i32::from(self.i16(254)),
@@ -281,6 +287,7 @@ impl Fields<'_> {
             data_offset,
             slope: self.f64(176),
             intercept: self.f64(184),
+            xyzt_units: u8::try_from(self.i32(500)).unwrap_or(0),
             placement: Placement {
                 qform_code: self.i32(344),
                 sform_code: self.i32(348),

@@ -108,7 +108,7 @@ impl Orientation {
     ///
     /// An identity affine (voxel 0 at the world's origin, axes of the array taken for those of the world) is what
     /// software writes that knows no orientation: the array is then taken as it is.
-    fn axes(self, affine: &Affine) -> [AxisMap; 3] {
+    pub fn axes(self, affine: &Affine) -> [AxisMap; 3] {
         if *affine == IDENTITY {
             return [0, 1, 2].map(|axis| AxisMap {
                 axis,
@@ -130,6 +130,7 @@ impl Orientation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anofpdm_common::store::slices::SourceHeader;
 
     const LPS: Affine = [
         [-1.0, 0.0, 0.0, 10.0],
@@ -142,6 +143,7 @@ mod tests {
         Volume {
             shape,
             affine,
+            header: SourceHeader::plain(&affine),
             scaling: None,
             values: (0..count).map(f64::from).collect(),
         }

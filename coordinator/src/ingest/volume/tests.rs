@@ -401,3 +401,33 @@ fn a_header_alone_says_where_its_voxels_lie() {
         .with(Field::Pixdim(1), -4.0);
     assert_eq!(stated(&qform).unwrap()[0], [4.0, 0.0, 0.0, 0.0]);
 }
+
+#[test]
+fn geometry_beside_the_affine_is_kept_as_it_stands() {
+    let folder = Folder::new();
+    for (version, big) in [(1, false), (1, true), (2, false), (2, true)] {
+        let file = TestFile::of_version(version, big, SHAPE, AFFINE)
+            .with(Field::SformCode, 2.0)
+            .with(Field::QformCode, 4.0)
+            .with(Field::Units, 10.0)
+            .with(Field::Pixdim(0), -1.0)
+            .with(Field::Pixdim(3), 3.0)
+            .with(Field::Quaternion(1), 0.5)
+            .with(Field::Quaternion(5), -7.5);
+        let header = folder.read(&file).unwrap().header;
+        let want = SourceHeader {
+            sform_code: 2,
+            qform_code: 4,
+            pixdim: [-1.0, 1.0, 1.0, 3.0],
+            xyzt_units: 10,
+            quaternion: [0.0, 0.5, 0.0],
+            offset: [0.0, 0.0, -7.5],
+        };
+        assert_eq!(header, want, "NIfTI-{version}, big: {big}");
+    }
+    let odd = file()
+        .with(Field::QformCode, 7.0)
+        .with(Field::Pixdim(2), f64::NAN);
+    let header = folder.read(&odd).unwrap().header;
+    assert_eq!((header.qform_code, header.pixdim[2]), (0, 0.0));
+}

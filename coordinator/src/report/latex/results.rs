@@ -2,7 +2,7 @@
 
 use anofpdm_common::metrics::setup::Setup;
 
-use super::super::marks::{LEGEND, Mark, is_trivial, marks, percent};
+use super::super::marks::{LEGEND, Mark, is_trivial, marks, number, percent};
 use super::super::summary::{Row, Summary, Value};
 use super::{document, named, origin};
 
@@ -140,7 +140,8 @@ fn cell(value: &Value, mark: Mark) -> String {
         return "--".to_owned();
     };
     let spread = value.std.map(|std| format!("{{\\pm}}{}", percent(std)));
-    let number = format!("${}{}$", percent(mean), spread.unwrap_or_default());
+    let mean = number(mean, value.bounds, "\\mbox{--}");
+    let number = format!("${mean}{}$", spread.unwrap_or_default());
     match mark {
         Mark::None => number,
         Mark::Second => format!("\\underline{{{number}}}"),

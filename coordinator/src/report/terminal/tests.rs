@@ -10,6 +10,7 @@ fn value(mean: f64, std: Option<f64>, ci95: Option<[f64; 2]>) -> Value {
         std,
         per_seed: Vec::new(),
         ci95,
+        bounds: None,
     }
 }
 

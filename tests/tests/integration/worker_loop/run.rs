@@ -77,6 +77,7 @@ impl Run {
                 axes: [axis(0), axis(1), axis(2)],
                 canvas: [SIZE, SIZE],
                 padding: [0, 0],
+                header: None,
             },
         };
         let written = writer

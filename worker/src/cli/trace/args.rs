@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use anofpdm_common::anofpdm::{MaskRule, PUBLISHED_MEDIAN, QuantileOf};
 use anofpdm_common::baseline::Baseline;
-use anofpdm_common::method::Encoding;
+use anofpdm_common::method::{Encoding, Method};
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::{DIFFUSION_STEPS, Precision};
 use clap::Args;
+use clap::builder::ArgPredicate;
 
+use super::picture::PictureArgs;
 use crate::diffusion::Respacing;
 use crate::torch::DeviceSpec;
 use crate::usage::UsageError;
@@ -37,9 +39,14 @@ const EXAMPLE: &str = "Examples:
   … --method cg-cdm --network unet_v1_learn_sigma \\
     --classifier classifier.safetensors --gradient-scale 10 --steps 100
     (or --diffusion-steps 4000 --steps 400)
-  … --method andi --network unet_v1 --steps 200";
+  … --method andi --network unet_v1 --steps 200
 
-/// Runs a method on one batch and writes everything it yields to a safetensors file.
+  A slice of a store as a picture, by a run (Figure 3):
+  anofpdm-worker trace --run runs/mine --subject P07 --slice 80 \\
+    --png figure3.png";
+
+/// Runs a method on one batch and writes everything it yields to a safetensors file; or, with --run, one
+/// slice of a store as a picture: rows of S_t and of the squared gradient, columns of t.
 ///
 /// IN holds x0 [N, C, H, W] in [-1, 1] and, optionally, noise [n, N, C, H, W]; other tensors are
 /// ignored. Index i of the noise is that of Eq. 2 at index i; ancestral sampling starts with index 0
@@ -55,23 +62,25 @@ const EXAMPLE: &str = "Examples:
 #[command(after_help = EXAMPLE)]
 pub struct TraceArgs {
     /// Weights, safetensors
-    #[arg(long, value_name = "W.safetensors")]
-    pub model: PathBuf,
+    #[arg(long, value_name = "W.safetensors", required_unless_present = "run")]
+    pub model: Option<PathBuf>,
     /// Network configuration: one network's object, or several by name
-    #[arg(long, value_name = "C.json")]
-    pub config: PathBuf,
+    #[arg(long, value_name = "C.json", required_unless_present = "run")]
+    pub config: Option<PathBuf>,
     /// Which network of a configuration that holds several
     #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
     /// Input tensors
-    #[arg(long, value_name = "IN.safetensors")]
-    pub input: PathBuf,
+    #[arg(long, value_name = "IN.safetensors", required_unless_present = "run")]
+    pub input: Option<PathBuf>,
     /// Output tensors
-    #[arg(long, value_name = "OUT.safetensors")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "OUT.safetensors", required_unless_present = "run")]
+    pub out: Option<PathBuf>,
     /// Method to trace
     #[arg(long, default_value = "anofpdm", value_parser = method)]
     pub method: TraceMethod,
+    #[command(flatten)]
+    pub picture: PictureArgs,
     /// Which reading of the method: paper, paper-clipped or reference. Of a baseline, reference is the
     /// form in the paper's public code, the others the one its authors published
     #[arg(long, default_value = "paper-clipped")]
@@ -81,11 +90,11 @@ pub struct TraceArgs {
     #[arg(long)]
     pub encoding: Option<Encoding>,
     /// Guidance strengths w (anofpdm, ddim-clf-free)
-    #[arg(long, default_value = "2", value_delimiter = ',', value_parser = non_negative, allow_hyphen_values = true)]
+    #[arg(long, default_value = "2", default_value_if("run", ArgPredicate::IsPresent, None::<&'static str>), value_delimiter = ',', value_parser = non_negative, allow_hyphen_values = true)]
     pub guidance: Vec<f64>,
     /// Forward steps, or noise scale S of a baseline, counted in kept indices of the schedule
-    #[arg(long, value_name = "K")]
-    pub steps: usize,
+    #[arg(long, value_name = "K", required_unless_present = "run")]
+    pub steps: Option<usize>,
     /// none, a number of kept steps (50), sections (10,15,20) or ddimN
     #[arg(long, default_value = "none")]
     pub respacing: Respacing,
@@ -221,6 +230,21 @@ impl TraceArgs {
                 "{option} means nothing for --method {}",
                 self.method.name()
             ))),
+        }
+    }
+
+    /// Forward steps or noise scale; 0, which every method refuses, where none was given.
+    pub(super) fn steps(&self) -> usize {
+        self.steps.unwrap_or(0)
+    }
+
+    /// The method of a run's table that is meant, where one is.
+    pub(super) const fn method_name(&self) -> Option<&'static str> {
+        match (self.method, self.encoding) {
+            (TraceMethod::Anofpdm, None) => None,
+            (TraceMethod::Anofpdm, Some(Encoding::Ddim)) => Some(Method::AnofpdmDdim.name()),
+            (TraceMethod::Anofpdm, Some(Encoding::Ddpm)) => Some(Method::AnofpdmDdpm.name()),
+            (TraceMethod::Baseline(baseline), _) => Some(baseline.name()),
         }
     }
 

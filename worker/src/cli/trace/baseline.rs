@@ -83,7 +83,7 @@ fn settings(args: &TraceArgs, baseline: Baseline, form: BaselineForm) -> Vec<Set
         _ => vec![0.0],
     };
     let setting = |strength| Setting {
-        noise_scale: u32::try_from(args.steps).unwrap_or(u32::MAX),
+        noise_scale: u32::try_from(args.steps()).unwrap_or(u32::MAX),
         strength,
     };
     strengths.into_iter().map(setting).collect()
@@ -114,7 +114,8 @@ fn classifier(context: &TraceContext<'_>, baseline: Baseline) -> Result<Option<C
         let message = format!("--method {baseline} needs --classifier");
         return Err(UsageError::new(message).into());
     };
-    let file = args.classifier_config.as_ref().unwrap_or(&args.config);
+    let file = args.classifier_config.as_ref().or(args.config.as_ref());
+    let file = file.ok_or_else(|| UsageError::new("give --config"))?;
     let config = config::read(file, Some("classifier"), Some(path))?;
     Ok(Some(weights::open_classifier(
         path,

@@ -33,7 +33,7 @@ pub(super) fn trace(
         schedule: &context.schedule,
         switches: args.semantics.switches(),
         encoding: args.encoding.unwrap_or(Encoding::Ddim),
-        steps: args.steps,
+        steps: args.steps(),
         guidance: &args.guidance,
         modalities: &context.modalities,
         maps: &maps,

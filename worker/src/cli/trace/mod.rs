@@ -5,6 +5,7 @@ mod baseline;
 mod forward;
 mod input;
 mod output;
+pub mod picture;
 
 use anyhow::{Context, Result};
 use tch::Device;
@@ -31,7 +32,17 @@ struct TraceContext<'a> {
 
 /// Runs a method on one batch and writes everything it yields.
 pub fn run(args: &TraceArgs) -> Result<()> {
+    if args.picture.run.is_some() {
+        torch::memory::keep();
+        torch::set_threads(args.threads);
+        return picture::run(args);
+    }
     args.check_options()?;
+    let (Some(model), Some(config), Some(input), Some(out_path)) =
+        (&args.model, &args.config, &args.input, &args.out)
+    else {
+        return Err(UsageError::new("give --model, --config, --input, --out and --steps").into());
+    };
     let device = args.device.open()?;
     let kind = precision::set(args.precision, device).map_err(UsageError::new)?;
     torch::memory::keep();
@@ -40,17 +51,17 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(usize::try_from(args.threads).unwrap_or(1))
         .build_global()?;
-    let config = config::read(&args.config, args.network.as_deref(), Some(&args.model))?;
+    let config = config::read(config, args.network.as_deref(), Some(model))?;
     let schedule = Schedule::linear(args.diffusion_steps as usize, &args.respacing)
         .map_err(UsageError::new)?;
-    let inputs = Inputs::read(&args.input, device)?;
+    let inputs = Inputs::read(input, device)?;
     inputs.check(config.in_channels, config.image_size)?;
     let modalities = if args.modalities.is_empty() {
         (0..config.in_channels).collect()
     } else {
         args.modalities.clone()
     };
-    let mut net = engine::open(&args.model, &config, device, kind)?;
+    let mut net = engine::open(model, &config, device, kind)?;
     let context = TraceContext {
         args,
         device,
@@ -62,7 +73,7 @@ pub fn run(args: &TraceArgs) -> Result<()> {
         TraceMethod::Anofpdm => forward::trace(&context, &mut net)?,
         TraceMethod::Baseline(baseline) => baseline::trace(&context, baseline, &mut net)?,
     };
-    tensors::write(&args.out, &out).context("the trace cannot be written")
+    tensors::write(out_path, &out).context("the trace cannot be written")
 }
 
 /// A setting or an input that does not fit is bad usage here.

@@ -84,6 +84,7 @@ impl Fixture {
                 axes: [axis(0), axis(1), axis(2)],
                 canvas: [SIZE, SIZE],
                 padding: [0, 0],
+                header: None,
             },
         };
         let written = writer.write_subject("a", Digest::of(b"a"), &data).unwrap();

@@ -34,6 +34,7 @@ fn data(slices: usize, with_masks: bool) -> SubjectData {
             }),
             canvas: [4, 4],
             padding: [0, 0],
+            header: None,
         },
     }
 }

@@ -24,12 +24,14 @@ pub(crate) enum Field {
     Intercept,
     QformCode,
     SformCode,
+    Units,
     Quaternion(usize),
     Row(usize, usize),
 }
 
 #[derive(Clone, Copy)]
 enum Kind {
+    U8,
     I16,
     I32,
     I64,
@@ -39,7 +41,7 @@ enum Kind {
 
 impl Field {
     fn place(self, version: u8) -> (usize, Kind) {
-        use Kind::{F32, F64, I16, I32, I64};
+        use Kind::{F32, F64, I16, I32, I64, U8};
         let (first, second) = match self {
             Self::Dim(n) => ((40 + 2 * n, I16), (16 + 8 * n, I64)),
             Self::Datatype => ((70, I16), (12, I16)),
@@ -50,6 +52,7 @@ impl Field {
             Self::Intercept => ((116, F32), (184, F64)),
             Self::QformCode => ((252, I16), (344, I32)),
             Self::SformCode => ((254, I16), (348, I32)),
+            Self::Units => ((123, U8), (500, I32)),
             Self::Quaternion(n) => ((256 + 4 * n, F32), (352 + 8 * n, F64)),
             Self::Row(row, n) => ((280 + 16 * row + 4 * n, F32), (400 + 32 * row + 8 * n, F64)),
         };
@@ -123,10 +126,11 @@ impl TestFile {
         self
     }
 
-    #[allow(clippy::cast_possible_truncation)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub(crate) fn set(&mut self, field: Field, value: f64) -> &mut Self {
         let (at, kind) = field.place(self.version);
         let bytes = match kind {
+            Kind::U8 => vec![value as u8],
             Kind::I16 => (value as i16).to_le_bytes().to_vec(),
             Kind::I32 => (value as i32).to_le_bytes().to_vec(),
             Kind::I64 => (value as i64).to_le_bytes().to_vec(),

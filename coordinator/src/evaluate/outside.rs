@@ -1,0 +1,268 @@
+//! Rows of other programs: their masks of the same slices, counted by `anofpdm metrics --row`.
+
+use std::path::PathBuf;
+
+use anofpdm_common::ids::Digest;
+use anofpdm_common::metrics::bootstrap::{interval, mean_draws, mean_interval, patient_sums};
+use anofpdm_common::metrics::evaluate::section;
+use anofpdm_common::metrics::overlap::{Overlap, PooledOverlap};
+use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
+
+use super::measured::{BOOTSTRAP_SEED, Draws, Measured, PatientNumbers};
+use super::rows::TestSlice;
+use crate::report::slices::SliceName;
+use crate::report::summary::{Row, Value};
+use crate::volume_masks::row::OutsideRow;
+
+/// Share of slices whose truth may be empty in the row and not in the run, or the other way: what resizing does to small
+/// lesions. Above it they are other truths.
+const OTHER_TRUTH: f64 = 0.1;
+
+/// A row and the file that it was read from.
+#[derive(Debug, Clone)]
+pub struct RowFile {
+    pub path: PathBuf,
+    pub row: OutsideRow,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OutsideError {
+    #[error(
+        "{path}: it has no count of {missing} of the {slices} test slices of the run, the first of them subject {subject}, slice \
+         {slice}; predict those subjects, and count with `anofpdm metrics --store` and the store of the run"
+    )]
+    Missing {
+        path: PathBuf,
+        missing: usize,
+        slices: usize,
+        subject: String,
+        slice: i64,
+    },
+    #[error(
+        "{path}: its truth is empty on {differ} of {slices} test slices where that of the run is not, or the other way; was it \
+         counted against the same masks?"
+    )]
+    OtherTruth {
+        path: PathBuf,
+        differ: usize,
+        slices: usize,
+    },
+    #[error("{path}: the table has a row called {name}; write the row with another --name")]
+    NameTaken { path: PathBuf, name: String },
+}
+
+/// The rows of `files`, both set-ups of each, and what should be said of them. `names` and `slices` are the test slices
+/// of the run, `taken` the names of its rows.
+///
+/// # Errors
+/// When a file does not count the slices of the run, or against another truth.
+pub(super) fn rows(
+    files: &[RowFile],
+    names: &[SliceName],
+    slices: &[TestSlice],
+    store: Digest,
+    taken: &[&str],
+) -> Result<(Vec<Measured>, Vec<String>), OutsideError> {
+    let mut found = Vec::new();
+    let mut notes = Vec::new();
+    let mut used: Vec<&str> = taken.to_vec();
+    for RowFile { path, row } in files {
+        if used.contains(&row.name.as_str()) {
+            return Err(OutsideError::NameTaken {
+                path: path.clone(),
+                name: row.name.clone(),
+            });
+        }
+        used.push(&row.name);
+        let statistics = statistics(path, row, names, slices)?;
+        found.extend(Setup::ALL.map(|setup| measured(row, setup, &statistics)));
+        let other = row.store.is_some_and(|digest| digest != store);
+        notes.push(format!(
+            "{} was not computed by this run: its masks were counted by `anofpdm metrics` on the grid of their files{}",
+            row.name,
+            if other {
+                ", with the slices of another store"
+            } else {
+                ""
+            }
+        ));
+    }
+    Ok((found, notes))
+}
+
+fn statistics(
+    path: &std::path::Path,
+    row: &OutsideRow,
+    names: &[SliceName],
+    slices: &[TestSlice],
+) -> Result<Vec<SliceStatistics>, OutsideError> {
+    let counted = row.slices();
+    let count = |name: &SliceName| {
+        let slice = u32::try_from(name.slice).ok()?;
+        counted.get(&(name.subject.as_str(), slice)).copied()
+    };
+    let missing: Vec<&SliceName> = names.iter().filter(|name| count(name).is_none()).collect();
+    if let Some(first) = missing.first() {
+        return Err(OutsideError::Missing {
+            path: path.to_path_buf(),
+            missing: missing.len(),
+            slices: names.len(),
+            subject: first.subject.clone(),
+            slice: first.slice,
+        });
+    }
+    let each = names.iter().zip(slices);
+    let statistics: Vec<SliceStatistics> = each
+        .filter_map(|(name, slice)| {
+            Some(SliceStatistics {
+                patient: slice.patient,
+                unhealthy: slice.unhealthy,
+                // Its masks are all that it says.
+                classified_unhealthy: true,
+                overlap: count(name)?,
+            })
+        })
+        .collect();
+    let differ = statistics
+        .iter()
+        .filter(|slice| slice.unhealthy != (slice.overlap.truth > 0))
+        .count();
+    if differ as f64 > OTHER_TRUTH * statistics.len() as f64 {
+        return Err(OutsideError::OtherTruth {
+            path: path.to_path_buf(),
+            differ,
+            slices: statistics.len(),
+        });
+    }
+    Ok(statistics)
+}
+
+fn measured(row: &OutsideRow, setup: Setup, slices: &[SliceStatistics]) -> Measured {
+    let numbers = section(slices, None, setup);
+    let sums = |measure: fn(Overlap) -> f64| patient_sums(slices, setup, measure);
+    let (dice, iou) = (sums(Overlap::dice), sums(Overlap::iou));
+    let draws = mean_draws(&dice, BOOTSTRAP_SEED).unwrap_or_default();
+    let none = || Value::over_seeds(vec![None], None);
+    let mut patients = PatientNumbers {
+        iou,
+        seeds: 1,
+        ..PatientNumbers::default()
+    };
+    for (slice, overlap) in setup.slices(slices) {
+        let pixels: &mut PooledOverlap = patients.pixels.entry(slice.patient).or_default();
+        pixels.add(overlap);
+    }
+    let row = Row {
+        method: row.name.clone(),
+        guidance: None,
+        setup,
+        seeds: Vec::new(),
+        slices: numbers.slices,
+        patients: dice.len(),
+        dice: Value::over_seeds(vec![numbers.dice], interval(&draws)),
+        iou: Value::over_seeds(
+            vec![numbers.iou],
+            mean_interval(&patients.iou, BOOTSTRAP_SEED),
+        ),
+        auprc: none(),
+        auprc_batch: none(),
+        auroc: none(),
+        fpr95: none(),
+        best_dice: None,
+        volume: None,
+        pixel_labels: row.pixel_labels,
+        undefined_maps: 0,
+        settings: None,
+    };
+    Measured {
+        row,
+        dice,
+        patients,
+        draws: Draws {
+            dice: draws,
+            auprc: Vec::new(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume_masks::evaluation::tests::volume;
+
+    fn names() -> Vec<SliceName> {
+        [("a", 0), ("a", 1), ("b", 1)]
+            .map(|(subject, slice)| SliceName {
+                patient: subject.to_owned(),
+                subject: subject.to_owned(),
+                slice,
+                unhealthy: false,
+                brain_area: 5,
+            })
+            .to_vec()
+    }
+
+    fn slices(unhealthy: [bool; 3]) -> Vec<TestSlice> {
+        let each = [0, 0, 1].into_iter().zip(unhealthy);
+        each.map(|(patient, unhealthy)| TestSlice {
+            patient,
+            unhealthy,
+            brain_area: 5,
+        })
+        .collect()
+    }
+
+    fn file(name: &str) -> RowFile {
+        let volumes = vec![
+            volume("a", "a", [[4, 4, 4], [2, 0, 0]]),
+            volume("b", "b", [[1, 1, 1], [0, 3, 0]]),
+        ];
+        RowFile {
+            path: PathBuf::from("row.json"),
+            row: OutsideRow::new(name, None, volumes),
+        }
+    }
+
+    #[test]
+    fn the_slices_of_the_run_count_in_its_order_and_no_others() {
+        let found = rows(
+            &[file("nnU-Net")],
+            &names(),
+            &slices([true, false, true]),
+            Digest::of(b"store"),
+            &["anofpdm-ddim"],
+        );
+        let (found, notes) = found.unwrap();
+        let [mixed, unhealthy] = &found[..] else {
+            panic!("{} rows", found.len());
+        };
+        // 1, 0 and 0; the empty slice that is not one of the run is left out.
+        let near = |row: &Measured, want: f64| (row.row.dice.mean.unwrap() - want).abs() < 1e-6;
+        assert!(near(mixed, 1.0 / 3.0) && near(unhealthy, 0.5));
+        assert_eq!((mixed.row.slices, unhealthy.row.patients), (3, 2));
+        assert_eq!(mixed.row.auprc.mean, None);
+        assert!(mixed.row.dice.ci95.is_some() && mixed.draws.dice.len() > 100);
+        assert!(notes[0].contains("nnU-Net was not computed by this run"));
+    }
+
+    #[test]
+    fn rows_of_other_slices_other_truths_or_the_same_name_are_refused() {
+        let refused = |files: &[RowFile], names: &[SliceName], unhealthy| {
+            let store = Digest::of(b"store");
+            let found = rows(files, names, &slices(unhealthy), store, &["anofpdm-ddim"]);
+            found.err().unwrap().to_string()
+        };
+        let good = [true, false, true];
+        let mut others = names();
+        others[2].subject = "c".to_owned();
+        let message = refused(&[file("x")], &others, good);
+        assert!(message.contains("no count of 1 of the 3"), "{message}");
+        assert!(message.contains("subject c, slice 1"), "{message}");
+        let message = refused(&[file("x")], &names(), [false, false, true]);
+        assert!(message.contains("empty on 1 of 3"), "{message}");
+        let message = refused(&[file("anofpdm-ddim")], &names(), good);
+        assert!(message.contains("a row called anofpdm-ddim"), "{message}");
+        let message = refused(&[file("x"), file("x")], &names(), good);
+        assert!(message.contains("a row called x"), "{message}");
+    }
+}

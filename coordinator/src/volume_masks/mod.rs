@@ -1,0 +1,14 @@
+//! Masks of whole volumes compared with the truth: those of any program, as NIfTI files.
+//!
+//! `pairs` matches files by name, `compare` reads one pair and counts, `evaluation` forms the numbers, `row` is what a
+//! report takes into its table. `docs/statistics.md` defines every number.
+
+pub mod compare;
+pub mod evaluation;
+pub mod pairs;
+pub mod row;
+pub mod table;
+
+pub use compare::{ComparedVolume, VolumePairError};
+pub use evaluation::VolumeEvaluation;
+pub use pairs::{PairError, VolumePair, pairs};
