@@ -3,6 +3,7 @@
 pub mod arrays;
 pub mod cache;
 pub mod cli;
+pub mod compare;
 pub mod dataset;
 pub mod evaluate;
 pub mod ingest;
@@ -19,4 +20,5 @@ pub mod screen;
 pub mod spec_file;
 pub mod store_check;
 pub mod stored_record;
+pub mod version;
 pub mod volume_masks;

@@ -3,6 +3,7 @@
 
 pub mod checks;
 pub mod csv;
+pub mod data;
 pub mod drawing;
 pub mod exhibits;
 pub mod figures;
