@@ -6,6 +6,7 @@ pub mod cli;
 pub mod compare;
 pub mod dataset;
 pub mod evaluate;
+pub mod export;
 pub mod ingest;
 pub mod known_runs;
 pub mod ledger;

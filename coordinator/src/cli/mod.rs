@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod compare;
 pub mod dead;
 pub mod demo;
+pub mod export;
 pub mod failure;
 pub mod gc;
 mod live_view;
@@ -77,6 +78,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Runs beside each other: in what they differ, and whether their numbers do
     Compare(compare::CompareArgs),
+    /// The tables of a report as CSV or Parquet, for other programs
+    Export(export::ExportArgs),
     /// The metric definitions of this project applied to your own arrays
     Metrics(metrics::MetricsArgs),
     /// Maps and masks of other volumes by a run's method
@@ -128,6 +131,7 @@ pub fn main(commit: Option<&str>) -> anyhow::Result<ExitCode> {
         Command::Dead(args) => dead::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Metrics(args) => metrics::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Gc(args) => gc::run(&args),

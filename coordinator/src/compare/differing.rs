@@ -8,6 +8,9 @@ use super::compared::Differing;
 use super::opened::Opened;
 use crate::report::page::settings;
 
+/// A name, and what a run says of it.
+type Fact<'a> = (&'static str, &'a dyn Fn(&Opened) -> Option<String>);
+
 /// Facts beside the spec that differ.
 pub(super) fn facts(runs: &[Opened]) -> Vec<Differing> {
     let program = |run: &Opened| run.summary.program.clone();
@@ -19,7 +22,7 @@ pub(super) fn facts(runs: &[Opened]) -> Vec<Differing> {
             found.slices, found.unhealthy, found.patients
         ))
     };
-    let facts: [(&str, &dyn Fn(&Opened) -> Option<String>); 12] = [
+    let facts: [Fact<'_>; 12] = [
         ("store", &|run| Some(run.data.store.to_string())),
         ("modalities", &|run| Some(run.data.modalities.join(", "))),
         ("scored", &|run| Some(run.data.scored.join(", "))),

@@ -20,7 +20,7 @@ use crate::run_folder::RunFolderError;
 use common_slices::Common;
 use compared::{Compared, ComparedRun, label};
 use opened::Opened;
-pub use opened::{read_summary, report_folder};
+pub use opened::checked_report;
 pub use slices_file::SlicesFileError;
 
 /// Runs that are compared at a time: columns a reader can follow.
@@ -192,7 +192,7 @@ fn notes(runs: &[Opened], common: &Common<'_>) -> Vec<String> {
         for (second, other) in runs.iter().enumerate().skip(first + 1) {
             if run.summary.fingerprint == other.summary.fingerprint {
                 notes.push(format!(
-                    "{} and {} have the same fingerprint: their records are the same",
+                    "{} and {} have the same fingerprint: their records are the same, and what differs was decided when they were added up",
                     label(first),
                     label(second)
                 ));

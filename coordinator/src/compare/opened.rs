@@ -34,10 +34,7 @@ pub(super) struct Opened {
 }
 
 /// The folder of a report: `path` is it, its `summary.json`, or a run.
-///
-/// # Errors
-/// When there is none.
-pub fn report_folder(path: &Path) -> Result<PathBuf, CompareError> {
+fn report_folder(path: &Path) -> Result<PathBuf, CompareError> {
     if path.is_file() && path.file_name().is_some_and(|name| name == SUMMARY) {
         return Ok(path.parent().unwrap_or(Path::new("")).to_path_buf());
     }
@@ -52,11 +49,7 @@ pub fn report_folder(path: &Path) -> Result<PathBuf, CompareError> {
     }
 }
 
-/// Reads the `summary.json` of a report.
-///
-/// # Errors
-/// When it cannot be read, or is no summary.
-pub fn read_summary(report: &Path) -> Result<Summary, CompareError> {
+fn read_summary(report: &Path) -> Result<Summary, CompareError> {
     let path = report.join(SUMMARY);
     let failed = |source| CompareError::Read {
         path: path.clone(),
@@ -68,6 +61,16 @@ pub fn read_summary(report: &Path) -> Result<Summary, CompareError> {
         .read_to_end(&mut text)
         .map_err(failed)?;
     serde_json::from_slice(&text).map_err(|source| CompareError::NoSummary { path, source })
+}
+
+/// The folder of the report at `path` (a run, a report, or its `summary.json`) and its summary, once `slices.csv` was seen
+/// to belong to it.
+///
+/// # Errors
+/// When there is no report, or its files do not belong together.
+pub fn checked_report(path: &Path) -> Result<(PathBuf, Summary), CompareError> {
+    let report = report_folder(path)?;
+    Ok((report, Opened::open(path)?.summary))
 }
 
 impl Opened {
