@@ -78,4 +78,6 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
 }
 
 #[cfg(test)]
+mod read_back;
+#[cfg(test)]
 pub(crate) mod tests;

@@ -12,7 +12,7 @@ mod number;
 pub(crate) mod settings;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod viewer;
 
 use anofpdm_common::spec::RunSpec;
