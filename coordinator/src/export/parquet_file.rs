@@ -45,7 +45,7 @@ pub(super) fn parquet(
     });
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
-        .set_created_by(format!("anofpdm {}", env!("CARGO_PKG_VERSION")))
+        .set_created_by(format!("anofpdm version {}", env!("CARGO_PKG_VERSION")))
         .set_key_value_metadata(Some(notes.collect()));
     let mut file = SerializedFileWriter::new(
         Vec::new(),

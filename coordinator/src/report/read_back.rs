@@ -26,7 +26,7 @@ fn made() -> (Summary, Value) {
                 setup,
                 slices: 3 + u64::from(number),
                 truth: 1 << (4 * number),
-                whole: number % 2 == 0,
+                whole: number.is_multiple_of(2),
                 rows: ["anofpdm-ddim", "all,empty"]
                     .map(|method| PatientRow {
                         method: method.to_owned(),
