@@ -9,7 +9,7 @@ use anofpdm_common::random::{Domain, Stream};
 use anofpdm_common::spec::{DataSpec, RunSpec, SpecError};
 use anofpdm_common::store::location::Location;
 use anofpdm_common::store::scaling::{Scaling, foreground};
-use anofpdm_common::store::slices::{SliceStore, Split, StoreError};
+use anofpdm_common::store::slices::{SliceStore, Split, StoreError, SubjectRecord};
 use rayon::prelude::*;
 
 use crate::ingest::patient::patient_of;
@@ -331,6 +331,15 @@ impl Dataset {
     /// The patient of a slice, as a number: several subjects may be scans of one. Intervals are over patients.
     pub fn patient(&self, slice: SliceRef) -> u32 {
         self.patients[slice.subject as usize]
+    }
+
+    /// The training subjects, as the store describes them.
+    pub fn training_subjects(&self) -> Vec<&SubjectRecord> {
+        let subjects = &self.store.manifest().subjects;
+        self.of_split(Split::Train)
+            .iter()
+            .filter_map(|(index, _)| subjects.get(*index as usize))
+            .collect()
     }
 
     pub fn training_slices(&self) -> u64 {

@@ -3,8 +3,10 @@
 pub mod arrays;
 pub mod cache;
 pub mod cli;
+pub mod compare;
 pub mod dataset;
 pub mod evaluate;
+pub mod export;
 pub mod ingest;
 pub mod known_runs;
 pub mod ledger;
@@ -19,4 +21,5 @@ pub mod screen;
 pub mod spec_file;
 pub mod store_check;
 pub mod stored_record;
+pub mod version;
 pub mod volume_masks;

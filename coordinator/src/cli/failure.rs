@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anofpdm_common::spec::SpecError;
 
+use crate::compare::CompareError;
 use crate::run::RunError;
 use crate::run::operators::control_files::Cancelled;
 use crate::run::signals::{INTERRUPTED, Interrupted};
@@ -43,6 +44,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
             } else if cause.is::<UsageError>()
                 || cause.is::<SpecError>()
                 || matches!(cause.downcast_ref(), Some(SpecFileError::Read { .. }))
+                || matches!(cause.downcast_ref::<CompareError>(), Some(error) if error.is_misfit())
                 || matches!(cause.downcast_ref(), Some(RunError::Precision(_)))
                 || matches!(
                     cause.downcast_ref(),

@@ -1,8 +1,10 @@
 //! The command line: one file a command.
 
 pub mod cancel;
+pub mod compare;
 pub mod dead;
 pub mod demo;
+pub mod export;
 pub mod failure;
 pub mod gc;
 mod live_view;
@@ -31,6 +33,7 @@ use anofpdm_common::shell::{self, ShellCommand};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::run::signals::end_when_nobody_reads;
+use crate::version;
 
 /// Benchmarks weakly-supervised anomaly segmentation on brain MRI with diffusion models.
 #[derive(Debug, Parser)]
@@ -73,6 +76,10 @@ enum Command {
     Dead(dead::DeadArgs),
     /// Tables again from the stored records
     Report(report::ReportArgs),
+    /// Runs beside each other: in what they differ, and whether their numbers do
+    Compare(compare::CompareArgs),
+    /// The tables of a report as CSV or Parquet, for other programs
+    Export(export::ExportArgs),
     /// The metric definitions of this project applied to your own arrays
     Metrics(metrics::MetricsArgs),
     /// Maps and masks of other volumes by a run's method
@@ -100,6 +107,7 @@ impl Command {
 
 /// Parses the command line and does what it says. `commit` is that of the source, where the build was told.
 pub fn main(commit: Option<&str>) -> anyhow::Result<ExitCode> {
+    version::built_of(commit);
     let commit = commit.unwrap_or("not told by the build");
     let version = format!("{}\ncommit {commit}", env!("CARGO_PKG_VERSION"));
     let matches = Cli::command().long_version(version).get_matches();
@@ -122,6 +130,8 @@ pub fn main(commit: Option<&str>) -> anyhow::Result<ExitCode> {
         Command::Cancel(args) => cancel::run(&args),
         Command::Dead(args) => dead::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Metrics(args) => metrics::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Gc(args) => gc::run(&args),

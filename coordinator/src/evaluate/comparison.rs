@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use anofpdm_common::metrics::bootstrap::interval;
 use anofpdm_common::metrics::setup::Setup;
-use anofpdm_common::statistics::{holm, sign_flip, signed_rank};
 use rayon::prelude::*;
 
-use super::measured::{BOOTSTRAP_SEED, Measured};
-use crate::report::statistics::{Comparison, Metric, Paired, RowId, Test};
+use super::difference::{Reach, Side, correct, difference};
+use super::measured::Measured;
+use crate::report::statistics::{Comparison, Metric, Paired, RowId};
 
 /// Rows of a set-up whose pairs are all compared; of more, each with the best one.
 pub(super) const MOST_ROWS: usize = 24;
-/// Adjusted p below which rows are said to differ.
-pub(super) const LEVEL: f64 = 0.05;
 
 /// The rows of one set-up by one metric, with the value of every patient that all of them have.
 pub(super) struct Compared<'a> {
@@ -123,77 +120,37 @@ fn of_setup(compared: &Compared<'_>, setup: Setup, metric: Metric) -> Paired {
     let pairs = compared.pairs(metric);
     let mut comparisons: Vec<Comparison> = pairs
         .par_iter()
-        .filter_map(|&(first, second)| compare(compared, metric, first, second))
+        .filter_map(|&(first, second)| {
+            let [one, other] = [first, second].map(|row| {
+                let measured = compared.rows[row];
+                Side {
+                    id: id(measured),
+                    mean: mean(measured, metric),
+                    draws: draws(measured, metric),
+                }
+            });
+            difference(one, other, &compared.differences(first, second))
+        })
         .collect();
-    for part in [
-        (|comparison| &mut comparison.sign_flip) as fn(&mut Comparison) -> &mut Test,
-        |comparison| &mut comparison.signed_rank,
-    ] {
-        let p: Vec<f64> = comparisons.iter_mut().map(|one| part(one).p).collect();
-        for (comparison, adjusted) in comparisons.iter_mut().zip(holm(&p)) {
-            part(comparison).adjusted_p = adjusted;
-        }
-    }
+    correct(&mut comparisons);
     let patients = compared.patients.len();
-    let smallest_p = sign_flip::smallest_p(patients);
-    let smallest_adjusted_p = (smallest_p * comparisons.len() as f64).min(1.0);
-    let too_few = smallest_adjusted_p > LEVEL;
+    let reach = Reach::of(patients, comparisons.len());
     Paired {
         setup,
         metric,
         patients,
-        smallest_p,
-        smallest_adjusted_p,
-        note: too_few.then(|| {
-            format!("too few patients to test: the smallest reachable p is {smallest_adjusted_p:.2} after Holm")
-        }),
+        smallest_p: reach.smallest_p,
+        smallest_adjusted_p: reach.smallest_adjusted_p,
+        note: reach.note,
         comparisons,
     }
-}
-
-fn compare(
-    compared: &Compared<'_>,
-    metric: Metric,
-    first: usize,
-    second: usize,
-) -> Option<Comparison> {
-    let differences = compared.differences(first, second);
-    let flip = sign_flip::sign_flip(&differences, BOOTSTRAP_SEED)?;
-    let rank = signed_rank::signed_rank(&differences)?;
-    let count = |which: fn(&f64) -> bool| differences.iter().filter(|d| which(d)).count();
-    let (better, worse) = (count(|d| *d > 0.0), count(|d| *d < 0.0));
-    let [one, other] = [first, second].map(|row| compared.rows[row]);
-    let drawn = draws(one, metric).iter().zip(draws(other, metric));
-    let drawn: Vec<f64> = drawn.map(|(a, b)| a - b).collect();
-    Some(Comparison {
-        first: id(one),
-        second: id(other),
-        difference: mean(one, metric)
-            .zip(mean(other, metric))
-            .map(|(a, b)| a - b),
-        ci95: interval(&drawn),
-        patient_difference: differences.iter().sum::<f64>() / differences.len() as f64,
-        better,
-        worse,
-        equal: differences.len() - better - worse,
-        sign_flip: Test {
-            p: flip.p,
-            adjusted_p: flip.p,
-            exact: flip.exact,
-        },
-        signed_rank: Test {
-            p: rank.p,
-            adjusted_p: rank.p,
-            exact: rank.exact,
-        },
-    })
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use anofpdm_common::metrics::bootstrap::{PatientSums, mean_draws};
 
-    use super::super::measured::{Draws, PatientNumbers};
+    use super::super::measured::{BOOTSTRAP_SEED, Draws, PatientNumbers};
     use super::*;
     use crate::report::tests::row;
 

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use crate::report::summary::{Row, RowSettings, Value};
 
 /// Seed of the bootstrap: intervals of the same records are the same numbers, and all see the same draws.
-pub(super) const BOOTSTRAP_SEED: u64 = 0;
+pub(crate) const BOOTSTRAP_SEED: u64 = 0;
 
 pub(super) struct RowName {
     pub(super) method: String,

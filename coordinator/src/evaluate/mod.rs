@@ -5,9 +5,11 @@ mod checks;
 mod classification;
 mod comparison;
 mod cost;
+mod data;
+pub(crate) mod difference;
 mod exhibits;
 mod fingerprint;
-mod measured;
+pub(crate) mod measured;
 pub mod outside;
 mod patients;
 mod position;
@@ -36,6 +38,7 @@ use crate::report::summary::{Audits, CalibrationRow, Coverage, State, Summary, T
 use crate::run_folder::RunFolder;
 use crate::spec_file::{SpecFile, SpecFileError};
 use crate::stored_record::RecordError;
+use crate::version::Program;
 use calibrate::{CalibrateError, Calibration};
 use checks::Evidence;
 use measured::Measured;
@@ -239,6 +242,8 @@ pub fn summarise_with(
             .iter()
             .map(|measured| measured.row.clone())
             .collect(),
+        data: Some(data::data(&dataset, &slices, &classification)),
+        program: Some(Program::this()),
         cost: cost::cost(&scored, ledger),
         calibration: calibration_rows(&calibration),
         tuning: tuning_rows(&tunings),

@@ -5,7 +5,8 @@ use anofpdm_common::metrics::setup::Setup;
 use anofpdm_common::statistics::mid_ranks::doubled_mid_ranks;
 use anofpdm_common::statistics::{PairedOrder, Stability, holm, kendall_tau, stability};
 
-use super::comparison::{Compared, LEVEL, MOST_ROWS, draws, id, mean};
+use super::comparison::{Compared, MOST_ROWS, draws, id, mean};
+use super::difference::LEVEL;
 use super::measured::{BOOTSTRAP_SEED, Measured};
 use crate::report::statistics::{Agreement, Metric, RankedBy, Ranking, RankingBy};
 

@@ -3,6 +3,7 @@
 
 pub mod checks;
 pub mod csv;
+pub mod data;
 pub mod drawing;
 pub mod exhibits;
 pub mod figures;
@@ -19,11 +20,16 @@ pub mod terminal;
 pub mod tidy;
 pub mod training;
 
+use std::io::ErrorKind;
+
 use anofpdm_common::store::durable::{self, DiskError};
 
 use crate::run_folder::RunFolder;
 use figures::Figures;
 use summary::Summary;
+
+/// What `anofpdm export --format parquet` leaves beside a report.
+const EXPORTED: [&str; 3] = ["results.parquet", "patients.parquet", "slices.parquet"];
 
 /// Writes all files of the report.
 pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
@@ -45,6 +51,16 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
     ] {
         durable::write(&report.join(name), &text)?;
         files.push(name.to_owned());
+    }
+    // What `anofpdm export` made of an earlier report says something else.
+    for name in EXPORTED {
+        let path = report.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(DiskError::new("remove", &path, error));
+            }
+            _ => {}
+        }
     }
     let tables = report.join("tables");
     durable::create_dir(&tables)?;
@@ -76,5 +92,7 @@ pub fn write(folder: &RunFolder, summary: &Summary) -> Result<(), DiskError> {
     Ok(())
 }
 
+#[cfg(test)]
+mod read_back;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -7,9 +7,11 @@ use anofpdm_common::metrics::summary::{mean, sample_std};
 use anofpdm_common::store::slices::Split;
 use serde::{Deserialize, Serialize};
 
+use super::data::Data;
 use super::exhibits::Exhibits;
 use super::slices::SliceTable;
 use super::statistics::{Paired, PatientResult, Ranking, VolumeCorrelation};
+use crate::version::Program;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -26,6 +28,12 @@ pub struct Summary {
     pub precision_reason: Option<String>,
     /// Device class of the numeric profile.
     pub device: String,
+    /// What it was computed on; absent in reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Data>,
+    /// The program that added the records up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Program>,
     /// Proof that every slice was scored once.
     pub coverage: Coverage,
     /// Shards run again on other workers to compare bits.

@@ -131,6 +131,8 @@ pub(crate) fn summary() -> Summary {
         precision: "fp32".to_owned(),
         precision_reason: None,
         device: "cpu".to_owned(),
+        data: None,
+        program: None,
         coverage: Coverage::default(),
         audits: Audits::default(),
         rows,

@@ -9,10 +9,10 @@ mod differences;
 mod figures;
 mod head;
 mod number;
-mod settings;
+pub(crate) mod settings;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod viewer;
 
 use anofpdm_common::spec::RunSpec;
@@ -26,12 +26,12 @@ use viewer::Viewer;
 /// Largest page, bytes.
 pub const LARGEST: usize = 15_000_000;
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 const PAGE_SCRIPT: &str = include_str!("page.js");
 const VIEWER_SCRIPT: &str = include_str!("viewer.js");
 
 /// Nothing is loaded, whatever a name in the data says.
-const POLICY: &str =
+pub(crate) const POLICY: &str =
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 const SECTIONS: [(&str, &str); 10] = [

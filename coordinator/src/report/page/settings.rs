@@ -62,7 +62,8 @@ fn read_without(whole: &Value, left_out: &[String], path: &[String]) -> Option<S
     )
 }
 
-fn leaves(value: &Value, path: &mut Vec<String>, keys: &mut Vec<(Vec<String>, String)>) {
+/// Every key of a spec below `path`, with its value as it is shown.
+pub(crate) fn leaves(value: &Value, path: &mut Vec<String>, keys: &mut Vec<(Vec<String>, String)>) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
