@@ -39,11 +39,11 @@ demo: build ## benchmark a synthetic data set from end to end on this machine
 # Programs and tests are built in one go, so that no processor waits for the other. Half of the time a test waits for
 # timers and processes: two at once for each processor.
 test: setup ## run all tests (installs redis-server and chromium where they are missing)
+	-@scripts/need.sh redis-server chromium & # tests that need them say so themselves
 	cargo test $(CARGO_FLAGS) --no-run
 	cargo build $(CARGO_FLAGS)
 	scripts/check-linkage.sh
-	-@scripts/need.sh redis-server # tests that need it say so themselves
-	-@scripts/need.sh chromium
+	-@scripts/need.sh redis-server chromium # not before they are there
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test $(CARGO_FLAGS) --no-fail-fast
 
 test-deploy: build ## try what lies in deploy/ on a real Slurm, systemd and Docker (root): make test-deploy [PARTS=slurm,systemd]
@@ -96,7 +96,7 @@ lint: setup ## check format, lints, documentation, dependencies
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
-	cargo check --quiet --release --manifest-path fuzz/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
+	CUSTOM_LIBFUZZER_PATH=./libnone.a cargo check --quiet --release --manifest-path fuzz/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
 	scripts/check-dependencies.sh
 	-@scripts/need.sh prometheus # without it rules are not tested, and that is said
 	python3 deploy/monitoring/check_files.py

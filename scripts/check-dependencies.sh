@@ -9,7 +9,7 @@ export PATH=$PWD/.tools/bin:$PATH
 if [ "$(cargo-deny --version 2>/dev/null || true)" != "cargo-deny $version" ]; then
     echo "check-dependencies: building cargo-deny $version into .tools/ (a minute or two on two cores, once)"
     # Unoptimised: to make it fast takes longer than it ever runs.
-    cargo install --quiet --locked --debug --version "$version" --root .tools cargo-deny
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --version "$version" --root .tools cargo-deny
 fi
 
 cargo deny --locked check bans licenses sources

@@ -10,10 +10,9 @@ pub(super) fn squared_distances<const N: usize>(points: &[bool], grid: &MaskGrid
         .iter()
         .map(|set| if *set { 0.0 } else { f64::INFINITY })
         .collect();
-    let strides = grid.strides();
-    for axis in 0..N {
-        let (side, stride) = (grid.sides[axis], strides[axis]);
-        let mut envelope = Envelope::new(side, grid.spacing[axis]);
+    let along = grid.sides.into_iter().zip(grid.strides());
+    for ((side, stride), spacing) in along.zip(grid.spacing) {
+        let mut envelope = Envelope::new(side, spacing);
         for start in 0..squares.len() {
             // The first pixel of each line along the axis.
             if (start / stride) % side == 0 {

@@ -254,17 +254,15 @@ impl<'a> RecordShape<'a> {
         exhibits: &[Option<Box<Exhibit>>],
         of_cell: impl Fn(Wanted) -> Wanted,
     ) -> Result<(), String> {
-        let slices = exhibits.iter().zip(self.slices);
-        slices
-            .map(|(exhibit, slice)| {
-                let wanted = of_cell(self.exhibits.of(*slice));
-                let exhibit = exhibit.as_deref();
-                if exhibit.is_some() != wanted.any() {
-                    return Err("an exhibit that was not asked for, or none that was".to_owned());
-                }
-                exhibit.map_or(Ok(()), |exhibit| self.exhibit(exhibit, wanted))
-            })
-            .collect()
+        let mut slices = exhibits.iter().zip(self.slices);
+        slices.try_for_each(|(exhibit, slice)| {
+            let wanted = of_cell(self.exhibits.of(*slice));
+            let exhibit = exhibit.as_deref();
+            if exhibit.is_some() != wanted.any() {
+                return Err("an exhibit that was not asked for, or none that was".to_owned());
+            }
+            exhibit.map_or(Ok(()), |exhibit| self.exhibit(exhibit, wanted))
+        })
     }
 
     fn exhibit(&self, exhibit: &Exhibit, wanted: Wanted) -> Result<(), String> {

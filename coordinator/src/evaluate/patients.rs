@@ -56,8 +56,12 @@ impl Patients {
             .filter(|(patient, _)| self.whole.contains(patient))
             .map(|(_, pixels)| (pixels.predicted as f64, pixels.truth as f64))
             .unzip();
+        let whole = measured.patients.pixels.iter();
+        let whole = whole.filter(|(patient, _)| self.whole.contains(patient));
+        let dice: Vec<f64> = whole.map(|(_, pixels)| pixels.dice()).collect();
         Some(VolumeCorrelation {
             patients: predicted.len(),
+            dice: (!dice.is_empty()).then(|| dice.iter().sum::<f64>() / dice.len() as f64),
             pearson: pearson(&predicted, &truth),
             spearman: spearman(&predicted, &truth),
         })

@@ -144,11 +144,15 @@ pub struct Agreement {
     pub kendall: Option<f64>,
 }
 
-/// Whether larger lesions get larger masks: pixels of the masks and of the truth, patient by patient.
+/// Volumes: the DICE of a patient's slices together, and whether larger lesions get larger masks (pixels of the masks and
+/// of the truth, patient by patient).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VolumeCorrelation {
     /// Patients all of whose slices are scored.
     pub patients: usize,
+    /// 3-D DICE: of the pixels of all slices of a patient together, counts added up over seeds; mean over the patients.
+    #[serde(default)]
+    pub dice: Option<f64>,
     /// Null with fewer than three such patients, or where all have the same.
     pub pearson: Option<f64>,
     pub spearman: Option<f64>,

@@ -262,10 +262,10 @@ impl<'a> LoadedMethod<'a> {
         };
         let noise = self.noise_of(batch);
         let x0 = batch.x0(self.device);
-        let guide = match &mut self.label {
-            Some(guide) => Some(guide.as_mut() as &mut dyn LabelGuide),
-            None => None,
-        };
+        let guide = self
+            .label
+            .as_mut()
+            .map(|guide| guide.as_mut() as &mut dyn LabelGuide);
         let mut method = setup.build(self.noise.as_mut(), guide)?;
         let done = method.restore(&x0, &noise, &[setting], &mut || ControlFlow::Continue(()))?;
         let restored = done.restored.into_iter().next().map(Restored::on_host);

@@ -129,6 +129,9 @@ fn path(points: &[Place], closed: bool) -> Option<tiny_skia::Path> {
     path.finish()
 }
 
+/// Extent below which a shape is none, pixels of the drawing.
+const LEAST: f32 = 0.01;
+
 impl Canvas {
     fn shape(&mut self, shape: &Shape) {
         match shape {
@@ -213,7 +216,12 @@ impl Canvas {
     }
 
     fn fill(&mut self, form: Option<tiny_skia::Path>, colour: Colour, opacity: f64) {
-        if let Some(form) = form {
+        // The library warns of areas without an inside.
+        let filled = |form: &tiny_skia::Path| {
+            let bounds = form.bounds();
+            bounds.width() > LEAST && bounds.height() > LEAST
+        };
+        if let Some(form) = form.filter(filled) {
             let paint = paint(colour, opacity);
             self.pixels
                 .fill_path(&form, &paint, FillRule::Winding, scaled(), None);
@@ -221,7 +229,12 @@ impl Canvas {
     }
 
     fn stroke(&mut self, form: Option<tiny_skia::Path>, stroke: &Stroke) {
-        let Some(form) = form else {
+        // And of lines without a length.
+        let long = |form: &tiny_skia::Path| {
+            let bounds = form.bounds();
+            bounds.width() > LEAST || bounds.height() > LEAST
+        };
+        let Some(form) = form.filter(long) else {
             return;
         };
         let dashes: Vec<f32> = stroke.dash.lengths().iter().map(|l| real(*l)).collect();
@@ -305,6 +318,7 @@ impl OutlineBuilder for Letters {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Dash;
     use super::*;
 
     #[test]
@@ -354,6 +368,21 @@ mod tests {
             };
             assert_ne!(drawing(&one).unwrap(), blank, "{shape:?}");
         }
+    }
+
+    #[test]
+    fn shapes_without_extent_are_left_out() {
+        let blank = Drawing::new(9.0, 9.0);
+        let mut flat = blank.clone();
+        let points = vec![[1.0, 4.0], [5.0, 4.0], [5.0, 4.0], [1.0, 4.0]];
+        flat.shapes.push(Shape::Filled {
+            points,
+            colour: Colour::Ink,
+            opacity: 1.0,
+        });
+        let stroke = Stroke::new(Colour::Ink, 1.0).dashed(Dash::Dotted);
+        flat.line(vec![[3.0, 3.0]; 4], stroke);
+        assert_eq!(drawing(&flat).unwrap(), drawing(&blank).unwrap());
     }
 
     #[test]

@@ -81,25 +81,21 @@ impl Grid {
         let width = LEFT + columns.len() as f64 * (SIDE + GAP);
         let mut drawing = Drawing::new(width, NAMES + rows as f64 * (ROW + notes) + 4.0);
         for (column, name) in columns.iter().enumerate() {
-            let (first, second) = match name.split_once(' ') {
-                Some((a, b)) if font::width(name, SMALL) > SIDE => (a, b),
-                _ => (name.as_str(), ""),
-            };
+            let text = font::shortened(name, SIDE + GAP - 2.0, SMALL);
             let x = Self::x(column) + SIDE / 2.0;
-            let lines = if second.is_empty() {
-                vec![first]
-            } else {
-                vec![first, second]
-            };
-            for (line, text) in lines.iter().rev().enumerate() {
-                let text = font::shortened(text, SIDE + GAP - 2.0, SMALL);
-                drawing.small([x, NAMES - 8.0 - 15.0 * line as f64], text, Anchor::Middle);
-            }
+            drawing.small([x, NAMES - 8.0], text, Anchor::Middle);
         }
         Self {
             drawing,
             top: NAMES,
         }
+    }
+
+    /// A name above two columns.
+    fn above(&mut self, column: usize, name: &str) {
+        let text = font::shortened(name, 2.0 * SIDE, SMALL);
+        let x = Self::x(column) + SIDE + GAP / 2.0;
+        self.drawing.small([x, NAMES - 24.0], text, Anchor::Middle);
     }
 
     fn x(column: usize) -> f64 {
@@ -145,6 +141,17 @@ fn place_name(place: &SlicePlace) -> String {
     format!("{}, slice {}", place.subject, place.slice)
 }
 
+/// From the brightest to the darkest of a scale.
+const RANGE: f32 = 1_000.0;
+
+/// Share of a logarithmic scale that ends at `largest`.
+fn logarithmic(value: f32, largest: f32) -> f64 {
+    if value <= 0.0 || largest <= 0.0 {
+        return if value.is_nan() { f64::NAN } else { 0.0 };
+    }
+    1.0 + f64::from(value / largest).ln() / f64::from(RANGE).ln()
+}
+
 /// Figure 3: S_t and the gradient of one slice at several steps; `None` without steps.
 pub fn fig3(maps: &StepMaps) -> Option<Figure> {
     if maps.steps.is_empty() {
@@ -168,7 +175,10 @@ pub fn fig3(maps: &StepMaps) -> Option<Figure> {
     for (index, (name, part)) in parts.into_iter().take(rows).enumerate() {
         let values = maps.steps.iter().flat_map(part).copied();
         let largest = values.filter(|value| value.is_finite()).fold(0.0, f32::max);
-        grid.note(format!("{name}: dark 0, bright {largest:.3e} and above"));
+        grid.note(format!(
+            "{name}: bright {largest:.1e}, dark {:.1e} and less, logarithmic",
+            largest / RANGE
+        ));
         let input = grey(width, height, &maps.image);
         grid.picture(0, input, String::new());
         grid.picture(1, truth_alone(width, height, &maps.truth), String::new());
@@ -179,9 +189,7 @@ pub fn fig3(maps: &StepMaps) -> Option<Figure> {
                 .copied()
                 .filter(|v| v.is_finite())
                 .fold(0.0, f32::max);
-            let shares = map
-                .iter()
-                .map(|value| f64::from(value / largest.max(f32::MIN_POSITIVE)));
+            let shares = map.iter().map(|value| logarithmic(*value, largest));
             grid.picture(
                 column + 2,
                 coloured(width, height, shares),
@@ -234,11 +242,15 @@ pub fn fig4(pictures: &Pictures, best: &[usize]) -> Option<Figure> {
     }
     let modality = pictures.modalities.first().cloned().unwrap_or_default();
     let mut columns = vec![modality, "truth".to_owned()];
-    for method in &methods {
-        let name = name_of(&pictures.methods[*method]);
-        columns.extend([name, "mask".to_owned()]);
-    }
+    columns.extend(
+        methods
+            .iter()
+            .flat_map(|_| ["map", "mask"].map(str::to_owned)),
+    );
     let mut grid = Grid::new(&columns, slices.len(), NOTE);
+    for (place, method) in methods.iter().enumerate() {
+        grid.above(2 + 2 * place, &name_of(&pictures.methods[*method]));
+    }
     let mut words = Vec::new();
     for slice in &slices {
         grid.note(place_name(&slice.place));

@@ -18,9 +18,15 @@ pub fn precision_recall(curves: &[PixelCurve]) -> Option<Figure> {
     if drawn.is_empty() {
         return None;
     }
+    let precisions = drawn.iter().flat_map(|curve| {
+        let points = curve.points.iter().chain(&curve.at_work);
+        points
+            .map(|point| point.precision)
+            .chain([curve.prevalence])
+    });
     let mut chart = Chart::new(
         Axis::linear("recall", 0.0, 1.0),
-        Axis::linear("precision", 0.0, 1.0),
+        Axis::shares("precision", precisions),
     );
     let mut csv = Csv::new("method,w,seed,recall,precision");
     let mut words = Vec::new();

@@ -74,7 +74,15 @@ fn line(index: usize, one: &Classification) -> Markup {
                     }
                 }
             }
-            td.num { (number::decimals(one.threshold, 5, &at("threshold"))) }
+            td.num { (number::decimals(one.threshold, decimals(one.threshold), &at("threshold"))) }
         }
+    }
+}
+
+/// Pixels need no decimals, cosines several.
+fn decimals(threshold: Option<f64>) -> usize {
+    match threshold {
+        Some(pixels) if pixels.abs() >= 100.0 => 1,
+        _ => 5,
     }
 }

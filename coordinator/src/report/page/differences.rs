@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{figures, number};
-use crate::report::figures::{Figures, name_of};
+use crate::report::figures::{Figure, Figures, name_of};
 use crate::report::statistics::Paired;
 use crate::report::summary::Summary;
 
@@ -14,12 +14,22 @@ pub(super) fn section(summary: &Summary, made: &Figures) -> Markup {
             @if summary.paired.is_empty() {
                 p.absent { "There are no two rows to compare." }
             }
-            (figures::grid(&made.differences))
+            @let (of_pixels, of_masks) = by_metric(&made.differences);
+            (figures::grid(&of_masks))
+            @if !of_pixels.is_empty() {
+                details { summary { "the same by AUPRC" } (figures::grid(&of_pixels)) }
+            }
             @for (index, paired) in summary.paired.iter().enumerate() {
                 (pairs(index, paired))
             }
         }
     }
+}
+
+/// Figures of AUPRC, and the others.
+fn by_metric(figures: &[Figure]) -> (Vec<Figure>, Vec<Figure>) {
+    let all = figures.iter().cloned();
+    all.partition(|figure| figure.name.ends_with("-auprc"))
 }
 
 fn pairs(index: usize, paired: &Paired) -> Markup {

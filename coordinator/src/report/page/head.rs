@@ -36,7 +36,7 @@ fn sentence(summary: &Summary) -> Markup {
     html! {
         @if let Some((index, row)) = own {
             "Without pixel labels the best is " (named(row)) ": DICE of unhealthy slices " (dice(index, row))
-            ", " (row.patients) " patients"
+            ", " (row.patients) (if row.patients == 1 { " patient" } else { " patients" })
         } @else {
             "No row without pixel labels has a DICE"
         }
@@ -70,7 +70,7 @@ pub(super) fn head(summary: &Summary, version: &str) -> Markup {
                 @if let Some((index, row)) = mixed {
                     div { dt { "Test slices" } dd {
                         (number::count(row.slices as u64, &format!("/rows/{index}/slices")))
-                        " of " (number::count(row.patients as u64, &format!("/rows/{index}/patients"))) " patients"
+                        " of " (number::count(row.patients as u64, &format!("/rows/{index}/patients"))) (if row.patients == 1 { " patient" } else { " patients" })
                         @if let Some((index, sick)) = unhealthy {
                             ", " (number::count(sick.slices as u64, &format!("/rows/{index}/slices"))) " with a lesion"
                         }

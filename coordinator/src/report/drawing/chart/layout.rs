@@ -52,7 +52,9 @@ impl Chart {
         let titled = |axis: &Axis| if axis.title.is_empty() { 0.0 } else { 20.0 };
         let names = self.y.has_names();
         let most = 0.42 * area.width;
-        let left = self.y.widest(SMALL).min(most) + GAP + titled(&self.y) + 6.0;
+        // Dots may lie on the axis.
+        let apart = if names { GAP + 6.0 } else { GAP };
+        let left = self.y.widest(SMALL).min(most) + apart + titled(&self.y) + 6.0;
         let last = self.x.ticks.last().map_or("", |(_, text)| text);
         let right = (font::width(last, SMALL) / 2.0).max(10.0);
         let width = (area.width - left - right).max(40.0);
@@ -77,7 +79,7 @@ impl Chart {
             let y = self.vertical_place(&inner, share);
             drawing.line(vec![[inner.left, y], [inner.right(), y]], grid);
             let text = font::shortened(text, most, SMALL);
-            drawing.small([inner.left - GAP, y + 4.2], text, Anchor::End);
+            drawing.small([inner.left - apart, y + 4.2], text, Anchor::End);
         }
         let mut free = f64::NEG_INFINITY;
         for (value, text) in &self.x.ticks {
