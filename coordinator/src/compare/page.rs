@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::compared::{Compared, ComparedPatient, ComparedRow, Differing};
 use super::text::{CHANGED, changed_cells, pair, strengths, value};
+use crate::readable;
 use crate::report::drawing::axis::Axis;
 use crate::report::drawing::chart::{Chart, Dot, Look};
 use crate::report::drawing::svg::{Ground, write};
@@ -160,7 +161,7 @@ fn paired(compared: &Compared) -> Markup {
     html! {
         @if compared.paired.is_empty() { p.absent { "No method is in two of the runs." } }
         @for paired in &compared.paired {
-            h3 { (paired.setup.name()) ", " (paired.patients) " patients" @if let Some(note) = &paired.note { "; " (note) } }
+            h3 { (paired.setup.name()) ", " (readable::count(paired.patients as u64, "patient")) @if let Some(note) = &paired.note { "; " (note) } }
             p {
                 "DICE of the first run less that of the second, in percent points, with its interval over patients; patients in \
                  whom the first is better, of those in whom the two differ; two-sided p over patients after Holm."

@@ -15,6 +15,7 @@ fn made() -> (Summary, Value) {
     for row in &mut summary.rows {
         row.volume = (row.setup == Setup::Mixed).then_some(VolumeCorrelation {
             patients: 6,
+            dice: Some(0.4321),
             pearson: Some(0.8765),
             spearman: Some(-0.1234),
         });
