@@ -11,6 +11,8 @@ use anofpdm_common::plan::{
 
 /// What metrics call cells that no method's mask comes from, and keys of another plan.
 const TRACES: &str = "traces";
+/// And records that no number of the table is made of.
+const FIGURES: &str = "figures";
 const UNKNOWN: &str = "other";
 
 /// The plan at work. Results of any other are refused.
@@ -96,7 +98,8 @@ impl ActiveForward {
         self.places.get(&key).copied()
     }
 
-    /// Whose record a key is, for metrics; what calibration needs of AnoFPDM is `traces`.
+    /// Whose record a key is, for metrics; what calibration needs of AnoFPDM is `traces`, what no number of the table is made
+    /// of `figures`.
     pub(super) fn method_of(&self, key: Digest) -> &'static str {
         let cell = self
             .place_of(key)
@@ -105,6 +108,9 @@ impl ActiveForward {
     }
 
     fn method(&self, cell: &Cell) -> &'static str {
+        if !cell.output.counts() {
+            return FIGURES;
+        }
         let trajectory = self.plan.trajectories.get(usize::from(cell.trajectory));
         let method = trajectory.and_then(|trajectory| cell.method(trajectory));
         method.map_or(TRACES, Method::name)

@@ -5,7 +5,10 @@ use super::{Kind, Label, MetricSpec, Program, Series};
 /// Stages with shards whose results are records, and training.
 const STAGE: Label = Label::one_of("stage", &["train", "calibrate", "score"]);
 const FORWARD_STAGE: Label = Label::one_of("stage", &["calibrate", "score"]);
-const METHOD: Label = Label::open("method", "a method of the spec; `traces` in calibration");
+const METHOD: Label = Label::open(
+    "method",
+    "a method of the spec; `traces` in calibration, `figures` for what only figures need",
+);
 const STATE: Label = Label::one_of("state", &["done", "planned"]);
 const WORKER: Label = Label::open("worker", "a worker that is there");
 
