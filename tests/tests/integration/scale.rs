@@ -16,9 +16,9 @@ fn a_sweep_of_real_slices_is_scored_and_told() {
     let figures = measure(&size, &AtomicBool::new(false));
     // Twelve rows, three seeds.
     assert_eq!((figures.planned, figures.scored), (40 * 36, 40 * 36));
-    // Four bytes of each pixel of the head.
+    // Under two bytes of each pixel of the head, and slices to be looked at, which are many among so few.
     let each = figures.record_bytes / figures.scored;
-    assert!((12_000..20_000).contains(&each), "{each} bytes");
+    assert!((7_000..13_000).contains(&each), "{each} bytes");
     assert!(figures.shards >= 6.0, "{} shards", figures.shards);
     assert!(figures.shard.device > 0.0 && figures.shard.held >= figures.shard.records);
     assert!(figures.coordinator_cpu > 0.0 && figures.report_peak > 1 << 20);
