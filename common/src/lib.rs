@@ -8,6 +8,7 @@ pub mod anofpdm;
 pub mod backoff;
 pub mod baseline;
 pub mod baseline_masks;
+pub mod calibration;
 pub mod device;
 pub mod error_text;
 pub mod ids;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::plan::{DataPlan, ExhibitPlan, SliceRef};
@@ -56,6 +57,8 @@ pub struct Dataset {
     patients: Vec<u32>,
     scored: Vec<u32>,
     spec: DataSpec,
+    /// Of the test slices, once they were asked for.
+    lesions: OnceLock<Vec<exhibits::Candidate>>,
 }
 
 impl Dataset {
@@ -108,6 +111,7 @@ impl Dataset {
             patients,
             scored,
             spec: spec.clone(),
+            lesions: OnceLock::new(),
         })
     }
 
@@ -279,6 +283,22 @@ impl Dataset {
         if !spec.report.any() {
             return Ok(ExhibitPlan::default());
         }
+        let (steps, kept) = (spec.score.steps, spec.score.respacing.kept());
+        let candidates = self.lesions(test)?;
+        Ok(exhibits::choose(
+            spec.report,
+            candidates,
+            self.spec.seed,
+            steps,
+            kept,
+        ))
+    }
+
+    /// Lesion sizes of the `test` slices, read once.
+    fn lesions(&self, test: &[SliceRef]) -> Result<&[exhibits::Candidate], DatasetError> {
+        if let Some(known) = self.lesions.get() {
+            return Ok(known);
+        }
         let truth = self.store.truth();
         let candidates = test.par_iter().map(|slice| {
             let mask = truth.mask(self.subject(*slice), slice.position as usize)?;
@@ -290,14 +310,7 @@ impl Dataset {
             })
         });
         let candidates = candidates.collect::<Result<Vec<_>, DatasetError>>()?;
-        let (steps, kept) = (spec.score.steps, spec.score.respacing.kept());
-        Ok(exhibits::choose(
-            spec.report,
-            &candidates,
-            self.spec.seed,
-            steps,
-            kept,
-        ))
+        Ok(self.lesions.get_or_init(|| candidates))
     }
 
     /// Whether all of these slices have pixel labels.

@@ -1,7 +1,7 @@
 //! A comparison as one page that asks for nothing else.
 
 use anofpdm_common::metrics::setup::Setup;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::compared::{Compared, ComparedPatient, ComparedRow, Differing};
 use super::text::{CHANGED, changed_cells, pair, strengths, value};
@@ -9,9 +9,9 @@ use crate::readable;
 use crate::report::drawing::axis::Axis;
 use crate::report::drawing::chart::{Chart, Dot, Look};
 use crate::report::drawing::svg::{Ground, write};
-use crate::report::drawing::{Colour, Drawing, Stroke, colour};
+use crate::report::drawing::{Colour, Drawing, Stroke};
 use crate::report::marks::percent;
-use crate::report::page::{POLICY, STYLE};
+use crate::report::page::document;
 
 /// Pairs of runs of which patients are drawn.
 const MOST_PAIRS: usize = 6;
@@ -19,26 +19,10 @@ const SIDE: f64 = 460.0;
 
 /// The page.
 pub fn page(compared: &Compared) -> String {
-    let [light, dark] = colour::variables();
-    let style = format!(
-        ":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}@media print{{:root{{{light}}}}}{STYLE}"
-    );
     let names: Vec<&str> = compared.runs.iter().map(|run| run.run.as_str()).collect();
     let title = names.join(", ");
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                title { (title) " compared – anofpdm" }
-                link rel="icon" href="data:,";
-                style { (PreEscaped(style)) }
-            }
-            body { main {
+    let body = html! {
+        main {
                 h1 { "Runs compared: " (title) }
                 (runs(compared))
                 @if !compared.notes.is_empty() { ul { @for note in &compared.notes { li { (note) } } } }
@@ -55,10 +39,9 @@ pub fn page(compared: &Compared) -> String {
                 h2 { "Slices with the largest change" }
                 p { "Mixed DICE, mean over seeds, in percent; the lesion in pixels." }
                 (list(&CHANGED, 2, &changed_cells(compared)))
-            } }
         }
     };
-    page.into_string()
+    document(&format!("{title} compared – anofpdm"), &body).into_string()
 }
 
 fn runs(compared: &Compared) -> Markup {

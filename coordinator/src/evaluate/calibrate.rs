@@ -10,6 +10,7 @@ use anofpdm_common::anofpdm::{
     self, CalibrationError, CalibrationSlice, ImageLabel, select_guidance,
 };
 use anofpdm_common::baseline::Baseline;
+use anofpdm_common::calibration::{CalibratedStrength, Calibration};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::plan::{ForwardPlan, PlanError, SliceRef, Trajectory};
@@ -18,9 +19,7 @@ use anofpdm_common::spec::{Decision, Guidance};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::durable::{self, DiskError};
 use anofpdm_common::store::slices::{ImageReader, StoreError};
-use anofpdm_common::strength::Strength;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, DatasetError};
 use crate::ledger::Ledger;
@@ -58,52 +57,23 @@ pub enum CalibrateError {
     File { path: String, message: String },
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Calibration {
-    pub encoding: Encoding,
-    /// In the order of the spec.
-    pub strengths: Vec<CalibratedStrength>,
-}
-
-/// What the validation slices decided for one guidance strength.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CalibratedStrength {
-    pub guidance: f64,
-    /// Cos_w: slices at or below it are called unhealthy.
-    pub cos_threshold: f32,
-    /// Accuracy of that decision.
-    pub accuracy: f64,
-    /// Ratio of the MSE sequences: slices at or above it are called unhealthy where the spec's `decision` is `mse-ratio`.
-    pub ratio_threshold: f32,
-    /// Accuracy of that decision.
-    pub ratio_accuracy: f64,
-    /// M_max of each scored modality.
-    pub max_divergence: Vec<f32>,
-    /// Chosen by Algorithm 2.
-    pub selected: bool,
-}
-
-impl Calibration {
-    /// The strengths that are rows of the table, and the other candidates.
-    pub fn table_strengths(&self, guidance: &Guidance) -> (Vec<TableStrength>, Vec<TableStrength>) {
-        self.strengths
-            .iter()
-            .map(|strength| TableStrength {
-                guidance: strength.guidance,
-                max_divergence: strength.max_divergence.clone(),
-                selected: strength.selected,
-            })
-            .partition(|strength| match guidance {
-                Guidance::List(_) => true,
-                Guidance::Select { .. } => strength.selected,
-            })
-    }
-
-    pub fn strength(&self, guidance: f64) -> Option<&CalibratedStrength> {
-        self.strengths
-            .iter()
-            .find(|strength| Strength(strength.guidance) == Strength(guidance))
-    }
+/// The strengths that are rows of the table, and the other candidates.
+pub fn table_strengths(
+    calibration: &Calibration,
+    guidance: &Guidance,
+) -> (Vec<TableStrength>, Vec<TableStrength>) {
+    calibration
+        .strengths
+        .iter()
+        .map(|strength| TableStrength {
+            guidance: strength.guidance,
+            max_divergence: strength.max_divergence.clone(),
+            selected: strength.selected,
+        })
+        .partition(|strength| match guidance {
+            Guidance::List(_) => true,
+            Guidance::Select { .. } => strength.selected,
+        })
 }
 
 /// Refuses, before anything is computed, validation slices of one kind.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anofpdm_common::anofpdm::{CalibrationSlice, ImageLabel, cosine, mse_ratio, search_ratio};
+use anofpdm_common::calibration::Calibration;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::metrics::auroc::{Case, auroc};
 use anofpdm_common::metrics::bootstrap::auroc_interval;
@@ -18,7 +19,7 @@ use super::position::Subjects;
 use super::rows::{MethodResult, Results, TestSlice};
 use super::{EvaluateError, Finished};
 use crate::dataset::Dataset;
-use crate::evaluate::calibrate::{self, Calibration};
+use crate::evaluate::calibrate;
 use crate::ledger::Ledger;
 use crate::plan::cells::CALIBRATION_SEED;
 use crate::report::summary::{Classification, SliceScore, Value};

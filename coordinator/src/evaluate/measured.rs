@@ -10,6 +10,7 @@ use anofpdm_common::metrics::bootstrap::{
     pixel_draws,
 };
 use anofpdm_common::metrics::evaluate::{Section, section};
+use anofpdm_common::metrics::histogram_ap::{Resolution, ScoreHistogram};
 use anofpdm_common::metrics::overlap::{Overlap, PooledOverlap};
 use anofpdm_common::metrics::run_metrics::RunMetrics;
 use anofpdm_common::metrics::score_run::RunSource;
@@ -71,11 +72,20 @@ pub(super) struct Draws {
 /// Average precision of each slice.
 pub(super) type SlicePrecisions = Vec<Option<f64>>;
 
-/// The two rows of one method, mixed and unhealthy, and the average precision of each repeat's slices.
+/// One method, counted.
+pub(super) struct Counted {
+    /// Mixed and unhealthy.
+    pub(super) rows: Vec<Measured>,
+    /// Of each repeat.
+    pub(super) precisions: Vec<SlicePrecisions>,
+    /// Scored pixels of all slices of the first repeat.
+    pub(super) pixels: ScoreHistogram,
+}
+
 pub(super) fn both_setups<S: RunSource>(
     name: &RowName,
     repeats: &[Repeat<S>],
-) -> Result<(Vec<Measured>, Vec<SlicePrecisions>), S::Error> {
+) -> Result<Counted, S::Error> {
     let mut counted = repeats
         .par_iter()
         .map(|repeat| RunMetrics::count(&repeat.runs, &repeat.slices, REFERENCE_BATCH))
@@ -86,11 +96,22 @@ pub(super) fn both_setups<S: RunSource>(
         .collect();
     let rows = Setup::ALL
         .map(|setup| measured(name, setup, repeats, &counted, &all))
-        .into_iter();
+        .into();
+    let mut pixels = ScoreHistogram::empty(Resolution::Coarse);
+    if let Some(first) = counted.first() {
+        // Every slice is of one patient and in this set-up.
+        for patient in first.of(Setup::Mixed).patients.values() {
+            pixels.merge(patient);
+        }
+    }
     let precisions = counted
         .iter_mut()
         .map(|counted| std::mem::take(&mut counted.slice_average_precision));
-    Ok((rows.collect(), precisions.collect()))
+    Ok(Counted {
+        rows,
+        precisions: precisions.collect(),
+        pixels,
+    })
 }
 
 fn measured<S>(

@@ -24,6 +24,7 @@ pub mod tune;
 use std::collections::BTreeMap;
 
 use anofpdm_common::baseline::Baseline;
+use anofpdm_common::calibration::Calibration;
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::plan::{ForwardPlan, MAX_PLAN_BYTES, Plan, PlanError, SliceRef, Stage};
@@ -39,7 +40,7 @@ use crate::run_folder::RunFolder;
 use crate::spec_file::{SpecFile, SpecFileError};
 use crate::stored_record::RecordError;
 use crate::version::Program;
-use calibrate::{CalibrateError, Calibration};
+use calibrate::CalibrateError;
 use checks::Evidence;
 use measured::Measured;
 use outside::{OutsideError, RowFile};
@@ -205,6 +206,7 @@ pub fn summarise_with(
         artifacts: &artifacts,
         test: &test,
         table: &slices,
+        methods: &results.methods,
     })?;
     let coverage = coverage(&scored, score, ledger);
     let audits = audits(ledger);

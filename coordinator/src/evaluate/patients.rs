@@ -8,7 +8,7 @@ use anofpdm_common::statistics::{pearson, spearman};
 
 use super::measured::Measured;
 use crate::dataset::Dataset;
-use crate::report::statistics::{PatientResult, PatientRow, VolumeCorrelation};
+use crate::report::statistics::{PatientResult, PatientRow, WholeVolumes};
 
 /// Patients of the test slices.
 pub(super) struct Patients {
@@ -47,7 +47,7 @@ impl Patients {
     }
 
     /// Of the masks of a mixed row; `None` where no patient is whole.
-    pub(super) fn volume(&self, measured: &Measured) -> Option<VolumeCorrelation> {
+    pub(super) fn volume(&self, measured: &Measured) -> Option<WholeVolumes> {
         if measured.row.setup != Setup::Mixed || self.whole.is_empty() {
             return None;
         }
@@ -59,7 +59,7 @@ impl Patients {
         let whole = measured.patients.pixels.iter();
         let whole = whole.filter(|(patient, _)| self.whole.contains(patient));
         let dice: Vec<f64> = whole.map(|(_, pixels)| pixels.dice()).collect();
-        Some(VolumeCorrelation {
+        Some(WholeVolumes {
             patients: predicted.len(),
             dice: (!dice.is_empty()).then(|| dice.iter().sum::<f64>() / dice.len() as f64),
             pearson: pearson(&predicted, &truth),

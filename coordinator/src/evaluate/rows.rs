@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anofpdm_common::anofpdm::{ImageLabel, classify, classify_ratio};
+use anofpdm_common::anofpdm::ImageLabel;
 use anofpdm_common::baseline::{Baseline, NATIVE_THRESHOLD, NativeRule};
+use anofpdm_common::calibration::Calibration;
 use anofpdm_common::method::{Encoding, Method};
 use anofpdm_common::metrics::RunDetail;
 use anofpdm_common::metrics::collected_runs::{CollectedRuns, MOST_KEYS};
+use anofpdm_common::metrics::histogram_ap::ScoreHistogram;
 use anofpdm_common::metrics::setup::SliceStatistics;
 use anofpdm_common::plan::{Cell, CellOutput, Postprocessing, Trajectory};
 use anofpdm_common::semantics::Semantics;
@@ -20,9 +22,9 @@ use super::slice_table::{add_precisions, cell_slice};
 use super::tally::Tally;
 use super::{EvaluateError, Finished};
 use crate::dataset::Dataset;
-use crate::evaluate::calibrate::Calibration;
 use crate::evaluate::tune::Tuning;
 use crate::report::slices::CellSlices;
+use crate::report::statistics::RowId;
 use crate::report::summary::RowSettings;
 
 /// What one method at one strength made of the test slices.
@@ -35,6 +37,8 @@ pub(super) struct MethodResult {
     pub(super) scores: Vec<SeedScores>,
     /// What became of each slice, in each cell of the row.
     pub(super) cells: Vec<CellSlices>,
+    /// Scored pixels of all slices in the first of these.
+    pub(super) pixels: ScoreHistogram,
 }
 
 /// The numbers of the test slices that healthy and unhealthy are told apart by.
@@ -76,10 +80,15 @@ struct Kind {
 impl Kind {
     fn of(trajectory: &Trajectory, cell: &Cell) -> Option<Self> {
         let (method, native) = match (trajectory, &cell.output) {
-            (Trajectory::Forward(walk), CellOutput::Mask { map, .. }) => {
-                (Method::of(walk.encoding, *map)?, false)
-            }
-            (Trajectory::Restoration(walk), CellOutput::Restored { postprocessing, .. }) => (
+            (
+                Trajectory::Forward(walk),
+                CellOutput::Mask { map, .. } | CellOutput::Exhibit { map },
+            ) => (Method::of(walk.encoding, *map)?, false),
+            (
+                Trajectory::Restoration(walk),
+                CellOutput::Restored { postprocessing, .. }
+                | CellOutput::RestoredExhibit { postprocessing, .. },
+            ) => (
                 Method::Baseline(walk.baseline),
                 matches!(postprocessing, Postprocessing::Native),
             ),
@@ -98,6 +107,22 @@ impl Kind {
         let has = self.method.baseline().is_none_or(Baseline::has_strength);
         has.then_some(self.strength.0)
     }
+
+    fn row(&self) -> RowId {
+        RowId {
+            method: match self.native {
+                true => format!("{}-native", self.method),
+                false => self.method.name().to_owned(),
+            },
+            guidance: self.strength(),
+        }
+    }
+}
+
+/// The row of the table that a cell belongs to; none for what belongs to no row.
+pub(super) fn row_of(finished: &Finished, cell: &Cell) -> Option<RowId> {
+    let trajectory = finished.plan.trajectory(cell).ok()?;
+    Kind::of(trajectory, cell).map(|kind| kind.row())
 }
 
 /// What the validation slices decided, as the rows need it.
@@ -119,7 +144,8 @@ pub(super) fn results(
 ) -> Result<Results, EvaluateError> {
     let plan = &finished.plan;
     let mut kinds: Vec<(Kind, Vec<SeededCell<'_>>)> = Vec::new();
-    for (number, cell) in plan.cells.iter().enumerate() {
+    let scored = plan.cells.iter().enumerate();
+    for (number, cell) in scored.filter(|(_, cell)| cell.output.counts()) {
         let trajectory = plan.trajectory(cell)?;
         let Some(kind) = Kind::of(trajectory, cell) else {
             continue;
@@ -198,13 +224,10 @@ pub(super) fn results(
                 slices: of_slices,
             });
         }
+        let RowId { method, guidance } = kind.row();
         let name = RowName {
-            method: if kind.native {
-                format!("{}-native", kind.method)
-            } else {
-                kind.method.name().to_owned()
-            },
-            guidance: kind.strength(),
+            method,
+            guidance,
             seeds: records
                 .iter()
                 .flat_map(|(seeds, _, _)| *seeds)
@@ -218,7 +241,8 @@ pub(super) fn results(
                     .map(|(_, cell, _)| &plan.cells[*cell].output),
             ),
         };
-        let (mut rows, precisions) = both_setups(&name, &repeats)?;
+        let counted = both_setups(&name, &repeats)?;
+        let (mut rows, precisions) = (counted.rows, counted.precisions);
         for (cell, precisions) in cells.iter_mut().zip(precisions) {
             add_precisions(cell, &precisions);
         }
@@ -232,6 +256,7 @@ pub(super) fn results(
             tally,
             scores,
             cells,
+            pixels: counted.pixels,
         });
     }
     Ok(Results {
@@ -287,13 +312,8 @@ impl Decisions<'_> {
         let Some(strength) = strength else {
             return false;
         };
-        let label = match (self.decision, score.mse_ratio) {
-            (Decision::Cosine, _) => classify(cosine, strength.cos_threshold),
-            (Decision::MseRatio, ratio) => {
-                classify_ratio(ratio.unwrap_or(f32::NAN), strength.ratio_threshold)
-            }
-        };
-        label == ImageLabel::Unhealthy
+        let rule = strength.label_rule(self.decision);
+        rule.label(cosine, score.mse_ratio.unwrap_or(f32::NAN)) == ImageLabel::Unhealthy
     }
 
     /// A native rule has no threshold to tune, but the settings may have been.

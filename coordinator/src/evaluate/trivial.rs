@@ -159,7 +159,7 @@ fn evaluate(
         seeds: 1,
     };
     Ok(match both_setups(&name, &[repeat]) {
-        Ok((rows, _)) => rows,
+        Ok(counted) => counted.rows,
         Err(never) => match never {},
     })
 }

@@ -18,7 +18,7 @@ const TIMES: [u32; 6] = [100, 200, 300, 500, 600, 700];
 
 /// The rule, in words for a reader of the report.
 pub const RULE: &str = "Patients are drawn by a permutation that the data seed decides, and all of their scored slices \
-are shown; Figure 3 shows the slices with a lesion at 10, 26, 42, 58, 74 and 90 % of the order of lesion size; Figure 2 \
+are shown; Figures 3 and 4 show the slices with a lesion at 10, 26, 42, 58, 74 and 90 % of the order of lesion size; Figure 2 \
 is made of the first slices of either kind in the order of the slice list.";
 
 /// A test slice, as the rule sees it.

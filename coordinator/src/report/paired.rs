@@ -3,6 +3,7 @@
 use super::marks::percent;
 use super::statistics::{Comparison, Metric, RankedBy, Ranking, RowId};
 use super::summary::{Row, Summary};
+use crate::readable;
 
 /// The section "Is it different?": all pairs by DICE.
 pub(super) fn section(summary: &Summary) -> Vec<String> {
@@ -28,8 +29,8 @@ pub(super) fn section(summary: &Summary) -> Vec<String> {
         let setup = paired.setup.name();
         lines.push(String::new());
         lines.push(match &paired.note {
-            Some(note) => format!("{setup}, {} patients: {note}.", paired.patients),
-            None => format!("{setup}, {} patients:", paired.patients),
+            Some(note) => format!("{setup}, {}: {note}.", patients(paired.patients)),
+            None => format!("{setup}, {}:", patients(paired.patients)),
         });
         lines.push(String::new());
         lines.push(
@@ -39,6 +40,10 @@ pub(super) fn section(summary: &Summary) -> Vec<String> {
         lines.extend(paired.comparisons.iter().map(comparison));
     }
     lines
+}
+
+fn patients(number: usize) -> String {
+    readable::count(number as u64, "patient")
 }
 
 fn comparison(one: &Comparison) -> String {
@@ -84,7 +89,7 @@ pub(super) fn ranking(summary: &Summary) -> Vec<String> {
         }
         lines.extend([
             String::new(),
-            format!("{}, {} patients:", ranking.setup.name(), ranking.patients),
+            format!("{}, {}:", ranking.setup.name(), patients(ranking.patients)),
             String::new(),
             "| row | by table | in resamples | by ranks | by tests |".to_owned(),
             "|---|---|---|---|---|".to_owned(),
@@ -157,10 +162,10 @@ fn of_row(row: &Row) -> String {
         row.volume.as_ref().map_or_else(
             || "-".to_owned(),
             |volume| format!(
-                "{}, {} ({} patients)",
+                "{}, {} ({})",
                 decimals(volume.pearson),
                 decimals(volume.spearman),
-                volume.patients
+                patients(volume.patients)
             )
         ),
     )

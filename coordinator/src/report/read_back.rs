@@ -5,7 +5,7 @@ use anofpdm_common::metrics::setup::Setup;
 use serde_json::Value;
 
 use super::page::tests::full;
-use super::statistics::{PatientResult, PatientRow, VolumeCorrelation};
+use super::statistics::{PatientResult, PatientRow, WholeVolumes};
 use super::summary::Summary;
 use super::{latex, markdown, tidy};
 
@@ -13,7 +13,7 @@ use super::{latex, markdown, tidy};
 fn made() -> (Summary, Value) {
     let mut summary = full();
     for row in &mut summary.rows {
-        row.volume = (row.setup == Setup::Mixed).then_some(VolumeCorrelation {
+        row.volume = (row.setup == Setup::Mixed).then_some(WholeVolumes {
             patients: 6,
             dice: Some(0.4321),
             pearson: Some(0.8765),

@@ -147,7 +147,7 @@ pub struct Agreement {
 /// Volumes: the DICE of a patient's slices together, and whether larger lesions get larger masks (pixels of the masks and
 /// of the truth, patient by patient).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VolumeCorrelation {
+pub struct WholeVolumes {
     /// Patients all of whose slices are scored.
     pub patients: usize,
     /// 3-D DICE: of the pixels of all slices of a patient together, counts added up over seeds; mean over the patients.

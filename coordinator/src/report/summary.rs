@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::data::Data;
 use super::exhibits::Exhibits;
 use super::slices::SliceTable;
-use super::statistics::{Paired, PatientResult, Ranking, VolumeCorrelation};
+use super::statistics::{Paired, PatientResult, Ranking, WholeVolumes};
 use crate::version::Program;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -218,7 +218,7 @@ pub struct Row {
     pub best_dice: Option<BestDice>,
     /// Mixed rows of runs that have whole patients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub volume: Option<VolumeCorrelation>,
+    pub volume: Option<WholeVolumes>,
     /// True where a threshold or a setting was chosen with pixel labels.
     pub pixel_labels: bool,
     /// Modality maps without a defined mean (t_e = 0 under `reference`), summed over seeds.

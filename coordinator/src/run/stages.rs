@@ -292,7 +292,7 @@ impl Stages<'_> {
         tune::write(self.folder, &tunings)?;
         let (mut strengths, mut others) = (BTreeMap::new(), BTreeMap::new());
         for (encoding, calibration) in calibration {
-            let (of_table, candidates) = calibration.table_strengths(&score.guidance);
+            let (of_table, candidates) = calibrate::table_strengths(&calibration, &score.guidance);
             strengths.insert(encoding, of_table);
             others.insert(encoding, candidates);
         }

@@ -4,17 +4,16 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anofpdm_common::anofpdm::{ImageLabel, classify, classify_ratio};
+use anofpdm_common::calibration::{Calibration, LabelRule};
 use anofpdm_common::ids::Digest;
 use anofpdm_common::method::{Encoding, Method};
 use anofpdm_common::plan::{
     Cell, CellOutput, ForwardPlan, MAX_PLAN_BYTES, Plan, Postprocessing, Stage, Trajectory,
 };
-use anofpdm_common::spec::{Decision, MAX_SPEC_BYTES, RunSpec};
+use anofpdm_common::spec::{MAX_SPEC_BYTES, RunSpec};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use anofpdm_common::store::slices::SliceStore;
 use anofpdm_common::strength::Strength;
-use serde::Deserialize;
 
 use super::PredictError;
 
@@ -44,37 +43,6 @@ pub struct ChosenMethod {
     pub trajectory: Trajectory,
     /// How a slice is called healthy or unhealthy; `None` for a baseline, which calls by its mask.
     pub label_rule: Option<LabelRule>,
-}
-
-/// The threshold of a run on the number that its spec decides by.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LabelRule {
-    pub decision: Decision,
-    pub threshold: f32,
-}
-
-impl LabelRule {
-    /// The label of a slice with this cosine and this ratio of its MSE sequences.
-    pub fn label(&self, cosine: f32, ratio: f32) -> ImageLabel {
-        match self.decision {
-            Decision::Cosine => classify(cosine, self.threshold),
-            Decision::MseRatio => classify_ratio(ratio, self.threshold),
-        }
-    }
-}
-
-/// `calibration/ENCODING.json`, as far as it is needed.
-#[derive(Debug, Deserialize)]
-struct Calibration {
-    strengths: Vec<CalibratedStrength>,
-}
-
-#[derive(Debug, Deserialize)]
-struct CalibratedStrength {
-    guidance: f64,
-    cos_threshold: f32,
-    ratio_threshold: f32,
-    selected: bool,
 }
 
 impl FinishedRun {
@@ -140,7 +108,8 @@ impl FinishedRun {
                     ..
                 }
             );
-            if let Some(method) = cell.method(trajectory).filter(|_| !native) {
+            let scored = cell.output.counts() && !native;
+            if let Some(method) = cell.method(trajectory).filter(|_| scored) {
                 all.push((method, cell, trajectory));
             }
         }
@@ -212,20 +181,12 @@ impl FinishedRun {
         calibration: &Calibration,
         cell: &Cell,
     ) -> Result<LabelRule, PredictError> {
-        let mut strengths = calibration.strengths.iter();
-        let strength = strengths.find(|one| Strength(one.guidance) == cell.strength());
+        let strength = calibration.strength(cell.guidance);
         let strength = strength.ok_or_else(|| PredictError::Calibration {
             path: self.calibration_path(encoding),
             reason: format!("it has no strength {}; run again", cell.guidance),
         })?;
-        let decision = self.spec.score.decision;
-        Ok(LabelRule {
-            decision,
-            threshold: match decision {
-                Decision::Cosine => strength.cos_threshold,
-                Decision::MseRatio => strength.ratio_threshold,
-            },
-        })
+        Ok(strength.label_rule(self.spec.score.decision))
     }
 
     fn calibration(&self, encoding: Encoding) -> Result<Calibration, PredictError> {

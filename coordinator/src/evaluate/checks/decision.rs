@@ -1,6 +1,7 @@
 //! Whether healthy and unhealthy are told apart, and whether the strength that was chosen means something.
 
 use anofpdm_common::anofpdm::select_guidance;
+use anofpdm_common::calibration::Calibration;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::spec::{Decision, Guidance};
 use anofpdm_common::store::slices::Split;
@@ -8,7 +9,6 @@ use anofpdm_common::strength::Strength;
 
 use super::finding::{Finding, Findings, Worse, subject};
 use super::{Evidence, counted, percent};
-use crate::evaluate::calibrate::Calibration;
 use crate::report::summary::{Check, Classification, SliceScore, State};
 
 /// Accuracy this little above the base rate is worth nothing.

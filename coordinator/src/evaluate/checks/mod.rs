@@ -12,12 +12,12 @@ mod table;
 
 use std::collections::BTreeMap;
 
+use anofpdm_common::calibration::Calibration;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::spec::RunSpec;
 
 use super::measured::Measured;
 use super::rows::{MethodResult, TestSlice};
-use crate::evaluate::calibrate::Calibration;
 use crate::report::summary::{Audits, Check, Classification, Coverage, State};
 
 pub(super) struct Evidence<'a> {

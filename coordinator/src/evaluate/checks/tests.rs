@@ -4,16 +4,17 @@ mod maps;
 mod settings;
 mod table;
 
+use anofpdm_common::calibration::CalibratedStrength;
 use anofpdm_common::metrics::PackedRun;
 use anofpdm_common::metrics::best_dice::BestDice;
 use anofpdm_common::metrics::bootstrap::PatientSums;
+use anofpdm_common::metrics::histogram_ap::{Resolution, ScoreHistogram};
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::setup::Setup;
 use anofpdm_common::record::ModalityDecision;
 use anofpdm_common::store::slices::Split;
 
 use super::*;
-use crate::evaluate::calibrate::CalibratedStrength;
 use crate::evaluate::measured::{Draws, PatientNumbers};
 use crate::evaluate::records::Scored;
 use crate::evaluate::tally::Tally;
@@ -100,6 +101,7 @@ impl Fixture {
                 tally,
                 scores: Vec::new(),
                 cells: Vec::new(),
+                pixels: ScoreHistogram::empty(Resolution::Coarse),
             }],
             trivial: rows("all-empty", None, 0.6),
             calibration: BTreeMap::from([(Encoding::Ddim, calibration([70, 90, 80]))]),

@@ -1,24 +1,21 @@
 //! Precision and recall of pooled pixels, of the first cell of each row.
 
-use anofpdm_common::metrics::histogram_ap::{Resolution, ScoreHistogram};
+use anofpdm_common::metrics::histogram_ap::ScoreHistogram;
 use anofpdm_common::metrics::overlap::{Overlap, PooledOverlap};
-use rayon::prelude::*;
 
 use super::Sources;
-use super::records::row_of;
-use crate::evaluate::EvaluateError;
-use crate::evaluate::records::CellRecords;
+use crate::evaluate::comparison;
+use crate::evaluate::rows::row_of;
 use crate::report::exhibits::{PixelCurve, PixelPoint};
 use crate::report::slices::SlicesOfCell;
 
 /// Points of a curve.
 const POINTS: usize = 200;
 
-pub(super) fn pixel_curves(sources: &Sources<'_>) -> Result<Vec<PixelCurve>, EvaluateError> {
+pub(super) fn pixel_curves(sources: &Sources<'_>) -> Vec<PixelCurve> {
     let plan = &sources.scored.plan;
     let mut found: Vec<PixelCurve> = Vec::new();
-    let counted = plan.cells.iter().enumerate();
-    for (number, cell) in counted.filter(|(_, cell)| cell.output.counts()) {
+    for cell in plan.cells.iter().filter(|cell| cell.output.counts()) {
         let Some(row) = row_of(sources.scored, cell) else {
             continue;
         };
@@ -29,30 +26,12 @@ pub(super) fn pixel_curves(sources: &Sources<'_>) -> Result<Vec<PixelCurve>, Eva
         let Some(of_table) = sources.table.cells.iter().find(of_row) else {
             continue;
         };
-        let mut pixels = ScoreHistogram::empty(Resolution::Coarse);
-        let mut runs: Vec<Vec<u32>> = Vec::new();
-        let mut add = |runs: &mut Vec<Vec<u32>>| {
-            let together = runs
-                .par_drain(..)
-                .map(|run| ScoreHistogram::from_run(&run, Resolution::Coarse))
-                .reduce(
-                    || ScoreHistogram::empty(Resolution::Coarse),
-                    |mut sum, one| {
-                        sum.merge(&one);
-                        sum
-                    },
-                );
-            pixels.merge(&together);
-        };
-        let records = CellRecords::new(sources.scored, number, sources.artifacts);
-        records.for_each(|_, score| {
-            runs.push(score.run.unpack());
-            if runs.len() == BESIDE {
-                add(&mut runs);
-            }
-        })?;
-        add(&mut runs);
-        if let Some((points, prevalence)) = curve(&pixels) {
+        let result = sources.methods.iter().find(|method| {
+            let first = method.rows.first();
+            first.is_some_and(|measured| comparison::id(measured) == row)
+        });
+        let pixels = result.map(|method| &method.pixels);
+        if let Some((points, prevalence)) = pixels.and_then(curve) {
             found.push(PixelCurve {
                 row,
                 seed: of_table.cell.seed,
@@ -62,11 +41,8 @@ pub(super) fn pixel_curves(sources: &Sources<'_>) -> Result<Vec<PixelCurve>, Eva
             });
         }
     }
-    Ok(found)
+    found
 }
-
-/// Slices counted together.
-const BESIDE: usize = 256;
 
 /// From the highest threshold down, and the share of lesion pixels; `None` without pixels of either kind.
 fn curve(pixels: &ScoreHistogram) -> Option<(Vec<PixelPoint>, f64)> {
@@ -116,6 +92,8 @@ fn at_work(cell: &SlicesOfCell) -> Option<PixelPoint> {
 
 #[cfg(test)]
 mod tests {
+    use anofpdm_common::metrics::histogram_ap::Resolution;
+
     use super::*;
 
     /// As runs hold them: the bits of the score, then the label.

@@ -8,12 +8,13 @@ mod sweeps;
 
 use std::collections::BTreeMap;
 
+use anofpdm_common::calibration::Calibration;
 use anofpdm_common::method::Encoding;
 use anofpdm_common::plan::SliceRef;
 use anofpdm_common::spec::Decision;
 use anofpdm_common::store::artifacts::ArtifactStore;
 
-use super::calibrate::Calibration;
+use super::rows::MethodResult;
 use super::{EvaluateError, Finished};
 use crate::dataset::Dataset;
 use crate::report::exhibits::Exhibits;
@@ -29,6 +30,7 @@ pub(super) struct Sources<'a> {
     /// The test slices, in the order of the plan.
     pub(super) test: &'a [SliceRef],
     pub(super) table: &'a SliceTable,
+    pub(super) methods: &'a [MethodResult],
 }
 
 /// All that this run kept.
@@ -47,7 +49,7 @@ pub(super) fn exhibits(sources: &Sources<'_>) -> Result<Exhibits, EvaluateError>
         strengths: sweeps::strengths(sources)?,
         end_steps,
         thresholds,
-        pixel_curves: curves::pixel_curves(sources)?,
+        pixel_curves: curves::pixel_curves(sources),
         step_maps: pictures::step_maps(sources, &kept)?,
         pictures: pictures::pictures(sources, kept, &shown)?,
     })

@@ -7,9 +7,10 @@ use anofpdm_common::record::{KeptMap, MapScale, Record};
 use anofpdm_common::store::slices::SubjectImages;
 
 use super::Sources;
-use super::records::{KeptCell, row_of, seed_of};
+use super::records::{KeptCell, seed_of};
 use super::sequences::steps;
 use crate::evaluate::EvaluateError;
+use crate::evaluate::rows::row_of;
 use crate::plan::exhibits::RULE;
 use crate::report::exhibits::{
     Mask, MethodExhibit, Pictures, SliceExhibit, SlicePlace, StepMap, StepMaps,

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anofpdm_common::plan::{Cell, CellOutput, Postprocessing, SliceRef, Trajectory};
+use anofpdm_common::plan::{Cell, CellOutput, SliceRef, Trajectory};
 use anofpdm_common::record::{Exhibit, Record};
 
 use super::Sources;
+use crate::evaluate::rows::row_of;
 use crate::evaluate::{EvaluateError, Finished};
 use crate::report::statistics::RowId;
 use crate::stored_record;
@@ -17,28 +18,6 @@ pub(super) struct KeptCell {
     pub(super) row: RowId,
     pub(super) seed: u64,
     pub(super) exhibits: BTreeMap<SliceRef, Exhibit>,
-}
-
-/// The row of the table that a cell belongs to.
-pub(super) fn row_of(finished: &Finished, cell: &Cell) -> Option<RowId> {
-    let trajectory = finished.plan.trajectory(cell).ok()?;
-    let method = cell.method(trajectory)?;
-    let postprocessing = match &cell.output {
-        CellOutput::Restored { postprocessing, .. }
-        | CellOutput::RestoredExhibit { postprocessing, .. } => Some(postprocessing),
-        _ => None,
-    };
-    let native = matches!(postprocessing, Some(Postprocessing::Native));
-    let has_strength = method
-        .baseline()
-        .is_none_or(|baseline| baseline.has_strength());
-    Some(RowId {
-        method: match native {
-            true => format!("{method}-native"),
-            false => method.name().to_owned(),
-        },
-        guidance: has_strength.then_some(cell.guidance),
-    })
 }
 
 /// The noise seed of a cell; 0 where it draws no noise.

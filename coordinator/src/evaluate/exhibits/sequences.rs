@@ -5,8 +5,9 @@ use anofpdm_common::plan::{CellOutput, SliceRef};
 use anofpdm_common::record::{FigureTraces, Record};
 
 use super::Sources;
-use super::records::{KeptCell, row_of, seed_of};
+use super::records::{KeptCell, seed_of};
 use crate::evaluate::EvaluateError;
+use crate::evaluate::rows::row_of;
 use crate::report::exhibits::{SliceSequences, Traces};
 use crate::report::statistics::RowId;
 use crate::stored_record;

@@ -1,6 +1,6 @@
 //! What strengths, end steps and thresholds do to the DICE (Figure 5), of the first noise seed.
 
-use anofpdm_common::anofpdm::{ImageLabel, classify, classify_ratio};
+use anofpdm_common::anofpdm::ImageLabel;
 use anofpdm_common::method::{Encoding, MapKind, Method};
 use anofpdm_common::metrics::bootstrap::{mean_interval, patient_sums};
 use anofpdm_common::metrics::overlap::Overlap;
@@ -10,9 +10,10 @@ use anofpdm_common::record::{CandidateScore, Record};
 use anofpdm_common::spec::Decision;
 
 use super::Sources;
-use super::records::{row_of, seed_of};
+use super::records::seed_of;
 use crate::evaluate::EvaluateError;
 use crate::evaluate::measured::BOOTSTRAP_SEED;
+use crate::evaluate::rows::row_of;
 use crate::report::exhibits::{
     BothSetups, EndStepPoint, EndStepSweep, Estimate, StrengthPoint, StrengthSweep, ThresholdPoint,
     ThresholdSweep,
@@ -140,11 +141,9 @@ fn candidates(
 ) -> Result<Vec<SliceStatistics>, EvaluateError> {
     let calibration = sources.calibration.get(&encoding);
     let strength = calibration.and_then(|calibration| calibration.strength(guidance));
+    let rule = strength.map(|strength| strength.label_rule(sources.decision));
     let called = |score: &CandidateScore| {
-        let label = strength.map(|strength| match sources.decision {
-            Decision::Cosine => classify(score.cosine, strength.cos_threshold),
-            Decision::MseRatio => classify_ratio(score.mse_ratio, strength.ratio_threshold),
-        });
+        let label = rule.map(|rule| rule.label(score.cosine, score.mse_ratio));
         label == Some(ImageLabel::Unhealthy)
     };
     let mut slices = Vec::new();

@@ -6,6 +6,7 @@ use super::super::marks::percent;
 use super::super::statistics::{Comparison, Metric, Paired};
 use super::super::summary::{Row, Summary};
 use super::{document, escaped, named, origin};
+use crate::readable;
 
 /// `None` without two rows to compare.
 pub(super) fn table(summary: &Summary) -> Option<String> {
@@ -34,8 +35,8 @@ pub(super) fn table(summary: &Summary) -> Option<String> {
         };
         lines.push("\\midrule".to_owned());
         lines.push(format!(
-            "\\multicolumn{{7}}{{c}}{{{title}, {} patients}} \\\\",
-            paired.patients
+            "\\multicolumn{{7}}{{c}}{{{title}, {}}} \\\\",
+            readable::count(paired.patients as u64, "patient")
         ));
         lines.push("\\cmidrule(lr){1-7}".to_owned());
         lines.extend(paired.comparisons.iter().map(|one| line(one, &rows)));

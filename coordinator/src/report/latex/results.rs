@@ -5,6 +5,7 @@ use anofpdm_common::metrics::setup::Setup;
 use super::super::marks::{LEGEND, Mark, is_trivial, marks, number, percent};
 use super::super::summary::{Row, Summary, Value};
 use super::{document, named, origin};
+use crate::readable;
 
 const MEASURES: [fn(&Row) -> &Value; 3] = [|row| &row.dice, |row| &row.iou, |row| &row.auprc];
 
@@ -49,9 +50,9 @@ pub(super) fn table1(summary: &Summary) -> Option<String> {
     }
     lines.push("\\bottomrule".to_owned());
     let caption = format!(
-        "Mixed: all {} slices of {} patients; unhealthy: the {} with a lesion, of {}. {} {}",
+        "Mixed: all {} slices of {}; unhealthy: the {} with a lesion, of {}. {} {}",
         count(&mixed).0,
-        count(&mixed).1,
+        readable::count(count(&mixed).1 as u64, "patient"),
         count(&unhealthy).0,
         count(&unhealthy).1,
         legend(),

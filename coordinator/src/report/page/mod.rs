@@ -77,6 +77,32 @@ fn whole(parts: &Parts<'_>, viewer: Option<&Viewer>) -> Markup {
         figures: made,
         ..
     } = *parts;
+    let body = html! {
+        a.skip href="#main" { "To the numbers" }
+        nav aria-label="Sections" {
+            ul { @for (anchor, name) in SECTIONS { li { a href=(format!("#{anchor}")) { (name) } } } }
+        }
+        main #main {
+            (head::head(summary, parts.version))
+            (head::verdict(summary))
+            (table::section(summary))
+            (differences::section(summary, made))
+            (calls::section(summary, made))
+            (figures::section(made))
+            (viewer::section(summary, made, viewer))
+            (cost::section(summary, made))
+            (definitions::section())
+            (settings::section(parts.spec))
+            (settings::reproduce(summary, parts.spec, parts.version, parts.files))
+        }
+        script { (PreEscaped(PAGE_SCRIPT)) }
+        @if viewer.is_some() { script { (PreEscaped(VIEWER_SCRIPT)) } }
+    };
+    document(&format!("{} – anofpdm", summary.run), &body)
+}
+
+/// A page that asks for nothing else, in the look of the report.
+pub fn document(title: &str, body: &Markup) -> Markup {
     let [light, dark] = colour::variables();
     let style = format!(
         ":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}@media print{{:root{{{light}}}}}{STYLE}"
@@ -90,31 +116,11 @@ fn whole(parts: &Parts<'_>, viewer: Option<&Viewer>) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="referrer" content="no-referrer";
-                title { (summary.run) " – anofpdm" }
+                title { (title) }
                 link rel="icon" href="data:,";
                 style { (PreEscaped(style)) }
             }
-            body {
-                a.skip href="#main" { "To the numbers" }
-                nav aria-label="Sections" {
-                    ul { @for (anchor, name) in SECTIONS { li { a href=(format!("#{anchor}")) { (name) } } } }
-                }
-                main #main {
-                    (head::head(summary, parts.version))
-                    (head::verdict(summary))
-                    (table::section(summary))
-                    (differences::section(summary, made))
-                    (calls::section(summary, made))
-                    (figures::section(made))
-                    (viewer::section(summary, made, viewer))
-                    (cost::section(summary, made))
-                    (definitions::section())
-                    (settings::section(parts.spec))
-                    (settings::reproduce(summary, parts.spec, parts.version, parts.files))
-                }
-                script { (PreEscaped(PAGE_SCRIPT)) }
-                @if viewer.is_some() { script { (PreEscaped(VIEWER_SCRIPT)) } }
-            }
+            body { (body) }
         }
     }
 }
