@@ -4,16 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// The shim in the program: what every machine has.
-const SOURCES: [&str; 7] = [
-    "shim/group.cpp",
-    "shim/numerics.cpp",
-    "shim/operations.cpp",
-    "shim/recompute.cpp",
-    // For tests: the linker takes it where one of its functions is named.
-    "shim/stub_backend.cpp",
-    "shim/switches.cpp",
-    "shim/training.cpp",
-];
+const SOURCE: &str = "shim/shim.cpp";
 /// The shim beside it: what needs CUDA.
 const NCCL_SOURCE: &str = "shim/nccl.cpp";
 const NCCL_LIBRARY: &str = "libanofpdm_nccl.so";
@@ -26,7 +17,7 @@ fn main() {
         if let Some(libtorch) = Path::new(&lib).parent() {
             compiler(libtorch)
                 .define("USE_C10D_GLOO", None)
-                .files(SOURCES)
+                .file(SOURCE)
                 .compile("anofpdm_shim");
             // libtorch_cuda has a Gloo of its own, and torch-sys names it first: with the GPU set the linker would take
             // the shim's few symbols of Gloo there, and the program would need CUDA to start.

@@ -10,7 +10,7 @@ use anofpdm_common::metrics::bootstrap::{interval, mean_draws, patient_sums, pix
 use anofpdm_common::metrics::{
     CollectedRuns, Overlap, REFERENCE_BATCH, RunMetrics, Setup, SliceStatistics, score_run,
 };
-use anofpdm_common::metrics::{MaskRuns, PackedRun, RunDetail};
+use anofpdm_common::metrics::{Localization, MaskGrid, MaskRuns, PackedRun, RunDetail};
 use anofpdm_common::random::{Domain, Stream};
 use anofpdm_common::record::{Record, RestoredScore};
 use anofpdm_common::store::artifacts::ArtifactStore;
@@ -18,6 +18,7 @@ use anofpdm_common::wire;
 use rayon::prelude::*;
 
 const PIXELS: usize = 2975;
+const SIDE: usize = 128;
 const BATCH: usize = 16;
 /// Slices of one patient.
 const OF_PATIENT: usize = 60;
@@ -40,15 +41,32 @@ fn main() {
             store.put(&bytes).expect("room for a record")
         })
         .collect();
+    let masks: Vec<[MaskRuns; 2]> = indices
+        .par_iter()
+        .map(|slice| lesions(*slice as u64).map(|mask| MaskRuns::new(&mask)))
+        .collect();
     let (start, start_cpu) = (Instant::now(), processor_seconds());
     let mut bits = Vec::new();
-    let (mut reading, mut counting, mut drawing) = (0.0, 0.0, 0.0);
+    let (mut reading, mut counting, mut drawing, mut locating) = (0.0, 0.0, 0.0, 0.0);
+    let grid = MaskGrid::slice(SIDE, SIDE);
     let mut checked = 0.0;
     for _ in 0..rows {
         let begin = processor_seconds();
         let repeats: Vec<(Vec<SliceStatistics>, CollectedRuns)> =
             (0..seeds).map(|_| read(&store, &records)).collect();
         reading += processor_seconds() - begin;
+        let begin = processor_seconds();
+        for _ in 0..seeds {
+            let located = indices.par_iter().map(|slice| {
+                let read = |mask: &MaskRuns| mask.mask(SIDE * SIDE).expect("a slice");
+                let [mask, truth] = &masks[*slice];
+                Localization::of(&read(mask), &read(truth), &grid, 1)
+            });
+            checked += located
+                .map(|found| found.hd95.unwrap_or(0.0).round())
+                .sum::<f64>();
+        }
+        locating += processor_seconds() - begin;
         let begin = processor_seconds();
         let counted: Vec<RunMetrics> = repeats
             .par_iter()
@@ -84,7 +102,7 @@ fn main() {
     }
     println!(
         "{slices} slices x {rows} rows x {seeds} seeds on {} thread(s): {:.1} s, {:.1} s of \
-         processors (reading {reading:.1}, counting {counting:.1}, bootstrap {drawing:.1}); peak {} MiB; average precision {bits:x?}; {checked:.6}",
+         processors (reading {reading:.1}, HD95 and lesions {locating:.1}, counting {counting:.1}, bootstrap {drawing:.1}); peak {} MiB; average precision {bits:x?}; {checked:.6}",
         rayon::current_num_threads(),
         start.elapsed().as_secs_f64(),
         processor_seconds() - start_cpu,
@@ -138,8 +156,8 @@ fn restored(slice: u64) -> RestoredScore {
         .unzip();
     let mut mask: Vec<u8> = scores.iter().map(|score| u8::from(*score > 0.3)).collect();
     let mut truth = labels.clone();
-    mask.resize(128 * 128, 0);
-    truth.resize(128 * 128, 0);
+    mask.resize(SIDE * SIDE, 0);
+    truth.resize(SIDE * SIDE, 0);
     RestoredScore {
         overlap: Overlap::count(&mask, &truth),
         threshold: 0.3,
@@ -149,6 +167,34 @@ fn restored(slice: u64) -> RestoredScore {
         ),
         mask: MaskRuns::new(&labels),
     }
+}
+
+/// Mask and truth of a slice: an ellipse in two slices of five, found a few pixels off, and two small components beside.
+fn lesions(slice: u64) -> [Vec<u8>; 2] {
+    let mut stream = Stream::new(3, Domain::ScoringNoise, 0, slice);
+    let mut between = |low: u32, high: u32| f64::from(low + stream.next_u32() % (high - low));
+    let (x, y) = (between(40, 88), between(40, 88));
+    let (a, b) = (between(5, 22), between(5, 22));
+    let (off_x, off_y) = (between(0, 7) - 3.0, between(0, 7) - 3.0);
+    let others = [0; 2].map(|_| (between(20, 108), between(20, 108)));
+    let within = |pixel: usize, (x, y): (f64, f64), (a, b): (f64, f64)| {
+        let (row, column) = ((pixel / SIDE) as f64, (pixel % SIDE) as f64);
+        ((column - x) / a).powi(2) + ((row - y) / b).powi(2) <= 1.0
+    };
+    let unhealthy = slice % 5 < 2;
+    let mask = |pixel| {
+        (unhealthy && within(pixel, (x + off_x, y + off_y), (1.1 * a, 0.9 * b)))
+            || others.iter().any(|at| within(pixel, *at, (2.5, 2.5)))
+    };
+    let truth = |pixel| unhealthy && within(pixel, (x, y), (a, b));
+    [
+        (0..SIDE * SIDE)
+            .map(|pixel| u8::from(mask(pixel)))
+            .collect(),
+        (0..SIDE * SIDE)
+            .map(|pixel| u8::from(truth(pixel)))
+            .collect(),
+    ]
 }
 
 /// Time that processors worked for this process, which a busy machine does not change as it does the other.

@@ -17,6 +17,7 @@ pub mod method;
 pub mod metrics;
 pub mod nearest;
 pub mod network;
+pub mod picture;
 pub mod plan;
 pub mod queue;
 pub mod random;

@@ -59,9 +59,14 @@ impl LesionCounts {
 
     /// 2 found / (2 found + missed + spurious); `None` where there is neither a lesion nor a spurious component.
     pub fn f1(self) -> Option<f64> {
+        let (hits, all) = self.f1_terms();
+        (all > 0).then(|| hits as f64 / all as f64)
+    }
+
+    /// Numerator and denominator of [`Self::f1`].
+    pub fn f1_terms(self) -> (u64, u64) {
         let missed = self.truth - self.found.min(self.truth);
-        let all = 2 * self.found + missed + self.spurious;
-        (all > 0).then(|| 2.0 * self.found as f64 / all as f64)
+        (2 * self.found, 2 * self.found + missed + self.spurious)
     }
 }
 
@@ -75,10 +80,10 @@ fn each_component<const N: usize>(
     let neighbours = 3_usize.pow(u32::try_from(N).unwrap_or(0));
     let mut left: Vec<bool> = mask.iter().map(|pixel| *pixel != 0).collect();
     let mut pixels = Vec::new();
-    for start in 0..mask.len() {
-        if !left[start] {
-            continue;
-        }
+    let mut from = 0;
+    while let Some(ahead) = left[from..].iter().position(|set| *set) {
+        let start = from + ahead;
+        from = start + 1;
         left[start] = false;
         pixels.clear();
         pixels.push(start);

@@ -46,11 +46,20 @@ impl Setup {
         }
     }
 
+    /// Whether a slice of this set-up counts with an empty mask.
+    pub const fn empties(self, slice: &SliceStatistics) -> bool {
+        match self {
+            Self::Mixed => !slice.classified_unhealthy,
+            Self::Unhealthy => false,
+        }
+    }
+
     /// The overlap that a slice of this set-up counts with.
     pub const fn overlap(self, slice: &SliceStatistics) -> Overlap {
-        match self {
-            Self::Mixed if !slice.classified_unhealthy => slice.overlap.emptied(),
-            _ => slice.overlap,
+        if self.empties(slice) {
+            slice.overlap.emptied()
+        } else {
+            slice.overlap
         }
     }
 

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::lesions::LesionCounts;
+use super::localization::Localization;
 use super::mask_grid::MaskGrid;
 use super::overlap::PooledOverlap;
-use super::surface_distance::hd95;
 
 /// What two masks on one grid have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -13,9 +12,8 @@ pub struct VolumeMetrics {
     /// Counts of all voxels together; [`PooledOverlap::dice`] is 3-D DICE.
     #[serde(flatten)]
     pub overlap: PooledOverlap,
-    /// In units of the grid's spacing; `None` where a mask is empty.
-    pub hd95: Option<f64>,
-    pub lesions: LesionCounts,
+    #[serde(flatten)]
+    pub localization: Localization,
 }
 
 impl VolumeMetrics {
@@ -40,8 +38,7 @@ impl VolumeMetrics {
         }
         Self {
             overlap,
-            hd95: hd95(predicted, truth, grid),
-            lesions: LesionCounts::count(predicted, truth, grid, minimum),
+            localization: Localization::of(predicted, truth, grid, minimum),
         }
     }
 }
@@ -59,6 +56,6 @@ mod tests {
         assert_eq!((found.overlap.truth, found.overlap.predicted), (149, 131));
         assert!((found.overlap.dice() - 0.664_285_714_285_714_3).abs() < 1e-8);
         let empty = VolumeMetrics::of(&[0; 4], &[0; 4], &MaskGrid::slice(2, 2), 1);
-        assert_eq!((empty.overlap.dice(), empty.hd95), (1.0, None));
+        assert_eq!((empty.overlap.dice(), empty.localization.hd95), (1.0, None));
     }
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::setup::Setup;
+use anofpdm_common::metrics::{Localization, Overlap};
 
 use super::*;
 use crate::report::data::{Data, list_digest};
@@ -69,6 +69,7 @@ impl Made {
                 truth: *truth,
                 intersection: *intersection,
             },
+            localization: Localization::default(),
             average_precision: None,
             cosine: None,
             q_star: None,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anofpdm_common::metrics::RunDetail;
 use anofpdm_common::metrics::batch_ap::REFERENCE_BATCH;
 use anofpdm_common::metrics::best_dice::BestDice;
 use anofpdm_common::metrics::bootstrap::{
@@ -15,8 +14,10 @@ use anofpdm_common::metrics::overlap::{Overlap, PooledOverlap};
 use anofpdm_common::metrics::run_metrics::RunMetrics;
 use anofpdm_common::metrics::score_run::RunSource;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
+use anofpdm_common::metrics::{Localization, RunDetail};
 use rayon::prelude::*;
 
+use super::localized::localized;
 use crate::report::summary::{Row, RowSettings, Value};
 
 /// Seed of the bootstrap: intervals of the same records are the same numbers, and all see the same draws.
@@ -35,6 +36,8 @@ pub(super) struct RowName {
 /// What one cell made of the test slices: statistics of every slice, and its score runs.
 pub(super) struct Repeat<S> {
     pub(super) slices: Vec<SliceStatistics>,
+    /// Of every slice, where its mask lies.
+    pub(super) localizations: Vec<Localization>,
     pub(super) runs: S,
     /// Noise seeds it stands for.
     pub(super) seeds: usize,
@@ -135,9 +138,11 @@ fn measured<S>(
         .iter()
         .map(|counted| &counted.of(setup).patients)
         .collect();
-    let pixels = pixel_draws(&histograms, BOOTSTRAP_SEED);
+    let ranked = pixel_draws(&histograms, BOOTSTRAP_SEED);
     let of_pixels =
-        |interval: fn(&PixelDraws) -> Option<[f64; 2]>| pixels.as_ref().and_then(interval);
+        |interval: fn(&PixelDraws) -> Option<[f64; 2]>| ranked.as_ref().and_then(interval);
+    let pixels = patient_pixels(all, setup);
+    let pooled = |parts: fn(&PooledOverlap) -> (u64, u64)| pooled_interval(&pixels, parts);
     let best: Vec<Option<BestDice>> = each_seed()
         .map(|(_, counted)| counted.of(setup).best_dice)
         .collect();
@@ -166,6 +171,9 @@ fn measured<S>(
         auroc: value(|s| s.auroc, of_pixels(PixelDraws::auroc_interval)),
         fpr95: value(|s| s.fpr95, None),
         best_dice: best_dice(&best),
+        precision: value(|s| s.precision, pooled(|p| (p.intersection, p.predicted))),
+        recall: value(|s| s.recall, pooled(|p| (p.intersection, p.truth))),
+        localized: localized(setup, repeats),
         volume: None,
         pixel_labels: name.pixel_labels,
         undefined_maps: 0,
@@ -174,13 +182,13 @@ fn measured<S>(
     let patients = PatientNumbers {
         iou,
         auprc: patient_precisions(&histograms),
-        pixels: patient_pixels(all, setup),
+        pixels,
         seeds: sections.len(),
     };
     let draws = Draws {
         dice: dice_draws,
-        auprc: pixels
-            .map(|pixels| pixels.average_precision)
+        auprc: ranked
+            .map(|ranked| ranked.average_precision)
             .unwrap_or_default(),
     };
     Measured {
@@ -206,6 +214,21 @@ fn patient_precisions(seeds: &[&PatientHistograms]) -> BTreeMap<u32, f64> {
     means
         .map(|(patient, (sum, count))| (patient, sum / count as f64))
         .collect()
+}
+
+/// Interval of a share of pooled pixels: numerator and denominator add up over patients.
+pub(super) fn pooled_interval(
+    pixels: &BTreeMap<u32, PooledOverlap>,
+    parts: fn(&PooledOverlap) -> (u64, u64),
+) -> Option<[f64; 2]> {
+    let sums: PatientSums = pixels
+        .iter()
+        .map(|(patient, pooled)| {
+            let (numerator, denominator) = parts(pooled);
+            (*patient, (numerator as f64, denominator))
+        })
+        .collect();
+    mean_interval(&sums, BOOTSTRAP_SEED)
 }
 
 fn patient_pixels(slices: &[SliceStatistics], setup: Setup) -> BTreeMap<u32, PooledOverlap> {

@@ -9,6 +9,7 @@ mod data;
 pub(crate) mod difference;
 mod exhibits;
 mod fingerprint;
+mod localized;
 pub(crate) mod measured;
 pub mod outside;
 mod patients;
@@ -19,6 +20,7 @@ mod rows;
 mod slice_table;
 mod tally;
 mod trivial;
+mod truth;
 pub mod tune;
 
 use std::collections::BTreeMap;
@@ -70,6 +72,8 @@ pub enum EvaluateError {
     Calibrate(#[from] CalibrateError),
     #[error(transparent)]
     Outside(#[from] OutsideError),
+    #[error("record {0} holds masks of another size than the slices of the store. This is a bug.")]
+    Mask(Digest),
     #[error("record {0} is not of the kind its cell asked for. This is a bug.")]
     Kind(Digest),
 }

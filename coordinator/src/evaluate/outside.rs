@@ -8,10 +8,10 @@ use anofpdm_common::metrics::evaluate::section;
 use anofpdm_common::metrics::overlap::{Overlap, PooledOverlap};
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
 
-use super::measured::{BOOTSTRAP_SEED, Draws, Measured, PatientNumbers};
+use super::measured::{BOOTSTRAP_SEED, Draws, Measured, PatientNumbers, pooled_interval};
 use super::rows::TestSlice;
 use crate::report::slices::SliceName;
-use crate::report::summary::{Row, Value};
+use crate::report::summary::{Localized, Row, Value};
 use crate::volume_masks::row::OutsideRow;
 
 /// Share of slices whose truth may be empty in the row and not in the run, or the other way: what resizing does to small
@@ -169,6 +169,15 @@ fn measured(row: &OutsideRow, setup: Setup, slices: &[SliceStatistics]) -> Measu
         auroc: none(),
         fpr95: none(),
         best_dice: None,
+        precision: Value::over_seeds(
+            vec![numbers.precision],
+            pooled_interval(&patients.pixels, |p| (p.intersection, p.predicted)),
+        ),
+        recall: Value::over_seeds(
+            vec![numbers.recall],
+            pooled_interval(&patients.pixels, |p| (p.intersection, p.truth)),
+        ),
+        localized: Localized::default(),
         volume: None,
         pixel_labels: row.pixel_labels,
         undefined_maps: 0,

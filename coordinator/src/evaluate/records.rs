@@ -2,14 +2,15 @@
 
 use anofpdm_common::anofpdm::mse_ratio as ratio_of;
 use anofpdm_common::ids::Digest;
-use anofpdm_common::metrics::PackedRun;
 use anofpdm_common::metrics::collected_runs::CollectedRuns;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::RunSource;
+use anofpdm_common::metrics::{Localization, MaskRuns, PackedRun};
 use anofpdm_common::record::{ModalityDecision, Record, SliceScore};
 use anofpdm_common::store::artifacts::ArtifactStore;
 use rayon::prelude::*;
 
+use super::truth::TruthMasks;
 use super::{EvaluateError, Finished};
 use crate::stored_record;
 
@@ -26,6 +27,7 @@ pub(super) struct Scored {
     /// What was decided for each modality; nothing for a baseline.
     pub(super) modalities: Vec<ModalityDecision>,
     pub(super) run: PackedRun,
+    pub(super) mask: MaskRuns,
 }
 
 /// One cell of a finished scoring plan; slices are numbered through the batches.
@@ -59,15 +61,24 @@ impl<'a> CellRecords<'a> {
         Self { artifacts, batches }
     }
 
-    /// Hands every slice to `visit`, in order, a few batches in memory at a time.
+    /// Hands every slice to `visit`, in order, with where its mask lies; a few batches in memory at a time.
     pub(super) fn for_each(
         &self,
-        mut visit: impl FnMut(usize, &Scored),
+        truth: &TruthMasks,
+        mut visit: impl FnMut(usize, &Scored, Localization),
     ) -> Result<(), EvaluateError> {
         for batches in self.batches.chunks(beside()) {
-            for (first, scores) in self.read_all(batches)? {
-                for (offset, score) in scores.iter().enumerate() {
-                    visit(first + offset, score);
+            let read = batches.par_iter().map(|&(first, _, record)| {
+                let scores = self.read(record)?.into_iter().zip(first..);
+                let located = scores.map(|(score, slice)| {
+                    let located = truth.localize(slice, &score.mask);
+                    Ok((slice, located.ok_or(EvaluateError::Mask(record))?, score))
+                });
+                located.collect::<Result<Vec<_>, EvaluateError>>()
+            });
+            for scores in read.collect::<Result<Vec<_>, EvaluateError>>()? {
+                for (slice, located, score) in &scores {
+                    visit(*slice, score, *located);
                 }
             }
         }
@@ -104,6 +115,7 @@ impl<'a> CellRecords<'a> {
                     q_star: None,
                     modalities: Vec::new(),
                     run: score.run,
+                    mask: score.mask,
                 })
                 .collect()),
             Record::Traces(_)
@@ -125,6 +137,7 @@ fn masked(score: SliceScore, mse_ratio: Option<f32>) -> Scored {
         q_star: Some(score.q_star),
         modalities: score.modalities,
         run: score.run,
+        mask: score.mask,
     }
 }
 

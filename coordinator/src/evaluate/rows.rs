@@ -10,7 +10,7 @@ use anofpdm_common::metrics::RunDetail;
 use anofpdm_common::metrics::collected_runs::{CollectedRuns, MOST_KEYS};
 use anofpdm_common::metrics::histogram_ap::ScoreHistogram;
 use anofpdm_common::metrics::setup::SliceStatistics;
-use anofpdm_common::plan::{Cell, CellOutput, Postprocessing, Trajectory};
+use anofpdm_common::plan::{Cell, CellOutput, Postprocessing, SliceRef, Trajectory};
 use anofpdm_common::semantics::Semantics;
 use anofpdm_common::spec::Decision;
 use anofpdm_common::store::artifacts::ArtifactStore;
@@ -20,6 +20,7 @@ use super::measured::{Measured, Repeat, RowName, both_setups};
 use super::records::{CellRecords, CellRuns, Scored};
 use super::slice_table::{add_precisions, cell_slice};
 use super::tally::Tally;
+use super::truth::TruthMasks;
 use super::{EvaluateError, Finished};
 use crate::dataset::Dataset;
 use crate::evaluate::tune::Tuning;
@@ -164,8 +165,9 @@ pub(super) fn results(
     }
     kinds.sort_by_key(|(kind, _)| (kind.method, kind.native));
 
-    let slices = plan.batches.iter().flatten();
-    let patients: Vec<u32> = slices.map(|slice| dataset.patient(*slice)).collect();
+    let slices: Vec<SliceRef> = plan.batches.iter().flatten().copied().collect();
+    let truth = TruthMasks::read(dataset, &slices)?;
+    let patients: Vec<u32> = slices.iter().map(|slice| dataset.patient(*slice)).collect();
     let last_step = plan.steps.saturating_sub(1);
     let mut test_slices = Vec::new();
     let mut methods = Vec::new();
@@ -185,11 +187,12 @@ pub(super) fn results(
                 _ => &[],
             };
             let mut slices = Vec::new();
+            let mut localizations = Vec::new();
             let mut gathered = Gathered::default();
             let first = test_slices.is_empty();
             let mut runs = Some(CollectedRuns::default());
             let mut of_slices = Vec::new();
-            records.for_each(|slice, score| {
+            records.for_each(&truth, |slice, score, located| {
                 tally.add(score, last_step, maxima);
                 gathered.add(score);
                 let statistics = SliceStatistics {
@@ -199,7 +202,8 @@ pub(super) fn results(
                     overlap: score.overlap,
                 };
                 slices.push(statistics);
-                of_slices.push(cell_slice(score, statistics.classified_unhealthy));
+                localizations.push(located);
+                of_slices.push(cell_slice(score, located, statistics.classified_unhealthy));
                 runs = runs
                     .take()
                     .and_then(|mut runs| runs.push_packed(&score.run, room).then_some(runs));
@@ -215,6 +219,7 @@ pub(super) fn results(
             room -= runs.as_ref().map_or(0, CollectedRuns::keys);
             repeats.push(Repeat {
                 slices,
+                localizations,
                 runs: runs.map_or(CellRuns::Stored(records), CellRuns::Collected),
                 seeds: seeds.len(),
             });

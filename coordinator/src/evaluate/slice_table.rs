@@ -1,5 +1,6 @@
 //! What became of every test slice in every cell: the lines of `slices.csv`.
 
+use anofpdm_common::metrics::Localization;
 use anofpdm_common::plan::SliceRef;
 use anofpdm_common::store::slices::StoreError;
 
@@ -9,10 +10,15 @@ use super::rows::Results;
 use crate::dataset::Dataset;
 use crate::report::slices::{CellSlice, CellSlices, SliceName, SliceTable, SlicesOfCell};
 
-pub(super) fn cell_slice(score: &Scored, called_unhealthy: bool) -> CellSlice {
+pub(super) fn cell_slice(
+    score: &Scored,
+    localization: Localization,
+    called_unhealthy: bool,
+) -> CellSlice {
     CellSlice {
         called_unhealthy,
         overlap: score.overlap,
+        localization,
         average_precision: None,
         cosine: score.cosine,
         q_star: score.q_star,

@@ -85,8 +85,8 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use anofpdm_common::metrics::PackedRun;
     use anofpdm_common::metrics::overlap::Overlap;
+    use anofpdm_common::metrics::{MaskRuns, PackedRun};
     use anofpdm_common::record::ModalityDecision;
 
     use super::*;
@@ -112,6 +112,7 @@ mod tests {
             q_star: Some(q_star),
             modalities: modalities.collect(),
             run: PackedRun::default(),
+            mask: MaskRuns::default(),
         }
     }
 

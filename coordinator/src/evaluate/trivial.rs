@@ -5,11 +5,11 @@
 //! tuning of the baselines looks at validation masks too; the calibration of AnoFPDM does not.
 
 use anofpdm_common::anofpdm::drop_small;
-use anofpdm_common::metrics::RunDetail;
 use anofpdm_common::metrics::collected_runs::CollectedRuns;
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::score_run::score_run;
 use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
+use anofpdm_common::metrics::{Localization, MaskGrid, RunDetail};
 use anofpdm_common::plan::{ForwardPlan, SliceRef};
 use anofpdm_common::store::scaling::foreground;
 use anofpdm_common::store::slices::{ImageReader, TruthReader};
@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use super::EvaluateError;
 use super::measured::{Measured, Repeat, RowName, both_setups};
+use super::truth::SMALLEST_LESION;
 use crate::dataset::Dataset;
 
 /// Thresholds tried on the percentile-divided values: 0.02, 0.04 .. 2.
@@ -127,23 +128,28 @@ fn evaluate(
     size: usize,
     area: u32,
 ) -> Result<Vec<Measured>, EvaluateError> {
+    let grid = MaskGrid::slice(size, size);
     let computed = slices
         .par_iter()
         .map(|slice| {
             let Some(raw) = reader.read(*slice)? else {
                 return Ok(None);
             };
-            let overlap = Overlap::count(&predictor.mask(&raw, size, area), &raw.mask);
+            let mask = predictor.mask(&raw, size, area);
+            let overlap = Overlap::count(&mask, &raw.mask);
+            let located = Localization::of(&mask, &raw.mask, &grid, SMALLEST_LESION);
             let run = score_run(&predictor.scores(&raw), &raw.mask, Some(&raw.foreground)).ok();
-            Ok(run.map(|run| (statistics(raw.patient, overlap), run)))
+            Ok(run.map(|run| (statistics(raw.patient, overlap), located, run)))
         })
         .collect::<Result<Vec<_>, EvaluateError>>()?;
     let mut runs = CollectedRuns::default();
     let mut statistics: Vec<SliceStatistics> = Vec::with_capacity(computed.len());
-    for (of_slice, run) in computed.into_iter().flatten() {
+    let mut localizations = Vec::with_capacity(computed.len());
+    for (of_slice, located, run) in computed.into_iter().flatten() {
         // These scores were in memory already, so there is room for them.
         runs.push(&run, usize::MAX);
         statistics.push(of_slice);
+        localizations.push(located);
     }
     let name = RowName {
         method: predictor.name().to_owned(),
@@ -155,6 +161,7 @@ fn evaluate(
     };
     let repeat = Repeat {
         slices: statistics,
+        localizations,
         runs,
         seeds: 1,
     };

@@ -95,6 +95,10 @@ fn parquet_files_say_what_the_summary_says() {
             ("auprc_batch", &row.auprc_batch),
             ("auroc", &row.auroc),
             ("fpr95", &row.fpr95),
+            ("precision", &row.precision),
+            ("recall", &row.recall),
+            ("hd95", &row.localized.hd95),
+            ("lesion_f1", &row.localized.lesion_f1),
         ] {
             let of_value: Vec<_> = lines
                 .iter()
@@ -170,6 +174,8 @@ fn parquet_files_say_what_the_summary_says() {
         ("seed", Field::Long(1)),
         ("predicted", Field::Long(i64::from(slice.overlap.predicted))),
         ("dice", Field::Double(slice.overlap.dice())),
+        ("hd95", Field::Double(2.5)),
+        ("lesions_found", Field::Long(1)),
         ("ap", Field::Double(0.625)),
         ("q_star", Field::Null),
         ("t_e_flair", Field::Long(7)),

@@ -1,17 +1,17 @@
 //! A contact sheet of a store, to see at a glance whether it came out right.
 
-use std::io::Cursor;
+use std::io;
 use std::path::PathBuf;
 
+use anofpdm_common::picture::Picture;
 use anofpdm_common::store::durable::{self, DiskError};
 use anofpdm_common::store::scaling::Scaling;
 use anofpdm_common::store::slices::{SliceStore, StoreError, StoreWriter};
-use image::{ImageFormat, Rgb, RgbImage};
 
 const MAX_SUBJECTS: usize = 8;
 const SLICES_EACH: usize = 6;
 const GAP: usize = 2;
-const OUTLINE: Rgb<u8> = Rgb([255, 64, 64]);
+const OUTLINE: [u8; 3] = [255, 64, 64];
 
 #[derive(Debug, thiserror::Error)]
 pub enum PreviewError {
@@ -20,7 +20,7 @@ pub enum PreviewError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("the contact sheet cannot be encoded: {0}")]
-    Encode(#[from] image::ImageError),
+    Encode(#[from] io::Error),
 }
 
 /// Writes `preview.png` into the store: a row for each of the first subjects, slices evenly spread from feet to head,
@@ -29,8 +29,8 @@ pub fn write(store: &SliceStore) -> Result<PathBuf, PreviewError> {
     let manifest = store.manifest();
     let size = manifest.size;
     let subjects = &manifest.subjects[..manifest.subjects.len().min(MAX_SUBJECTS)];
-    let side = |tiles: usize| u32::try_from(tiles * (size + GAP)).unwrap_or(u32::MAX);
-    let mut sheet = RgbImage::new(side(SLICES_EACH), side(subjects.len()));
+    let side = |tiles: usize| tiles * (size + GAP);
+    let mut sheet = Picture::from_fn(side(SLICES_EACH), side(subjects.len()), |_, _| [0; 3]);
     let (images, truth) = (store.images(), store.truth());
     let mut slice = Vec::new();
     for (row, record) in subjects.iter().enumerate() {
@@ -49,16 +49,14 @@ pub fn write(store: &SliceStore) -> Result<PathBuf, PreviewError> {
             );
         }
     }
-    let mut bytes = Cursor::new(Vec::new());
-    sheet.write_to(&mut bytes, ImageFormat::Png)?;
     let path = StoreWriter::preview_path(store.root());
-    durable::write(&path, bytes.get_ref())?;
+    durable::write(&path, &sheet.png()?)?;
     Ok(path)
 }
 
 /// Draws one slice, transposed: stored rows run to the left, pictures' rows run down.
 fn draw(
-    sheet: &mut RgbImage,
+    sheet: &mut Picture<3>,
     [top, left]: [usize; 2],
     slice: &[f32],
     mask: Option<&[u8]>,
@@ -70,12 +68,9 @@ fn draw(
         let grey = ((value.clamp(-1.0, 1.0) + 1.0) * 127.5) as u8;
         let colour = match mask {
             Some(mask) if on_outline(mask, x, y, size) => OUTLINE,
-            _ => Rgb([grey; 3]),
+            _ => [grey; 3],
         };
-        let (column, line) = (u32::try_from(left + x), u32::try_from(top + y));
-        if let (Ok(column), Ok(line)) = (column, line)
-            && let Some(pixel) = sheet.get_pixel_mut_checked(column, line)
-        {
+        if let Some(pixel) = sheet.at(left + x, top + y) {
             *pixel = colour;
         }
     }

@@ -11,8 +11,10 @@ pub mod latex;
 
 pub mod markdown;
 pub mod marks;
+mod masks;
 pub mod page;
 mod paired;
+mod pixels;
 pub mod slices;
 pub mod statistics;
 pub mod summary;

@@ -9,6 +9,20 @@ use super::statistics::{PatientResult, PatientRow, WholeVolumes};
 use super::summary::Summary;
 use super::{latex, markdown, tidy};
 
+/// Every metric of a row, by its names in `summary.json` and `results.csv`.
+const METRICS: [&str; 10] = [
+    "dice",
+    "iou",
+    "auprc",
+    "auprc_batch",
+    "auroc",
+    "fpr95",
+    "precision",
+    "recall",
+    "hd95",
+    "lesion_f1",
+];
+
 /// Something in every table, and its `summary.json`.
 fn made() -> (Summary, Value) {
     let mut summary = full();
@@ -77,7 +91,7 @@ fn every_field_of_results_and_patients_csv_is_in_the_summary() {
         }
     };
     for row in list(&json, "/rows") {
-        for metric in ["dice", "iou", "auprc", "auprc_batch", "auroc", "fpr95"] {
+        for metric in METRICS {
             let (value, name) = (&row[metric], Value::from(metric));
             let mut line = |seed: &Value, number: &Value, [low, high]: [&Value; 2]| {
                 next(&[
@@ -187,7 +201,7 @@ fn every_number_of_table_md_is_in_the_summary() {
     let (summary, json) = made();
     let text = markdown::document(&summary);
     let of_method = tables(&text, "method");
-    let [table, pixels, tuning] = &of_method[..] else {
+    let [table, pixels, masks, tuning] = &of_method[..] else {
         panic!("{} tables", of_method.len());
     };
     let metrics = ["dice", "iou", "auprc", "auprc_batch"];
@@ -228,6 +242,21 @@ fn every_number_of_table_md_is_in_the_summary() {
             1.0,
             &[&volume["pearson"], &volume["spearman"], &volume["patients"]],
         );
+    }
+    assert_eq!(masks.len(), list(&json, "/rows").len());
+    for (line, row) in masks.iter().zip(list(&json, "/rows")) {
+        let each = [
+            ("precision", 100.0),
+            ("recall", 100.0),
+            ("lesion_f1", 100.0),
+            ("hd95", 1.0),
+        ];
+        for ((metric, scale), cell) in each.into_iter().zip(&line[3..]) {
+            let value = &row[metric];
+            let told = [&value["mean"], &value["ci95"][0], &value["ci95"][1]];
+            assert_numbers(cell, scale, &told);
+        }
+        assert_numbers(line[7], 1.0, &[&row["hd95_slices"]]);
     }
     for (line, row) in tuning.iter().zip(list(&json, "/tuning")) {
         let each = ["noise_scale", "strength", "threshold"];

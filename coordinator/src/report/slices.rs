@@ -1,6 +1,6 @@
 //! `report/slices.csv`: a line a test slice and cell.
 
-use anofpdm_common::metrics::overlap::Overlap;
+use anofpdm_common::metrics::{Localization, Overlap};
 use anofpdm_common::record::ModalityDecision;
 
 /// Test slices with what each cell made of them; not in `summary.json`.
@@ -43,6 +43,7 @@ pub struct CellSlice {
     pub called_unhealthy: bool,
     /// Of the mask, made as if the slice were unhealthy.
     pub overlap: Overlap,
+    pub localization: Localization,
     pub average_precision: Option<f64>,
     /// The rest is of the AnoFPDM family alone.
     pub cosine: Option<f32>,

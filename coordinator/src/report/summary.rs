@@ -216,6 +216,13 @@ pub struct Row {
     /// mean over seeds.
     #[serde(default)]
     pub best_dice: Option<BestDice>,
+    /// Shares of the predicted pixels that are right and of the true ones that are found, all slices together.
+    #[serde(default)]
+    pub precision: Value,
+    #[serde(default)]
+    pub recall: Value,
+    #[serde(flatten)]
+    pub localized: Localized,
     /// Mixed rows of runs that have whole patients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<WholeVolumes>,
@@ -226,6 +233,20 @@ pub struct Row {
     /// What a baseline was computed with; absent for other rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<RowSettings>,
+}
+
+/// Where the masks of a row lie; nothing of rows of other programs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Localized {
+    /// Mean over the slices that have one, in pixels: those where both masks show something.
+    #[serde(default)]
+    pub hd95: Value,
+    /// How many these are, slices x seeds.
+    #[serde(default)]
+    pub hd95_slices: usize,
+    /// Lesion-wise F1 of the components in all slices together.
+    #[serde(default)]
+    pub lesion_f1: Value,
 }
 
 /// What a baseline's row was computed with.

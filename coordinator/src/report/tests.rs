@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::setup::Setup;
+use anofpdm_common::metrics::{LesionCounts, Localization, Overlap};
 use anofpdm_common::record::ModalityDecision;
 
 use super::marks::percent;
@@ -13,7 +13,7 @@ use super::statistics::{
     Comparison, Metric, Paired, PatientResult, PatientRow, RankedBy, Ranking, RankingBy, RowId,
     Test,
 };
-use super::summary::{Audits, Cost, Coverage, Row, Value};
+use super::summary::{Audits, Cost, Coverage, Localized, Row, Value};
 use super::*;
 
 /// A spec that needs nothing else to be read.
@@ -41,6 +41,13 @@ pub(crate) fn row(method: &str, setup: Setup, mean: f64, seeds: &[u64]) -> Row {
         auprc_batch: value(0.95),
         auroc: value(0.99),
         fpr95: value(0.3),
+        precision: value(0.6),
+        recall: value(0.45),
+        localized: Localized {
+            hd95: value(6.25),
+            hd95_slices: 7,
+            lesion_f1: value(0.55),
+        },
         best_dice: None,
         volume: None,
         pixel_labels: method == "raw-threshold",
@@ -112,6 +119,15 @@ pub(crate) fn summary() -> Summary {
             predicted: 10,
             truth: 8,
             intersection: 6,
+        },
+        localization: Localization {
+            hd95: Some(2.5),
+            lesions: LesionCounts {
+                truth: 2,
+                found: 1,
+                predicted: 3,
+                spurious: 2,
+            },
         },
         average_precision: Some(0.625),
         cosine: Some(0.5),
@@ -227,6 +243,10 @@ fn results_csv_holds_every_number() {
             ("auprc_batch", &row.auprc_batch),
             ("auroc", &row.auroc),
             ("fpr95", &row.fpr95),
+            ("precision", &row.precision),
+            ("recall", &row.recall),
+            ("hd95", &row.localized.hd95),
+            ("lesion_f1", &row.localized.lesion_f1),
         ] {
             let of_value: Vec<_> = lines
                 .iter()
@@ -287,6 +307,11 @@ fn patients_and_slices_come_back() {
         ("predicted", "10"),
         ("truth", "8"),
         ("intersection", "6"),
+        ("hd95", "2.5"),
+        ("lesions", "2"),
+        ("lesions_found", "1"),
+        ("components", "3"),
+        ("components_spurious", "2"),
         ("ap", "0.625"),
         ("cosine", "0.5"),
         ("q_star", ""),

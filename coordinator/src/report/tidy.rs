@@ -8,13 +8,17 @@ use super::summary::{Row, Summary, Value};
 
 type Metric = (&'static str, fn(&Row) -> &Value);
 
-const METRICS: [Metric; 6] = [
+const METRICS: [Metric; 10] = [
     ("dice", |row| &row.dice),
     ("iou", |row| &row.iou),
     ("auprc", |row| &row.auprc),
     ("auprc_batch", |row| &row.auprc_batch),
     ("auroc", |row| &row.auroc),
     ("fpr95", |row| &row.fpr95),
+    ("precision", |row| &row.precision),
+    ("recall", |row| &row.recall),
+    ("hd95", |row| &row.localized.hd95),
+    ("lesion_f1", |row| &row.localized.lesion_f1),
 ];
 
 /// Each metric of each row: a line a noise seed, and one without a seed for their mean with its interval.
@@ -81,8 +85,8 @@ pub fn patients(summary: &Summary) -> String {
 pub fn slices(table: &SliceTable, out: &mut impl Write) -> io::Result<()> {
     write!(
         out,
-        "patient,subject,slice,unhealthy,brain,method,w,seed,called_unhealthy,predicted,truth,intersection,dice,iou,ap,\
-         cosine,q_star"
+        "patient,subject,slice,unhealthy,brain,method,w,seed,called_unhealthy,predicted,truth,intersection,dice,iou,hd95,\
+         lesions,lesions_found,components,components_spurious,ap,cosine,q_star"
     )?;
     for modality in &table.modalities {
         for part in ["t_e", "m_te", "level"] {
@@ -103,16 +107,21 @@ pub fn slices(table: &SliceTable, out: &mut impl Write) -> io::Result<()> {
                 .unwrap_or_default()
         );
         for (name, slice) in names.iter().zip(&of_cell.cell.slices) {
-            let overlap = slice.overlap;
+            let (overlap, lesions) = (slice.overlap, slice.localization.lesions);
             write!(
                 out,
-                "{name},{cell},{},{},{},{},{},{},{},{},{}",
+                "{name},{cell},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
                 slice.called_unhealthy,
                 overlap.predicted,
                 overlap.truth,
                 overlap.intersection,
                 overlap.dice(),
                 overlap.iou(),
+                number(slice.localization.hd95),
+                lesions.truth,
+                lesions.found,
+                lesions.predicted,
+                lesions.spurious,
                 number(slice.average_precision),
                 single(slice.cosine),
                 single(slice.q_star),

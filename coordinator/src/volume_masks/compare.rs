@@ -298,7 +298,7 @@ mod tests {
             .collect();
         assert_eq!(counts, [[2, 2, 1], [1, 0, 0], [0, 1, 0]]);
         // From the prediction 0, 3 (from slice 1) and 4 (two rows further); from the truth 0, 2 and 3.
-        assert!((found.volume.hd95.unwrap() - 3.9).abs() < 1e-12);
+        assert!((found.volume.localization.hd95.unwrap() - 3.9).abs() < 1e-12);
         assert_eq!(found.volume.overlap.intersection, 1);
     }
 
@@ -318,7 +318,7 @@ mod tests {
         let predicted = TestFile::new([3, 4, 5], turned).floats(&values);
         let found = Pair::new(&truth, &predicted).compare(COMPARING).unwrap();
         assert_eq!(found.volume.overlap.intersection, 2);
-        assert_eq!(found.volume.hd95, Some(0.0));
+        assert_eq!(found.volume.localization.hd95, Some(0.0));
     }
 
     #[test]
@@ -362,6 +362,6 @@ mod tests {
         };
         let found = Pair::new(&truth, &predicted).compare(comparing).unwrap();
         assert_eq!(found.volume.overlap.predicted, 2);
-        assert_eq!(found.volume.lesions.spurious, 0);
+        assert_eq!(found.volume.localization.lesions.spurious, 0);
     }
 }

@@ -122,7 +122,7 @@ impl VolumeEvaluation {
         };
         let mut lesions = LesionCounts::default();
         for volume in volumes {
-            lesions.add(volume.volume.lesions);
+            lesions.add(volume.volume.localization.lesions);
         }
         let nothing = |volume: &&ComparedVolume| {
             let overlap = volume.volume.overlap;
@@ -137,8 +137,8 @@ impl VolumeEvaluation {
             unhealthy: SliceNumbers::of(&statistics, Setup::Unhealthy),
             volume: VolumeNumbers {
                 dice: over(|volume| Some(volume.volume.overlap.dice())),
-                hd95: over(|volume| volume.volume.hd95),
-                lesion_f1: over(|volume| volume.volume.lesions.f1()),
+                hd95: over(|volume| volume.volume.localization.hd95),
+                lesion_f1: over(|volume| volume.volume.localization.lesions.f1()),
                 lesions,
                 correlation: correlation(volumes),
             },
@@ -198,9 +198,9 @@ impl CaseNumbers {
             unhealthy_slices: slices.filter(|slice| slice.overlap.truth > 0).count(),
             slice_dice: (count > 0).then(|| dice / count as f64),
             dice: overlap.dice(),
-            hd95: volume.volume.hd95,
-            lesion_f1: volume.volume.lesions.f1(),
-            lesions: volume.volume.lesions,
+            hd95: volume.volume.localization.hd95,
+            lesion_f1: volume.volume.localization.lesions.f1(),
+            lesions: volume.volume.localization.lesions,
             truth_ml: millilitres(overlap.truth),
             predicted_ml: millilitres(overlap.predicted),
         }
@@ -224,7 +224,7 @@ fn correlation(volumes: &[ComparedVolume]) -> VolumeCorrelation {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use anofpdm_common::metrics::{PooledOverlap, VolumeMetrics};
+    use anofpdm_common::metrics::{Localization, PooledOverlap, VolumeMetrics};
 
     use super::super::compare::SliceCounts;
     use super::*;
@@ -256,12 +256,14 @@ pub(crate) mod tests {
             slices,
             volume: VolumeMetrics {
                 overlap,
-                hd95: both.then_some(3.0),
-                lesions: LesionCounts {
-                    truth: u64::from(overlap.truth > 0),
-                    found: u64::from(overlap.intersection > 0),
-                    predicted: u64::from(overlap.predicted > 0),
-                    spurious: u64::from(overlap.predicted > 0 && overlap.intersection == 0),
+                localization: Localization {
+                    hd95: both.then_some(3.0),
+                    lesions: LesionCounts {
+                        truth: u64::from(overlap.truth > 0),
+                        found: u64::from(overlap.intersection > 0),
+                        predicted: u64::from(overlap.predicted > 0),
+                        spurious: u64::from(overlap.predicted > 0 && overlap.intersection == 0),
+                    },
                 },
             },
         }

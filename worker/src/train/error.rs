@@ -53,7 +53,7 @@ pub enum TrainError {
     #[error("sample picture: {0}")]
     Picture(DiskError),
     #[error("sample picture: {0}")]
-    Png(image::ImageError),
+    Png(std::io::Error),
     /// Rank 0 has told this rank something that it does not understand: another version.
     #[error("the state that rank 0 sent cannot be read: {0}")]
     State(serde_json::Error),

@@ -4,13 +4,12 @@
 //! for each modality, first those of label 0, then, where the network has labels, those of label 1.
 
 use std::fs;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use anofpdm_common::picture::Picture;
 use anofpdm_common::role::Role;
 use anofpdm_common::spec::DIFFUSION_STEPS;
 use anofpdm_common::store::durable::{self, DiskError};
-use image::{GrayImage, ImageFormat, Luma};
 use tch::{Kind, Tensor};
 
 use super::error::TrainError;
@@ -40,11 +39,9 @@ pub(super) fn draw(request: &TrainRequest<'_>, learner: &Learner) -> Result<(), 
     let folder = request.checkpoints.join(PICTURES_FOLDER);
     durable::create_dir(&folder).map_err(TrainError::Picture)?;
     let path = folder.join(format!("step-{:08}.png", learner.step));
-    let mut bytes = Cursor::new(Vec::new());
-    grid(&samples, request.data.shape())
-        .write_to(&mut bytes, ImageFormat::Png)
-        .map_err(TrainError::Png)?;
-    durable::write(&path, bytes.get_ref()).map_err(TrainError::Picture)?;
+    let grid = grid(&samples, request.data.shape());
+    let bytes = grid.png().map_err(TrainError::Png)?;
+    durable::write(&path, &bytes).map_err(TrainError::Picture)?;
     remove_old(&folder).map_err(TrainError::Picture)
 }
 
@@ -94,12 +91,10 @@ fn samples(request: &TrainRequest<'_>, learner: &Learner) -> Result<Option<Vec<f
 }
 
 /// Lays samples out: a column for each of four, a row for each modality of each label.
-fn grid(samples: &[f32], [channels, height, width]: [usize; 3]) -> GrayImage {
+fn grid(samples: &[f32], [channels, height, width]: [usize; 3]) -> Picture<1> {
     let plane = (height * width).max(1);
     let rows = samples.len() / (plane * COLUMNS);
-    let side = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-    GrayImage::from_fn(side(COLUMNS * width), side(rows * height), |x, y| {
-        let (x, y) = (x as usize, y as usize);
+    Picture::from_fn(COLUMNS * width, rows * height, |x, y| {
         let (row, column) = (y / height, x / width);
         let (label, channel) = (row / channels, row % channels);
         let image = (label * COLUMNS + column) * channels + channel;
@@ -108,7 +103,7 @@ fn grid(samples: &[f32], [channels, height, width]: [usize; 3]) -> GrayImage {
         // NaN becomes black.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let grey = ((value.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
-        Luma([grey])
+        [grey]
     })
 }
 
@@ -140,9 +135,9 @@ mod tests {
         let samples: Vec<f32> = (0..16_u8)
             .map(|value| f32::from(value) / 7.5 - 1.0)
             .collect();
-        let grid = grid(&samples, [2, 1, 1]);
-        assert_eq!(grid.dimensions(), (4, 4));
-        let at = |x: u32, y: u32| grid.get_pixel(x, y).0[0];
+        let mut grid = grid(&samples, [2, 1, 1]);
+        assert_eq!((grid.width, grid.height), (4, 4));
+        let mut at = |x, y| grid.at(x, y).unwrap()[0];
         // Label 0, sample 1: values 2 and 3; label 1, sample 3: values 14 and 15.
         assert_eq!([at(1, 0), at(1, 1)], [34, 51]);
         assert_eq!([at(3, 2), at(3, 3)], [238, 255]);

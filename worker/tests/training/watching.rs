@@ -1,6 +1,7 @@
 //! What a person watches while a network trains: validation losses, the best checkpoint, pictures; and
 //! the precisions it may train in.
 
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -156,14 +157,12 @@ fn pictures_are_drawn_and_change_nothing() {
             folders(&pictures),
             ["step-00000002.png", "step-00000004.png"]
         );
-        let picture = image::open(pictures.join("step-00000004.png")).unwrap();
+        let file = std::fs::read(pictures.join("step-00000004.png")).unwrap();
+        let mut picture = png::Decoder::new(Cursor::new(file)).read_info().unwrap();
         let rows = if role.healthy_only() { 1 } else { 2 };
-        assert_eq!(
-            (picture.width(), picture.height()),
-            (64, rows * 16),
-            "{role}"
-        );
-        let grey = picture.into_luma8().into_raw();
+        assert_eq!(picture.info().size(), (64, rows * 16), "{role}");
+        let mut grey = vec![0; picture.output_buffer_size().unwrap()];
+        picture.next_frame(&mut grey).unwrap();
         assert!(grey.iter().any(|value| *value != grey[0]), "{role}");
     }
 }

@@ -5,12 +5,12 @@ mod settings;
 mod table;
 
 use anofpdm_common::calibration::CalibratedStrength;
-use anofpdm_common::metrics::PackedRun;
 use anofpdm_common::metrics::best_dice::BestDice;
 use anofpdm_common::metrics::bootstrap::PatientSums;
 use anofpdm_common::metrics::histogram_ap::{Resolution, ScoreHistogram};
 use anofpdm_common::metrics::overlap::Overlap;
 use anofpdm_common::metrics::setup::Setup;
+use anofpdm_common::metrics::{MaskRuns, PackedRun};
 use anofpdm_common::record::ModalityDecision;
 use anofpdm_common::store::slices::Split;
 
@@ -18,7 +18,7 @@ use super::*;
 use crate::evaluate::measured::{Draws, PatientNumbers};
 use crate::evaluate::records::Scored;
 use crate::evaluate::tally::Tally;
-use crate::report::summary::{Row, SliceScore, Value};
+use crate::report::summary::{Localized, Row, SliceScore, Value};
 
 const SPEC: &str = r#"
 name = "small"
@@ -159,6 +159,9 @@ fn row(method: &str, guidance: Option<f64>, setup: Setup, dice: f64) -> Row {
         auprc_batch: value(dice, None),
         auroc: Value::default(),
         fpr95: Value::default(),
+        precision: Value::default(),
+        recall: Value::default(),
+        localized: Localized::default(),
         volume: None,
         slices: 48,
         patients: 12,
@@ -191,6 +194,7 @@ fn slice(predicted: u32, truth: u32, end_step: u32, divergence: f32) -> Scored {
             defined: true,
         }],
         run: PackedRun::default(),
+        mask: MaskRuns::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use anofpdm_common::picture::png;
 use tiny_skia::{
     FillRule, FilterQuality, LineJoin, Paint, PathBuilder, Pixmap, PixmapPaint, PixmapRef,
     StrokeDash, Transform,
@@ -19,18 +20,12 @@ const LONGEST: f64 = 20_000.0;
 
 /// An image as it is.
 pub fn rgb(pixels: &Pixels) -> io::Result<Vec<u8>> {
-    encode(
-        pixels.width,
-        pixels.height,
-        png::ColorType::Rgb,
-        pixels.rgb.as_flattened(),
-        None,
-    )
+    png(pixels.width, pixels.height, &pixels.rgb, None)
 }
 
 /// Grey levels, row by row.
 pub fn grey(width: usize, height: usize, levels: &[u8]) -> io::Result<Vec<u8>> {
-    encode(width, height, png::ColorType::Grayscale, levels, None)
+    png(width, height, levels.as_chunks::<1>().0, None)
 }
 
 /// A drawing on white, at 300 dots an inch.
@@ -47,49 +42,15 @@ pub fn drawing(drawing: &Drawing) -> io::Result<Vec<u8>> {
         canvas.shape(shape);
     }
     // On white nothing is transparent.
-    let opaque: Vec<u8> = canvas
-        .pixels
-        .pixels()
-        .iter()
-        .flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()])
+    let pixels = canvas.pixels.pixels().iter();
+    let opaque: Vec<[u8; 3]> = pixels
+        .map(|pixel| [pixel.red(), pixel.green(), pixel.blue()])
         .collect();
-    let dots = png::PixelDimensions {
-        xppu: DOTS_A_METRE,
-        yppu: DOTS_A_METRE,
-        unit: png::Unit::Meter,
-    };
-    encode(
-        width as usize,
-        height as usize,
-        png::ColorType::Rgb,
-        &opaque,
-        Some(dots),
-    )
+    png(width as usize, height as usize, &opaque, Some(DOTS_A_METRE))
 }
 
 /// 300 an inch.
 const DOTS_A_METRE: u32 = 11_811;
-
-fn encode(
-    width: usize,
-    height: usize,
-    colours: png::ColorType,
-    bytes: &[u8],
-    dots: Option<png::PixelDimensions>,
-) -> io::Result<Vec<u8>> {
-    let side =
-        |side: usize| u32::try_from(side).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
-    let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, side(width)?, side(height)?);
-    encoder.set_color(colours);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_compression(png::Compression::Balanced);
-    encoder.set_pixel_dims(dots);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(bytes)?;
-    writer.finish()?;
-    Ok(file)
-}
 
 struct Canvas {
     pixels: Pixmap,

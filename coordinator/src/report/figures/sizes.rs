@@ -359,7 +359,7 @@ pub fn all(
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use anofpdm_common::metrics::overlap::Overlap;
+    use anofpdm_common::metrics::{Localization, Overlap};
     use anofpdm_common::record::ModalityDecision;
 
     use super::*;
@@ -391,6 +391,7 @@ pub(crate) mod tests {
                                 truth,
                                 intersection: truth.min(predicted) * 3 / 4,
                             },
+                            localization: Localization::default(),
                             average_precision: Some(0.5),
                             cosine: Some(1.0 - 0.02 * number as f32),
                             q_star: Some(0.1),

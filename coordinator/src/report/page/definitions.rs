@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 /// Anchor, name, sentence, formula.
-const ALL: [[&str; 4]; 18] = [
+const ALL: [[&str; 4]; 21] = [
     [
         "mixed",
         "mixed, unhealthy",
@@ -44,6 +44,24 @@ const ALL: [[&str; 4]; 18] = [
         "fpr95",
         "FPR at 95 %",
         "Share of the other pixels above the highest score at which 95 % of the lesion pixels are found; lower is better.",
+        "",
+    ],
+    [
+        "precision",
+        "precision, recall",
+        "Share of the predicted pixels that are right, and of the true ones that are found, all slices together.",
+        "|P ∩ T| / |P|, |P ∩ T| / |T|",
+    ],
+    [
+        "lesion_f1",
+        "lesion F1",
+        "Of the components in all slices, each slice by itself (sides and corners connect): a lesion is found when one of its pixels is predicted, a predicted component without a pixel of the truth is spurious.",
+        "2 TP / (2 TP + FN + FP)",
+    ],
+    [
+        "hd95",
+        "HD95",
+        "In pixels of the run's images: the larger of the two 95th percentiles of the distances from the border of each mask to that of the other; mean over the slices in which both show something, and lower is better. Rows that leave other slices empty are of other slices.",
         "",
     ],
     [

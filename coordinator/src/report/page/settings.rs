@@ -226,6 +226,10 @@ pub(super) fn reproduce(
                 "With the same slices and weights on the same kind of device (" (summary.device)
                 ") the fingerprint is " code { (summary.fingerprint.to_string()) } " again. Digest of the spec: "
                 code { (summary.spec_digest.to_string()) } "."
+                @if let Some(data) = &summary.data {
+                    " Digest of the slice store: " code { (data.store.to_string()) } "; of the list of test slices: "
+                    code { (data.test_list.to_string()) } "."
+                }
             }
             h3 { "For the methods section" }
             p #methods-text { (methods_paragraph(summary, spec, version)) }

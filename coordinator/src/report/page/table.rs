@@ -16,9 +16,16 @@ struct Column {
     /// Shown from the start.
     always: bool,
     marked: bool,
+    unit: Unit,
 }
 
-const COLUMNS: [Column; 6] = [
+enum Unit {
+    /// Shown in percent.
+    Share,
+    Pixels,
+}
+
+const COLUMNS: [Column; 10] = [
     column("DICE", "dice", |row| &row.dice, true, true),
     column("IoU", "iou", |row| &row.iou, true, true),
     column("AUPRC", "auprc", |row| &row.auprc, true, true),
@@ -31,6 +38,19 @@ const COLUMNS: [Column; 6] = [
     ),
     column("AUROC", "auroc", |row| &row.auroc, false, true),
     column("FPR at 95 %", "fpr95", |row| &row.fpr95, false, false),
+    column("precision", "precision", |row| &row.precision, false, false),
+    column("recall", "recall", |row| &row.recall, false, false),
+    column(
+        "lesion F1",
+        "lesion_f1",
+        |row| &row.localized.lesion_f1,
+        false,
+        true,
+    ),
+    Column {
+        unit: Unit::Pixels,
+        ..column("HD95, px", "hd95", |row| &row.localized.hd95, false, false)
+    },
 ];
 
 const fn column(
@@ -46,6 +66,7 @@ const fn column(
         of,
         always,
         marked,
+        unit: Unit::Share,
     }
 }
 
@@ -81,6 +102,9 @@ impl<'a> OfSetup<'a> {
 fn cell(column: &Column, mark: Mark, index: usize, row: &Row) -> Markup {
     let value = (column.of)(row);
     let at = format!("/rows/{index}/{}", column.field);
+    if let Unit::Pixels = column.unit {
+        return pixels(value, &at);
+    }
     let (low, high) = value.ci95.map_or((0.0, 0.0), |[low, high]| (low, high));
     html! {
         td.num.extra[!column.always] data-v=(value.mean.map(|v| v.to_string()).unwrap_or_default()) {
@@ -95,6 +119,20 @@ fn cell(column: &Column, mark: Mark, index: usize, row: &Row) -> Markup {
                 span.bar aria-hidden="true" {
                     span style=(format!("left:{:.1}%;width:{:.1}%", 100.0 * low.clamp(0.0, 1.0), 100.0 * (high - low).clamp(0.0, 1.0))) {}
                 }
+            }
+        }
+    }
+}
+
+/// A distance in pixels.
+fn pixels(value: &Value, at: &str) -> Markup {
+    let decimals = |value, part: &str| number::decimals(value, 1, &format!("{at}/{part}"));
+    html! {
+        td.num.extra data-v=(value.mean.map(|v| v.to_string()).unwrap_or_default()) {
+            (decimals(value.mean, "mean"))
+            @if let Some(std) = value.std { " ± " (decimals(Some(std), "std")) }
+            @if let Some([low, high]) = value.ci95 {
+                br; span.ci { "[" (decimals(Some(low), "ci95/0")) ", " (decimals(Some(high), "ci95/1")) "]" }
             }
         }
     }
@@ -187,7 +225,7 @@ pub(super) fn section(summary: &Summary) -> Markup {
         section #table {
             h2 { "Table 1" }
             p.scripted {
-                label { input type="checkbox" data-extra; " more columns: AUPRC/100, AUROC, FPR at 95 %, ⌈DICE⌉" }
+                label { input type="checkbox" data-extra; " more columns: AUPRC/100, AUROC, FPR at 95 %, precision, recall, lesion F1, HD95, ⌈DICE⌉" }
                 " " label { input type="checkbox" data-own; " only rows without pixel labels" }
             }
             div.scroll tabindex="0" role="region" aria-label="Table 1" {

@@ -1,7 +1,7 @@
 use anofpdm_common::ids::Digest;
 
 use super::super::slices::SliceTable;
-use super::super::summary::{Audits, Cost, Coverage, MethodCost};
+use super::super::summary::{Audits, Cost, Coverage, Localized, MethodCost};
 use super::*;
 
 fn value(mean: f64, std: Option<f64>, ci95: Option<[f64; 2]>) -> Value {
@@ -29,6 +29,9 @@ fn row(method: &str, setup: Setup, of: &Value, seeds: &[u64]) -> Row {
         best_dice: None,
         auroc: Value::default(),
         fpr95: Value::default(),
+        precision: Value::default(),
+        recall: Value::default(),
+        localized: Localized::default(),
         volume: None,
         slices: 0,
         patients: 0,

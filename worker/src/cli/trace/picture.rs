@@ -3,11 +3,11 @@
 //! For each scored modality a row of S_t (Eq. 19) and one of the squared gradient of log p(h | x_t) (Eq. 13); from left
 //! to right the input, the truth where there is one, kept steps, and the end step t_e (Eq. 21).
 
-use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anofpdm_common::method::MapKind;
+use anofpdm_common::picture::Picture;
 use anofpdm_common::plan::{CellOutput, SliceRef, Trajectory};
 use anofpdm_common::spec::DIFFUSION_STEPS;
 use anofpdm_common::store::durable;
@@ -15,7 +15,6 @@ use anofpdm_common::store::location::Location;
 use anofpdm_common::store::slices::SliceStore;
 use anyhow::{Context, Result};
 use clap::Args;
-use image::{GrayImage, ImageFormat, Luma};
 use tch::Tensor;
 
 use super::args::TraceArgs;
@@ -37,7 +36,7 @@ use crate::worker_loop::batch_reader::BatchReader;
 const TIMES: [i64; 6] = [100, 200, 300, 500, 600, 700];
 
 /// Pixels between tiles.
-const GAP: u32 = 2;
+const GAP: usize = 2;
 
 /// Tiles are enlarged up to about this side, pixels.
 const TILE: usize = 256;
@@ -215,11 +214,8 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
             });
         }
     }
-    let mut bytes = Cursor::new(Vec::new());
-    picture(&rows, side)
-        .write_to(&mut bytes, ImageFormat::Png)
-        .context("--png")?;
-    durable::write(png, bytes.get_ref()).context("--png")?;
+    let drawn = picture(&rows, side).png().context("--png")?;
+    durable::write(png, &drawn).context("--png")?;
 
     let cosine = batch_cosines(&strength.mse_h, &done.mse_null);
     let levels = batch_levels(&strength.peak, max_divergence, switches.level_index);
@@ -273,25 +269,22 @@ fn kept_steps(schedule: &Schedule, steps: usize) -> Vec<usize> {
 
 /// Tiles beside each other, a row below the other; 1 is white. The first axis of a slice, which runs to the left or right,
 /// is drawn from left to right.
-fn picture(rows: &[Row], side: usize) -> GrayImage {
-    let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let zoom = length((TILE / side.max(1)).max(1));
-    let tile = length(side) * zoom;
+fn picture(rows: &[Row], side: usize) -> Picture<1> {
+    let zoom = (TILE / side.max(1)).max(1);
+    let tile = side * zoom;
     let columns = rows.iter().map(|row| row.tiles.len()).max().unwrap_or(0);
-    let span = |count: usize| (length(count) * (tile + GAP)).saturating_sub(GAP).max(1);
-    GrayImage::from_fn(span(columns), span(rows.len()), |x, y| {
+    let span = |count: usize| (count * (tile + GAP)).saturating_sub(GAP).max(1);
+    Picture::from_fn(span(columns), span(rows.len()), |x, y| {
         let (column, row) = (x / (tile + GAP), y / (tile + GAP));
         let (x, y) = (x % (tile + GAP), y % (tile + GAP));
-        let values = rows
-            .get(row as usize)
-            .and_then(|row| row.tiles.get(column as usize));
+        let values = rows.get(row).and_then(|row| row.tiles.get(column));
         let within = x < tile && y < tile;
-        let pixel = (x / zoom) as usize * side + (y / zoom) as usize;
+        let pixel = x / zoom * side + y / zoom;
         let value = values.filter(|_| within).and_then(|tile| tile.get(pixel));
         // Gaps are white, NaN is black.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let grey = value.map_or(255, |value| (value.clamp(0.0, 1.0) * 255.0).round() as u8);
-        Luma([grey])
+        [grey]
     })
 }
 
@@ -318,10 +311,10 @@ mod tests {
             tiles: vec![tile([0.0, 1.0, 0.0, 0.0]), tile([1.0, 0.0, 0.0, f32::NAN])],
             top: 1.0,
         }];
-        let drawn = picture(&rows, 2);
+        let mut drawn = picture(&rows, 2);
         let (tile, zoom) = (256, 128);
-        assert_eq!(drawn.dimensions(), (2 * tile + GAP, tile));
-        let at = |x: u32, y: u32| drawn.get_pixel(x, y).0[0];
+        assert_eq!((drawn.width, drawn.height), (2 * tile + GAP, tile));
+        let mut at = |x, y| drawn.at(x, y).unwrap()[0];
         // Row 0, column 1 of the slice is left below.
         assert_eq!([at(0, 0), at(0, zoom), at(zoom, zoom)], [0, 255, 0]);
         assert_eq!([at(tile, 0), at(tile + GAP, 0)], [255, 255]);
