@@ -56,20 +56,33 @@ impl<const N: usize> MaskGrid<N> {
         );
     }
 
+    /// Pixels beside each other in memory.
+    pub(super) fn row(&self) -> usize {
+        self.sides[N - 1]
+    }
+
     /// The smallest box that holds all set pixels of `masks`, as first place and sides; `None` where none is set.
     pub(super) fn bounds(&self, masks: [&[u8]; 2]) -> Option<([usize; N], [usize; N])> {
         let mut low = [usize::MAX; N];
         let mut high = [0; N];
-        let mut any = false;
-        for index in 0..self.pixels() {
-            if masks.iter().any(|mask| mask[index] != 0) {
-                any = true;
-                for (axis, at) in self.place(index).into_iter().enumerate() {
-                    low[axis] = low[axis].min(at);
-                    high[axis] = high[axis].max(at);
+        let mut include = |place: [usize; N]| {
+            for (axis, at) in place.into_iter().enumerate() {
+                low[axis] = low[axis].min(at);
+                high[axis] = high[axis].max(at);
+            }
+        };
+        let row = self.row().max(1);
+        for mask in masks {
+            for (number, pixels) in mask.chunks(row).enumerate() {
+                let set = |pixel: &u8| *pixel != 0;
+                if let Some(first) = pixels.iter().position(set) {
+                    let last = pixels.iter().rposition(set).unwrap_or(first);
+                    include(self.place(number * row + first));
+                    include(self.place(number * row + last));
                 }
             }
         }
-        any.then(|| (low, std::array::from_fn(|axis| high[axis] - low[axis] + 1)))
+        (low[0] != usize::MAX)
+            .then(|| (low, std::array::from_fn(|axis| high[axis] - low[axis] + 1)))
     }
 }

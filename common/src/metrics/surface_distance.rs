@@ -48,30 +48,41 @@ fn cut<const N: usize>(
     within: &MaskGrid<N>,
 ) -> Vec<bool> {
     let strides = grid.strides();
+    let row = within.row();
     (0..within.pixels())
-        .map(|index| {
+        .step_by(row)
+        .flat_map(|index| {
             let place = within.place(index);
             let at: usize = (0..N)
                 .map(|axis| (corner[axis] + place[axis]) * strides[axis])
                 .sum();
-            mask[at] != 0
+            mask[at..at + row].iter().map(|pixel| *pixel != 0)
         })
         .collect()
 }
 
 fn surface<const N: usize>(mask: &[bool], grid: &MaskGrid<N>) -> Vec<bool> {
     let strides = grid.strides();
-    (0..mask.len())
-        .map(|index| {
-            let place = grid.place(index);
-            mask[index]
-                && (0..N).any(|axis| {
-                    let (at, last) = (place[axis], grid.sides[axis] - 1);
+    let row = grid.row();
+    let mut border = vec![false; mask.len()];
+    for start in (0..mask.len()).step_by(row) {
+        let place = grid.place(start);
+        let outer = 0..N - 1;
+        let is_edge = outer
+            .clone()
+            .any(|axis| place[axis] == 0 || place[axis] + 1 == grid.sides[axis]);
+        for index in (start..start + row).filter(|index| mask[*index]) {
+            let at_end = index == start || index + 1 == start + row;
+            border[index] = is_edge
+                || at_end
+                || !(mask[index - 1] && mask[index + 1])
+                || outer.clone().any(|axis| {
                     let stride = strides[axis];
-                    at == 0 || at == last || !mask[index - stride] || !mask[index + stride]
-                })
-        })
-        .collect()
+                    !(mask[index - stride] && mask[index + stride])
+                });
+        }
+    }
+    border
 }
 
 /// 95th percentile of the distances from the points of `from` to the nearest of `to`.

@@ -84,6 +84,14 @@ fn newest_checkpoint(root: &Path) -> Option<PathBuf> {
         .max()
 }
 
+/// The step that was trained last, by the log of samples; 0 where a line is not whole yet.
+fn last_step(root: &Path) -> u64 {
+    let text = std::fs::read_to_string(root.join("checkpoints/guided/samples.log"));
+    let text = text.unwrap_or_default();
+    let first = text.lines().last().and_then(|line| line.split(' ').next());
+    first.and_then(|step| step.parse().ok()).unwrap_or(0)
+}
+
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
@@ -142,7 +150,7 @@ fn two_ranks_train_and_score_in_one_run_local_and_redis() {
 #[test]
 fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
     const KILLS: u32 = 20;
-    const STEPS: u64 = 400;
+    const STEPS: u64 = 280;
     let fixture = Fixture::new();
     let rest = "checkpoint_every = 4\ndevices = 4\ndropout = 0.0";
     fixture.write("gang.toml", &spec("gang", STEPS, 4, rest));
@@ -171,7 +179,13 @@ fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
             (newest > last || ended).then_some(newest)
         });
         last = reached;
-        std::thread::sleep(Duration::from_secs_f64(0.3 * dice.uniform()));
+        // Some steps later, and anywhere within one; not a time, in which a fast machine would be done with all of them.
+        let steps = last_step(&fixture.path().join("killed")) + dice.below(5);
+        wait_for("a few steps more", || {
+            let there = last_step(&fixture.path().join("killed")) >= steps;
+            (there || coordinator.try_wait().unwrap().is_some()).then_some(())
+        });
+        std::thread::sleep(Duration::from_secs_f64(0.03 * dice.uniform()));
         let workers = pids_of_workers(&coordinator);
         let Some(victim) = workers.get(dice.below(workers.len().max(1) as u64) as usize) else {
             continue;

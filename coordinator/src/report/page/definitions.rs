@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 /// Anchor, name, sentence, formula.
-const ALL: [[&str; 4]; 21] = [
+const ALL: [[&str; 4]; 22] = [
     [
         "mixed",
         "mixed, unhealthy",
@@ -48,9 +48,15 @@ const ALL: [[&str; 4]; 21] = [
     ],
     [
         "precision",
-        "precision, recall",
-        "Share of the predicted pixels that are right, and of the true ones that are found, all slices together.",
-        "|P ∩ T| / |P|, |P ∩ T| / |T|",
+        "precision",
+        "Share of the predicted pixels that are right, all slices together.",
+        "|P ∩ T| / |P|",
+    ],
+    [
+        "recall",
+        "recall",
+        "Share of the true pixels that are found, all slices together.",
+        "|P ∩ T| / |T|",
     ],
     [
         "lesion_f1",
