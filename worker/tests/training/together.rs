@@ -206,6 +206,12 @@ fn two_runs_of_the_same_ranks_have_the_same_bits_and_a_resumed_one_too() {
                         Control::Continue
                     }
                 });
+                // The first to fail is the cause, and need not be rank 0.
+                let failed: Vec<_> = outcomes
+                    .iter()
+                    .filter_map(|rank| rank.as_ref().err())
+                    .collect();
+                assert!(failed.is_empty(), "{failed:?}");
                 // All ranks end together, one step after one of them was told.
                 for outcome in outcomes {
                     assert_eq!(outcome.unwrap().step, stop + 1);
