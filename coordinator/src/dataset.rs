@@ -1,5 +1,6 @@
 //! The slices of a run: the store of its spec, split by patient, with the scored modalities resolved.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -287,17 +288,19 @@ impl Dataset {
         let candidates = self.lesions(test)?;
         Ok(exhibits::choose(
             spec.report,
-            candidates,
+            &candidates,
             self.spec.seed,
             steps,
             kept,
         ))
     }
 
-    /// Lesion sizes of the `test` slices, read once.
-    fn lesions(&self, test: &[SliceRef]) -> Result<&[exhibits::Candidate], DatasetError> {
-        if let Some(known) = self.lesions.get() {
-            return Ok(known);
+    /// Lesion sizes of the `test` slices, read once as long as these are the same.
+    fn lesions(&self, test: &[SliceRef]) -> Result<Cow<'_, [exhibits::Candidate]>, DatasetError> {
+        let known = self.lesions.get();
+        let same = |known: &&Vec<exhibits::Candidate>| known.iter().map(|one| &one.slice).eq(test);
+        if let Some(known) = known.filter(same) {
+            return Ok(Cow::Borrowed(known));
         }
         let truth = self.store.truth();
         let candidates = test.par_iter().map(|slice| {
@@ -310,7 +313,10 @@ impl Dataset {
             })
         });
         let candidates = candidates.collect::<Result<Vec<_>, DatasetError>>()?;
-        Ok(self.lesions.get_or_init(|| candidates))
+        Ok(match known {
+            None => Cow::Borrowed(self.lesions.get_or_init(|| candidates)),
+            Some(_) => Cow::Owned(candidates),
+        })
     }
 
     /// Whether all of these slices have pixel labels.

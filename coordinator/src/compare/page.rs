@@ -23,22 +23,22 @@ pub fn page(compared: &Compared) -> String {
     let title = names.join(", ");
     let body = html! {
         main {
-                h1 { "Runs compared: " (title) }
-                (runs(compared))
-                @if !compared.notes.is_empty() { ul { @for note in &compared.notes { li { (note) } } } }
-                (differing("What differs", compared, &compared.facts))
-                (differing("Specs", compared, &compared.spec))
-                h2 { "Rows" }
-                p { "Percent; ± over noise seeds, in brackets the 95 % interval over patients. † used pixel labels." }
-                @for setup in Setup::ALL { (rows(compared, setup)) }
-                h2 { "Is it different?" }
-                (paired(compared))
-                h2 { "Patients" }
-                p { "DICE of each patient in two runs: on the line they are the same, above it the later run is better." }
-                (scatters(compared))
-                h2 { "Slices with the largest change" }
-                p { "Mixed DICE, mean over seeds, in percent; the lesion in pixels." }
-                (list(&CHANGED, 2, &changed_cells(compared)))
+            h1 { "Runs compared: " (title) }
+            (runs(compared))
+            @if !compared.notes.is_empty() { ul { @for note in &compared.notes { li { (note) } } } }
+            (differing("What differs", compared, &compared.facts))
+            (differing("Specs", compared, &compared.spec))
+            h2 { "Rows" }
+            p { "Percent; ± over noise seeds, in brackets the 95 % interval over patients. † used pixel labels." }
+            @for setup in Setup::ALL { (rows(compared, setup)) }
+            h2 { "Is it different?" }
+            (paired(compared))
+            h2 { "Patients" }
+            p { "DICE of each patient in two runs: on the line they are the same, above it the later run is better." }
+            (scatters(compared))
+            h2 { "Slices with the largest change" }
+            p { "Mixed DICE, mean over seeds, in percent; the lesion in pixels." }
+            (list(&CHANGED, 2, &changed_cells(compared)))
         }
     };
     document(&format!("{title} compared – anofpdm"), &body).into_string()

@@ -4,7 +4,7 @@ use anofpdm_common::metrics::setup::Setup;
 
 use super::marks::{Mark, percent};
 use super::summary::{EnergyUsed, Row, Summary, Value};
-use super::{checks, marks, masks, paired, pixels};
+use super::{checks, maps_and_masks, marks, paired};
 
 pub fn document(summary: &Summary) -> String {
     let mut lines = vec![
@@ -50,8 +50,8 @@ pub fn document(summary: &Summary) -> String {
     lines.extend(checks::section(summary));
     lines.extend(paired::section(summary));
     lines.extend(paired::ranking(summary));
-    lines.extend(pixels::pixels(summary));
-    lines.extend(masks::masks(summary));
+    lines.extend(maps_and_masks::maps(summary));
+    lines.extend(maps_and_masks::masks(summary));
     lines.push(String::new());
     lines.extend(checks::classification(summary));
     lines.extend([

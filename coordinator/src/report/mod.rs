@@ -9,12 +9,11 @@ pub mod exhibits;
 pub mod figures;
 pub mod latex;
 
+mod maps_and_masks;
 pub mod markdown;
 pub mod marks;
-mod masks;
 pub mod page;
 mod paired;
-mod pixels;
 pub mod slices;
 pub mod statistics;
 pub mod summary;
