@@ -78,8 +78,6 @@ fn each_component<const N: usize>(
 ) {
     let strides = grid.strides();
     let neighbours = 3_usize.pow(u32::try_from(N).unwrap_or(0));
-    // How far away they are in memory from a pixel that has them all.
-    let offsets: Vec<usize> = (0..neighbours).map(|code| offset(code, strides)).collect();
     let mut left: Vec<bool> = mask.iter().map(|pixel| *pixel != 0).collect();
     let mut pixels = Vec::new();
     let mut from = 0;
@@ -93,17 +91,6 @@ fn each_component<const N: usize>(
         while let Some(pixel) = pixels.get(next).copied() {
             next += 1;
             let place = grid.place(pixel);
-            let inside = (0..N).all(|axis| place[axis] > 0 && place[axis] + 1 < grid.sides[axis]);
-            if inside {
-                for offset in &offsets {
-                    let near = pixel.wrapping_add(*offset);
-                    if left[near] {
-                        left[near] = false;
-                        pixels.push(near);
-                    }
-                }
-                continue;
-            }
             for code in 0..neighbours {
                 if let Some(near) = neighbour(place, code, grid, strides)
                     && left[near]
@@ -115,15 +102,6 @@ fn each_component<const N: usize>(
         }
         component(&pixels);
     }
-}
-
-/// What [`neighbour`] adds to the index of a pixel, wrapping around.
-fn offset<const N: usize>(mut code: usize, strides: [usize; N]) -> usize {
-    strides.into_iter().fold(0_usize, |sum, stride| {
-        let step = (code % 3).wrapping_sub(1);
-        code /= 3;
-        sum.wrapping_add(step.wrapping_mul(stride))
-    })
 }
 
 /// The neighbour of `place` whose steps along the axes are the digits of `code` in base 3, less 1; `None` beyond the grid.
