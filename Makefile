@@ -11,7 +11,7 @@ export ANOFPDM_COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/de
 CARGO_FLAGS := --release --locked --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-gpu build build-nccl wheel demo test test-gpu-set test-wheel slow-tests bench chaos hostile queue-cost scale lint clean test-deploy fleet-demo alert-drill
+.PHONY: help check setup setup-gpu build build-nccl build-tests wheel demo test test-gpu-set test-wheel slow-tests bench chaos hostile queue-cost scale lint clean test-deploy fleet-demo alert-drill
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -36,15 +36,18 @@ build-nccl: setup-gpu ## build target/release/lib/libanofpdm_nccl.so, with which
 demo: build ## benchmark a synthetic data set from end to end on this machine
 	$${CARGO_TARGET_DIR:-target}/release/anofpdm demo
 
-# Programs and tests are built in one go, so that no processor waits for the other. Half of the time a test waits for
-# timers and processes: two at once for each processor.
-test: setup ## run all tests (installs redis-server and chromium where they are missing)
+# In one go, so that no processor waits for the other.
+build-tests: setup
 	-@scripts/need.sh redis-server chromium & # tests that need them say so themselves
 	cargo test $(CARGO_FLAGS) --no-run
 	cargo build $(CARGO_FLAGS)
-	scripts/check-linkage.sh
 	-@scripts/need.sh redis-server chromium # not before they are there
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test $(CARGO_FLAGS) --no-fail-fast
+
+# Half of the time a test waits for timers and processes: two at once for each processor.
+test: build-tests ## run all tests (installs redis-server and chromium where they are missing)
+	scripts/check-linkage.sh
+	ANOFPDM_BUILT=$$(realpath $${CARGO_TARGET_DIR:-target}/release) RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} \
+		cargo test $(CARGO_FLAGS) --no-fail-fast
 
 test-deploy: build ## try what lies in deploy/ on a real Slurm, systemd and Docker (root): make test-deploy [PARTS=slurm,systemd]
 	@python3 -B deploy/tests/run.py $(PARTS)
@@ -95,10 +98,10 @@ alert-drill: build ## workers, coordinator and Redis fail until their alerts fir
 lint: setup ## check format, lints, documentation, dependencies
 	@! git grep -nE '^(<{7}|>{7}) ' # what a merge left behind
 	cargo fmt --all --check
+	scripts/check-dependencies.sh
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --no-deps
 	CUSTOM_LIBFUZZER_PATH=./libnone.a cargo check --quiet --release --config Cargo.toml --manifest-path fuzz/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
-	scripts/check-dependencies.sh
 	-@scripts/need.sh prometheus # without it rules are not tested, and that is said
 	python3 deploy/monitoring/check_files.py
 

@@ -4,11 +4,15 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// Names the folder of programs that are up to date: `make test` has just built them.
+const BUILT: &str = "ANOFPDM_BUILT";
+
 /// A program of this workspace, built in the profile of the tests: once for each test executable cargo makes sure that it is
 /// there and not older than the code, which `cargo test` alone does not.
 pub fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build).join(name)
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let built = || std::env::var_os(BUILT).map_or_else(build, PathBuf::from);
+    FOLDER.get_or_init(built).join(name)
 }
 
 /// Builds both programs and returns their folder: target/PROFILE, whether this is target/PROFILE/deps/TEST or a program of

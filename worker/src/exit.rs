@@ -5,33 +5,33 @@
 //! ([`liveness`](crate::worker_loop::liveness)): another may be started, 5 a selftest of which some check says no.
 
 use std::os::unix::process::CommandExt;
-use std::process::ExitCode;
 
 use anofpdm_common::error_text::error_text;
 
 use crate::cli::selftest::SaidNo;
+use crate::shim::ending;
 use crate::usage::UsageError;
 use crate::worker_loop::WorkerError;
 
 /// The first file descriptor behind standard input, output and error.
 const FIRST_OF_LIBRARIES: i32 = 3;
 
-/// Prints the error of a command, if it is one, and returns the exit code. A worker that cannot be relied on any more
-/// does not return: it becomes the program's next start.
-pub fn conclude(done: anyhow::Result<()>) -> ExitCode {
+/// Prints the error of a command, if it is one, and ends the process. A worker that cannot be relied on any more becomes
+/// the program's next start.
+pub fn conclude(done: anyhow::Result<()>) -> ! {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ending::end(0),
         Err(error) if matches!(error.downcast_ref(), Some(WorkerError::Restart)) => restart(),
         Err(error) => {
             eprintln!("error: {}", error_text(error.as_ref()));
-            ExitCode::from(exit_code(&error))
+            ending::end(exit_code(&error))
         }
     }
 }
 
 /// Becomes this program again, with the same arguments: what libtorch and the device hold of a communicator whose
 /// peers are gone cannot be trusted, and in part cannot be given up in any other way.
-fn restart() -> ExitCode {
+fn restart() -> ! {
     // Not every library marks its sockets: an open one would let a lost peer believe that this rank still lives.
     close_fds::set_fds_cloexec(FIRST_OF_LIBRARIES, &[]);
     let mut arguments = std::env::args_os();
@@ -41,7 +41,7 @@ fn restart() -> ExitCode {
         .args(arguments)
         .exec();
     eprintln!("error: cannot start this worker afresh: {error}");
-    ExitCode::FAILURE
+    ending::end(1)
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

@@ -2,8 +2,6 @@
 //!
 //! Its exit codes are those of [`exit`].
 
-use std::process::ExitCode;
-
 use anofpdm_common::shell::{self, ShellCommand};
 use anofpdm_worker::cli::bench::{self, args::BenchArgs};
 use anofpdm_worker::cli::bench_train::{self, args::BenchTrainArgs};
@@ -48,7 +46,7 @@ enum Command {
     SelftestRank(RankArgs),
 }
 
-fn main() -> ExitCode {
+fn main() {
     // Before there is any other thread.
     environment::prepare();
     let mut command = Cli::command();

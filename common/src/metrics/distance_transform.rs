@@ -13,9 +13,9 @@ pub(super) fn squared_distances<const N: usize>(points: &[bool], grid: &MaskGrid
     let along = grid.sides.into_iter().zip(grid.strides());
     for ((side, stride), spacing) in along.zip(grid.spacing) {
         let mut envelope = Envelope::new(side, spacing);
-        for start in 0..squares.len() {
-            // The first pixel of each line along the axis.
-            if (start / stride) % side == 0 {
+        // Lines along the axis lie beside each other, as many as its stride.
+        for first in (0..squares.len()).step_by((side * stride).max(1)) {
+            for start in first..first + stride {
                 envelope.line(&mut squares, start, stride);
             }
         }

@@ -1,5 +1,7 @@
 //! Lesion-wise detection: how many lesions a mask finds, and how many it makes up.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::mask_grid::MaskGrid;
@@ -35,18 +37,18 @@ impl LesionCounts {
         grid.check(predicted);
         grid.check(truth);
         let mut counts = Self::default();
-        each_component(truth, grid, |lesion| {
-            if lesion.len() >= minimum {
+        for lesion in components(truth, predicted, grid) {
+            if lesion.pixels >= minimum {
                 counts.truth += 1;
-                counts.found += u64::from(lesion.iter().any(|pixel| predicted[*pixel] != 0));
+                counts.found += u64::from(lesion.meets_other);
             }
-        });
-        each_component(predicted, grid, |component| {
-            if component.len() >= minimum {
+        }
+        for component in components(predicted, truth, grid) {
+            if component.pixels >= minimum {
                 counts.predicted += 1;
-                counts.spurious += u64::from(component.iter().all(|pixel| truth[*pixel] == 0));
+                counts.spurious += u64::from(!component.meets_other);
             }
-        });
+        }
         counts
     }
 
@@ -70,61 +72,130 @@ impl LesionCounts {
     }
 }
 
-/// Hands over the pixels of each component, in the order in which a walk through memory meets them.
-fn each_component<const N: usize>(
+/// A connected part of a mask.
+#[derive(Debug, Clone, Copy, Default)]
+struct Component {
+    pixels: usize,
+    /// It has a pixel in the other mask.
+    meets_other: bool,
+}
+
+/// Pixels of a mask that lie beside each other in one row.
+#[derive(Debug)]
+struct Run {
+    /// Places along the row.
+    columns: Range<usize>,
+    /// A run that it is connected to, this one or one before it; followed to its end, the first of its component.
+    connected: usize,
+}
+
+/// The components of `mask`: runs of each row, connected to those of the rows before it that they touch.
+fn components<const N: usize>(
     mask: &[u8],
+    other: &[u8],
     grid: &MaskGrid<N>,
-    mut component: impl FnMut(&[usize]),
-) {
-    let strides = grid.strides();
-    let neighbours = 3_usize.pow(u32::try_from(N).unwrap_or(0));
-    let mut left: Vec<bool> = mask.iter().map(|pixel| *pixel != 0).collect();
-    let mut pixels = Vec::new();
-    let mut from = 0;
-    while let Some(ahead) = left[from..].iter().position(|set| *set) {
-        let start = from + ahead;
-        from = start + 1;
-        left[start] = false;
-        pixels.clear();
-        pixels.push(start);
-        let mut next = 0;
-        while let Some(pixel) = pixels.get(next).copied() {
-            next += 1;
-            let place = grid.place(pixel);
-            for code in 0..neighbours {
-                if let Some(near) = neighbour(place, code, grid, strides)
-                    && left[near]
-                {
-                    left[near] = false;
-                    pixels.push(near);
-                }
-            }
+) -> impl Iterator<Item = Component> {
+    let row = grid.row().max(1);
+    let mut runs = Vec::<Run>::new();
+    // Where the runs of each row begin, and where the last one's end.
+    let mut rows = vec![0];
+    for (number, pixels) in mask.chunks(row).enumerate() {
+        add_runs(pixels, &mut runs);
+        for before in rows_before(number, grid) {
+            connect(&mut runs, rows[before]..rows[before + 1], rows[number]);
         }
-        component(&pixels);
+        rows.push(runs.len());
+    }
+    let mut components = vec![Component::default(); runs.len()];
+    for (number, row_runs) in rows.windows(2).enumerate() {
+        let other = &other[number * row..];
+        for run in row_runs[0]..row_runs[1] {
+            let columns = runs[run].columns.clone();
+            let component = &mut components[first_of(&mut runs, run)];
+            component.pixels += columns.len();
+            component.meets_other |= other[columns].iter().any(|pixel| *pixel != 0);
+        }
+    }
+    components
+        .into_iter()
+        .filter(|component| component.pixels > 0)
+}
+
+fn add_runs(pixels: &[u8], runs: &mut Vec<Run>) {
+    let set = |pixel: &u8| *pixel != 0;
+    let mut from = 0;
+    // Most rows are empty, which a sum without a branch tells soonest.
+    let mut more = pixels.iter().fold(0, |all, pixel| all | pixel) != 0;
+    while more {
+        let ahead = pixels[from..].iter().position(set);
+        let Some(start) = ahead.map(|ahead| from + ahead) else {
+            break;
+        };
+        let length = pixels[start..].iter().position(|pixel| !set(pixel));
+        let end = length.map_or(pixels.len(), |length| start + length);
+        runs.push(Run {
+            columns: start..end,
+            connected: runs.len(),
+        });
+        from = end;
+        more = from < pixels.len();
     }
 }
 
-/// The neighbour of `place` whose steps along the axes are the digits of `code` in base 3, less 1; `None` beyond the grid.
-fn neighbour<const N: usize>(
-    place: [usize; N],
-    mut code: usize,
-    grid: &MaskGrid<N>,
-    strides: [usize; N],
-) -> Option<usize> {
-    let mut index = 0;
-    for axis in 0..N {
-        let at = (place[axis] + code % 3).checked_sub(1)?;
-        code /= 3;
-        if at >= grid.sides[axis] {
-            return None;
+/// Rows that are neighbours of row `number` and lie before it in memory: one in a slice, four in a volume.
+fn rows_before<const N: usize>(number: usize, grid: &MaskGrid<N>) -> impl Iterator<Item = usize> {
+    let place = grid.place(number * grid.row());
+    // Steps of -1, 0, 1 along the outer axes are digits in base 3, the first axis the highest; the middle number steps
+    // nowhere, and those below it step back in memory.
+    let steps = 3_usize.pow(u32::try_from(N - 1).unwrap_or(0));
+    let sides = grid.sides;
+    (0..steps / 2).filter_map(move |mut code| {
+        let (mut row, mut stride) = (0, 1);
+        for axis in (0..N - 1).rev() {
+            let at = (place[axis] + code % 3).checked_sub(1)?;
+            code /= 3;
+            if at >= sides[axis] {
+                return None;
+            }
+            row += at * stride;
+            stride *= sides[axis];
         }
-        index += at * strides[axis];
+        Some(row)
+    })
+}
+
+/// Connects the last runs, from number `last` on, to those `before` that they touch, at a corner too.
+fn connect(runs: &mut [Run], before: Range<usize>, last: usize) {
+    let (mut one, mut other) = (before.start, last);
+    while one < before.end && other < runs.len() {
+        let (above, below) = (&runs[one].columns, &runs[other].columns);
+        let (above_ends, below_ends) = (above.end, below.end);
+        if above.start <= below_ends && below.start <= above_ends {
+            let (one, other) = (first_of(runs, one), first_of(runs, other));
+            runs[one.max(other)].connected = one.min(other);
+        }
+        if above_ends <= below_ends {
+            one += 1;
+        } else {
+            other += 1;
+        }
     }
-    Some(index)
+}
+
+/// The first run of the component that `run` is known to belong to.
+fn first_of(runs: &mut [Run], mut run: usize) -> usize {
+    while runs[run].connected != run {
+        // Halves the way for those who ask next.
+        runs[run].connected = runs[runs[run].connected].connected;
+        run = runs[run].connected;
+    }
+    run
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::test_masks::{SLICE, VOLUME, slices, volumes};
     use super::*;
 
@@ -190,5 +261,68 @@ mod tests {
         let grid = MaskGrid::slice(1, 8);
         let found = LesionCounts::count(&predicted, &truth, &grid, 2);
         assert_eq!(found, counts([0, 0, 2, 1]));
+    }
+
+    /// Components as sets of pixels, grown pixel by pixel.
+    fn grown<const N: usize>(mask: &[u8], grid: &MaskGrid<N>) -> Vec<Vec<usize>> {
+        let near = |a: usize, b: usize| {
+            let (a, b) = (grid.place(a), grid.place(b));
+            (0..N).all(|axis| a[axis].abs_diff(b[axis]) <= 1)
+        };
+        let mut left: Vec<usize> = (0..mask.len()).filter(|pixel| mask[*pixel] != 0).collect();
+        let mut components = Vec::new();
+        while let Some(start) = left.pop() {
+            let mut component = vec![start];
+            let mut next = 0;
+            while let Some(pixel) = component.get(next).copied() {
+                next += 1;
+                let (touching, others) = left.into_iter().partition(|other| near(pixel, *other));
+                left = others;
+                component.extend::<Vec<usize>>(touching);
+            }
+            components.push(component);
+        }
+        components
+    }
+
+    fn by_growing<const N: usize>(
+        predicted: &[u8],
+        truth: &[u8],
+        grid: &MaskGrid<N>,
+        minimum: usize,
+    ) -> LesionCounts {
+        let counted = |mask: &[u8], other: &[u8]| {
+            let mut components = grown(mask, grid);
+            components.retain(|component| component.len() >= minimum);
+            let meets = |component: &&Vec<usize>| component.iter().any(|pixel| other[*pixel] != 0);
+            let meeting = components.iter().filter(meets).count() as u64;
+            (components.len() as u64, meeting)
+        };
+        let (truth_count, found) = counted(truth, predicted);
+        let (predicted_count, meeting) = counted(predicted, truth);
+        counts([
+            truth_count,
+            found,
+            predicted_count,
+            predicted_count - meeting,
+        ])
+    }
+
+    proptest! {
+        #[test]
+        fn runs_connect_as_pixels_do(
+            pixels in prop::collection::vec((0_u8..5, 0_u8..5), 4 * 5 * 6),
+            dense in 1_u8..4,
+            minimum in 1_usize..4,
+        ) {
+            let (a, b): (Vec<u8>, Vec<u8>) =
+                pixels.iter().map(|(a, b)| (u8::from(*a < dense), u8::from(*b < dense))).unzip();
+            let volume = MaskGrid { sides: [4, 5, 6], spacing: [1.0; 3] };
+            let slice = MaskGrid::slice(12, 10);
+            let found = LesionCounts::count(&a, &b, &volume, minimum);
+            prop_assert_eq!(found, by_growing(&a, &b, &volume, minimum));
+            let found = LesionCounts::count(&a, &b, &slice, minimum);
+            prop_assert_eq!(found, by_growing(&a, &b, &slice, minimum));
+        }
     }
 }

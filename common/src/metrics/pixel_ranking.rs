@@ -327,8 +327,7 @@ fn range<S: RunSource + ?Sized>(
         source.visit_runs(slices, &mut |_, run| {
             keys.extend_from_slice(part_in(run, buckets));
         })?;
-        // Stable: it merges the pieces that are sorted already.
-        keys.par_sort();
+        radsort::sort(keys);
     }
     let [first, others] = &gathered;
     Ok(steps_of(first, others))

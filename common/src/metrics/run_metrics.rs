@@ -186,8 +186,7 @@ impl Batch {
             let wanted = of_slices.filter(|(slice, _)| slice.unhealthy == unhealthy);
             let runs: Vec<&[u32]> = wanted.map(|(_, run)| run.as_slice()).collect();
             let mut keys = runs.concat();
-            // Stable: it merges the runs as they are.
-            keys.sort();
+            radsort::sort(&mut keys);
             keys
         });
         let [unhealthy, all] = average_precisions(&keys[0], &keys[1]);

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod driver;
+pub mod ending;
 pub mod environment;
 #[cfg(test)]
 mod gpu_set_tests;
