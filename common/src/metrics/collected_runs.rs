@@ -1,6 +1,5 @@
 //! Score runs read once and kept for all that is counted from them.
 
-use super::packed_run::PackedRun;
 use super::score_run::RunSource;
 
 /// Most keys kept (512 MiB).
@@ -21,16 +20,6 @@ impl CollectedRuns {
             return false;
         }
         self.keys.extend_from_slice(run);
-        self.ends.push(self.keys.len());
-        true
-    }
-
-    /// The same of a run as records hold it.
-    pub fn push_packed(&mut self, run: &PackedRun, room: usize) -> bool {
-        if self.keys.len().saturating_add(run.len()) > room {
-            return false;
-        }
-        run.unpack_into(&mut self.keys);
         self.ends.push(self.keys.len());
         true
     }

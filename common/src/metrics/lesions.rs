@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::mask_grid::MaskGrid;
+use super::mask_grid::{MaskGrid, is_empty};
 
 /// Lesions of one slice or volume, or of several together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,8 +124,7 @@ fn components<const N: usize>(
 fn add_runs(pixels: &[u8], runs: &mut Vec<Run>) {
     let set = |pixel: &u8| *pixel != 0;
     let mut from = 0;
-    // Most rows are empty, which a sum without a branch tells soonest.
-    let mut more = pixels.iter().fold(0, |all, pixel| all | pixel) != 0;
+    let mut more = !is_empty(pixels);
     while more {
         let ahead = pixels[from..].iter().position(set);
         let Some(start) = ahead.map(|ahead| from + ahead) else {

@@ -61,32 +61,31 @@ impl<const N: usize> MaskGrid<N> {
         self.sides[N - 1]
     }
 
-    /// The smallest box that holds all set pixels of `masks`, as first place and sides; `None` where none is set.
-    pub(super) fn bounds(&self, masks: [&[u8]; 2]) -> Option<([usize; N], [usize; N])> {
+    /// The smallest box that holds all of `places`, as its first place and its grid; `None` without any.
+    pub(super) fn bounds<'a>(
+        &self,
+        places: impl IntoIterator<Item = &'a [usize; N]>,
+    ) -> Option<([usize; N], Self)> {
         let mut low = [usize::MAX; N];
         let mut high = [0; N];
-        let mut include = |place: [usize; N]| {
-            for (axis, at) in place.into_iter().enumerate() {
-                low[axis] = low[axis].min(at);
-                high[axis] = high[axis].max(at);
-            }
-        };
-        let row = self.row().max(1);
-        for mask in masks {
-            for (number, pixels) in mask.chunks(row).enumerate() {
-                // Most rows are empty, which a sum without a branch tells soonest.
-                if pixels.iter().fold(0, |all, pixel| all | pixel) == 0 {
-                    continue;
-                }
-                let set = |pixel: &u8| *pixel != 0;
-                if let Some(first) = pixels.iter().position(set) {
-                    let last = pixels.iter().rposition(set).unwrap_or(first);
-                    include(self.place(number * row + first));
-                    include(self.place(number * row + last));
-                }
+        for place in places {
+            for axis in 0..N {
+                low[axis] = low[axis].min(place[axis]);
+                high[axis] = high[axis].max(place[axis]);
             }
         }
-        (low[0] != usize::MAX)
-            .then(|| (low, std::array::from_fn(|axis| high[axis] - low[axis] + 1)))
+        let sides = || std::array::from_fn(|axis| high[axis] - low[axis] + 1);
+        (low[0] != usize::MAX).then(|| {
+            let within = Self {
+                sides: sides(),
+                spacing: self.spacing,
+            };
+            (low, within)
+        })
     }
+}
+
+/// Whether no pixel is set: without a branch for each, since most rows of a mask are empty.
+pub(super) fn is_empty(pixels: &[u8]) -> bool {
+    pixels.iter().fold(0, |all, pixel| all | pixel) == 0
 }

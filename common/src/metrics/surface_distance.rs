@@ -1,8 +1,8 @@
 //! HD95: the 95th percentile of the distance between the surfaces of two masks.
 
 use super::bootstrap::percentile;
-use super::distance_transform::squared_distances;
-use super::mask_grid::MaskGrid;
+use super::distance_transform::nearest_squares;
+use super::mask_grid::{MaskGrid, is_empty};
 
 /// The percentile that stands for the largest distance, without its few outliers.
 const FRACTION: f64 = 0.95;
@@ -19,16 +19,9 @@ const FRACTION: f64 = 0.95;
 pub fn hd95<const N: usize>(first: &[u8], second: &[u8], grid: &MaskGrid<N>) -> Option<f64> {
     grid.check(first);
     grid.check(second);
-    // No distance leaves the box: surfaces are of pixels that are set.
-    let (corner, sides) = grid.bounds([first, second])?;
-    let within = MaskGrid {
-        sides,
-        spacing: grid.spacing,
-    };
-    let [first, second] =
-        [first, second].map(|mask| surface(&cut(mask, grid, corner, &within), &within));
-    let one = directed(&first, &second, &within)?;
-    let other = directed(&second, &first, &within)?;
+    let (first, second) = (surface(first, grid), surface(second, grid));
+    let one = directed(&first, &second, grid)?;
+    let other = directed(&second, &first, grid)?;
     Some(one.max(other))
 }
 
@@ -40,65 +33,56 @@ pub fn hd95_2d(first: &[u8], second: &[u8], height: usize, width: usize) -> Opti
     hd95(first, second, &MaskGrid::slice(height, width))
 }
 
-/// The part of `mask` that begins at `corner` and has the sides of `within`.
-fn cut<const N: usize>(
-    mask: &[u8],
-    grid: &MaskGrid<N>,
-    corner: [usize; N],
-    within: &MaskGrid<N>,
-) -> Vec<bool> {
+/// Places of the pixels that are set and have a neighbour outside.
+fn surface<const N: usize>(mask: &[u8], grid: &MaskGrid<N>) -> Vec<[usize; N]> {
     let strides = grid.strides();
-    let row = within.row();
-    (0..within.pixels())
-        .step_by(row)
-        .flat_map(|index| {
-            let place = within.place(index);
-            let at: usize = (0..N)
-                .map(|axis| (corner[axis] + place[axis]) * strides[axis])
-                .sum();
-            mask[at..at + row].iter().map(|pixel| *pixel != 0)
-        })
-        .collect()
-}
-
-fn surface<const N: usize>(mask: &[bool], grid: &MaskGrid<N>) -> Vec<bool> {
-    let strides = grid.strides();
-    let row = grid.row();
-    let mut border = vec![false; mask.len()];
-    for start in (0..mask.len()).step_by(row) {
-        let place = grid.place(start);
+    let row = grid.row().max(1);
+    let mut found = Vec::new();
+    for (number, pixels) in mask.chunks(row).enumerate() {
+        if is_empty(pixels) {
+            continue;
+        }
+        let place = grid.place(number * row);
         let outer = 0..N - 1;
         let is_edge = outer
             .clone()
             .any(|axis| place[axis] == 0 || place[axis] + 1 == grid.sides[axis]);
-        for index in (start..start + row).filter(|index| mask[*index]) {
-            let at_end = index == start || index + 1 == start + row;
-            border[index] = is_edge
+        for (column, _) in pixels.iter().enumerate().filter(|(_, pixel)| **pixel != 0) {
+            let index = number * row + column;
+            let set = |index: usize| mask[index] != 0;
+            let at_end = column == 0 || column + 1 == row;
+            let is_surface = is_edge
                 || at_end
-                || !(mask[index - 1] && mask[index + 1])
+                || !(set(index - 1) && set(index + 1))
                 || outer.clone().any(|axis| {
                     let stride = strides[axis];
-                    !(mask[index - stride] && mask[index + stride])
+                    !(set(index - stride) && set(index + stride))
                 });
+            if is_surface {
+                let mut place = place;
+                place[N - 1] = column;
+                found.push(place);
+            }
         }
     }
-    border
+    found
 }
 
-/// 95th percentile of the distances from the points of `from` to the nearest of `to`.
-fn directed<const N: usize>(from: &[bool], to: &[bool], grid: &MaskGrid<N>) -> Option<f64> {
-    if !to.contains(&true) {
+/// 95th percentile of the distances from the places `from` to the nearest of `to`.
+fn directed<const N: usize>(
+    from: &[[usize; N]],
+    to: &[[usize; N]],
+    grid: &MaskGrid<N>,
+) -> Option<f64> {
+    if from.is_empty() || to.is_empty() {
         return None;
     }
-    let squares = squared_distances(to, grid);
-    let mut distances: Vec<f64> = from
-        .iter()
-        .zip(squares)
-        .filter(|(set, _)| **set)
-        .map(|(_, square)| square.sqrt())
-        .collect();
+    let mut distances = nearest_squares(from, to, grid);
+    for distance in &mut distances {
+        *distance = distance.sqrt();
+    }
     distances.sort_unstable_by(f64::total_cmp);
-    (!distances.is_empty()).then(|| percentile(&distances, FRACTION))
+    Some(percentile(&distances, FRACTION))
 }
 
 #[cfg(test)]

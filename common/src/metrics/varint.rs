@@ -15,7 +15,25 @@ pub(super) fn write(mut value: u64, bytes: &mut Vec<u8>) {
 
 /// The number that `bytes` begin with, which it is taken from; `None` where they end within it, or it has more bits
 /// than 63.
+#[inline]
 pub(super) fn read(bytes: &mut &[u8]) -> Option<u64> {
+    // Most differences of scores have two or three bytes.
+    if let [first, second, third, rest @ ..] = *bytes {
+        let low = u64::from(first & 0x7f);
+        if first & 0x80 == 0 {
+            *bytes = &bytes[1..];
+            return Some(low);
+        }
+        let low = low | u64::from(second & 0x7f) << 7;
+        if second & 0x80 == 0 {
+            *bytes = &bytes[2..];
+            return Some(low);
+        }
+        if third & 0x80 == 0 {
+            *bytes = rest;
+            return Some(low | u64::from(*third) << 14);
+        }
+    }
     let mut value = 0_u64;
     for (place, byte) in bytes.iter().take(9).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * place);

@@ -30,6 +30,15 @@ pub(super) struct Scored {
     pub(super) mask: MaskRuns,
 }
 
+/// One slice as its record has it, and what follows from that.
+struct LocatedSlice {
+    number: usize,
+    scored: Scored,
+    located: Localization,
+    /// Sorted keys.
+    run: Vec<u32>,
+}
+
 /// One cell of a finished scoring plan; slices are numbered through the batches.
 pub(super) struct CellRecords<'a> {
     pub(super) artifacts: &'a ArtifactStore,
@@ -61,28 +70,54 @@ impl<'a> CellRecords<'a> {
         Self { artifacts, batches }
     }
 
-    /// Hands every slice to `visit`, in order, with where its mask lies; a few batches in memory at a time.
+    /// Hands every slice to `visit`, in order, with where its mask lies and its scores; a few batches in memory at a time,
+    /// and as many read meanwhile.
     pub(super) fn for_each(
         &self,
         truth: &TruthMasks,
-        mut visit: impl FnMut(usize, &Scored, Localization),
+        mut visit: impl FnMut(usize, &Scored, Localization, &[u32]) + Send,
     ) -> Result<(), EvaluateError> {
-        for batches in self.batches.chunks(beside()) {
-            let read = batches.par_iter().map(|&(first, _, record)| {
-                let scores = self.read(record)?.into_iter().zip(first..);
-                let located = scores.map(|(score, slice)| {
-                    let located = truth.localize(slice, &score.mask);
-                    Ok((slice, located.ok_or(EvaluateError::Mask(record))?, score))
-                });
-                located.collect::<Result<Vec<_>, EvaluateError>>()
-            });
-            for scores in read.collect::<Result<Vec<_>, EvaluateError>>()? {
-                for (slice, located, score) in &scores {
-                    visit(*slice, score, *located);
-                }
-            }
+        let mut chunks = self.batches.chunks(beside());
+        let mut next = |chunks: &mut std::slice::Chunks<'_, _>| {
+            chunks.next().map(|batches| self.locate(batches, truth))
+        };
+        let mut there = next(&mut chunks).transpose()?;
+        while let Some(located) = there {
+            let (ahead, ()) = rayon::join(
+                || next(&mut chunks),
+                || {
+                    for slice in located.iter().flatten() {
+                        visit(slice.number, &slice.scored, slice.located, &slice.run);
+                    }
+                },
+            );
+            there = ahead.transpose()?;
         }
         Ok(())
+    }
+
+    /// What the records of some batches say, with what is worked out of each slice by itself.
+    fn locate(
+        &self,
+        batches: &[(usize, usize, Digest)],
+        truth: &TruthMasks,
+    ) -> Result<Vec<Vec<LocatedSlice>>, EvaluateError> {
+        batches
+            .par_iter()
+            .map(|&(first, _, record)| {
+                let scores = self.read(record)?.into_iter().zip(first..);
+                let located = scores.map(|(scored, number)| {
+                    let located = truth.localize(number, &scored.mask);
+                    Ok(LocatedSlice {
+                        number,
+                        located: located.ok_or(EvaluateError::Mask(record))?,
+                        run: scored.run.unpack(),
+                        scored,
+                    })
+                });
+                located.collect()
+            })
+            .collect()
     }
 
     /// The first slice of each batch and what its record says, read beside each other.

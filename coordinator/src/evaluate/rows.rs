@@ -192,7 +192,7 @@ pub(super) fn results(
             let first = test_slices.is_empty();
             let mut runs = Some(CollectedRuns::default());
             let mut of_slices = Vec::new();
-            records.for_each(&truth, |slice, score, located| {
+            records.for_each(&truth, |slice, score, located, run| {
                 tally.add(score, last_step, maxima);
                 gathered.add(score);
                 let statistics = SliceStatistics {
@@ -206,7 +206,7 @@ pub(super) fn results(
                 of_slices.push(cell_slice(score, located, statistics.classified_unhealthy));
                 runs = runs
                     .take()
-                    .and_then(|mut runs| runs.push_packed(&score.run, room).then_some(runs));
+                    .and_then(|mut runs| runs.push(run, room).then_some(runs));
                 if first {
                     test_slices.push(TestSlice {
                         patient: statistics.patient,

@@ -6,7 +6,7 @@
 //! drawing, both numbers are those of the bins.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::AddAssign;
+use std::ops::Add;
 
 use rayon::prelude::*;
 
@@ -233,7 +233,7 @@ impl Counts {
     }
 }
 
-impl<T: Copy + Default + AddAssign + Into<u64>> Blocks<T> {
+impl<T: Copy + Default + Add<Output = T> + Into<u64>> Blocks<T> {
     fn new(rows: &[Vec<u64>], number: impl Fn(u64) -> T) -> Self {
         let columns = rows.first().map_or(0, Vec::len);
         let mut blocks = Vec::with_capacity(columns.div_ceil(LANES) * rows.len());
@@ -258,9 +258,9 @@ impl<T: Copy + Default + AddAssign + Into<u64>> Blocks<T> {
         for block in self.blocks.chunks(self.rows.max(1)) {
             let mut sum = [T::default(); LANES];
             for place in places {
-                for (sum, count) in sum.iter_mut().zip(&block[*place]) {
-                    *sum += *count;
-                }
+                // A new array instead of the same one: it stays in registers.
+                let counts = block[*place];
+                sum = std::array::from_fn(|lane| sum[lane] + counts[lane]);
             }
             sums.extend(sum.map(Into::into));
         }
