@@ -78,7 +78,7 @@ impl<'a> CellRecords<'a> {
         mut visit: impl FnMut(usize, &Scored, Localization, &[u32]) + Send,
     ) -> Result<(), EvaluateError> {
         let mut chunks = self.batches.chunks(beside());
-        let mut next = |chunks: &mut std::slice::Chunks<'_, _>| {
+        let next = |chunks: &mut std::slice::Chunks<'_, _>| {
             chunks.next().map(|batches| self.locate(batches, truth))
         };
         let mut there = next(&mut chunks).transpose()?;

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         let done = anofpdm_common::telemetry::init()
             .map_err(anyhow::Error::from)
             .and_then(|()| simulated::work(queue, *workers, faults));
-        return anofpdm_worker::exit::conclude(done);
+        anofpdm_worker::exit::conclude(done);
     }
     let workers = match cli.simulate {
         Some(count) => Workers::Simulated(count),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use anofpdm_common::picture::png;
+use anofpdm_common::picture::{Content, png};
 use tiny_skia::{
     FillRule, FilterQuality, LineJoin, Paint, PathBuilder, Pixmap, PixmapPaint, PixmapRef,
     StrokeDash, Transform,
@@ -20,12 +20,12 @@ const LONGEST: f64 = 20_000.0;
 
 /// An image as it is.
 pub fn rgb(pixels: &Pixels) -> io::Result<Vec<u8>> {
-    png(pixels.width, pixels.height, &pixels.rgb, None)
+    png(pixels.width, pixels.height, &pixels.rgb, Content::Image)
 }
 
 /// Grey levels, row by row.
 pub fn grey(width: usize, height: usize, levels: &[u8]) -> io::Result<Vec<u8>> {
-    png(width, height, levels.as_chunks::<1>().0, None)
+    png(width, height, levels.as_chunks::<1>().0, Content::Image)
 }
 
 /// A drawing on white, at 300 dots an inch.
@@ -46,7 +46,8 @@ pub fn drawing(drawing: &Drawing) -> io::Result<Vec<u8>> {
     let opaque: Vec<[u8; 3]> = pixels
         .map(|pixel| [pixel.red(), pixel.green(), pixel.blue()])
         .collect();
-    png(width as usize, height as usize, &opaque, Some(DOTS_A_METRE))
+    let content = Content::Drawing { dots: DOTS_A_METRE };
+    png(width as usize, height as usize, &opaque, content)
 }
 
 /// 300 an inch.
