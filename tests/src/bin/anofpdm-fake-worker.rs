@@ -2,8 +2,6 @@
 //!
 //! `ANOFPDM_WORKER=target/release/anofpdm-fake-worker anofpdm run …` starts such workers.
 
-use std::process::ExitCode;
-
 use anofpdm_tests::fake::FakeBackend;
 use anofpdm_tests::fake::faults::{ENVIRONMENT, FaultSpec};
 use anofpdm_worker::exit;
@@ -41,7 +39,7 @@ struct FakeRunArgs {
     faults: FaultSpec,
 }
 
-fn main() -> ExitCode {
+fn main() {
     let Command::Run(args) = Cli::parse().command;
     let done = anofpdm_common::telemetry::init()
         .map_err(anyhow::Error::from)

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
-
 use super::super::overlap::Overlap;
 use super::super::setup::{Setup, SliceStatistics};
-use super::{RESAMPLES, interval, times_drawn};
+use super::{in_resamples, interval};
 
 /// Sum over slices, and number of slices, of each patient.
 pub type PatientSums = BTreeMap<u32, (f64, u64)>;
@@ -31,12 +29,8 @@ pub fn patient_sums(
 /// The mean over slices in each resample; `None` with fewer than two patients.
 pub fn mean_draws(patients: &PatientSums, seed: u64) -> Option<Vec<f64>> {
     let patients: Vec<(f64, u64)> = patients.values().copied().collect();
-    (patients.len() > 1).then(|| {
-        (0..RESAMPLES)
-            .into_par_iter()
-            .map(|resample| drawn_mean(&times_drawn(patients.len(), seed, resample), &patients))
-            .collect()
-    })
+    (patients.len() > 1)
+        .then(|| in_resamples(patients.len(), seed, |times| drawn_mean(times, &patients)))
 }
 
 /// 95 % percentile interval of a mean over slices, such as DICE. `None` with fewer than two patients.

@@ -13,27 +13,53 @@ pub use means::{PatientSums, difference_interval, mean_draws, mean_interval, pat
 pub use pixels::{PatientHistograms, PixelDraws, pixel_draws};
 pub use slices::auroc_interval;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+
 use crate::random::{Domain, Stream};
 
 pub const RESAMPLES: u64 = 10_000;
 /// The percentiles that bound 95 %.
 const TAILS: [f64; 2] = [0.025, 0.975];
 
-/// The patients of one resample: as many places as there are patients, in the order they were drawn.
-fn drawn(patients: usize, seed: u64, resample: u64) -> impl Iterator<Item = usize> {
-    let mut stream = Stream::new(seed, Domain::Bootstrap, resample, 0);
-    // Below the number of patients, so it fits.
-    #[allow(clippy::cast_possible_truncation)]
-    (0..patients).map(move |_| stream.below(patients as u64) as usize)
-}
-
 /// How often each of `patients` is drawn in one resample of as many draws.
 pub fn times_drawn(patients: usize, seed: u64, resample: u64) -> Vec<u32> {
+    let mut stream = Stream::new(seed, Domain::Bootstrap, resample, 0);
     let mut times = vec![0; patients];
-    for place in drawn(patients, seed, resample) {
+    for _ in 0..patients {
+        // Below the number of patients, so it fits.
+        #[allow(clippy::cast_possible_truncation)]
+        let place = stream.below(patients as u64) as usize;
         times[place] += 1;
     }
     times
+}
+
+/// Up to so many patients there are fewer ways to draw them (6,435 for eight) than resamples.
+const FEW_PATIENTS: usize = 8;
+
+/// What `statistic` makes of how often each patient is drawn, in each resample. What few patients can be drawn to again
+/// and again is worked out once.
+pub(super) fn in_resamples<T: Copy + Send + Sync>(
+    patients: usize,
+    seed: u64,
+    statistic: impl Fn(&[u32]) -> T + Sync,
+) -> Vec<T> {
+    let draw = |resample| times_drawn(patients, seed, resample);
+    if patients > FEW_PATIENTS {
+        return (0..RESAMPLES)
+            .into_par_iter()
+            .map(|resample| statistic(&draw(resample)))
+            .collect();
+    }
+    let drawn: Vec<Vec<u32>> = (0..RESAMPLES).map(draw).collect();
+    let ways: BTreeSet<&[u32]> = drawn.iter().map(Vec::as_slice).collect();
+    let known: BTreeMap<&[u32], T> = ways
+        .into_par_iter()
+        .map(|times| (times, statistic(times)))
+        .collect();
+    drawn.iter().map(|times| known[times.as_slice()]).collect()
 }
 
 /// The 95 % percentile interval of what a statistic was in the resamples; those in which it is not defined (NaN) are

@@ -6,12 +6,10 @@
 //! drawing, both numbers are those of the bins.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Add;
-
-use rayon::prelude::*;
+use std::ops::{Add, Mul};
 
 use super::super::histogram_ap::{Bin, Resolution, ScoreHistogram};
-use super::{RESAMPLES, drawn, interval};
+use super::{in_resamples, interval};
 
 pub type PatientHistograms = BTreeMap<u32, ScoreHistogram>;
 
@@ -50,20 +48,19 @@ pub fn pixel_draws(seeds: &[&PatientHistograms], seed: u64) -> Option<PixelDraws
         .iter()
         .map(|one| GroupedSeed::new(one, &patients))
         .collect();
-    let (average_precision, auroc) = (0..RESAMPLES)
-        .into_par_iter()
-        .map(|resample| {
-            let places: Vec<usize> = drawn(patients.len(), seed, resample).collect();
-            let (mut precision, mut area) = (0.0, 0.0);
-            for one in &seeds {
-                let values = one.values(&places);
-                precision += values.0;
-                area += values.1;
-            }
-            let seeds = seeds.len() as f64;
-            (precision / seeds, area / seeds)
-        })
-        .unzip();
+    let values = in_resamples(patients.len(), seed, |times| {
+        let drawn = times.iter().copied().enumerate();
+        let drawn: Vec<(usize, u32)> = drawn.filter(|(_, times)| *times > 0).collect();
+        let (mut precision, mut area) = (0.0, 0.0);
+        for one in &seeds {
+            let values = one.values(&drawn);
+            precision += values.0;
+            area += values.1;
+        }
+        let seeds = seeds.len() as f64;
+        (precision / seeds, area / seeds)
+    });
+    let (average_precision, auroc) = values.into_iter().unzip();
     Some(PixelDraws {
         average_precision,
         auroc,
@@ -112,9 +109,9 @@ impl GroupedSeed {
         }
     }
 
-    /// Average precision and AUROC of the patients at these places.
-    fn values(&self, places: &[usize]) -> (f64, f64) {
-        let sums = self.counts.sums(places);
+    /// Average precision and AUROC of the patients at these places, each as often as it was drawn.
+    fn values(&self, drawn: &[(usize, u32)]) -> (f64, f64) {
+        let sums = self.counts.sums(drawn);
         let groups = sums.as_chunks().0;
         let all_negatives: u64 = groups.iter().map(|[_, negatives]| negatives).sum();
         let (mut positives, mut negatives) = (0_u64, 0_u64);
@@ -225,15 +222,18 @@ impl Counts {
         }
     }
 
-    fn sums(&self, rows: &[usize]) -> Vec<u64> {
+    fn sums(&self, drawn: &[(usize, u32)]) -> Vec<u64> {
         match self {
-            Self::Narrow(blocks) => blocks.sums(rows),
-            Self::Wide(blocks) => blocks.sums(rows),
+            Self::Narrow(blocks) => blocks.sums(drawn),
+            Self::Wide(blocks) => blocks.sums(drawn),
         }
     }
 }
 
-impl<T: Copy + Default + Add<Output = T> + Into<u64>> Blocks<T> {
+impl<T> Blocks<T>
+where
+    T: Copy + Default + Add<Output = T> + Mul<Output = T> + From<u32> + Into<u64>,
+{
     fn new(rows: &[Vec<u64>], number: impl Fn(u64) -> T) -> Self {
         let columns = rows.first().map_or(0, Vec::len);
         let mut blocks = Vec::with_capacity(columns.div_ceil(LANES) * rows.len());
@@ -253,14 +253,14 @@ impl<T: Copy + Default + Add<Output = T> + Into<u64>> Blocks<T> {
         }
     }
 
-    fn sums(&self, places: &[usize]) -> Vec<u64> {
+    fn sums(&self, drawn: &[(usize, u32)]) -> Vec<u64> {
         let mut sums = Vec::with_capacity(self.columns.next_multiple_of(LANES));
         for block in self.blocks.chunks(self.rows.max(1)) {
             let mut sum = [T::default(); LANES];
-            for place in places {
+            for (place, times) in drawn {
+                let (counts, times) = (block[*place], T::from(*times));
                 // A new array instead of the same one: it stays in registers.
-                let counts = block[*place];
-                sum = std::array::from_fn(|lane| sum[lane] + counts[lane]);
+                sum = std::array::from_fn(|lane| sum[lane] + counts[lane] * times);
             }
             sums.extend(sum.map(Into::into));
         }

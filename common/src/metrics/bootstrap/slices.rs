@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use rayon::prelude::*;
-
 use super::super::auroc::{Case, RankedCases};
-use super::{RESAMPLES, interval, times_drawn};
+use super::{in_resamples, interval};
 
 /// 95 % percentile interval of the AUROC of slices, of resamples with both kinds of them.
 ///
@@ -20,14 +18,10 @@ pub fn auroc_interval(seeds: &[Vec<Case>], seed: u64) -> Option<[f64; 2]> {
         .iter()
         .map(|cases| RankedCases::new(cases, &patients))
         .collect::<Option<Vec<_>>>()?;
-    let values: Vec<f64> = (0..RESAMPLES)
-        .into_par_iter()
-        .map(|resample| {
-            let times = times_drawn(patients.len(), seed, resample);
-            let areas = seeds.iter().map(|cases| cases.area(&times));
-            let sum = areas.sum::<Option<f64>>();
-            sum.map_or(f64::NAN, |sum| sum / seeds.len() as f64)
-        })
-        .collect();
+    let values = in_resamples(patients.len(), seed, |times| {
+        let areas = seeds.iter().map(|cases| cases.area(times));
+        let sum = areas.sum::<Option<f64>>();
+        sum.map_or(f64::NAN, |sum| sum / seeds.len() as f64)
+    });
     interval(&values)
 }
