@@ -35,10 +35,8 @@ fn run(fixture: &Fixture, name: &str, dir: &str, more: &[&str]) -> Value {
 /// The samples of every step that is part of the final weights: a step that was trained again after a loss replaces
 /// what was trained before.
 fn samples(fixture: &Fixture, dir: &str) -> BTreeMap<u64, Vec<u64>> {
-    let path = fixture
-        .path()
-        .join(dir)
-        .join("checkpoints/guided/samples.log");
+    let folder = fixture.path().join(dir);
+    let path = folder.join("checkpoints/guided/samples.log");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut steps: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for line in text.lines() {
@@ -69,8 +67,8 @@ fn pids_of_workers(coordinator: &Child) -> Vec<u32> {
     text.lines().map(|line| line.parse().unwrap()).collect()
 }
 
+/// One that has just ended is no mistake.
 fn signal(pid: u32, name: &str) {
-    // One that has just ended is no mistake.
     drop(Command::new("kill").args([name, &pid.to_string()]).status());
 }
 
@@ -87,8 +85,8 @@ fn newest_checkpoint(root: &Path) -> Option<PathBuf> {
 
 /// The step that was trained last, by the log of samples; 0 where a line is not whole yet.
 fn last_step(root: &Path) -> u64 {
-    let text = std::fs::read_to_string(root.join("checkpoints/guided/samples.log"));
-    let text = text.unwrap_or_default();
+    let log = root.join("checkpoints/guided/samples.log");
+    let text = std::fs::read_to_string(log).unwrap_or_default();
     let first = text.lines().last().and_then(|line| line.split(' ').next());
     first.and_then(|step| step.parse().ok()).unwrap_or(0)
 }
