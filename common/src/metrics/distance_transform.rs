@@ -41,23 +41,29 @@ fn nearest_of_all<const N: usize>(
     to: &[[usize; N]],
     grid: &MaskGrid<N>,
 ) -> Vec<f64> {
-    // Each axis by itself, filled up with points that are nowhere near.
-    let filled = to.len().next_multiple_of(LANES);
-    let axes: [Vec<[f64; LANES]>; N] = std::array::from_fn(|axis| {
-        let mut at: Vec<f64> = to
-            .iter()
-            .map(|place| place[axis] as f64 * grid.spacing[axis])
-            .collect();
-        at.resize(filled, f64::INFINITY);
-        at.as_chunks().0.to_vec()
-    });
+    let at = |place: &[usize; N]| -> [f64; N] {
+        std::array::from_fn(|axis| place[axis] as f64 * grid.spacing[axis])
+    };
+    // Some points at a time, axis by axis; filled up with points that are nowhere near.
+    let lanes: Vec<[[f64; LANES]; N]> = to
+        .chunks(LANES)
+        .map(|places| {
+            let mut lanes = [[f64::INFINITY; LANES]; N];
+            for (lane, place) in places.iter().enumerate() {
+                for (lanes, at) in lanes.iter_mut().zip(at(place)) {
+                    lanes[lane] = at;
+                }
+            }
+            lanes
+        })
+        .collect();
     let nearest = |place: &[usize; N]| {
+        let place = at(place);
         let mut least = [f64::INFINITY; LANES];
-        for chunk in 0..filled / LANES {
+        for lanes in &lanes {
             let mut squares = [0.0; LANES];
-            for axis in 0..N {
-                let at = place[axis] as f64 * grid.spacing[axis];
-                for (square, other) in squares.iter_mut().zip(&axes[axis][chunk]) {
+            for (at, lanes) in place.iter().zip(lanes) {
+                for (square, other) in squares.iter_mut().zip(lanes) {
                     *square += (at - other) * (at - other);
                 }
             }
