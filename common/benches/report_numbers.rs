@@ -126,7 +126,7 @@ fn read(store: &ArtifactStore, records: &[Digest]) -> (Vec<SliceStatistics>, Col
                 continue;
             };
             for score in scores {
-                runs.push_packed(&score.run, usize::MAX);
+                runs.push(&score.run.unpack(), usize::MAX);
                 slices.push(SliceStatistics {
                     patient: u32::try_from(slices.len() / OF_PATIENT).unwrap_or(u32::MAX),
                     unhealthy: score.overlap.truth > 0,
