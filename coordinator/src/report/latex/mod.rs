@@ -73,11 +73,12 @@ fn named(method: &str, guidance: Option<f64>, rows: &[&Row]) -> String {
     }
 }
 
-/// A document of one table.
+/// A document of one table, on paper that is wide enough for all of it; what a paper takes begins after its preamble.
 fn document(caption: &str, columns: &str, lines: &[String]) -> String {
     let mut text = String::from(
         "% \\usepackage{standalone,booktabs,amssymb} in a paper's preamble, then \\input{} this file\n\
-         \\documentclass{article}\n\\usepackage{booktabs,amssymb}\n\\begin{document}\n\\begin{table}\n\\centering\n",
+         \\documentclass{article}\n\\usepackage[a3paper,margin=1cm]{geometry}\n\\usepackage{booktabs,amssymb}\n\
+         \\begin{document}\n\\begin{table}\n\\centering\n",
     );
     text.push_str(&format!(
         "\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n"
