@@ -42,8 +42,8 @@ impl<const N: usize> Picture<N> {
 pub enum Content {
     /// What was measured or worked out.
     Image,
-    /// Lines, letters and areas of one colour, at so many dots a metre of paper. Compressed in a
-    /// quarter of the time, into an eighth more.
+    /// Lines, letters and areas of one colour, at so many dots a metre of paper. Compressed in
+    /// less than half of the time, into a tenth more.
     Drawing { dots: u32 },
 }
 

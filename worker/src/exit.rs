@@ -4,6 +4,7 @@
 //! (retired by its coordinator, or the device is lost), 4 a worker whose device hung
 //! ([`liveness`](crate::worker_loop::liveness)): another may be started, 5 a selftest of which some check says no.
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 
 use anofpdm_common::error_text::error_text;
@@ -19,6 +20,8 @@ const FIRST_OF_LIBRARIES: i32 = 3;
 /// Prints the error of a command, if it is one, and ends the process. A worker that cannot be relied on any more becomes
 /// the program's next start.
 pub fn conclude(done: anyhow::Result<()>) -> ! {
+    // What the runtime would do at its end; nobody is left to tell where it fails.
+    drop(std::io::stdout().flush());
     match done {
         Ok(()) => ending::end(0),
         Err(error) if matches!(error.downcast_ref(), Some(WorkerError::Restart)) => restart(),

@@ -121,23 +121,21 @@ fn components<const N: usize>(
         .filter(|component| component.pixels > 0)
 }
 
+/// Appends the runs of a row.
 fn add_runs(pixels: &[u8], runs: &mut Vec<Run>) {
+    if is_empty(pixels) {
+        return;
+    }
     let set = |pixel: &u8| *pixel != 0;
     let mut from = 0;
-    let mut more = !is_empty(pixels);
-    while more {
-        let ahead = pixels[from..].iter().position(set);
-        let Some(start) = ahead.map(|ahead| from + ahead) else {
-            break;
-        };
+    while let Some(ahead) = pixels[from..].iter().position(set) {
+        let start = from + ahead;
         let length = pixels[start..].iter().position(|pixel| !set(pixel));
-        let end = length.map_or(pixels.len(), |length| start + length);
+        from = length.map_or(pixels.len(), |length| start + length);
         runs.push(Run {
-            columns: start..end,
+            columns: start..from,
             connected: runs.len(),
         });
-        from = end;
-        more = from < pixels.len();
     }
 }
 

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::shim::ending;
+
 /// Exit code after the third signal.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED: u8 = 130;
 
 /// Whether this worker should end, and how soon.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl Drain {
                             "asked to end: nothing new is begun, what is at work may finish"
                         ),
                         2 => tracing::info!("asked again: what is at work is handed back"),
-                        _ => std::process::exit(INTERRUPTED),
+                        _ => ending::end(INTERRUPTED),
                     }
                 }
             })?;

@@ -41,7 +41,7 @@ const FEW_PATIENTS: usize = 8;
 
 /// What `statistic` makes of how often each patient is drawn, in each resample. What few patients can be drawn to again
 /// and again is worked out once.
-pub(super) fn in_resamples<T: Copy + Send + Sync>(
+fn in_resamples<T: Copy + Send + Sync>(
     patients: usize,
     seed: u64,
     statistic: impl Fn(&[u32]) -> T + Sync,
