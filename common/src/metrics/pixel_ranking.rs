@@ -18,6 +18,8 @@ use super::setup::{Setup, SliceStatistics};
 pub(super) const KEYS_IN_MEMORY: u64 = 1 << 24;
 /// The same where passes are free, so that ranges are counted beside each other.
 const KEYS_AT_HAND: u64 = 1 << 20;
+/// Keys from which on a bucket is counted key by key: sorting that many takes longer than to walk its counters.
+const CROWD: u64 = 1 << 14;
 /// Lower bits of a key that its bucket does not say. Even at this width a tie (two keys: label 0 and 1) never
 /// straddles a border.
 const BUCKET_BITS: u32 = 16;
@@ -79,10 +81,10 @@ pub(super) fn rankings_of<S: RunSource + ?Sized>(
     slices: Kinds<&[usize]>,
     keys_in_memory: Option<u64>,
 ) -> Result<[PixelRanking; 2], S::Error> {
-    let (keys, beside) = match (keys_in_memory, source.in_memory()) {
-        (Some(keys), _) => (keys, 1),
-        (None, true) => (KEYS_AT_HAND, rayon::current_num_threads()),
-        (None, false) => (KEYS_IN_MEMORY, 1),
+    let passes = match (keys_in_memory, source.in_memory()) {
+        (Some(keys), _) => Passes::few(keys),
+        (None, true) => Passes::free(),
+        (None, false) => Passes::few(KEYS_IN_MEMORY),
     };
     let mut sizes = vec![0_u64; BUCKETS];
     let mut totals = <Kinds<Totals>>::default();
@@ -98,19 +100,20 @@ pub(super) fn rankings_of<S: RunSource + ?Sized>(
     let mut walks = [Walk::of(first), Walk::of(first.and(others))];
     let mut end = BUCKETS;
     while end > 0 {
-        let mut ranges = Vec::new();
-        while end > 0 && ranges.len() < beside {
-            let (start, count) = next_range(&sizes, end, keys);
+        let (mut ranges, mut together) = (Vec::new(), 0);
+        while end > 0 && together < passes.together {
+            let (start, count) = passes.next_range(&sizes, end);
             if count > 0 {
                 ranges.push((start..end, count));
             }
+            together += count;
             end = start;
         }
         let found = ranges
             .into_par_iter()
-            .map(|(buckets, count)| {
-                if count > keys {
-                    crowded_bucket(source, slices, buckets.start)
+            .map_init(Counters::default, |counters, (buckets, count)| {
+                if count > passes.crowd && buckets.len() == 1 {
+                    counters.steps(source, slices, buckets.start)
                 } else {
                     range(source, slices, &buckets)
                 }
@@ -123,6 +126,51 @@ pub(super) fn rankings_of<S: RunSource + ?Sized>(
         }
     }
     Ok(walks.map(|walk| walk.ranking()))
+}
+
+/// How the keys of a source are shared out to passes over it.
+#[derive(Debug, Clone, Copy)]
+struct Passes {
+    /// Most keys that one gathers.
+    keys: u64,
+    /// Keys of a bucket from which on it has a pass of its own, which counts them.
+    crowd: u64,
+    /// Keys from which on no further pass is made beside those chosen.
+    together: u64,
+}
+
+impl Passes {
+    /// Of a source on disk: one after the other, each as long as fits.
+    const fn few(keys: u64) -> Self {
+        Self {
+            keys,
+            crowd: keys,
+            together: 1,
+        }
+    }
+
+    fn free() -> Self {
+        Self {
+            keys: KEYS_AT_HAND,
+            crowd: CROWD,
+            together: KEYS_AT_HAND * rayon::current_num_threads() as u64,
+        }
+    }
+
+    /// The longest range of buckets below `end` that is gathered or counted in one pass, at least one bucket; its
+    /// first bucket and number of keys.
+    fn next_range(self, sizes: &[u64], end: usize) -> (usize, u64) {
+        let mut start = end - 1;
+        let mut keys = sizes[start];
+        while start > 0
+            && keys.max(sizes[start - 1]) <= self.crowd
+            && keys + sizes[start - 1] <= self.keys
+        {
+            start -= 1;
+            keys += sizes[start];
+        }
+        (start, keys)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -305,17 +353,6 @@ impl TieBounds {
     }
 }
 
-/// The longest range of buckets below `end` that fits, but at least one bucket; with its number of keys.
-fn next_range(sizes: &[u64], end: usize, keys_in_memory: u64) -> (usize, u64) {
-    let mut start = end - 1;
-    let mut keys = sizes[start];
-    while start > 0 && keys + sizes[start - 1] <= keys_in_memory {
-        start -= 1;
-        keys += sizes[start];
-    }
-    (start, keys)
-}
-
 /// Gathers the keys of a range of buckets, sorts them and walks them down.
 fn range<S: RunSource + ?Sized>(
     source: &S,
@@ -416,26 +453,35 @@ pub(super) fn average_precisions(first: &[u32], others: &[u32]) -> [Option<f64>;
     sums.map(|sum| sum.average())
 }
 
-/// Counts a bucket too full to gather (a map with one value over most of the image) key by key.
-fn crowded_bucket<S: RunSource + ?Sized>(
-    source: &S,
-    slices: Kinds<&[usize]>,
-    bucket: usize,
-) -> Result<Vec<Step>, S::Error> {
-    let mut counts = [vec![0_u64; KEYS_IN_BUCKET], vec![0_u64; KEYS_IN_BUCKET]];
-    for (slices, counts) in slices.iter().zip(&mut counts) {
-        source.visit_runs(slices, &mut |_, run| {
-            for key in part_in(run, &(bucket..bucket + 1)) {
-                counts[*key as usize % KEYS_IN_BUCKET] += 1;
-            }
-        })?;
+/// A count of each key of one bucket, label 0 beside label 1, from the lowest score up; made once for many buckets.
+#[derive(Debug, Default)]
+struct Counters(Kinds<Vec<[u64; 2]>>);
+
+impl Counters {
+    /// The steps of a bucket that is counted key by key: of one with many keys, or with more than can be gathered (a map
+    /// with one value over most of the image).
+    fn steps<S: RunSource + ?Sized>(
+        &mut self,
+        source: &S,
+        slices: Kinds<&[usize]>,
+        bucket: usize,
+    ) -> Result<Vec<Step>, S::Error> {
+        for (slices, counts) in slices.iter().zip(&mut self.0) {
+            counts.clear();
+            counts.resize(KEYS_IN_BUCKET / 2, [0; 2]);
+            source.visit_runs(slices, &mut |_, run| {
+                for key in part_in(run, &(bucket..bucket + 1)) {
+                    counts[*key as usize % KEYS_IN_BUCKET / 2][*key as usize % 2] += 1;
+                }
+            })?;
+        }
+        let [first, others] = &self.0;
+        let mut steps = Steps::default();
+        for ([n0, p0], [n1, p1]) in first.iter().zip(others).rev() {
+            steps.add_tie([*p0, *p1], [*n0, *n1]);
+        }
+        Ok(steps.end())
     }
-    let mut steps = Steps::default();
-    let [first, others] = counts.each_ref().map(|counts| counts.as_chunks().0.iter());
-    for ([n0, p0], [n1, p1]) in first.zip(others).rev() {
-        steps.add_tie([*p0, *p1], [*n0, *n1]);
-    }
-    Ok(steps.end())
 }
 
 /// The part of a sorted run that lies in a range of buckets.

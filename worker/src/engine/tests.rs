@@ -142,6 +142,7 @@ fn the_same_function_in_float32() {
 fn residual_blocks_that_resize() {
     let config = NetworkConfig {
         resblock_updown: true,
+        image_size: 8,
         ..config()
     };
     check(&config, Kind::Double, 1e-7);
@@ -151,6 +152,7 @@ fn residual_blocks_that_resize() {
 fn conditioning_that_is_added_before_the_norm() {
     let config = NetworkConfig {
         use_scale_shift_norm: false,
+        image_size: 8,
         ..config()
     };
     check(&config, Kind::Double, 1e-7);

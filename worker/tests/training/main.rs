@@ -145,7 +145,7 @@ fn network() -> NetworkConfig {
         out_channels: None,
         num_channels: 32,
         num_res_blocks: 1,
-        channel_mult: vec![1, 2],
+        channel_mult: vec![1, 1],
         attention_downsample_rates: vec![2],
         heads: Heads::Count(2),
         num_classes: Some(2),

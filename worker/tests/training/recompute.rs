@@ -91,7 +91,7 @@ fn the_peak_of_memory_is_lower() {
             .args([
                 "bench-train",
                 "--batch",
-                "8",
+                "4",
                 "--steps",
                 "1",
                 "--warm-up",

@@ -71,6 +71,30 @@ fn pixels_of_one_kind_have_no_pairs() {
     }
 }
 
+/// Enough pixels of few scores that buckets are counted where passes are free, between others that are sorted.
+#[test]
+fn crowded_buckets_are_counted_like_others() {
+    let pixels = |slice: u32| {
+        let pixel = move |i: u32| {
+            let (x, y) = (i * 7919 % 9973, (i + slice) * 104_729 % 1009);
+            let score = match i % 4 {
+                0 => (1 + x) as f32 / 1e6,
+                _ => 0.5 + (x % 50) as f32 / 1e5,
+            };
+            (score, u8::from(y < 100))
+        };
+        let (scores, labels): (Vec<f32>, Vec<u8>) = (0..20_000).map(pixel).unzip();
+        score_run(&scores, &labels, None).unwrap()
+    };
+    let runs: Vec<Vec<u32>> = (0..4).map(pixels).collect();
+    let crowds = runs.concat().into_iter().map(|key| key >> BUCKET_BITS);
+    let of_half = 0.5_f32.to_bits() >> (BUCKET_BITS - 1);
+    assert!(crowds.filter(|bucket| *bucket == of_half).count() as u64 > CROWD);
+    let Ok(free) = rankings_of(runs.as_slice(), [&[0, 2], &[1, 3]], None);
+    let Ok(sorted) = rankings_of(runs.as_slice(), [&[0, 2], &[1, 3]], Some(u64::MAX));
+    assert_eq!(free, sorted);
+}
+
 type Pixels = Vec<(u8, u8)>;
 
 proptest! {

@@ -1,7 +1,7 @@
 //! The kernels run on the CPU, a thread for each of a block, and compile for the GPUs of today.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anofpdm_common::random::{Domain, Stream};
@@ -11,8 +11,6 @@ use super::*;
 /// One normalisation of random maps.
 #[derive(Debug, Clone, Copy)]
 struct Case {
-    kind: Kind,
-    out: Kind,
     /// Rows and channels of each part.
     parts: &'static [[i64; 2]],
     side: [i64; 2],
@@ -24,8 +22,6 @@ struct Case {
 }
 
 const CASE: Case = Case {
-    kind: Kind::Float,
-    out: Kind::Float,
     parts: &[[2, 64]],
     side: [8, 8],
     groups: 32,
@@ -34,21 +30,37 @@ const CASE: Case = Case {
     mean: 0.0,
 };
 
-/// The program of `emulated.cpp` for these kinds.
-fn emulator(folder: &Path, case: &Case) -> std::path::PathBuf {
-    let program = folder.join("emulated");
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-    let macros = macros(number(case.kind).unwrap(), number(case.out).unwrap());
-    let status = Command::new(&compiler)
-        .args(["-std=c++20", "-O1", "-pthread"])
-        .args(macros.map(|word| format!("-D{word}")))
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/shim/emulated.cpp"))
-        .arg("-o")
-        .arg(&program)
-        .status()
-        .unwrap();
-    assert!(status.success(), "{compiler}");
-    program
+/// The program of `emulated.cpp` for two kinds; to compile it takes longer than to run it.
+struct Emulator {
+    kind: Kind,
+    out: Kind,
+    folder: tempfile::TempDir,
+}
+
+impl Emulator {
+    fn compile(kind: Kind, out: Kind) -> Self {
+        let emulator = Self {
+            kind,
+            out,
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let macros = macros(number(kind).unwrap(), number(out).unwrap());
+        let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+        let status = Command::new(&compiler)
+            .args(["-std=c++20", "-O1", "-pthread"])
+            .args(macros.map(|word| format!("-D{word}")))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/shim/emulated.cpp"))
+            .arg("-o")
+            .arg(emulator.program())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{compiler}");
+        emulator
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.path().join("emulated")
+    }
 }
 
 fn bytes(tensor: &Tensor) -> Vec<u8> {
@@ -143,9 +155,7 @@ fn expected(norm: &GpuGroupNorm<'_>) -> Tensor {
 }
 
 /// Largest distance from libtorch's own.
-fn distance(case: &Case) -> f64 {
-    let folder = tempfile::tempdir().unwrap();
-    let program = emulator(folder.path(), case);
+fn distance(emulator: &Emulator, case: &Case) -> f64 {
     let mut stream = Stream::new(7, Domain::ScoringNoise, 0, 0);
     let mut random = |size: &[i64]| {
         let count = size.iter().product::<i64>();
@@ -156,7 +166,8 @@ fn distance(case: &Case) -> f64 {
         .parts
         .iter()
         .map(|[rows, channels]| {
-            (random(&[*rows, case.side[0], case.side[1], *channels]) + case.mean).to_kind(case.kind)
+            (random(&[*rows, case.side[0], case.side[1], *channels]) + case.mean)
+                .to_kind(emulator.kind)
         })
         .collect();
     let channels: i64 = case.parts.iter().map(|[_, channels]| channels).sum();
@@ -171,9 +182,9 @@ fn distance(case: &Case) -> f64 {
         eps: 1e-5,
         affines: &affines,
         silu: case.silu,
-        out: case.out,
+        out: emulator.out,
     };
-    let (ours, theirs) = (emulated(&norm, &program), expected(&norm));
+    let (ours, theirs) = (emulated(&norm, &emulator.program()), expected(&norm));
     // The last rounding is relative to the value.
     let apart = (ours - &theirs) / (theirs.abs() + 1.0);
     apart.abs().max().double_value(&[])
@@ -183,19 +194,10 @@ fn distance(case: &Case) -> f64 {
 fn maps_of_every_kind() {
     let lower = [(Kind::Half, 6e-4), (Kind::BFloat16, 5e-3)];
     for (kind, tolerance) in lower.into_iter().chain([(Kind::Float, 2e-6)]) {
-        let same = Case {
-            kind,
-            out: kind,
-            ..CASE
-        };
-        let apart = distance(&same);
+        let apart = distance(&Emulator::compile(kind, kind), &CASE);
         assert!(apart < tolerance, "{kind:?}: {apart:e}");
         // The network's output is float32 whatever came in.
-        let wide = Case {
-            out: Kind::Float,
-            ..same
-        };
-        let apart = distance(&wide);
+        let apart = distance(&Emulator::compile(kind, Kind::Float), &CASE);
         assert!(apart < 2e-6, "{kind:?} to float32: {apart:e}");
     }
 }
@@ -230,8 +232,9 @@ fn sizes_that_leave_threads_idle() {
             ..CASE
         },
     ];
+    let emulator = Emulator::compile(Kind::Float, Kind::Float);
     for case in cases {
-        let apart = distance(&case);
+        let apart = distance(&emulator, &case);
         assert!(apart < 2e-6, "{case:?}: {apart:e}");
     }
 }
@@ -258,8 +261,9 @@ fn parts_and_branches() {
             ..CASE
         },
     ];
+    let emulator = Emulator::compile(Kind::Float, Kind::Float);
     for case in cases {
-        let apart = distance(&case);
+        let apart = distance(&emulator, &case);
         assert!(apart < 2e-6, "{case:?}: {apart:e}");
     }
 }
@@ -267,7 +271,8 @@ fn parts_and_branches() {
 #[test]
 fn a_mean_far_from_zero_costs_nothing() {
     // float32 squares would leave a variance of noise; what is left is the rounding of the values themselves.
-    let apart = distance(&Case { mean: 1e4, ..CASE });
+    let emulator = Emulator::compile(Kind::Float, Kind::Float);
+    let apart = distance(&emulator, &Case { mean: 1e4, ..CASE });
     assert!(apart < 2e-3, "{apart:e}");
 }
 
