@@ -3,11 +3,11 @@
 
 #![no_main]
 
+use anofpdm_common::plan::{Job, Manifest};
 use anofpdm_common::queue::local::{Request, Response};
 use anofpdm_common::queue::redis::{DeliveredClaim, Hello};
 use anofpdm_common::record::Record;
 use anofpdm_common::wire::{Message, decode, enclose, encode};
-use anofpdm_common::plan::{Job, Manifest};
 use anofpdm_coordinator::ledger::Entry;
 use libfuzzer_sys::fuzz_target;
 

@@ -27,7 +27,7 @@ validation_slices = 12
 test_slices = 18
 [model.guided]
 channels = 32
-channel_mult = [1, 2]
+channel_mult = [1, 1]
 res_blocks = 1
 attention = [8]
 heads = 2

@@ -10,11 +10,11 @@ use anofpdm_test_support::redis_server::{RedisOptions, RedisServer};
 use anofpdm_tests::fixture::{Fixture, SPEC};
 use serde_json::Value;
 
-/// The tiny spec with other values of `[model.guided.train]`, and a third of the work in a step.
+/// The tiny spec with other values of `[model.guided.train]`, and less work in a step.
 fn spec(name: &str, steps: u64, batch: u64, rest: &str) -> String {
     let text = SPEC
         .replace("name = \"tiny\"", &format!("name = \"{name}\""))
-        .replace("channel_mult = [1, 2]", "channel_mult = [1]")
+        .replace("channel_mult = [1, 1]", "channel_mult = [1]")
         .replace("attention = [8]", "attention = []")
         .replace(
             "steps = 24\nbatch = 4",

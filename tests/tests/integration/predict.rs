@@ -199,7 +199,6 @@ fn masks_lie_where_the_records_counted_them_whatever_the_axes() {
     fixture.succeeds("anofpdm", &preprocess);
     let spec = SPEC
         .replace("test_slices = 18", "test_slices = 1000")
-        .replace("channel_mult = [1, 2]", "channel_mult = [1, 1]")
         .replace("steps = 8", "steps = 4")
         .replace(
             "component_area = 2",

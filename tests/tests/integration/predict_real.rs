@@ -35,6 +35,7 @@ fn a_real_volume_is_predicted_on_its_own_grid() {
     let spec = SPEC
         .replace("\"flair\", \"t2\"", "\"flair\", \"t1ce\"")
         .replace("attention = [8]", "attention = [16]")
+        .replace("steps = 8", "steps = 4")
         .replace(
             "\"anofpdm-ddim\", \"anofpdm-ddim-ste\", \"anofpdm-ddpm\"",
             "\"anofpdm-ddim\"",

@@ -279,7 +279,7 @@ fn a_checkpoint_that_does_not_fit_is_named() {
         // Another architecture: a level more than the weights have.
         (
             "arch",
-            SPEC.replace("channel_mult = [1, 2]", "channel_mult = [1, 2, 2]"),
+            SPEC.replace("channel_mult = [1, 1]", "channel_mult = [1, 2, 2]"),
             "architecture",
         ),
         (

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Networks of all roles, as small as they come.
 fn networks(steps: u64) -> String {
-    let unet = "channels = 32\nchannel_mult = [1, 2]\nres_blocks = 1\nattention = [8]\n";
+    let unet = "channels = 32\nchannel_mult = [1, 1]\nres_blocks = 1\nattention = [8]\n";
     let train = format!("steps = {steps}\nbatch = 4\nlearning_rate = 1e-3\nema = 0.5\n");
     [
         ("guided", "heads = 2"),

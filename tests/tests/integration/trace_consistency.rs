@@ -62,7 +62,11 @@ fn same_bits(a: &[f64], b: &[f64]) -> bool {
 #[test]
 fn a_list_of_strengths_gives_the_bits_of_each() {
     let folder = tempfile::tempdir().unwrap();
-    for (semantics, encoding) in [("paper-clipped", "ddim"), ("reference", "ddpm")] {
+    for (semantics, encoding) in [
+        ("paper-clipped", "ddim"),
+        ("reference", "ddpm"),
+        ("reference", "ddim"),
+    ] {
         let run = |guidance: &str| {
             call(folder.path(), SLICES)
                 .option("--semantics", semantics)
