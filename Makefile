@@ -39,7 +39,7 @@ demo: build ## benchmark a synthetic data set from end to end on this machine
 # In one go, so that no processor waits for the other.
 build-tests: setup
 	-@scripts/need.sh redis-server chromium & # tests that need them say so themselves
-	cargo test $(CARGO_FLAGS) --no-run
+	scripts/tests.sh --no-run
 	cargo build $(CARGO_FLAGS)
 	-@scripts/need.sh redis-server chromium # not before they are there
 
@@ -47,7 +47,7 @@ build-tests: setup
 test: build-tests ## run all tests (installs redis-server and chromium where they are missing)
 	scripts/check-linkage.sh
 	ANOFPDM_BUILT=$$(realpath $${CARGO_TARGET_DIR:-target}/release) RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} \
-		cargo test $(CARGO_FLAGS) --no-fail-fast
+		scripts/tests.sh
 
 test-deploy: build ## try what lies in deploy/ on a real Slurm, systemd and Docker (root): make test-deploy [PARTS=slurm,systemd]
 	@python3 -B deploy/tests/run.py $(PARTS)

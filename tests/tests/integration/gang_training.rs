@@ -150,7 +150,7 @@ fn two_ranks_train_and_score_in_one_run_local_and_redis() {
 #[test]
 fn killed_ranks_start_again_and_no_step_is_lost_or_repeated() {
     const KILLS: u32 = 20;
-    const STEPS: u64 = 220;
+    const STEPS: u64 = 200;
     let fixture = Fixture::new();
     let rest = "checkpoint_every = 4\ndevices = 4\ndropout = 0.0";
     fixture.write("gang.toml", &spec("gang", STEPS, 4, rest));

@@ -83,7 +83,7 @@ fn the_peak_of_memory_is_lower() {
     // What is kept grows with the depth, what one block needs while it is recomputed does not.
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.json");
-    let text = r#"{"arch": "v2", "image_size": 64, "in_channels": 2, "num_channels": 32, "num_res_blocks": 8,
+    let text = r#"{"arch": "v2", "image_size": 48, "in_channels": 2, "num_channels": 32, "num_res_blocks": 8,
         "channel_mult": [1, 2, 2], "attention_downsample_rates": [4], "num_heads": 2, "num_classes": 2}"#;
     std::fs::write(&config, text).unwrap();
     let peak = |more: &[&str]| -> u64 {
