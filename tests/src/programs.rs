@@ -15,6 +15,19 @@ pub fn program(name: &str) -> PathBuf {
     FOLDER.get_or_init(built).join(name)
 }
 
+/// Python with nibabel, where `make test` could install it; where not, says that `test` is skipped.
+pub fn nibabel(test: &str) -> Option<PathBuf> {
+    let python = program("../nifti/bin/python");
+    if python.exists() {
+        return Some(python);
+    }
+    println!(
+        "skipped: {test}: no {} (scripts/python-tools.sh nifti target/nifti)",
+        python.display()
+    );
+    None
+}
+
 /// Builds both programs and returns their folder: target/PROFILE, whether this is target/PROFILE/deps/TEST or a program of
 /// this crate beside them.
 fn build() -> PathBuf {

@@ -7,9 +7,11 @@ use std::path::Path;
 use anofpdm_common::store::slices::SourceHeader;
 use anofpdm_tests::fixture::{Fixture, SPEC};
 use ndarray::{Array3, ShapeBuilder};
+use nifti::NiftiHeader;
 use nifti::writer::WriterOptions;
-use nifti::{NiftiHeader, NiftiObject, ReaderOptions};
 use serde_json::Value;
+
+use crate::predict_geometry;
 
 /// Voxels to the left, the back and the head. Every third is padded to a square of 16, the side of a stored slice.
 const fn sides(subject: usize) -> [usize; 3] {
@@ -274,7 +276,10 @@ fn masks_lie_where_the_records_counted_them_whatever_the_axes() {
         );
     }
     files_give_what_the_store_gives(&fixture);
-    geometry_is_that_of_the_source(&fixture);
+    predict_geometry::is_that_of_the_source(&fixture, "out-gradient");
+    for out in ["out-gradient", "out-anofpdm-ddim"] {
+        predict_geometry::another_reader_sees_it_too(&fixture, out);
+    }
     decisions_are_those_of_the_records(&fixture, &csv);
     what_does_not_fit_is_refused(&fixture);
     a_row_stands_in_the_table(&fixture);
@@ -371,42 +376,6 @@ fn a_row_stands_in_the_table(fixture: &Fixture) {
     ];
     let message = fixture.fails("anofpdm", &twice, 1);
     assert!(message.contains("a row called again"), "{message}");
-}
-
-fn geometry_is_that_of_the_source(fixture: &Fixture) {
-    let header = |path: String| -> NiftiHeader {
-        let read = ReaderOptions::new()
-            .read_file(fixture.path().join(path))
-            .unwrap();
-        read.header().clone()
-    };
-    for subject in 0..48 {
-        let source = header(format!("data/s{subject:02}_flair.nii.gz"));
-        for (name, datatype) in [("map", 16), ("mask", 2)] {
-            let written = header(format!("out-gradient/s{subject:02}_{name}.nii.gz"));
-            assert_eq!(written.datatype, datatype);
-            assert_eq!(written.dim, source.dim, "{subject}");
-            assert_eq!(written.pixdim[..4], source.pixdim[..4], "{subject}");
-            let forms =
-                |header: &NiftiHeader| (header.sform_code, header.qform_code, header.xyzt_units);
-            assert_eq!(forms(&written), forms(&source), "{subject}");
-            let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
-            let rows =
-                |header: &NiftiHeader| [header.srow_x, header.srow_y, header.srow_z].concat();
-            assert!(near(&rows(&written), &rows(&source)), "{subject}");
-            let rotation = |header: &NiftiHeader| {
-                [
-                    header.quatern_b,
-                    header.quatern_c,
-                    header.quatern_d,
-                    header.quatern_x,
-                    header.quatern_y,
-                    header.quatern_z,
-                ]
-            };
-            assert!(near(&rotation(&written), &rotation(&source)), "{subject}");
-        }
-    }
 }
 
 fn decisions_are_those_of_the_records(fixture: &Fixture, csv: &str) {
