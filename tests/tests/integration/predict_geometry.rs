@@ -43,7 +43,7 @@ pub(crate) fn is_that_of_the_source(fixture: &Fixture, out: &str) {
     }
 }
 
-/// The same, and that masks mark the head alone, by nibabel.
+/// The same by nibabel.
 pub(crate) fn another_reader_sees_it_too(fixture: &Fixture, out: &str) {
     let Some(python) = nibabel("another_reader_sees_it_too") else {
         return;
