@@ -15,6 +15,7 @@ mod parity_schedules;
 mod parity_simplex;
 mod parity_trace;
 mod predict;
+mod predict_baselines;
 mod predict_geometry;
 mod predict_real;
 mod prometheus_page;
