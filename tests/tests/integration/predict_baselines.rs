@@ -4,7 +4,7 @@ use anofpdm_tests::fixture::Fixture;
 use serde_json::Value;
 
 /// One that diffuses and comes back, one that is guided, one that compares steps.
-const METHODS: [&str; 3] = ["anoddpm-gaussian", "cg-cdm", "andi"];
+const METHODS: [&str; 3] = ["anoddpm-gaussian", "ddim-clf-free", "andi"];
 
 fn spec() -> String {
     let network = |name: &str| {
