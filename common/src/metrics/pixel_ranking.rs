@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::average_precision::PrecisionSum;
 use super::score_run::RunSource;
 use super::setup::{Setup, SliceStatistics};
+use walk::Walk;
+
+mod walk;
 
 /// Most keys of a source on disk that are held in memory at a time (64 MiB): each range of them is a pass over it.
 pub(super) const KEYS_IN_MEMORY: u64 = 1 << 24;
@@ -20,6 +23,8 @@ pub(super) const KEYS_IN_MEMORY: u64 = 1 << 24;
 const KEYS_AT_HAND: u64 = 1 << 20;
 /// Keys from which on a bucket is counted key by key: sorting that many takes longer than to walk its counters.
 const CROWD: u64 = 1 << 14;
+/// Adjacent ones that are counted in one pass (4 MiB of counters).
+const COUNTED_BUCKETS: usize = 4;
 /// Lower bits of a key that its bucket does not say. Even at this width a tie (two keys: label 0 and 1) never
 /// straddles a border.
 const BUCKET_BITS: u32 = 16;
@@ -102,18 +107,18 @@ pub(super) fn rankings_of<S: RunSource + ?Sized>(
     while end > 0 {
         let (mut ranges, mut together) = (Vec::new(), 0);
         while end > 0 && together < passes.together {
-            let (start, count) = passes.next_range(&sizes, end);
-            if count > 0 {
-                ranges.push((start..end, count));
-            }
+            let (buckets, count, crowded) = passes.next_range(&sizes, end);
+            end = buckets.start;
             together += count;
-            end = start;
+            if count > 0 {
+                ranges.push((buckets, crowded));
+            }
         }
         let found = ranges
             .into_par_iter()
-            .map_init(Counters::default, |counters, (buckets, count)| {
-                if count > passes.crowd && buckets.len() == 1 {
-                    counters.steps(source, slices, buckets.start)
+            .map_init(Counters::default, |counters, (buckets, crowded)| {
+                if crowded {
+                    counters.steps(source, slices, &buckets)
                 } else {
                     range(source, slices, &buckets)
                 }
@@ -133,8 +138,10 @@ pub(super) fn rankings_of<S: RunSource + ?Sized>(
 struct Passes {
     /// Most keys that one gathers.
     keys: u64,
-    /// Keys of a bucket from which on it has a pass of its own, which counts them.
+    /// Keys of a bucket from which on they are counted, not sorted.
     crowd: u64,
+    /// Most buckets that are counted in one pass: to find where they lie in each run costs as much as to count them.
+    counted: usize,
     /// Keys from which on no further pass is made beside those chosen.
     together: u64,
 }
@@ -145,6 +152,7 @@ impl Passes {
         Self {
             keys,
             crowd: keys,
+            counted: 1,
             together: 1,
         }
     }
@@ -153,23 +161,29 @@ impl Passes {
         Self {
             keys: KEYS_AT_HAND,
             crowd: CROWD,
+            counted: COUNTED_BUCKETS,
             together: KEYS_AT_HAND * rayon::current_num_threads() as u64,
         }
     }
 
-    /// The longest range of buckets below `end` that is gathered or counted in one pass, at least one bucket; its
-    /// first bucket and number of keys.
-    fn next_range(self, sizes: &[u64], end: usize) -> (usize, u64) {
+    /// The longest range of buckets below `end` that is gathered or counted in one pass, at least one bucket; with its
+    /// number of keys, and whether they are counted.
+    fn next_range(self, sizes: &[u64], end: usize) -> (Range<usize>, u64, bool) {
         let mut start = end - 1;
         let mut keys = sizes[start];
-        while start > 0
-            && keys.max(sizes[start - 1]) <= self.crowd
-            && keys + sizes[start - 1] <= self.keys
-        {
+        let crowded = keys > self.crowd;
+        while start > 0 && (sizes[start - 1] > self.crowd) == crowded {
+            let fits = match crowded {
+                true => end - start < self.counted,
+                false => keys + sizes[start - 1] <= self.keys,
+            };
+            if !fits {
+                break;
+            }
             start -= 1;
             keys += sizes[start];
         }
-        (start, keys)
+        (start..end, keys, crowded)
     }
 }
 
@@ -248,108 +262,6 @@ impl Steps {
             })));
         }
         self.found
-    }
-}
-
-/// One set-up's pixels, walked from the highest score down.
-#[derive(Debug)]
-struct Walk {
-    totals: Totals,
-    precision: PrecisionSum,
-    tie_bounds: TieBounds,
-    /// Twice the pairs in the right order, so that half a pair is a whole number.
-    doubled_pairs: u128,
-    /// False positives at the first threshold that finds 95 %.
-    at_95: Option<u64>,
-}
-
-impl Walk {
-    fn of(totals: Totals) -> Self {
-        Self {
-            totals,
-            precision: PrecisionSum::default(),
-            tie_bounds: TieBounds::default(),
-            doubled_pairs: 0,
-            at_95: None,
-        }
-    }
-
-    fn add(&mut self, count: Count) {
-        if count.positives == 0 {
-            self.precision.add_tie(0, count.above + count.tied);
-            return;
-        }
-        let higher = self.precision.false_positives + count.above;
-        let lower = self.totals.negatives - higher - count.tied;
-        self.doubled_pairs += u128::from(count.positives) * u128::from(2 * lower + count.tied);
-        self.tie_bounds
-            .add_tie(count, self.precision.true_positives, higher);
-        self.precision
-            .add_tie(count.positives, count.above + count.tied);
-        let found = u128::from(self.precision.true_positives);
-        if self.at_95.is_none() && 20 * found >= 19 * u128::from(self.totals.positives) {
-            self.at_95 = Some(self.precision.false_positives);
-        }
-    }
-
-    fn ranking(&self) -> PixelRanking {
-        let Totals {
-            positives,
-            negatives,
-        } = self.totals;
-        let pairs = u128::from(positives) * u128::from(negatives);
-        PixelRanking {
-            average_precision: self.precision.average(),
-            tie_bounds: self
-                .precision
-                .average()
-                .map(|average| self.tie_bounds.around(average, positives)),
-            auroc: (pairs > 0).then(|| self.doubled_pairs as f64 / (2 * pairs) as f64),
-            fpr_at_95_tpr: self
-                .at_95
-                .filter(|_| negatives > 0)
-                .map(|count| count as f64 / negatives as f64),
-        }
-    }
-}
-
-/// Sums of precision with the pixels of each score ordered worst and best.
-#[derive(Debug, Clone, Copy, Default)]
-struct TieBounds {
-    lower: f64,
-    upper: f64,
-}
-
-impl TieBounds {
-    /// Takes in one score, after so many anomalous and other pixels above it. The i-th anomalous one is found with at
-    /// least i of them and at most all of the others, and with at most all of them and none of the others.
-    fn add_tie(&mut self, count: Count, true_positives: u64, higher: u64) {
-        let all_false = higher + count.tied;
-        if count.tied == 0 && count.positives == 1 {
-            let precision = (true_positives + 1) as f64 / (true_positives + 1 + higher) as f64;
-            self.lower += precision;
-            self.upper += precision;
-            return;
-        }
-        let last = true_positives + count.positives;
-        for found in true_positives + 1..=last {
-            self.lower += found as f64 / (found + all_false) as f64;
-        }
-        self.upper += count.positives as f64 * last as f64 / (last + higher) as f64;
-    }
-
-    /// The bounds about the `average` of so many anomalous pixels. Sums may be off by half a unit in the last place for
-    /// each addition; the bounds give way by that much, and never leave the average out.
-    fn around(&self, average: f64, positives: u64) -> [f64; 2] {
-        if positives == 0 {
-            return [average, average];
-        }
-        let rounding = 2.0 * f64::EPSILON * positives as f64;
-        let count = positives as f64;
-        [
-            (self.lower / count - rounding).max(0.0).min(average),
-            (self.upper / count + rounding).min(1.0).max(average),
-        ]
     }
 }
 
@@ -453,25 +365,27 @@ pub(super) fn average_precisions(first: &[u32], others: &[u32]) -> [Option<f64>;
     sums.map(|sum| sum.average())
 }
 
-/// A count of each key of one bucket, label 0 beside label 1, from the lowest score up; made once for many buckets.
+/// A count of each key of some buckets, label 0 beside label 1, from the lowest score up; made once for many of them.
 #[derive(Debug, Default)]
 struct Counters(Kinds<Vec<[u64; 2]>>);
 
 impl Counters {
-    /// The steps of a bucket that is counted key by key: of one with many keys, or with more than can be gathered (a map
-    /// with one value over most of the image).
+    /// The steps of buckets that are counted key by key: with many keys, or with more than can be gathered (a map with one
+    /// value over most of the image).
     fn steps<S: RunSource + ?Sized>(
         &mut self,
         source: &S,
         slices: Kinds<&[usize]>,
-        bucket: usize,
+        buckets: &Range<usize>,
     ) -> Result<Vec<Step>, S::Error> {
+        let first_key = buckets.start * KEYS_IN_BUCKET;
         for (slices, counts) in slices.iter().zip(&mut self.0) {
             counts.clear();
-            counts.resize(KEYS_IN_BUCKET / 2, [0; 2]);
+            counts.resize(buckets.len() * KEYS_IN_BUCKET / 2, [0; 2]);
             source.visit_runs(slices, &mut |_, run| {
-                for key in part_in(run, &(bucket..bucket + 1)) {
-                    counts[*key as usize % KEYS_IN_BUCKET / 2][*key as usize % 2] += 1;
+                for key in part_in(run, buckets) {
+                    let key = *key as usize - first_key;
+                    counts[key / 2][key % 2] += 1;
                 }
             })?;
         }

@@ -46,9 +46,9 @@ pub(super) struct CellRecords<'a> {
     batches: Vec<(usize, usize, Digest)>,
 }
 
-/// Batches read at a time.
+/// Batches read at a time: some for each processor, so that none waits for the longest.
 fn beside() -> usize {
-    rayon::current_num_threads().clamp(1, MOST_BESIDE)
+    (4 * rayon::current_num_threads()).min(MOST_BESIDE)
 }
 
 const MOST_BESIDE: usize = 16;
