@@ -98,8 +98,9 @@ pub(super) fn both_setups<S: RunSource>(
         .flat_map(|repeat| (0..repeat.seeds).flat_map(|_| repeat.slices.iter().copied()))
         .collect();
     let rows = Setup::ALL
+        .into_par_iter()
         .map(|setup| measured(name, setup, repeats, &counted, &all))
-        .into();
+        .collect();
     let mut pixels = ScoreHistogram::empty(Resolution::Coarse);
     if let Some(first) = counted.first() {
         // Every slice is of one patient and in this set-up.

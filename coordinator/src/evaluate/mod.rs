@@ -201,8 +201,7 @@ pub fn summarise_with(
         ledger,
         artifacts: &artifacts,
     };
-    let classification = classification::classifications(&sources, &results)?;
-    let exhibits = exhibits::exhibits(&exhibits::Sources {
+    let shown = exhibits::Sources {
         scored: &scored,
         calibration: &calibration,
         decision: score.decision,
@@ -211,7 +210,12 @@ pub fn summarise_with(
         test: &test,
         table: &slices,
         methods: &results.methods,
-    })?;
+    };
+    let (classification, exhibits) = rayon::join(
+        || classification::classifications(&sources, &results),
+        || exhibits::exhibits(&shown),
+    );
+    let (classification, exhibits) = (classification?, exhibits?);
     let coverage = coverage(&scored, score, ledger);
     let audits = audits(ledger);
     let checks = checks::checks(&Evidence {
@@ -231,6 +235,10 @@ pub fn summarise_with(
     warnings.extend(failed.map(|check| check.text.clone()));
     let of_methods = results.methods.iter().flat_map(|method| &method.rows);
     let measured: Vec<&Measured> = of_methods.chain(&outside).chain(&trivial).collect();
+    let (paired, ranking) = rayon::join(
+        || comparison::paired(&measured),
+        || ranking::rankings(&measured),
+    );
     Ok(Summary {
         run: spec_file.spec.name.clone(),
         fingerprint: fingerprint::fingerprint([&calibrated, &scored]),
@@ -255,8 +263,8 @@ pub fn summarise_with(
         tuning: tuning_rows(&tunings),
         checks,
         classification,
-        paired: comparison::paired(&measured),
-        ranking: ranking::rankings(&measured),
+        paired,
+        ranking,
         per_patient: patients.results(&measured),
         warnings,
         slices,
