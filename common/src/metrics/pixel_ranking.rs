@@ -23,8 +23,8 @@ pub(super) const KEYS_IN_MEMORY: u64 = 1 << 24;
 const KEYS_AT_HAND: u64 = 1 << 20;
 /// Keys from which on a bucket is counted key by key: sorting that many takes longer than to walk its counters.
 const CROWD: u64 = 1 << 14;
-/// Adjacent ones that are counted in one pass (4 MiB of counters).
-const COUNTED_BUCKETS: usize = 4;
+/// Adjacent ones that are counted in one pass (8 MiB of counters).
+const COUNTED_BUCKETS: usize = 8;
 /// Lower bits of a key that its bucket does not say. Even at this width a tie (two keys: label 0 and 1) never
 /// straddles a border.
 const BUCKET_BITS: u32 = 16;
