@@ -59,6 +59,7 @@ fn masks_of_baselines_are_those_of_the_records() {
         }
         fixture.succeeds("anofpdm-worker", &predict);
         let mut compared = 0;
+        let text = |value: &Value| value.to_string();
         for row in rows
             .iter()
             .filter(|row| row[by] == method && row[seed] == last)
@@ -68,10 +69,10 @@ fn masks_of_baselines_are_those_of_the_records() {
             let slices = result["slices"].as_array().unwrap();
             let found = slices
                 .iter()
-                .find(|found| found["slice"].to_string() == row[slice])
+                .find(|found| text(&found["slice"]) == row[slice])
                 .unwrap();
             assert_eq!(
-                found["mask_pixels"].to_string(),
+                text(&found["mask_pixels"]),
                 row[predicted],
                 "{method}, slice {} of {}",
                 row[slice],
