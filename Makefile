@@ -64,7 +64,7 @@ test-wheel: wheel ## install it in fresh environments, with and without PyTorch,
 	@scripts/test-wheel.sh
 
 slow-tests: build ## run all tests and name the ten slowest
-	@cargo test $(CARGO_FLAGS) --no-fail-fast --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]' -- \
+	@scripts/tests.sh --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]' -- \
 		-Z unstable-options --report-time | sed -n 's/^test \(.*\) \.\.\. ok <\(.*\)s>$$/\2 s\t\1/p' | sort -rn | head
 
 bench: setup ## measure post-processing, average precision, a report's numbers, verification, noise and each saving of the engine (docs/benchmarks.md)

@@ -5,6 +5,8 @@
 //! Pixels are counted in integers and the sum of average precision is formed in f64 in the order of the scores, so
 //! results depend on nothing but the collection of pixels.
 
+mod walk;
+
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -15,15 +17,13 @@ use super::score_run::RunSource;
 use super::setup::{Setup, SliceStatistics};
 use walk::Walk;
 
-mod walk;
-
 /// Most keys of a source on disk that are held in memory at a time (64 MiB): each range of them is a pass over it.
 pub(super) const KEYS_IN_MEMORY: u64 = 1 << 24;
 /// The same where passes are free, so that ranges are counted beside each other.
 const KEYS_AT_HAND: u64 = 1 << 20;
-/// Keys from which on a bucket is counted key by key: sorting that many takes longer than to walk its counters.
+/// A bucket of more keys is counted key by key: to sort them takes longer than to walk its counters.
 const CROWD: u64 = 1 << 14;
-/// Adjacent ones that are counted in one pass (8 MiB of counters).
+/// Adjacent ones of them that are counted in one pass (8 MiB of counters).
 const COUNTED_BUCKETS: usize = 8;
 /// Lower bits of a key that its bucket does not say. Even at this width a tie (two keys: label 0 and 1) never
 /// straddles a border.
@@ -138,7 +138,7 @@ pub(super) fn rankings_of<S: RunSource + ?Sized>(
 struct Passes {
     /// Most keys that one gathers.
     keys: u64,
-    /// Keys of a bucket from which on they are counted, not sorted.
+    /// Buckets of more keys are counted, not sorted.
     crowd: u64,
     /// Most buckets that are counted in one pass: to find where they lie in each run costs as much as to count them.
     counted: usize,

@@ -132,10 +132,15 @@ fn write(folder: &Path, subject: usize, axes: Axes) {
     options.write_nifti(&mask).unwrap();
 }
 
-type Counts = [u64; 3];
+pub(crate) type Counts = [u64; 3];
 
 /// Predicted, true and common pixels of each slice of a method, by subject and place.
-fn of_table(csv: &str, method: &str, w: &str, seed: &str) -> BTreeMap<(String, u64), Counts> {
+pub(crate) fn of_table(
+    csv: &str,
+    method: &str,
+    w: &str,
+    seed: &str,
+) -> BTreeMap<(String, u64), Counts> {
     let mut lines = csv.lines();
     let names: Vec<&str> = lines.next().unwrap().split(',').collect();
     let mut found = BTreeMap::new();
@@ -171,7 +176,7 @@ fn of_row(row: &Value) -> BTreeMap<(String, u64), Counts> {
 }
 
 /// Pixels of the mask of a stored slice.
-fn pixels(fixture: &Fixture, out: &str, subject: &str, place: u64) -> u64 {
+pub(crate) fn pixels(fixture: &Fixture, out: &str, subject: &str, place: u64) -> u64 {
     let path = fixture.path().join(format!("{out}/{subject}.json"));
     let result: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let slices = result["slices"].as_array().unwrap();
