@@ -33,7 +33,7 @@ mod list;
 
 use std::io::{self, Write};
 
-pub use list::list;
+pub use list::{bytes, list};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -51,11 +51,28 @@ pub fn average_precision<S: RunSource + ?Sized>(
 /// Average precision of one sorted run.
 pub(super) fn slice_average_precision(run: &[u32]) -> Option<f64> {
     let mut sum = PrecisionSum::default();
-    for tie in run.chunk_by(|a, b| a >> 1 == b >> 1).rev() {
-        let negatives = tie.partition_point(|key| key & 1 == 0);
-        sum.add_tie((tie.len() - negatives) as u64, negatives as u64);
+    let mut left = run;
+    while !left.is_empty() {
+        // Within a tie the positives have the higher keys; pixels between those of two scores with positives are only
+        // counted.
+        sum.add_tie(0, last_while(&mut left, |key| key & 1 == 0));
+        if let Some(top) = left.last().copied() {
+            let positives = last_while(&mut left, |key| key == top);
+            sum.add_tie(positives, last_while(&mut left, |key| key == top - 1));
+        }
     }
     sum.average()
+}
+
+/// Takes off the last keys as long as they are `wanted`; how many these were.
+pub(super) fn last_while(keys: &mut &[u32], wanted: impl Fn(u32) -> bool) -> u64 {
+    let left = keys
+        .iter()
+        .rposition(|key| !wanted(*key))
+        .map_or(0, |place| place + 1);
+    let taken = keys.len() - left;
+    *keys = &keys[..left];
+    taken as u64
 }
 
 #[cfg(test)]

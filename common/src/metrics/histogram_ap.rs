@@ -157,18 +157,25 @@ impl ScoreHistogram {
 
     /// The histogram of a sorted run of packed keys.
     pub fn from_run(run: &[u32], resolution: Resolution) -> Self {
-        let bin = |key: &u32| key >> resolution.dropped_bits();
-        let bins = run
-            .chunk_by(|a, b| bin(a) == bin(b))
-            .map(|keys| {
-                let positives = keys.iter().filter(|key| *key & 1 == 1).count() as u64;
-                Bin {
-                    index: bin(&keys[0]),
-                    positives,
-                    negatives: keys.len() as u64 - positives,
+        let mut bins = Vec::new();
+        let mut left = run;
+        while let Some(first) = left.first() {
+            let index = first >> resolution.dropped_bits();
+            let (mut positives, mut pixels) = (0, 0);
+            for key in left {
+                if key >> resolution.dropped_bits() != index {
+                    break;
                 }
-            })
-            .collect();
+                positives += u64::from(key & 1);
+                pixels += 1;
+            }
+            left = &left[pixels..];
+            bins.push(Bin {
+                index,
+                positives,
+                negatives: pixels as u64 - positives,
+            });
+        }
         Self { resolution, bins }
     }
 

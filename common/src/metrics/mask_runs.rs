@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::packed_run::MAX_BYTES;
 use super::varint;
-use crate::wire::list;
+use crate::wire::bytes;
 
 /// A mask of one slice, row by row: lengths of the runs of 0 and 1 in turn, the first of 0 (which may be empty), without
 /// what follows the last 1. Numbers of seven bits a byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaskRuns {
-    #[serde(deserialize_with = "list::<_, _, MAX_BYTES>")]
+    #[serde(deserialize_with = "bytes::<_, MAX_BYTES>")]
     bytes: Vec<u8>,
 }
 

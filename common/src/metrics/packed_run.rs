@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram_ap::Resolution;
 use super::varint;
-use crate::wire::{Kind, list};
+use crate::wire::{Kind, bytes};
 
 /// Longest list of packed numbers: what the limit of an envelope leaves room for.
 pub(super) const MAX_BYTES: usize = Kind::Record.limit();
@@ -56,7 +56,7 @@ impl RunDetail {
 pub struct PackedRun {
     detail: RunDetail,
     keys: u32,
-    #[serde(deserialize_with = "list::<_, _, MAX_BYTES>")]
+    #[serde(deserialize_with = "bytes::<_, MAX_BYTES>")]
     bytes: Vec<u8>,
 }
 
@@ -88,6 +88,20 @@ impl PackedRun {
             keys: u32::try_from(run.len()).unwrap_or(u32::MAX),
             bytes,
         }
+    }
+
+    /// What [`Self::bytes`] of another place held: not looked at before [`Self::check`] has.
+    pub const fn of_bytes(detail: RunDetail, keys: u32, bytes: Vec<u8>) -> Self {
+        Self {
+            detail,
+            keys,
+            bytes,
+        }
+    }
+
+    /// The packed keys.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     pub const fn detail(&self) -> RunDetail {

@@ -12,7 +12,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::average_precision::PrecisionSum;
+use super::average_precision::{PrecisionSum, last_while};
 use super::score_run::RunSource;
 use super::setup::{Setup, SliceStatistics};
 use walk::Walk;
@@ -320,17 +320,6 @@ fn steps_of(first: &[u32], others: &[u32]) -> Vec<Step> {
         ]));
     }
     steps
-}
-
-/// Takes off the last keys as long as they are `wanted`; how many these were.
-fn last_while(keys: &mut &[u32], wanted: impl Fn(u32) -> bool) -> u64 {
-    let left = keys
-        .iter()
-        .rposition(|key| !wanted(*key))
-        .map_or(0, |place| place + 1);
-    let taken = keys.len() - left;
-    *keys = &keys[..left];
-    taken as u64
 }
 
 /// The same where both lists have anomalous pixels.

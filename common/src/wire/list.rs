@@ -1,4 +1,4 @@
-//! Lists of limited length.
+//! Lists and bytes of limited length.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -52,17 +52,65 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T,
     }
 }
 
+/// Reads at most `MAX` bytes that were written as a list of them; for `#[serde(deserialize_with = "bytes::<_, MAX>")]`.
+///
+/// In one piece: element by element, as [`list`] reads, bytes take many times as long.
+pub fn bytes<'de, D, const MAX: usize>(deserializer: D) -> Result<Vec<u8>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_bytes(BytesVisitor::<MAX>)
+}
+
+struct BytesVisitor<const MAX: usize>;
+
+impl<const MAX: usize> Visitor<'_> for BytesVisitor<MAX> {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "at most {MAX} bytes")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        if bytes.len() > MAX {
+            return Err(E::invalid_length(bytes.len(), &self));
+        }
+        Ok(bytes.to_vec())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
+    use serde::{Deserialize, Serialize};
 
-    use super::list;
+    use super::{bytes, list};
 
     #[derive(Debug, PartialEq, Deserialize)]
     struct Short(#[serde(deserialize_with = "list::<_, _, 3>")] Vec<u32>);
 
     #[derive(Deserialize)]
     struct Long(#[serde(deserialize_with = "list::<_, _, 1_000_000>")] Vec<u32>);
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Packed(#[serde(deserialize_with = "bytes::<_, 3>")] Vec<u8>);
+
+    #[test]
+    fn bytes_are_read_as_they_were_written_and_end_at_their_limit() {
+        let fixed = bincode::config::legacy();
+        let read = |bytes: &[u8]| {
+            bincode::serde::decode_from_slice::<Packed, _>(bytes, fixed)
+                .map(|(value, _)| value)
+                .map_err(|error| error.to_string())
+        };
+        let written = bincode::serde::encode_to_vec(Packed(vec![7, 0, 255]), fixed).unwrap();
+        assert_eq!(read(&written), Ok(Packed(vec![7, 0, 255])));
+        let mut longer = 4_u64.to_le_bytes().to_vec();
+        longer.extend([1, 2, 3, 4]);
+        let error = read(&longer).unwrap_err();
+        assert!(error.contains("at most 3 bytes"), "{error}");
+        assert!(read(&written[..10]).is_err());
+        assert!(read(&u64::MAX.to_le_bytes()).is_err());
+    }
 
     fn read<T: for<'de> Deserialize<'de>>(announced: u64, elements: u32) -> Result<T, String> {
         let mut bytes = announced.to_le_bytes().to_vec();
