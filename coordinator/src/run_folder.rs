@@ -89,7 +89,15 @@ pub struct RunFolder {
 /// Keeps other coordinators out for as long as it lives.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for RunLock {
+    /// Unlocks, since closing does not suffice: a program that another thread is about to start has the open file too, until
+    /// it runs.
+    fn drop(&mut self) {
+        self.file.unlock().ok();
+    }
 }
 
 impl RunFolder {
@@ -257,7 +265,7 @@ impl RunFolder {
             .map_err(io_error)?;
         for _ in 0..LOCK_TRIES {
             match file.try_lock() {
-                Ok(()) => return Ok(RunLock { _file: file }),
+                Ok(()) => return Ok(RunLock { file }),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
                 Err(TryLockError::Error(source)) => return Err(io_error(source)),
             }
@@ -279,7 +287,7 @@ impl RunFolder {
         };
         // Shared: two who look do not take each other for a coordinator.
         match file.try_lock_shared() {
-            Ok(()) => Ok(false),
+            Ok(()) => file.unlock().map(|()| false).map_err(io_error),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(source)) => Err(io_error(source)),
         }
@@ -361,6 +369,32 @@ mod tests {
         let other = RunSpec::parse(&SPEC.replace("[2]", "[3]")).unwrap();
         let error = RunFolder::create(dir.path(), &other).unwrap_err();
         assert!(error.to_string().contains("3.0"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_given_back_is_free_whatever_programs_are_started_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = RunSpec::parse(SPEC).unwrap();
+        let folder = RunFolder::create(dir.path(), &spec).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(relaxed) {
+                        std::process::Command::new("true").status().unwrap();
+                    }
+                });
+            }
+            let held = (0..4000)
+                .filter(|_| {
+                    drop(folder.lock().unwrap());
+                    folder.is_locked().unwrap()
+                })
+                .count();
+            done.store(true, relaxed);
+            assert_eq!(held, 0);
+        });
     }
 
     #[test]
