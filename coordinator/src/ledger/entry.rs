@@ -66,6 +66,11 @@ pub enum Entry {
         /// Device time in which they drew it, milliseconds.
         device_millis: u64,
     },
+    /// Every record of the score stage was there, and when that was seen.
+    Scored {
+        /// Unix time.
+        unix_seconds: u64,
+    },
 }
 
 /// A number format, and why it is this one.
@@ -80,6 +85,9 @@ pub struct ChosenPrecision {
 
 /// The "worker" that delivers records of the cache. No worker can be named so.
 pub const CACHE: &str = "(cache)";
+
+/// The last second of the year 9999: the latest that a date is written of.
+const LATEST_SECONDS: u64 = 253_402_300_799;
 
 /// Longest name of a network or a run, bytes.
 const NAME_LIMIT: usize = 256;
@@ -118,6 +126,10 @@ impl Message for Entry {
                 Err(format!("a coordinator at work for {wall_millis} ms"))
             }
             Self::Stopped { .. } => Ok(()),
+            Self::Scored { unix_seconds } if *unix_seconds > LATEST_SECONDS => {
+                Err(format!("scored {unix_seconds} seconds after 1970"))
+            }
+            Self::Scored { .. } => Ok(()),
             Self::Distrusted { worker, reason } => {
                 check_deliverer(worker)?;
                 check_text("a reason", reason, REASON_LIMIT)

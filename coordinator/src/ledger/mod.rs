@@ -115,6 +115,8 @@ pub struct Ledger {
     pub energy: Energy,
     /// Time coordinators were at work, milliseconds.
     pub wall_millis: u64,
+    /// When all records of the score stage were there, Unix time in seconds.
+    pub scored: Option<u64>,
     keys: KeyStates,
     workers: Vec<String>,
     indices: BTreeMap<String, WorkerIndex>,
@@ -168,6 +170,7 @@ impl Ledger {
             Entry::Stopped { wall_millis } => {
                 self.wall_millis = self.wall_millis.saturating_add(*wall_millis);
             }
+            Entry::Scored { unix_seconds } => self.scored = Some(*unix_seconds),
             Entry::Distrusted { worker, reason } => return self.distrust(worker, reason),
             Entry::Energy {
                 millijoules,
@@ -237,6 +240,9 @@ impl Ledger {
         }
         let finished = self.finished.entry(stage).or_default();
         *finished = (*finished + counted).saturating_sub(lost);
+        if counted > 0 && stage == Stage::Score {
+            self.scored = None;
+        }
         applied.repeated = new == 0 && !records.is_empty();
         if !applied.repeated {
             *self.cost.entry(stage).or_default() += cost;

@@ -202,6 +202,18 @@ fn a_hundred_thousand_deliveries_are_read() {
 }
 
 #[test]
+fn what_is_delivered_afterwards_makes_the_time_of_scoring_unknown() {
+    let mut ledger = Ledger::default();
+    ledger.apply(&delivered("a", 0, &[("k", "x")]));
+    ledger.apply(&Entry::Scored { unix_seconds: 7 });
+    // The same record again.
+    ledger.apply(&delivered("b", 1, &[("k", "x")]));
+    assert_eq!(ledger.scored, Some(7));
+    ledger.apply(&delivered("a", 2, &[("l", "x")]));
+    assert_eq!(ledger.scored, None);
+}
+
+#[test]
 fn energy_is_added_up_with_the_time_it_is_of() {
     let mut ledger = Ledger::default();
     ledger.apply(&delivered("a", 0, &[("k", "x")]));

@@ -31,6 +31,9 @@ pub struct Summary {
     /// What it was computed on; absent in reports of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Data>,
+    /// When the last record was there, UTC (RFC 3339); absent where an earlier version scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scored: Option<String>,
     /// The program that added the records up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<Program>,

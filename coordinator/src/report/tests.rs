@@ -148,6 +148,7 @@ pub(crate) fn summary() -> Summary {
         precision_reason: None,
         device: "cpu".to_owned(),
         data: None,
+        scored: Some("2026-11-30T19:24:25Z".to_owned()),
         program: None,
         coverage: Coverage::default(),
         audits: Audits::default(),

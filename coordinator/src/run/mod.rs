@@ -22,7 +22,7 @@ pub mod workers;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anofpdm_common::plan::Stage;
 use anofpdm_common::queue::LeaseConfig;
@@ -185,6 +185,12 @@ pub fn run(
         conclude(worked, committer, &stopped).and_then(|committer| match options.until {
             Some(_) => Ok(None),
             None => {
+                let mut committer = committer;
+                if committer.ledger().scored.is_none() {
+                    committer.append(&Entry::Scored {
+                        unix_seconds: unix_seconds(),
+                    })?;
+                }
                 let summary = evaluate::summarise(spec_file, &folder, committer.ledger())?;
                 report::write(&folder, &summary)?;
                 Ok(Some(summary))
@@ -203,6 +209,12 @@ pub fn run(
         metrics.end(outcome, interrupt);
     }
     concluded
+}
+
+/// 0 where the clock stands before 1970.
+fn unix_seconds() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
 }
 
 /// Says what is about to be done, before anything is.

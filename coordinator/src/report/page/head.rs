@@ -20,7 +20,7 @@ fn dice(index: usize, row: &Row) -> Markup {
     let at = format!("/rows/{index}/dice");
     html! {
         strong { (number::share(row.dice.mean, &format!("{at}/mean"))) }
-        " " (number::interval(row.dice.ci95, &format!("{at}/ci95")))
+        @if row.dice.ci95.is_some() { " " (number::interval(row.dice.ci95, &format!("{at}/ci95"))) }
     }
 }
 
@@ -52,6 +52,11 @@ fn sentence(summary: &Summary) -> Markup {
     }
 }
 
+/// The date of a time.
+fn day(time: &str) -> &str {
+    time.split('T').next().unwrap_or(time)
+}
+
 pub(super) fn head(summary: &Summary, version: &str) -> Markup {
     let of = |setup| {
         summary
@@ -76,12 +81,24 @@ pub(super) fn head(summary: &Summary, version: &str) -> Markup {
                         }
                     } }
                 }
+                @if let Some(data) = &summary.data {
+                    div { dt { "Data" } dd {
+                        (data.modalities.join(", ")) " at " (data.size) " x " (data.size) " pixels, store "
+                        code { (data.store.to_string().chars().take(12).collect::<String>()) "…" }
+                    } }
+                }
                 div { dt { "Semantics" } dd { (summary.semantics) } }
                 div { dt { "Computed" } dd {
                     (summary.precision) " on " (summary.device)
                     @if let Some(reason) = &summary.precision_reason { ": " (reason) }
                 } }
-                div { dt { "Version" } dd { "anofpdm " (version) } }
+                @if let Some(scored) = &summary.scored { div { dt { "Scored" } dd { time datetime=(scored) { (day(scored)) } } } }
+                div { dt { "Version" } dd {
+                    "anofpdm " (version)
+                    @if let Some(commit) = summary.program.as_ref().and_then(|program| program.commit.as_ref()) {
+                        ", commit " code { (commit.chars().take(12).collect::<String>()) }
+                    }
+                } }
                 div.wide { dt { "Fingerprint" } dd {
                     code #fingerprint { (fingerprint) }
                     " " button.scripted type="button" data-copy="fingerprint" { "copy" }

@@ -58,6 +58,7 @@ fn summary() -> Summary {
         precision_reason: None,
         device: "cpu".to_owned(),
         data: None,
+        scored: None,
         program: None,
         coverage: Coverage::default(),
         audits: Audits::default(),

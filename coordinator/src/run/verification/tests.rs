@@ -1,3 +1,4 @@
+//! What workers deliver, checked before it counts.
 mod baselines;
 mod trial;
 
