@@ -26,7 +26,8 @@ Examples:
       --scores out.npz:map --components 40
   anofpdm metrics --pred predicted --truth labelsTs
   anofpdm metrics --pred out --pred-suffix _mask --truth brats \\
-      --truth-suffix _seg --store store --row row.json --name nnU-Net
+      --truth-suffix _seg --store store --row row.json --name nnU-Net \\
+      --maps out --maps-suffix _map
 
 Arrays are .npy, .npz or .safetensors of shape [N, H, W] or [N, 1, H, W] and of any number type; one of several \
 arrays in a file is named as FILE:NAME. A mask's pixel is set where it is 1 or more, and a slice is unhealthy if any \
@@ -36,7 +37,8 @@ DICE and IoU are means over slices (two empty masks count 1), precision and reca
 average precision.
 
 Volumes are NIfTI masks of the same grid, above 0 on lesions, CASE.nii.gz in both folders. Slices are those across the \
-head axis; HD95 is in millimetres, lesion-wise F1 of 26-connected components, intervals are over patients.")]
+head axis; HD95 is in millimetres, lesion-wise F1 of 26-connected components, intervals are over patients. Maps are \
+brought to the pixels of the store, as its images were, and rank those of the head.")]
 pub struct MetricsArgs {
     /// Predicted masks
     #[arg(long, value_name = "FILE[:NAME]", required_unless_present = "pred")]

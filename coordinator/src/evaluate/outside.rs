@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use anofpdm_common::ids::Digest;
-use anofpdm_common::metrics::bootstrap::{interval, mean_draws, mean_interval, patient_sums};
-use anofpdm_common::metrics::evaluate::section;
-use anofpdm_common::metrics::overlap::{Overlap, PooledOverlap};
-use anofpdm_common::metrics::setup::{Setup, SliceStatistics};
+use anofpdm_common::metrics::collected_runs::CollectedRuns;
+use anofpdm_common::metrics::setup::SliceStatistics;
+use anofpdm_common::metrics::{Localization, RunDetail};
 
-use super::measured::{BOOTSTRAP_SEED, Draws, Measured, PatientNumbers, pooled_interval};
+use super::measured::{Measured, Repeat, RowName, both_setups};
 use super::rows::TestSlice;
 use crate::report::slices::SliceName;
-use crate::report::summary::{Localized, Row, Value};
+use crate::report::summary::Localized;
 use crate::volume_masks::row::OutsideRow;
 
 /// Share of slices whose truth may be empty in the row and not in the run, or the other way: what resizing does to small
@@ -75,16 +74,19 @@ pub(super) fn rows(
         }
         used.push(&row.name);
         let statistics = statistics(path, row, names, slices)?;
-        found.extend(Setup::ALL.map(|setup| measured(row, setup, &statistics)));
         let other = row.store.is_some_and(|digest| digest != store);
+        let runs = score_runs(row, names);
+        let whose = match (other, &runs) {
+            (false, Some(_)) => ", its maps on the slices of the store",
+            (false, None) => "",
+            (true, Some(_)) => ", with the slices of another store, so its maps do not count",
+            (true, None) => ", with the slices of another store",
+        };
+        // Other slices have other pixels.
+        found.extend(measured(row, statistics, runs.filter(|_| !other)));
         notes.push(format!(
-            "{} was not computed by this run: its masks were counted by `anofpdm metrics` on the grid of their files{}",
-            row.name,
-            if other {
-                ", with the slices of another store"
-            } else {
-                ""
-            }
+            "{} was not computed by this run: its masks were counted by `anofpdm metrics` on the grid of their files{whose}",
+            row.name
         ));
     }
     Ok((found, notes))
@@ -137,67 +139,63 @@ fn statistics(
     Ok(statistics)
 }
 
-fn measured(row: &OutsideRow, setup: Setup, slices: &[SliceStatistics]) -> Measured {
-    let numbers = section(slices, None, setup);
-    let sums = |measure: fn(Overlap) -> f64| patient_sums(slices, setup, measure);
-    let (dice, iou) = (sums(Overlap::dice), sums(Overlap::iou));
-    let draws = mean_draws(&dice, BOOTSTRAP_SEED).unwrap_or_default();
-    let none = || Value::over_seeds(vec![None], None);
-    let mut patients = PatientNumbers {
-        iou,
-        seeds: 1,
-        ..PatientNumbers::default()
+/// Sorted scores of the test slices; `None` where the row has no map of one.
+fn score_runs(row: &OutsideRow, names: &[SliceName]) -> Option<Vec<Vec<u32>>> {
+    let scores = row.scores();
+    let run = |name: &SliceName| {
+        let slice = u32::try_from(name.slice).ok()?;
+        Some(scores.get(&(name.subject.as_str(), slice))?.run())
     };
-    for (slice, overlap) in setup.slices(slices) {
-        let pixels: &mut PooledOverlap = patients.pixels.entry(slice.patient).or_default();
-        pixels.add(overlap);
-    }
-    let row = Row {
+    names.iter().map(run).collect()
+}
+
+/// Both set-ups of a row; without `runs` what is of masks alone.
+fn measured(
+    row: &OutsideRow,
+    slices: Vec<SliceStatistics>,
+    runs: Option<Vec<Vec<u32>>>,
+) -> Vec<Measured> {
+    let name = RowName {
         method: row.name.clone(),
         guidance: None,
-        setup,
         seeds: Vec::new(),
-        slices: numbers.slices,
-        patients: dice.len(),
-        dice: Value::over_seeds(vec![numbers.dice], interval(&draws)),
-        iou: Value::over_seeds(
-            vec![numbers.iou],
-            mean_interval(&patients.iou, BOOTSTRAP_SEED),
-        ),
-        auprc: none(),
-        auprc_batch: none(),
-        auroc: none(),
-        fpr95: none(),
-        best_dice: None,
-        precision: Value::over_seeds(
-            vec![numbers.precision],
-            pooled_interval(&patients.pixels, |p| (p.intersection, p.predicted)),
-        ),
-        recall: Value::over_seeds(
-            vec![numbers.recall],
-            pooled_interval(&patients.pixels, |p| (p.intersection, p.truth)),
-        ),
-        localized: Localized::default(),
-        volume: None,
         pixel_labels: row.pixel_labels,
-        undefined_maps: 0,
         settings: None,
+        detail: RunDetail::Exact,
     };
-    Measured {
-        row,
-        dice,
-        patients,
-        draws: Draws {
-            dice: draws,
-            auprc: Vec::new(),
-        },
+    let ranked = runs.is_some();
+    let mut collected = CollectedRuns::default();
+    for run in runs.unwrap_or_else(|| vec![Vec::new(); slices.len()]) {
+        // These scores were in memory already, so there is room for them.
+        collected.push(&run, usize::MAX);
     }
+    let repeat = Repeat {
+        localizations: vec![Localization::default(); slices.len()],
+        slices,
+        runs: collected,
+        seeds: 1,
+    };
+    let mut rows = match both_setups(&name, &[repeat]) {
+        Ok(counted) => counted.rows,
+        Err(never) => match never {},
+    };
+    for Measured { row, .. } in &mut rows {
+        // Masks are on the grid of their files: their distances are not those of other rows.
+        row.localized = Localized::default();
+        if !ranked {
+            row.best_dice = None;
+        }
+    }
+    rows
 }
 
 #[cfg(test)]
 mod tests {
+    use anofpdm_common::metrics::score_run::score_run;
+
     use super::*;
     use crate::volume_masks::evaluation::tests::volume;
+    use crate::volume_masks::scores::SliceScores;
 
     fn names() -> Vec<SliceName> {
         [("a", 0), ("a", 1), ("b", 1)]
@@ -249,9 +247,38 @@ mod tests {
         let near = |row: &Measured, want: f64| (row.row.dice.mean.unwrap() - want).abs() < 1e-6;
         assert!(near(mixed, 1.0 / 3.0) && near(unhealthy, 0.5));
         assert_eq!((mixed.row.slices, unhealthy.row.patients), (3, 2));
-        assert_eq!(mixed.row.auprc.mean, None);
+        let row = &mixed.row;
+        for of_maps in [&row.auprc, &row.auprc_batch, &row.auroc, &row.fpr95] {
+            assert_eq!(of_maps.mean, None);
+        }
+        assert_eq!(row.best_dice, None);
         assert!(mixed.row.dice.ci95.is_some() && mixed.draws.dice.len() > 100);
         assert!(notes[0].contains("nnU-Net was not computed by this run"));
+    }
+
+    #[test]
+    fn maps_of_the_same_store_are_ranked() {
+        let mut with = file("nnU-Net");
+        for (volume, score) in with.row.volumes.iter_mut().zip([0.5, 2.0]) {
+            for slice in &mut volume.slices {
+                let run = score_run(&[score, 0.1], &[1, 0], None).unwrap();
+                slice.scores = Some(SliceScores::new(&run));
+            }
+        }
+        let counted = |store: Option<Digest>| {
+            let mut file = with.clone();
+            file.row.store = store;
+            let unhealthy = slices([true, false, true]);
+            let run = Digest::of(b"store");
+            rows(&[file], &names(), &unhealthy, run, &["anofpdm-ddim"]).unwrap()
+        };
+        let (found, notes) = counted(Some(Digest::of(b"store")));
+        assert_eq!(found[0].row.auprc.mean, Some(1.0));
+        assert_eq!(found[0].patients.auprc.len(), 2);
+        assert!(notes[0].contains("its maps on the slices of the store"));
+        let (found, notes) = counted(Some(Digest::of(b"other")));
+        assert_eq!(found[0].row.auprc.mean, None);
+        assert!(notes[0].contains("its maps do not count"), "{}", notes[0]);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use anofpdm_common::resize::Resize;
 use anofpdm_common::store::slices::{SourceGrid, SubjectData};
 
+use super::canvas::Canvas;
 use super::intensities::{Intensities, IntensityError};
 use super::labels::{LabelRange, check_range};
 use super::layouts::SubjectFiles;
@@ -182,7 +182,11 @@ pub fn convert(
         .map(|z| modality_mean_sum(&views, &divisors, z))
         .collect();
     let kept = kept_range(&sums).ok_or_else(|| SkipReason::NoSlice(names.join(", ")))?;
-    let canvas = Canvas::new([first.shape[0], first.shape[1]], conversion);
+    let canvas = Canvas::new(
+        [first.shape[0], first.shape[1]],
+        conversion.pad,
+        conversion.size,
+    );
 
     let mut image = Vec::new();
     for z in kept.clone() {
@@ -286,56 +290,6 @@ fn modality_mean_sum(views: &[Oriented<'_>], divisors: &[f64], z: usize) -> f64 
         .map(|(view, divisor)| view.slice(z).map(|x| x / divisor).sum::<f64>())
         .sum();
     sum / count
-}
-
-/// From an oriented slice to a stored one.
-struct Canvas {
-    slice: [usize; 2],
-    sides: [usize; 2],
-    padding: [usize; 2],
-    image: Resize<f64>,
-    mask: Resize<f32>,
-}
-
-impl Canvas {
-    fn new(slice: [usize; 2], conversion: &Conversion) -> Self {
-        let sides = if conversion.pad {
-            [slice[0].max(slice[1]); 2]
-        } else {
-            slice
-        };
-        let output = [conversion.size; 2];
-        Self {
-            slice,
-            sides,
-            padding: [0, 1].map(|axis| (sides[axis] - slice[axis]) / 2),
-            image: Resize::new(sides, output),
-            mask: Resize::new(sides, output),
-        }
-    }
-
-    fn image(&self, slice: impl Iterator<Item = f64>) -> Vec<f64> {
-        self.image.apply(&self.padded(slice, 0.0))
-    }
-
-    fn mask(&self, slice: impl Iterator<Item = f64>) -> Vec<u8> {
-        let binary = slice.map(|x| if x > LESION { 1.0 } else { 0.0 });
-        let resized = self.mask.apply(&self.padded(binary, 0.0));
-        resized
-            .into_iter()
-            .map(|x| u8::from(f64::from(x) > LESION))
-            .collect()
-    }
-
-    fn padded<T: Copy>(&self, slice: impl Iterator<Item = T>, empty: T) -> Vec<T> {
-        let mut canvas = vec![empty; self.sides[0] * self.sides[1]];
-        for (index, value) in slice.enumerate() {
-            let row = index / self.slice[1] + self.padding[0];
-            let column = index % self.slice[1] + self.padding[1];
-            canvas[row * self.sides[1] + column] = value;
-        }
-        canvas
-    }
 }
 
 fn read_images(paths: &[PathBuf]) -> Result<Vec<Volume>, SkipReason> {

@@ -4,6 +4,7 @@
 //! (`intensities` and `masks` refuse what is none, then `percentile`, `slices`), `preprocess` does so for a
 //! whole set (`unplaced` looks at all headers first).
 
+pub(crate) mod canvas;
 pub mod convert;
 mod head_share;
 pub mod intensities;

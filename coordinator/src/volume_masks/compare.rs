@@ -7,7 +7,9 @@ use anofpdm_common::metrics::{MaskGrid, Overlap, VolumeMetrics};
 use anofpdm_common::store::slices::{SliceStore, StoreError};
 use serde::{Deserialize, Serialize};
 
+use super::maps::{MapError, slice_scores};
 use super::pairs::VolumePair;
+use super::scores::SliceScores;
 use crate::ingest::masks::{self, LESION, MaskError};
 use crate::ingest::patient::patient_of;
 use crate::ingest::volume::{Affine, Numbers, Orientation, Volume, VolumeError};
@@ -19,22 +21,24 @@ pub enum VolumePairError {
     #[error("{file}: {source}")]
     Mask { file: String, source: MaskError },
     #[error(
-        "case {case}: the prediction is {predicted:?} voxels, the truth {truth:?}: bring the prediction back to the grid of \
-         the truth first"
+        "case {case}: the {what} is {predicted:?} voxels, the truth {truth:?}: bring the {what} back to the grid of the \
+         truth first"
     )]
     Shape {
         case: String,
+        what: &'static str,
         predicted: [usize; 3],
         truth: [usize; 3],
     },
     #[error(
-        "case {case}: the affines of prediction and truth differ: {} and {}; save the prediction with the truth's affine if \
+        "case {case}: the affines of {what} and truth differ: {} and {}; save the {what} with the truth's affine if \
          its voxels are the same places (nibabel.Nifti1Image(data, truth.affine)), resample it if they are not",
         Numbers(.predicted),
         Numbers(.truth)
     )]
     Affine {
         case: String,
+        what: &'static str,
         predicted: Box<Affine>,
         truth: Box<Affine>,
     },
@@ -62,15 +66,20 @@ pub enum VolumePairError {
     },
     #[error("case {case}: {source}; leave out --store, or take that case out")]
     Store { case: String, source: StoreError },
+    #[error(transparent)]
+    Map(#[from] MapError),
 }
 
 /// Counts of one slice across the head axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceCounts {
     /// Place along the head axis.
     pub slice: u32,
     #[serde(flatten)]
     pub overlap: Overlap,
+    /// Scores of the stored slice's foreground pixels with their truth, where there is a map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<SliceScores>,
 }
 
 /// What one prediction is beside its truth.
@@ -105,7 +114,7 @@ impl Comparing<'_> {
     pub fn compare(&self, pair: &VolumePair) -> Result<ComparedVolume, VolumePairError> {
         let truth = read(&pair.truth)?;
         let predicted = read(&pair.predicted)?;
-        let predicted = on_the_grid_of(&truth, predicted, &pair.case)?;
+        let predicted = on_the_grid_of(&truth, predicted, &pair.case, "prediction")?;
         let view = truth.oriented(Orientation::Lps);
         let [rows, columns, depth] = view.shape;
         let countable = rows
@@ -137,11 +146,17 @@ impl Comparing<'_> {
         let (truth_slices, predicted_slices) =
             (stacked(&truth, 0), stacked(&predicted, self.component_area));
         let (patient, counted) = self.slices(&pair.case, &truth, depth)?;
+        let scores: Vec<Option<SliceScores>> = match self.scores(pair, &truth)? {
+            Some(scores) => scores.into_iter().map(Some).collect(),
+            None => vec![None; counted.len()],
+        };
         let slices = counted
             .into_iter()
-            .map(|slice| SliceCounts {
+            .zip(scores)
+            .map(|(slice, scores)| SliceCounts {
                 slice: u32::try_from(slice).unwrap_or(u32::MAX),
                 overlap: Overlap::count(&predicted_slices[slice], &truth_slices[slice]),
+                scores,
             })
             .collect();
         let volume = VolumeMetrics::of(
@@ -157,6 +172,23 @@ impl Comparing<'_> {
             slices,
             volume,
         })
+    }
+
+    /// What the map of a case says of each slice that counts, in their order; `None` without a map or a store.
+    fn scores(
+        &self,
+        pair: &VolumePair,
+        truth: &Volume,
+    ) -> Result<Option<Vec<SliceScores>>, VolumePairError> {
+        let (Some(path), Some(store)) = (&pair.map, self.store) else {
+            return Ok(None);
+        };
+        let map = Volume::read(path).map_err(|source| VolumePairError::Volume {
+            file: path.display().to_string(),
+            source,
+        })?;
+        let map = on_the_grid_of(truth, map, &pair.case, "map")?;
+        Ok(Some(slice_scores(&pair.case, &map, truth, store)?))
     }
 
     /// The patient of a case, and the slices of it that count.
@@ -211,11 +243,12 @@ fn read(path: &Path) -> Result<Volume, VolumePairError> {
     Ok(volume)
 }
 
-/// The prediction with its axes as those of the truth lie; the same places in another order are the same places.
+/// A prediction or its map with its axes as those of the truth lie; the same places in another order are the same places.
 fn on_the_grid_of(
     truth: &Volume,
     predicted: Volume,
     case: &str,
+    what: &'static str,
 ) -> Result<Volume, VolumePairError> {
     if let Some(axes) = truth.grid().found_in(&predicted.grid()) {
         return Ok(predicted.reordered(axes, truth.affine));
@@ -224,12 +257,14 @@ fn on_the_grid_of(
     Err(if predicted.shape == truth.shape {
         VolumePairError::Affine {
             case,
+            what,
             predicted: Box::new(predicted.affine),
             truth: Box::new(truth.affine),
         }
     } else {
         VolumePairError::Shape {
             case,
+            what,
             predicted: predicted.shape,
             truth: truth.shape,
         }
@@ -268,6 +303,7 @@ mod tests {
                 case: "BraTS-GLI-00001-000".to_owned(),
                 predicted: self.0.path().join("predicted.nii"),
                 truth: self.0.path().join("truth.nii"),
+                map: None,
             })
         }
     }

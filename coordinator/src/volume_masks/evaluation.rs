@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anofpdm_common::metrics::bootstrap::{PatientSums, mean_interval, patient_sums};
+use anofpdm_common::metrics::batch_ap::REFERENCE_BATCH;
+use anofpdm_common::metrics::bootstrap::{
+    PatientSums, PixelDraws, mean_interval, patient_sums, pixel_draws,
+};
 use anofpdm_common::metrics::evaluate::section;
+use anofpdm_common::metrics::run_metrics::RunMetrics;
 use anofpdm_common::metrics::{LesionCounts, Overlap, Setup, SliceStatistics};
 use anofpdm_common::statistics::{pearson, spearman};
 use serde::{Deserialize, Serialize};
@@ -36,6 +40,11 @@ pub struct SliceNumbers {
     /// Of all pixels together.
     pub precision: Option<f64>,
     pub recall: Option<f64>,
+    /// Of the foreground pixels of all slices together, where there are maps; `n` is the number of slices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auprc: Option<MeanOver>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auroc: Option<MeanOver>,
 }
 
 /// Numbers of whole volumes.
@@ -109,6 +118,7 @@ impl VolumeEvaluation {
                 slices.map(move |slice| statistics(patient, slice.overlap))
             })
             .collect();
+        let ranked = ranked(volumes, &statistics);
         let over = |of: fn(&ComparedVolume) -> Option<f64>| {
             let mut sums = PatientSums::new();
             for volume in volumes {
@@ -133,8 +143,8 @@ impl VolumeEvaluation {
             patients: numbers.len(),
             volumes: volumes.len(),
             empty: volumes.iter().filter(nothing).count(),
-            mixed: SliceNumbers::of(&statistics, Setup::Mixed),
-            unhealthy: SliceNumbers::of(&statistics, Setup::Unhealthy),
+            mixed: SliceNumbers::of(&statistics, Setup::Mixed, ranked.as_ref()),
+            unhealthy: SliceNumbers::of(&statistics, Setup::Unhealthy, ranked.as_ref()),
             volume: VolumeNumbers {
                 dice: over(|volume| Some(volume.volume.overlap.dice())),
                 hd95: over(|volume| volume.volume.localization.hd95),
@@ -144,6 +154,20 @@ impl VolumeEvaluation {
             },
             cases: volumes.iter().map(CaseNumbers::of).collect(),
         }
+    }
+}
+
+/// What maps say of all slices; `None` where one has none.
+fn ranked(volumes: &[ComparedVolume], statistics: &[SliceStatistics]) -> Option<RunMetrics> {
+    let slices = volumes.iter().flat_map(|volume| &volume.slices);
+    let runs = slices.map(|slice| Some(slice.scores.as_ref()?.run()));
+    let runs = runs.collect::<Option<Vec<Vec<u32>>>>()?;
+    if runs.is_empty() {
+        return None;
+    }
+    match RunMetrics::count(runs.as_slice(), statistics, REFERENCE_BATCH) {
+        Ok(ranked) => Some(ranked),
+        Err(never) => match never {},
     }
 }
 
@@ -171,8 +195,17 @@ impl MeanOver {
 }
 
 impl SliceNumbers {
-    fn of(slices: &[SliceStatistics], setup: Setup) -> Self {
-        let pooled = section(slices, None, setup);
+    fn of(slices: &[SliceStatistics], setup: Setup, ranked: Option<&RunMetrics>) -> Self {
+        let pooled = section(slices, ranked, setup);
+        let draws =
+            ranked.and_then(|ranked| pixel_draws(&[&ranked.of(setup).patients], BOOTSTRAP_SEED));
+        let of_pixels = |mean: Option<f64>, interval: fn(&PixelDraws) -> Option<[f64; 2]>| {
+            ranked.map(|_| MeanOver {
+                mean,
+                ci95: draws.as_ref().and_then(interval),
+                n: pooled.slices,
+            })
+        };
         let over = |measure| MeanOver::of(&patient_sums(slices, setup, measure));
         Self {
             slices: pooled.slices,
@@ -180,6 +213,8 @@ impl SliceNumbers {
             iou: over(Overlap::iou),
             precision: pooled.precision,
             recall: pooled.recall,
+            auprc: of_pixels(pooled.auprc, PixelDraws::average_precision_interval),
+            auroc: of_pixels(pooled.auroc, PixelDraws::auroc_interval),
         }
     }
 }
@@ -245,6 +280,7 @@ pub(crate) mod tests {
                 SliceCounts {
                     slice,
                     overlap: counted,
+                    scores: None,
                 }
             });
         let slices = slices.collect();

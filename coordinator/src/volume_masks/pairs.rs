@@ -15,6 +15,8 @@ pub struct VolumePair {
     pub case: String,
     pub predicted: PathBuf,
     pub truth: PathBuf,
+    /// The map that the prediction was made of, where there is one.
+    pub map: Option<PathBuf>,
 }
 
 /// Why two folders are not compared.
@@ -49,6 +51,16 @@ pub enum PairError {
          by what --pred-suffix and --truth-suffix name"
     )]
     NoMatch { predicted: String, truth: String },
+    #[error(
+        "{count} of {cases} cases have no map in {folder}: {}; a map is called as its case, with what --maps-suffix names behind it",
+        listed(.missing, *.count)
+    )]
+    NoMap {
+        folder: PathBuf,
+        missing: Vec<String>,
+        count: usize,
+        cases: usize,
+    },
     #[error("--pred and --truth are the same folder: the truth would be compared with itself")]
     Same,
 }
@@ -105,10 +117,36 @@ pub fn pairs(
                 case,
                 predicted,
                 truth,
+                map: None,
             })
         })
         .collect();
     Ok((pairs, predictions.into_keys().collect()))
+}
+
+/// The same cases, each with its map out of another folder.
+///
+/// # Errors
+/// When that cannot be read, or a case has none.
+pub fn with_maps(
+    mut pairs: Vec<VolumePair>,
+    maps: (&Path, &str),
+) -> Result<Vec<VolumePair>, PairError> {
+    let mut found = cases(maps)?;
+    for pair in &mut pairs {
+        pair.map = found.remove(&pair.case);
+    }
+    let without = pairs.iter().filter(|pair| pair.map.is_none());
+    let missing: Vec<String> = without.map(|pair| pair.case.clone()).collect();
+    if missing.is_empty() {
+        return Ok(pairs);
+    }
+    Err(PairError::NoMap {
+        folder: maps.0.to_path_buf(),
+        count: missing.len(),
+        cases: pairs.len(),
+        missing: missing.into_iter().take(LISTED).collect(),
+    })
 }
 
 fn cases((folder, suffix): (&Path, &str)) -> Result<BTreeMap<String, PathBuf>, PairError> {

@@ -11,6 +11,7 @@ use anofpdm_common::store::durable::{self, DiskError};
 use serde::{Deserialize, Serialize};
 
 use super::compare::ComparedVolume;
+use super::scores::SliceScores;
 
 /// Of the file.
 const FORMAT: u32 = 1;
@@ -100,6 +101,19 @@ impl OutsideRow {
             }
         }
         Ok(row)
+    }
+
+    /// Scores by case and slice, of slices that have some.
+    pub fn scores(&self) -> BTreeMap<(&str, u32), &SliceScores> {
+        let volumes = self.volumes.iter();
+        volumes
+            .flat_map(|volume| {
+                let slices = volume.slices.iter();
+                slices.filter_map(|slice| {
+                    Some(((volume.case.as_str(), slice.slice), slice.scores.as_ref()?))
+                })
+            })
+            .collect()
     }
 
     /// Counts by case and slice.

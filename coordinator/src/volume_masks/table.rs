@@ -20,6 +20,19 @@ pub fn table(found: &VolumeEvaluation) -> String {
     line("iou", &|slices| bounded(&slices.iou, 4));
     line("precision", &|slices| plain(slices.precision));
     line("recall", &|slices| plain(slices.recall));
+    for (name, of) in [
+        (
+            "auprc",
+            (|slices| slices.auprc) as fn(&SliceNumbers) -> Option<MeanOver>,
+        ),
+        ("auroc", |slices| slices.auroc),
+    ] {
+        if of_slices.into_iter().any(|slices| of(slices).is_some()) {
+            line(name, &|slices| {
+                of(slices).map_or("-".to_owned(), |value| bounded(&value, 4))
+            });
+        }
+    }
     line("slices", &|slices| slices.slices.to_string());
     let volume = &found.volume;
     text += &format!("\n{:<12}{:>26}{:>10}\n", "volumes", "", "n");

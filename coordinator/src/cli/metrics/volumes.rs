@@ -12,7 +12,7 @@ use super::super::print_json;
 use crate::volume_masks::compare::Comparing;
 use crate::volume_masks::row::{OutsideRow, name_fault};
 use crate::volume_masks::table::table;
-use crate::volume_masks::{ComparedVolume, VolumeEvaluation, pairs};
+use crate::volume_masks::{ComparedVolume, VolumeEvaluation, pairs, with_maps};
 
 /// Names that a note lists at most.
 const LISTED: usize = 5;
@@ -43,6 +43,19 @@ pub(super) struct VolumeArgs {
         hide_default_value = true
     )]
     truth_suffix: String,
+    /// Maps that the masks were made of, higher where more anomalous, on one scale for all cases (CASE.nii.gz); AUPRC and
+    /// AUROC are of the pixels of the store, as those of a run are
+    #[arg(long, value_name = "DIR", requires_all = ["pred", "store"])]
+    maps: Option<PathBuf>,
+    /// What stands behind CASE in the names of maps (of `predict`: _map)
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        requires = "maps",
+        hide_default_value = true
+    )]
+    maps_suffix: String,
     /// Count the slices that this slice store has of each case, and its patients [default: all slices, patients by name]
     #[arg(long, value_name = "STORE", requires = "pred")]
     store: Option<PathBuf>,
@@ -93,6 +106,10 @@ pub(super) fn run(
             names.join(", ")
         );
     }
+    let pairs = match &args.maps {
+        Some(maps) => with_maps(pairs, (maps, &args.maps_suffix))?,
+        None => pairs,
+    };
     let comparing = Comparing {
         component_area,
         minimum_lesion: args.min_lesion,

@@ -12,7 +12,7 @@ impl Volume {
     }
 
     /// The volume seen along `axes` of its own.
-    fn along(&self, axes: [AxisMap; 3]) -> Oriented<'_> {
+    pub(crate) fn along(&self, axes: [AxisMap; 3]) -> Oriented<'_> {
         let strides = [1, self.shape[0], self.shape[0] * self.shape[1]];
         let start = axes
             .iter()
