@@ -112,6 +112,18 @@ impl Fixture {
         std::fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
 
+    /// The weights that a run trained last for `guided`.
+    pub fn weights(&self, run: &str) -> PathBuf {
+        let checkpoints = self.path().join(run).join("checkpoints/guided");
+        let folders = std::fs::read_dir(&checkpoints)
+            .unwrap_or_else(|e| panic!("{}: {e}", checkpoints.display()));
+        folders
+            .filter_map(|entry| Some(entry.ok()?.path().join("ema.safetensors")))
+            .filter(|path| path.is_file())
+            .max()
+            .unwrap_or_else(|| panic!("{} holds no weights", checkpoints.display()))
+    }
+
     /// A command of one of the programs, run in the folder.
     pub fn command<S: AsRef<OsStr>>(&self, name: &str, arguments: &[S]) -> Command {
         let mut command = Command::new(program(name));

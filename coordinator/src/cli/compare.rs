@@ -10,7 +10,8 @@ use clap::Args;
 
 use super::failure::UsageError;
 use super::print_json;
-use crate::compare::{MOST_RUNS, compare, page, text};
+use crate::compare::pictures::pictured;
+use crate::compare::{MOST_RUNS, Runs, page, text};
 
 /// Longest line of prose.
 const LINE: usize = 120;
@@ -21,9 +22,9 @@ Examples:
   anofpdm compare runs/before runs/after
   anofpdm compare a b c --intersect --html compared.html
 
-Differences are those of the later run less the earlier one, by the DICE of
-patients. Nothing is computed but from the reports: stores and records may be
-elsewhere.")]
+Differences are those of the later run less the earlier one, by patient. All
+numbers are of the reports: stores and records may be elsewhere; the page shows
+the slices that differ most where they are at hand.")]
 pub struct CompareArgs {
     /// Runs: folders, names under runs/, their report/ folders or summary.json files
     #[arg(required = true, value_name = "RUN")]
@@ -31,10 +32,10 @@ pub struct CompareArgs {
     /// Where the runs are of other slices, compare those that all have
     #[arg(long)]
     intersect: bool,
-    /// How many of the slices that differ most are named
+    /// How many of the slices that differ most are named, in each set-up
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(..=1_000))]
     slices: u16,
-    /// Write a page with everything and a figure of patients
+    /// Write a page with everything, a figure of patients and a viewer of slices
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Print JSON
@@ -48,9 +49,11 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         let message = format!("name 2 to {MOST_RUNS} runs: {} given", args.runs.len());
         bail!(UsageError(message));
     }
-    let compared = compare(&args.runs, args.intersect, args.slices.into())?;
+    let runs = Runs::open(&args.runs)?;
+    let compared = runs.compare(args.intersect, args.slices.into())?;
     if let Some(path) = &args.html {
-        durable::write(path, page::page(&compared).as_bytes())?;
+        let page = page::page(&compared, &pictured(&runs, &compared));
+        durable::write(path, page.as_bytes())?;
     }
     if args.json {
         return print_json(&compared);

@@ -5,7 +5,7 @@ use anofpdm_common::metrics::setup::Setup;
 use serde::Serialize;
 
 use crate::report::data::Data;
-use crate::report::statistics::Comparison;
+use crate::report::statistics::{Comparison, Metric};
 use crate::report::summary::Value;
 use crate::version::Program;
 
@@ -20,10 +20,10 @@ pub struct Compared {
     /// Keys of the normalised specs with other values.
     pub spec: Vec<Differing>,
     pub rows: Vec<ComparedRow>,
-    /// Whether runs differ, in each set-up, by the DICE of patients.
+    /// Whether runs differ, in each set-up, by DICE and AUPRC of patients.
     pub paired: Vec<PairedRuns>,
     pub patients: Vec<ComparedPatient>,
-    /// The slices whose DICE differs most, the largest difference first.
+    /// Of each set-up the slices whose DICE differs most, the largest difference first.
     pub changed: Vec<ChangedSlice>,
 }
 
@@ -80,6 +80,10 @@ pub struct ComparedRow {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PairedRuns {
     pub setup: Setup,
+    /// AUPRC is of all pixels together, so its differences have no interval here, and none at all where slices were left
+    /// out.
+    pub metric: Metric,
+    /// Patients with a value in both runs of some pair.
     pub patients: usize,
     pub smallest_p: f64,
     pub smallest_adjusted_p: f64,
@@ -114,10 +118,13 @@ pub struct ChangedSlice {
     pub slice: i64,
     /// Lesion pixels, in the first of the two runs.
     pub truth: u32,
+    pub setup: Setup,
     pub method: String,
     pub first_run: String,
     pub second_run: String,
-    /// Mixed DICE of the slice, mean over seeds.
+    /// Strength in the first run, and in the second.
+    pub guidance: [Option<f64>; 2],
+    /// DICE of the slice in that set-up, mean over seeds.
     pub first: f64,
     pub second: f64,
 }

@@ -1,11 +1,14 @@
-//! Runs beside each other: in what they differ, and whether their numbers do. Everything is read from their reports;
-//! neither stores nor records are needed.
+//! Runs beside each other: in what they differ, and whether their numbers do. Every number is read from their reports;
+//! stores and records are needed for pictures alone.
 
+#[cfg(test)]
+mod browser;
 mod common_slices;
 pub mod compared;
 mod differing;
 mod opened;
 pub mod page;
+pub mod pictures;
 mod rows;
 mod slices_file;
 #[cfg(test)]
@@ -105,33 +108,46 @@ fn short(digest: &Digest) -> String {
     digest.to_string().chars().take(12).collect()
 }
 
-/// Compares the runs whose folders, reports or summaries lie at `paths`; with the `most` slices that differ most.
-///
-/// # Errors
-/// When one cannot be read, or they are of other slices and `intersect` is not asked for.
-pub fn compare(paths: &[PathBuf], intersect: bool, most: usize) -> Result<Compared, CompareError> {
-    let runs: Vec<Opened> = paths
-        .iter()
-        .map(|path| Opened::open(path))
-        .collect::<Result<_, _>>()?;
-    if runs.len() < 2 {
-        return Err(CompareError::TooFew);
+/// Runs whose reports are read.
+#[derive(Debug)]
+pub struct Runs(Vec<Opened>);
+
+impl Runs {
+    /// Those whose folders, reports or summaries lie at `paths`.
+    ///
+    /// # Errors
+    /// When one cannot be read, or there is only one.
+    pub fn open(paths: &[PathBuf]) -> Result<Self, CompareError> {
+        let runs = paths.iter().map(|path| Opened::open(path));
+        let runs: Vec<Opened> = runs.collect::<Result<_, _>>()?;
+        if runs.len() < 2 {
+            return Err(CompareError::TooFew);
+        }
+        Ok(Self(runs))
     }
-    let common = Common::of(&runs, intersect)?;
-    let aligned = rows::align(&runs, &common);
-    let intersected = common.told.intersected;
-    let shown = aligned.iter().filter_map(|row| row.compared(intersected));
-    Ok(Compared {
-        rows: shown.collect(),
-        paired: rows::paired(&aligned),
-        patients: rows::patients(&aligned, &common),
-        changed: rows::changed(&aligned, &common, &runs, most),
-        facts: differing::facts(&runs),
-        spec: differing::specs(&runs),
-        notes: notes(&runs, &common),
-        slices: common.told.clone(),
-        runs: runs.iter().enumerate().map(told).collect(),
-    })
+
+    /// Beside each other, with the `most` slices that differ most.
+    ///
+    /// # Errors
+    /// When they are of other slices and `intersect` is not asked for.
+    pub fn compare(&self, intersect: bool, most: usize) -> Result<Compared, CompareError> {
+        let runs = &self.0;
+        let common = Common::of(runs, intersect)?;
+        let aligned = rows::align(runs, &common);
+        let intersected = common.told.intersected;
+        let shown = aligned.iter().filter_map(|row| row.compared(intersected));
+        Ok(Compared {
+            rows: shown.collect(),
+            paired: rows::paired(&aligned),
+            patients: rows::patients(&aligned, &common),
+            changed: rows::changed(&aligned, &common, runs, most),
+            facts: differing::facts(runs),
+            spec: differing::specs(runs),
+            notes: notes(runs, &common),
+            slices: common.told.clone(),
+            runs: runs.iter().enumerate().map(told).collect(),
+        })
+    }
 }
 
 fn told((place, run): (usize, &Opened)) -> ComparedRun {

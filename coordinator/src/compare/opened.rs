@@ -28,7 +28,9 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) summary: Summary,
     pub(super) data: Data,
-    /// Where it lies beside the report and can be read.
+    /// In which the report lies, where it lies in one.
+    pub(super) folder: Option<RunFolder>,
+    /// Where it can be read.
     pub(super) spec: Option<RunSpec>,
     pub(super) slices: SlicesFile,
 }
@@ -82,16 +84,17 @@ impl Opened {
         };
         let side = u32::try_from(data.size).unwrap_or(u32::MAX);
         let slices = SlicesFile::read(&report.join("slices.csv"), side.saturating_mul(side))?;
-        let folder = std::path::absolute(&report).ok();
-        let folder = folder.as_deref().and_then(Path::parent);
-        let spec = folder
-            .and_then(RunFolder::at)
-            .and_then(|run| run.spec().ok());
+        let root = std::path::absolute(&report).ok();
+        let folder = root
+            .as_deref()
+            .and_then(Path::parent)
+            .and_then(RunFolder::at);
         let opened = Self {
             path: path.to_path_buf(),
             summary,
             data,
-            spec,
+            spec: folder.as_ref().and_then(|run| run.spec().ok()),
+            folder,
             slices,
         };
         opened.belongs_together()?;

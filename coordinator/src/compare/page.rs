@@ -4,21 +4,34 @@ use anofpdm_common::metrics::setup::Setup;
 use maud::{Markup, PreEscaped, html};
 
 use super::compared::{Compared, ComparedPatient, ComparedRow, Differing};
-use super::text::{CHANGED, changed_cells, pair, strengths, value};
+use super::pictures::Pictured;
+use super::text::{CHANGED, DIFFERENCES, changed_cells, pair, strengths, value};
 use crate::readable;
 use crate::report::drawing::axis::Axis;
 use crate::report::drawing::chart::{Chart, Dot, Look};
-use crate::report::drawing::svg::{Ground, write};
 use crate::report::drawing::{Colour, Drawing, Stroke};
 use crate::report::marks::percent;
-use crate::report::page::document;
+use crate::report::page::figures::framed;
+use crate::report::page::viewer::Viewer;
+use crate::report::page::{LARGEST, VIEWER_SCRIPT, document};
 
 /// Pairs of runs of which patients are drawn.
 const MOST_PAIRS: usize = 6;
 const SIDE: f64 = 460.0;
 
-/// The page.
-pub fn page(compared: &Compared) -> String {
+/// The page; its viewer holds what fits.
+pub fn page(compared: &Compared, pictured: &Pictured) -> String {
+    let without = whole(compared, pictured, None).into_string();
+    // Escapes of names come on top of what is counted.
+    let room = (LARGEST - 500_000).saturating_sub(without.len());
+    let best = (0..pictured.pictures.methods.len()).collect();
+    match Viewer::new(&pictured.pictures, best, &pictured.beside, room) {
+        None => without,
+        Some(viewer) => whole(compared, pictured, Some(&viewer)).into_string(),
+    }
+}
+
+fn whole(compared: &Compared, pictured: &Pictured, viewer: Option<&Viewer>) -> Markup {
     let names: Vec<&str> = compared.runs.iter().map(|run| run.run.as_str()).collect();
     let title = names.join(", ");
     let body = html! {
@@ -37,11 +50,29 @@ pub fn page(compared: &Compared) -> String {
             p { "DICE of each patient in two runs: on the line they are the same, above it the later run is better." }
             (scatters(compared))
             h2 { "Slices with the largest change" }
-            p { "Mixed DICE, mean over seeds, in percent; the lesion in pixels." }
-            (list(&CHANGED, 2, &changed_cells(compared)))
+            p {
+                "DICE of the slice, mean over seeds, in percent; the lesion in pixels. Mixed shows calls that changed, unhealthy the \
+                 masks."
+            }
+            (list(&CHANGED, 5, &changed_cells(compared)))
+            @if !pictured.notes.is_empty() { ul { @for note in &pictured.notes { li { (note) } } } }
+            @if let Some(figure) = &pictured.figure {
+                @let caption = html! { ". " (figure.caption) (in_words(&figure.description)) };
+                div.figures { (framed(&figure.drawing, &figure.name, &figure.title, &figure.description, &caption)) }
+            }
+            @if let Some(viewer) = viewer {
+                h3 { "Viewer" }
+                p { "Side by side (s) shows the same slice in the other run." }
+                (viewer.markup(&pictured.pictures.rule))
+            }
         }
+        @if viewer.is_some() { script { (PreEscaped(VIEWER_SCRIPT)) } }
     };
-    document(&format!("{title} compared – anofpdm"), &body).into_string()
+    document(&format!("{title} compared – anofpdm"), &body)
+}
+
+fn in_words(words: &str) -> Markup {
+    html! { details { summary { "in words" } p { (words) } } }
 }
 
 fn runs(compared: &Compared) -> Markup {
@@ -142,13 +173,10 @@ fn paired(compared: &Compared) -> Markup {
         "p signed rank",
     ];
     html! {
+        @if !compared.paired.is_empty() { p { (DIFFERENCES) } }
         @if compared.paired.is_empty() { p.absent { "No method is in two of the runs." } }
         @for paired in &compared.paired {
-            h3 { (paired.setup.name()) ", " (readable::count(paired.patients as u64, "patient")) @if let Some(note) = &paired.note { "; " (note) } }
-            p {
-                "DICE of the first run less that of the second, in percent points, with its interval over patients; patients in \
-                 whom the first is better, of those in whom the two differ; two-sided p over patients after Holm."
-            }
+            h3 { (paired.metric.name()) ", " (paired.setup.name()) ", " (readable::count(paired.patients as u64, "patient")) @if let Some(note) = &paired.note { "; " (note) } }
             (list(&heads, 3, &paired.comparisons.iter().map(pair).collect::<Vec<_>>()))
         }
     }
@@ -163,12 +191,7 @@ fn scatters(compared: &Compared) -> Markup {
             @for (first, second) in pairs.iter().take(MOST_PAIRS) { @for setup in Setup::ALL {
                 @if let Some((drawing, words)) = scatter(compared, setup, *first, *second) {
                     @let title = format!("{}: {} against {}", setup.name(), compared.runs[*first].label, compared.runs[*second].label);
-                    figure {
-                        div.drawing style=(format!("--wide:{SIDE}px")) {
-                            (PreEscaped(write(&drawing, Ground::Page, &format!("svg-{}-{first}-{second}", setup.name()), &title, &words)))
-                        }
-                        figcaption { b { (title) } details { summary { "in words" } p { (words) } } }
-                    }
+                    (framed(&drawing, &format!("{}-{first}-{second}", setup.name()), &title, &words, &in_words(&words)))
                 }
             } }
         }

@@ -1,5 +1,8 @@
 //! Rows of the runs beside each other, counted anew over the slices that all have.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use anofpdm_common::metrics::bootstrap::{
     PatientSums, interval, mean_draws, mean_interval, patient_sums,
 };
@@ -12,7 +15,7 @@ use super::compared::{ChangedSlice, ComparedPatient, ComparedRow, PairedRuns, Ru
 use super::opened::Opened;
 use crate::evaluate::difference::{Reach, Side, correct, difference};
 use crate::evaluate::measured::BOOTSTRAP_SEED;
-use crate::report::statistics::RowId;
+use crate::report::statistics::{Metric, RowId};
 use crate::report::summary::{Row, Value};
 
 /// One method in every run, in one set-up.
@@ -23,6 +26,8 @@ pub(super) struct Aligned<'a> {
     rows: Vec<Option<&'a Row>>,
     /// Of each run that has the row slice by slice.
     counted: Vec<Option<Counted>>,
+    /// AUPRC of each patient in each run; empty where slices were left out, since it is of all the patient's pixels.
+    auprc: Vec<BTreeMap<&'a str, f64>>,
 }
 
 /// A row over the common slices.
@@ -103,15 +108,32 @@ pub(super) fn align<'a>(runs: &'a [Opened], common: &Common<'_>) -> Vec<Aligned<
                 let seeds = run.statistics(row, places, &common.patients)?;
                 Some(Counted::new(&seeds, setup))
             });
+            let auprc = runs.iter().zip(&rows).map(|(run, row)| match row {
+                Some(row) if !common.told.intersected => auprc_of_patients(run, row),
+                _ => BTreeMap::new(),
+            });
             found.push(Aligned {
                 method: &row.method,
                 setup,
+                auprc: auprc.collect(),
                 counted: counted.collect(),
                 rows,
             });
         }
     }
     found
+}
+
+/// As the report has it: mean over seeds, of patients with a lesion.
+fn auprc_of_patients<'a>(run: &'a Opened, row: &Row) -> BTreeMap<&'a str, f64> {
+    let patients = run.summary.per_patient.iter();
+    let of_setup = patients.filter(|patient| patient.setup == row.setup);
+    let found = of_setup.filter_map(|patient| {
+        let mut rows = patient.rows.iter();
+        let same = rows.find(|one| one.method == row.method && one.guidance == row.guidance);
+        Some((patient.patient.as_str(), same?.auprc?))
+    });
+    found.collect()
 }
 
 impl Aligned<'_> {
@@ -144,11 +166,7 @@ impl Aligned<'_> {
         };
         Some(ComparedRow {
             method: self.method.to_owned(),
-            guidance: self
-                .rows
-                .iter()
-                .map(|row| row.and_then(|row| row.guidance))
-                .collect(),
+            guidance: self.strengths(),
             setup: self.setup,
             pixel_labels: self.rows.iter().flatten().any(|row| row.pixel_labels),
             dice,
@@ -165,61 +183,120 @@ impl Aligned<'_> {
         runs.filter(move |(first, second)| there(*first) && there(*second))
     }
 
-    fn side(&self, run: usize) -> Option<(&Counted, Side<'_>)> {
-        let counted = self.counted.get(run)?.as_ref()?;
-        let guidance = self.rows.get(run)?.and_then(|row| row.guidance);
-        let side = Side {
-            id: RowId {
-                method: self.method.to_owned(),
-                guidance,
-            },
-            mean: counted.dice.mean,
-            draws: &counted.draws,
-        };
-        Some((counted, side))
+    /// Of each run.
+    fn strengths(&self) -> Vec<Option<f64>> {
+        let rows = self.rows.iter();
+        rows.map(|row| row.and_then(|row| row.guidance)).collect()
     }
 
-    fn pair(&self, first: usize, second: usize) -> Option<RunPair> {
-        let (one, one_side) = self.side(first)?;
-        let (other, other_side) = self.side(second)?;
-        // The same slices, so the same patients.
-        let patients = one.sums.keys();
-        let differences: Vec<f64> = patients
-            .filter_map(|patient| Some(one.patient(*patient)? - other.patient(*patient)?))
-            .collect();
-        Some(RunPair {
+    fn row_id(&self, run: usize) -> RowId {
+        RowId {
+            method: self.method.to_owned(),
+            guidance: self.rows[run].and_then(|row| row.guidance),
+        }
+    }
+
+    /// The slices that two runs made another DICE of; `number` is this row's.
+    fn changes(&self, number: usize) -> impl Iterator<Item = Change> {
+        self.pairs().flat_map(move |(first, second)| {
+            let each = self.counted[first].iter().zip(&self.counted[second]);
+            let slices = each.flat_map(|(one, other)| one.slices.iter().zip(&other.slices));
+            slices.filter_map(move |((place, one), (_, other))| {
+                (one != other).then_some(Change {
+                    place: *place,
+                    runs: [first, second],
+                    row: number,
+                    dice: [*one, *other],
+                })
+            })
+        })
+    }
+
+    /// What two runs have of the row; `None` where one does not have it.
+    fn values(&self, runs: [usize; 2], metric: Metric) -> Option<Values<'_>> {
+        match metric {
+            Metric::Dice => {
+                let [one, other] = runs.map(|run| self.counted[run].as_ref());
+                let (one, other) = (one?, other?);
+                // The same slices, so the same patients.
+                let patients = one.sums.keys();
+                let differences = patients
+                    .filter_map(|patient| Some(one.patient(*patient)? - other.patient(*patient)?));
+                Some(Values {
+                    means: [one, other].map(|counted| counted.dice.mean),
+                    draws: [one, other].map(|counted| &counted.draws[..]),
+                    differences: differences.collect(),
+                })
+            }
+            Metric::Auprc => {
+                let [one, other] = runs.map(|run| &self.auprc[run]);
+                let patients = one.iter();
+                let differences =
+                    patients.filter_map(|(patient, value)| Some(value - other.get(patient)?));
+                Some(Values {
+                    means: runs.map(|run| self.rows[run].and_then(|row| row.auprc.mean)),
+                    draws: [&[], &[]],
+                    differences: differences.collect(),
+                })
+            }
+        }
+    }
+
+    /// The first run less the second, with the number of patients; `None` without a patient of both.
+    fn pair(&self, first: usize, second: usize, metric: Metric) -> Option<(RunPair, usize)> {
+        let values = self.values([first, second], metric)?;
+        let side = |which: usize, run: usize| Side {
+            id: self.row_id(run),
+            mean: values.means[which],
+            draws: values.draws[which],
+        };
+        let pair = RunPair {
             first_run: label(first),
             second_run: label(second),
-            comparison: difference(one_side, other_side, &differences)?,
-        })
+            comparison: difference(side(0, first), side(1, second), &values.differences)?,
+        };
+        Some((pair, values.differences.len()))
     }
 }
 
-/// The paired differences of each set-up that has some.
+/// A row by one metric in two runs.
+struct Values<'a> {
+    /// The numbers in the tables.
+    means: [Option<f64>; 2],
+    /// The same in each bootstrap resample; nothing where these are not known.
+    draws: [&'a [f64]; 2],
+    /// Patient by patient.
+    differences: Vec<f64>,
+}
+
+/// The paired differences of each set-up and metric that has some.
 pub(super) fn paired(rows: &[Aligned<'_>]) -> Vec<PairedRuns> {
-    let of_setup = |setup: Setup| {
-        let rows = rows.iter().filter(move |row| row.setup == setup);
-        let mut comparisons: Vec<RunPair> = rows
-            .clone()
-            .flat_map(|row| {
+    let mut found = Vec::new();
+    for setup in Setup::ALL {
+        for metric in Metric::ALL {
+            let of_setup = rows.iter().filter(|row| row.setup == setup);
+            let pairs = of_setup.flat_map(|row| {
                 row.pairs()
-                    .filter_map(|(first, second)| row.pair(first, second))
-            })
-            .collect();
-        correct(comparisons.iter_mut().map(|pair| &mut pair.comparison));
-        let counted = rows.flat_map(|row| &row.counted).flatten().next();
-        let patients = counted.map_or(0, |counted| counted.sums.len());
-        let reach = Reach::of(patients, comparisons.len());
-        (!comparisons.is_empty()).then_some(PairedRuns {
-            setup,
-            patients,
-            smallest_p: reach.smallest_p,
-            smallest_adjusted_p: reach.smallest_adjusted_p,
-            note: reach.note,
-            comparisons,
-        })
-    };
-    Setup::ALL.into_iter().filter_map(of_setup).collect()
+                    .filter_map(move |(first, second)| row.pair(first, second, metric))
+            });
+            let (mut comparisons, patients): (Vec<RunPair>, Vec<usize>) = pairs.unzip();
+            let Some(patients) = patients.into_iter().max() else {
+                continue;
+            };
+            correct(comparisons.iter_mut().map(|pair| &mut pair.comparison));
+            let reach = Reach::of(patients, comparisons.len());
+            found.push(PairedRuns {
+                setup,
+                metric,
+                patients,
+                smallest_p: reach.smallest_p,
+                smallest_adjusted_p: reach.smallest_adjusted_p,
+                note: reach.note,
+                comparisons,
+            });
+        }
+    }
+    found
 }
 
 /// Each patient in each row that two runs have.
@@ -244,44 +321,76 @@ pub(super) fn patients(rows: &[Aligned<'_>], common: &Common<'_>) -> Vec<Compare
     found
 }
 
-/// The `most` slices whose mixed DICE differs most between two runs.
+/// A slice that two runs made another DICE of.
+struct Change {
+    /// Its place in the common list.
+    place: usize,
+    runs: [usize; 2],
+    /// Number of the row.
+    row: usize,
+    dice: [f64; 2],
+}
+
+impl Change {
+    fn size(&self) -> f64 {
+        (self.dice[0] - self.dice[1]).abs()
+    }
+
+    fn named(&self, rows: &[Aligned<'_>], common: &Common<'_>, runs: &[Opened]) -> ChangedSlice {
+        let row = &rows[self.row];
+        let name = common.names[self.place];
+        let [first, second] = self.runs;
+        let there = common.places[second][self.place];
+        let cells = &runs[second].slices.cells;
+        let truth = cells.first().map(|cell| cell.outcomes[there].overlap.truth);
+        ChangedSlice {
+            patient: name.patient.clone(),
+            subject: name.subject.clone(),
+            slice: name.slice,
+            truth: truth.unwrap_or(0),
+            setup: row.setup,
+            method: row.method.to_owned(),
+            first_run: label(first),
+            second_run: label(second),
+            guidance: self.runs.map(|run| row.row_id(run).guidance),
+            first: self.dice[0],
+            second: self.dice[1],
+        }
+    }
+}
+
+/// Of each set-up the `most` slices whose DICE differs most between two runs, each in the row in which it does. Mixed is
+/// about calls, unhealthy about masks.
 pub(super) fn changed(
     rows: &[Aligned<'_>],
     common: &Common<'_>,
     runs: &[Opened],
     most: usize,
 ) -> Vec<ChangedSlice> {
-    let mut found: Vec<ChangedSlice> = Vec::new();
-    let by_change =
-        |a: &ChangedSlice, b: &ChangedSlice| b.change().abs().total_cmp(&a.change().abs());
-    for row in rows.iter().filter(|row| row.setup == Setup::Mixed) {
-        for (first, second) in row.pairs() {
-            let (Some(one), Some(other)) = (&row.counted[first], &row.counted[second]) else {
-                continue;
-            };
-            let each = one.slices.iter().zip(&other.slices);
-            let differ = each.filter(|((_, one), (_, other))| one != other);
-            found.extend(differ.map(|((place, first_dice), (_, second_dice))| {
-                let name = common.names[*place];
-                let there = common.places[second][*place];
-                let cells = &runs[second].slices.cells;
-                let truth = cells.first().map(|cell| cell.outcomes[there].overlap.truth);
-                ChangedSlice {
-                    patient: name.patient.clone(),
-                    subject: name.subject.clone(),
-                    slice: name.slice,
-                    truth: truth.unwrap_or(0),
-                    method: row.method.to_owned(),
-                    first_run: label(first),
-                    second_run: label(second),
-                    first: *first_dice,
-                    second: *second_dice,
+    let of_setup = |setup: Setup| {
+        // By slice and runs.
+        let mut found: BTreeMap<(usize, [usize; 2]), Change> = BTreeMap::new();
+        let of_setup = rows.iter().enumerate();
+        for (number, row) in of_setup.filter(|(_, row)| row.setup == setup) {
+            for change in row.changes(number) {
+                match found.entry((change.place, change.runs)) {
+                    Entry::Vacant(new) => {
+                        new.insert(change);
+                    }
+                    Entry::Occupied(mut known) if change.size() > known.get().size() => {
+                        known.insert(change);
+                    }
+                    Entry::Occupied(_) => {}
                 }
-            }));
-            // What cannot be among them any more is not kept.
-            found.sort_by(by_change);
-            found.truncate(most);
+            }
         }
-    }
+        let mut found: Vec<Change> = found.into_values().collect();
+        found.sort_by(|a, b| b.size().total_cmp(&a.size()));
+        found.truncate(most);
+        found
+    };
+    let found = Setup::ALL.into_iter().flat_map(of_setup);
     found
+        .map(|change| change.named(rows, common, runs))
+        .collect()
 }

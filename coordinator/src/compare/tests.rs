@@ -7,34 +7,40 @@ use anofpdm_common::ids::Digest;
 use anofpdm_common::metrics::setup::Setup;
 use anofpdm_common::metrics::{Localization, Overlap};
 
+use super::pictures::Pictured;
 use super::*;
 use crate::report::data::{Data, list_digest};
 use crate::report::slices::{CellSlice, CellSlices, SliceName, SliceTable, SlicesOfCell};
+use crate::report::statistics::{Metric, PatientResult, PatientRow};
 use crate::report::summary::{Summary, Value};
 use crate::report::tests::{SPEC, row, summary};
 use crate::report::tidy;
 
+fn compare(paths: &[PathBuf], intersect: bool, most: usize) -> Result<Compared, CompareError> {
+    Runs::open(paths)?.compare(intersect, most)
+}
+
 const METHOD: &str = "anofpdm-ddim";
 
 /// Patient, slice, lesion pixels; mask and common pixels, called unhealthy.
-type Slice = (&'static str, i64, u32, u32, u32, bool);
+pub(super) type Slice = (&'static str, i64, u32, u32, u32, bool);
 
 /// Three patients; DICE 0.5, 1 (called healthy), 1 and 0, near enough.
-const BEFORE: [Slice; 4] = [
+pub(super) const BEFORE: [Slice; 4] = [
     ("p", 1, 8, 8, 4, true),
     ("p", 2, 0, 5, 0, false),
     ("q", 1, 6, 6, 6, true),
     ("r", 3, 4, 4, 0, true),
 ];
 /// The same slices in another order; patient r is found by half.
-const AFTER: [Slice; 4] = [
+pub(super) const AFTER: [Slice; 4] = [
     ("r", 3, 4, 4, 2, true),
     ("p", 1, 8, 8, 4, true),
     ("p", 2, 0, 5, 0, false),
     ("q", 1, 6, 6, 6, true),
 ];
 
-struct Made {
+pub(super) struct Made {
     name: &'static str,
     slices: Vec<Slice>,
     store: &'static [u8],
@@ -42,7 +48,7 @@ struct Made {
 }
 
 impl Made {
-    fn of(name: &'static str, slices: &[Slice]) -> Self {
+    pub(super) fn of(name: &'static str, slices: &[Slice]) -> Self {
         Self {
             name,
             slices: slices.to_vec(),
@@ -107,6 +113,27 @@ impl Made {
         each.iter().sum::<f64>() / each.len() as f64
     }
 
+    /// AUPRC of the patients with a lesion in the unhealthy set-up: a hundredth of the mask's pixels.
+    fn per_patient(&self) -> Vec<PatientResult> {
+        let with_lesion = self.slices.iter().filter(|(_, _, truth, ..)| *truth > 0);
+        let results = with_lesion.map(|(patient, _, _, predicted, common, _)| PatientResult {
+            patient: (*patient).to_owned(),
+            setup: Setup::Unhealthy,
+            slices: 1,
+            truth: 1,
+            whole: false,
+            rows: vec![PatientRow {
+                method: METHOD.to_owned(),
+                guidance: Some(self.guidance),
+                dice: 0.5,
+                iou: 0.5,
+                auprc: Some(f64::from(*predicted + 10 * *common) / 100.0),
+                predicted: 1.0,
+            }],
+        });
+        results.collect()
+    }
+
     fn summary(&self) -> Summary {
         let table = self.table();
         let rows = Setup::ALL.into_iter().flat_map(|setup| {
@@ -119,7 +146,7 @@ impl Made {
             run: self.name.to_owned(),
             fingerprint: Digest::of(self.name.as_bytes()),
             rows: rows.collect(),
-            per_patient: Vec::new(),
+            per_patient: self.per_patient(),
             data: Some(Data {
                 store: Digest::of(self.store),
                 modalities: vec!["flair".to_owned()],
@@ -134,7 +161,7 @@ impl Made {
     }
 
     /// A run folder below `root`.
-    fn write(&self, root: &Path) -> PathBuf {
+    pub(super) fn write(&self, root: &Path) -> PathBuf {
         let run = root.join(self.name);
         fs::create_dir_all(run.join("report")).unwrap();
         let spec = SPEC.replace(
@@ -183,7 +210,7 @@ fn runs_of_the_same_slices_are_compared_patient_by_patient() {
     }
     assert!(mixed.auprc.iter().all(Option::is_some));
     // Means over patients: (0.75, 1, 0) and (0.75, 1, 0.5); over slices a fourth of 0.5.
-    let [mixed, unhealthy] = &found.paired[..] else {
+    let [mixed, unhealthy, auprc] = &found.paired[..] else {
         panic!("{:?}", found.paired);
     };
     let [pair] = &mixed.comparisons[..] else {
@@ -203,9 +230,24 @@ fn runs_of_the_same_slices_are_compared_patient_by_patient() {
         unhealthy.comparisons[0].comparison.difference.unwrap(),
         0.5 / 3.0
     ));
-    let [changed] = &found.changed[..] else {
+    // Of patients as the reports have it: r alone differs, by the 2 pixels more that are found.
+    assert_eq!(
+        (auprc.setup, auprc.metric),
+        (Setup::Unhealthy, Metric::Auprc)
+    );
+    let one = &auprc.comparisons[0].comparison;
+    assert_eq!((auprc.patients, one.better, one.equal), (3, 1, 2));
+    assert!(near(one.patient_difference, 0.2 / 3.0));
+    // Of all pixels together: the tables', without an interval.
+    assert_eq!((one.difference, one.ci95), (Some(0.0), None));
+    let [changed, same] = &found.changed[..] else {
         panic!("{:?}", found.changed);
     };
+    assert_eq!(
+        (changed.setup, same.setup),
+        (Setup::Mixed, Setup::Unhealthy)
+    );
+    assert_eq!(changed.subject, same.subject);
     assert_eq!(
         (changed.patient.as_str(), changed.slice, changed.truth),
         ("r", 3, 4)
@@ -216,6 +258,34 @@ fn runs_of_the_same_slices_are_compared_patient_by_patient() {
     let same = [report.clone(), report.join("summary.json")];
     let found = compare(&same, false, 10).unwrap();
     assert!(found.notes[0].contains("same fingerprint") && found.changed.is_empty());
+}
+
+/// Where a slice is called healthy mixed has nothing of its mask, and what became of the mask is still told.
+#[test]
+fn masks_of_what_is_called_healthy_are_compared_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let called = |common: u32, unhealthy: bool| {
+        [
+            ("p", 1, 8, 8, common, true),
+            ("q", 1, 6, 6, common, unhealthy),
+        ]
+    };
+    let runs = [
+        Made::of("before", &called(2, false)),
+        Made::of("after", &called(6, false)),
+    ];
+    let paths = runs.map(|run| run.write(dir.path()));
+    let found = compare(&paths, false, 10).unwrap();
+    let changed = found.changed.iter();
+    let changed: Vec<(&str, Setup)> = changed.map(|one| (&*one.patient, one.setup)).collect();
+    assert_eq!(
+        changed,
+        [
+            ("p", Setup::Mixed),
+            ("q", Setup::Unhealthy),
+            ("p", Setup::Unhealthy)
+        ]
+    );
 }
 
 #[test]
@@ -237,6 +307,7 @@ fn other_slices_are_refused_or_those_that_all_have_counted_anew() {
     );
     let found = compare(&paths, true, 10).unwrap();
     assert_eq!((found.slices.compared, &found.slices.of), (3, &vec![4, 3]));
+    assert!(found.paired.iter().all(|one| one.metric == Metric::Dice));
     assert_eq!(
         found.rows.len(),
         2,
@@ -391,7 +462,7 @@ fn text_and_page_hold_the_numbers_and_ask_for_nothing() {
         lines.contains("0.0     50.0") || lines.contains("50.0"),
         "{lines}"
     );
-    let page = page::page(&found);
+    let page = page::page(&found, &Pictured::default());
     assert!(page.contains("a&lt;b&gt;") && !page.contains("a<b>"));
     let elsewhere = page.replace("http://www.w3.org/2000/svg", "");
     assert!(!elsewhere.contains("http://") && !elsewhere.contains("https://"));

@@ -10,9 +10,9 @@ use crate::report::summary::Value;
 /// Columns of a value of a spec; longer ones are cut.
 const LONGEST: usize = 48;
 
-const DIFFERENCES: &str = "The first run less the second, in percent points, with a 95 % bootstrap interval over patients; \
-     patients in whom the first is better, of those in whom the two differ; two-sided p over patients, after Holm's \
-     correction for all lines of a set-up.";
+pub(super) const DIFFERENCES: &str = "The first run less the second, in percent points, of DICE with a 95 % bootstrap \
+     interval over patients; patients in whom the first is better, of those in whom the two differ; two-sided p over patients, after Holm's \
+     correction for all lines of a set-up and metric.";
 
 /// All of it, in lines of `columns` where they are prose.
 pub fn lines(compared: &Compared, columns: usize) -> Vec<String> {
@@ -41,7 +41,8 @@ pub fn lines(compared: &Compared, columns: usize) -> Vec<String> {
             .as_ref()
             .map_or_else(String::new, |note| format!("; {note}"));
         let title = format!(
-            "DICE, {}, {}{note}",
+            "{}, {}, {}{note}",
+            paired.metric.name(),
             paired.setup.name(),
             readable::count(paired.patients as u64, "patient")
         );
@@ -187,9 +188,10 @@ pub(super) fn pair(pair: &RunPair) -> Vec<String> {
     ]
 }
 
-/// Heads of the list of changed slices, and which of them are numbers.
-pub(super) const CHANGED: [&str; 9] = [
-    "patient", "subject", "slice", "lesion", "method", "runs", "first", "second", "change",
+/// Heads of the list of changed slices.
+pub(super) const CHANGED: [&str; 10] = [
+    "patient", "subject", "set-up", "method", "runs", "slice", "lesion", "first", "second",
+    "change",
 ];
 
 pub(super) fn changed_cells(compared: &Compared) -> Vec<Vec<String>> {
@@ -197,10 +199,11 @@ pub(super) fn changed_cells(compared: &Compared) -> Vec<Vec<String>> {
         vec![
             slice.patient.clone(),
             slice.subject.clone(),
-            slice.slice.to_string(),
-            slice.truth.to_string(),
+            slice.setup.name().to_owned(),
             slice.method.clone(),
             format!("{} - {}", slice.first_run, slice.second_run),
+            slice.slice.to_string(),
+            slice.truth.to_string(),
             percent(slice.first),
             percent(slice.second),
             percent(slice.change()),
@@ -215,10 +218,10 @@ fn changed(compared: &Compared) -> Vec<String> {
     }
     let mut lines = vec![
         String::new(),
-        "slices with the largest change of DICE (mixed, mean over seeds; lesion in pixels)"
+        "slices with the largest change of DICE, in either set-up (mean over seeds; lesion in pixels)"
             .to_owned(),
     ];
     let header = CHANGED.map(str::to_owned);
-    lines.extend(table(&header, &changed_cells(compared), &[2, 3, 6, 7, 8]));
+    lines.extend(table(&header, &changed_cells(compared), &[5, 6, 7, 8, 9]));
     lines
 }

@@ -7,7 +7,7 @@ mod comparison;
 mod cost;
 mod data;
 pub(crate) mod difference;
-mod exhibits;
+pub(crate) mod exhibits;
 mod fingerprint;
 mod localized;
 pub(crate) mod measured;
@@ -24,6 +24,7 @@ mod truth;
 pub mod tune;
 
 use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anofpdm_common::baseline::Baseline;
 use anofpdm_common::calibration::Calibration;
@@ -257,6 +258,7 @@ pub fn summarise_with(
             .map(|measured| measured.row.clone())
             .collect(),
         data: Some(data::data(&dataset, &slices, &classification)),
+        scored: ledger.scored.map(rfc3339),
         program: Some(Program::this()),
         cost: cost::cost(&scored, ledger),
         calibration: calibration_rows(&calibration),
@@ -270,6 +272,11 @@ pub fn summarise_with(
         slices,
         exhibits,
     })
+}
+
+fn rfc3339(unix_seconds: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_secs(unix_seconds);
+    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 /// Slices x cells x seeds, with what was delivered more than once.

@@ -5,6 +5,9 @@
 
 use super::statistics::RowId;
 
+/// From the brightest to the darkest of a logarithmic scale.
+pub const SHOWN_RANGE: f32 = 1_000.0;
+
 /// Nothing of this is in `summary.json`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Exhibits {

@@ -38,6 +38,7 @@ fn every_example_is_a_spec_without_warnings() {
         "atlas2.toml",
         "atlas2-table1.toml",
         "brats13-small.toml",
+        "brats13.toml",
         "brats21.toml",
         "brats21-table1.toml",
         "table1-brats13.toml",

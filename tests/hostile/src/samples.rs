@@ -271,6 +271,9 @@ pub fn entries() -> Vec<Entry> {
             millijoules: 451_000,
             device_millis: 1_234,
         },
+        Entry::Scored {
+            unix_seconds: 1_796_067_184,
+        },
     ]
 }
 

@@ -5,6 +5,7 @@
 mod audits;
 mod bench_command;
 mod chaos;
+mod compare_pictures;
 mod control_commands;
 mod gang_training;
 mod log_context;
@@ -18,6 +19,7 @@ mod predict;
 mod predict_baselines;
 mod predict_geometry;
 mod predict_real;
+mod predict_trace;
 mod prometheus_page;
 mod redis_secure_run;
 mod run_bad_input;

@@ -92,12 +92,7 @@ fn one_worker_and_four_give_the_same_fingerprint() {
 
     // A cell's bits do not depend on which other cells ran, nor on how batches are cut into shards: with the trained
     // weights given, a run of one method and one strength repeats its rows.
-    let weights = std::fs::read_dir(fixture.path().join("one/checkpoints/guided"))
-        .unwrap()
-        .filter_map(|entry| Some(entry.ok()?.path().join("ema.safetensors")))
-        .filter(|path| path.is_file())
-        .max()
-        .unwrap();
+    let weights = fixture.weights("one");
     let narrow = SPEC
         .replace("name = \"tiny\"", "name = \"narrow\"")
         .replace(

@@ -1,7 +1,10 @@
 //! What figures and the viewer show beyond the table, from the records that were kept for them and from the slices.
 
 mod curves;
-mod pictures;
+mod images;
+mod masks;
+pub(crate) mod pictures;
+pub(crate) mod recorded_slices;
 mod records;
 mod sequences;
 mod sweeps;

@@ -2,78 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anofpdm_common::metrics::Overlap;
 use anofpdm_common::plan::{Cell, CellOutput, SliceRef};
-use anofpdm_common::record::{KeptMap, MapScale, Record};
-use anofpdm_common::store::slices::SubjectImages;
+use anofpdm_common::record::{KeptMap, MapScale};
 
 use super::Sources;
+use super::images::{Images, Shown};
+use super::masks::masks as masks_of;
 use super::records::{KeptCell, seed_of};
 use super::sequences::steps;
 use crate::evaluate::EvaluateError;
 use crate::evaluate::rows::row_of;
 use crate::plan::exhibits::RULE;
 use crate::report::exhibits::{
-    Mask, MethodExhibit, Pictures, SliceExhibit, SlicePlace, StepMap, StepMaps,
+    Mask, MethodExhibit, Pictures, SHOWN_RANGE, SliceExhibit, SlicePlace, StepMap, StepMaps,
 };
 use crate::report::slices::SlicesOfCell;
-use crate::stored_record;
 
 /// Most slices that are shown: what a page has room for.
 const MOST: usize = 400;
-
-/// A slice as it is shown, without what methods made of it.
-struct Shown {
-    images: Vec<Vec<u8>>,
-    truth: Mask,
-}
-
-/// Opens each subject once.
-struct Images<'a> {
-    sources: &'a Sources<'a>,
-    open: BTreeMap<u32, SubjectImages>,
-    values: Vec<f32>,
-}
-
-impl<'a> Images<'a> {
-    const fn new(sources: &'a Sources<'a>) -> Self {
-        Self {
-            sources,
-            open: BTreeMap::new(),
-            values: Vec::new(),
-        }
-    }
-
-    fn read(&mut self, slice: SliceRef) -> Result<Shown, EvaluateError> {
-        let dataset = self.sources.dataset;
-        let id = dataset.subject(slice);
-        let subject = match self.open.entry(slice.subject) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => {
-                new.insert(dataset.store().images().subject(id)?)
-            }
-        };
-        let position = slice.position as usize;
-        subject.read_slice(position, &mut self.values)?;
-        let pixels = subject.size * subject.size;
-        dataset
-            .scaling()
-            .apply(&mut self.values, subject.channels, pixels);
-        let images = self.values.chunks(pixels.max(1));
-        let truth = dataset.store().truth().mask(id, position)?;
-        let truth = truth.unwrap_or_default();
-        Ok(Shown {
-            images: images.map(grey).collect(),
-            truth: Mask::of(truth.iter().map(|pixel| *pixel != 0)),
-        })
-    }
-}
-
-/// -1 is black, 1 is white.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn grey(scaled: &[f32]) -> Vec<u8> {
-    let level = |value: &f32| (127.5 * (value.clamp(-1.0, 1.0) + 1.0)).round() as u8;
-    scaled.iter().map(level).collect()
-}
 
 impl Sources<'_> {
     fn place(&self, slice: SliceRef) -> (Option<usize>, SlicePlace) {
@@ -112,46 +59,44 @@ impl Sources<'_> {
             masks && same && row().as_ref() == Some(&wanted)
         })
     }
+}
 
-    /// The masks of a cell on these slices.
-    fn masks(
-        &self,
-        cell: usize,
-        shown: &BTreeSet<SliceRef>,
-        pixels: usize,
-    ) -> Result<BTreeMap<SliceRef, Mask>, EvaluateError> {
-        let mut found = BTreeMap::new();
-        let batches = self.scored.plan.batches.iter().zip(&self.scored.records);
-        for (batch, records) in batches {
-            if !batch.iter().any(|slice| shown.contains(slice)) {
-                continue;
-            }
-            let digest = records[cell].1;
-            let masks: Vec<_> = match stored_record::read(self.artifacts, digest)? {
-                Record::Masks(scores) => scores.into_iter().map(|score| score.mask).collect(),
-                Record::RatedMasks(scores) => {
-                    let scores = scores.into_iter();
-                    scores.map(|rated| rated.score.mask).collect()
-                }
-                Record::Restored(scores) => scores.into_iter().map(|score| score.mask).collect(),
-                _ => return Err(EvaluateError::Kind(digest)),
-            };
-            for (slice, mask) in batch.iter().zip(masks) {
-                if shown.contains(slice)
-                    && let Ok(mask) = mask.mask(pixels)
-                {
-                    found.insert(*slice, Mask::of(mask.iter().map(|pixel| *pixel != 0)));
-                }
-            }
-        }
-        Ok(found)
+/// What one method made of one slice, as pages show it; the mask and its overlap as if the slice were unhealthy.
+pub(crate) fn method_exhibit(
+    map: Option<&KeptMap>,
+    mask: Mask,
+    called_unhealthy: bool,
+    overlap: Overlap,
+) -> MethodExhibit {
+    let (levels, low) = map.map_or((Vec::new(), 0.0), coarse);
+    MethodExhibit {
+        map: levels,
+        low,
+        high: map.map_or(0.0, |map| map.high),
+        logarithmic: map.is_some_and(|map| map.scale == MapScale::Logarithmic),
+        mask,
+        called_unhealthy,
+        dice: overlap.dice(),
     }
 }
 
-/// Levels of 8 bits of those of 16.
-fn coarse(map: &KeptMap) -> Vec<u8> {
-    #[allow(clippy::cast_possible_truncation)]
-    map.levels.iter().map(|level| (level >> 8) as u8).collect()
+/// Levels of 8 bits of those of 16; of a logarithmic scale down to a thousandth of the highest value, below which there is
+/// nothing to see.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn coarse(map: &KeptMap) -> (Vec<u8>, f32) {
+    let lowest = map.high / SHOWN_RANGE;
+    if map.scale != MapScale::Logarithmic || map.low >= lowest {
+        return (
+            map.levels.iter().map(|level| (level >> 8) as u8).collect(),
+            map.low,
+        );
+    }
+    let decades = f64::from(map.high / map.low).ln() / f64::from(SHOWN_RANGE).ln();
+    let shown = |level: &u16| {
+        let below = (1.0 - f64::from(*level) / f64::from(u16::MAX)) * decades;
+        (255.0 * (1.0 - below)).round().max(0.0) as u8
+    };
+    (map.levels.iter().map(shown).collect(), lowest)
 }
 
 /// Slices that are shown, patient by patient, from the feet to the head.
@@ -214,7 +159,13 @@ pub(super) fn pictures(
         let of_cell = plan.cells.get(cell.cell);
         let of_cell = of_cell.and_then(|cell| sources.mask_cell(cell));
         masks.push(match of_cell {
-            Some(number) => sources.masks(number, &wanted, side * side)?,
+            Some(number) => masks_of(
+                sources.scored,
+                sources.artifacts,
+                number,
+                &wanted,
+                side * side,
+            )?,
             None => BTreeMap::new(),
         });
     }
@@ -227,22 +178,16 @@ pub(super) fn pictures(
             sources.table.cells.iter().find(of_row)
         })
         .collect();
-    let mut images = Images::new(sources);
+    let mut images = Images::new(sources.dataset);
     let mut slices = Vec::new();
     for (place, slice, number) in &shown.slices {
         let Shown { images, truth } = images.read(*slice)?;
         let methods = kept.iter().enumerate().map(|(method, cell)| {
             let map = cell.exhibits.get(slice)?.map.as_ref()?;
             let of_table = in_table[method]?.cell.slices.get((*number)?)?;
-            Some(MethodExhibit {
-                map: coarse(map),
-                low: map.low,
-                high: map.high,
-                logarithmic: map.scale == MapScale::Logarithmic,
-                mask: masks[method].get(slice).cloned().unwrap_or_default(),
-                called_unhealthy: of_table.called_unhealthy,
-                dice: of_table.overlap.dice(),
-            })
+            let mask = masks[method].get(slice).cloned().unwrap_or_default();
+            let called = of_table.called_unhealthy;
+            Some(method_exhibit(Some(map), mask, called, of_table.overlap))
         });
         slices.push(SliceExhibit {
             place: place.clone(),
@@ -276,7 +221,7 @@ pub(super) fn step_maps(
     let times = steps(sources);
     let side = sources.dataset.store().manifest().size;
     let channel = sources.dataset.raw_channel();
-    let mut images = Images::new(sources);
+    let mut images = Images::new(sources.dataset);
     let mut found = Vec::new();
     for cell in kept {
         for (slice, exhibit) in &cell.exhibits {
@@ -338,12 +283,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scaled_intensities_become_grey() {
-        assert_eq!(
-            grey(&[-1.0, 0.0, 1.0, 7.0, f32::NAN]),
-            [0, 128, 255, 255, 0]
-        );
-        let map = KeptMap::new(&[0.0, 0.5, 1.0]);
-        assert_eq!(coarse(&map)[2], 255);
+    fn levels_become_coarse() {
+        let (levels, low) = coarse(&KeptMap::new(&[1e-6, 1e-3, 0.032, 1.0]));
+        assert_eq!((&levels[..], low), (&[0, 0, 128, 255][..], 1e-3));
+        let narrow = KeptMap::new(&[0.5, 1.0]);
+        assert_eq!(coarse(&narrow), (vec![0, 255], narrow.low));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anofpdm_common::plan::{Cell, CellOutput, SliceRef, Trajectory};
 use anofpdm_common::record::{Exhibit, Record};
+use anofpdm_common::store::artifacts::ArtifactStore;
 
 use super::Sources;
 use crate::evaluate::rows::row_of;
@@ -47,24 +48,10 @@ pub(super) fn kept(
         let Some(row) = row_of(finished, cell) else {
             continue;
         };
-        let mut exhibits = BTreeMap::new();
-        for (batch, records) in plan.batches.iter().zip(&finished.records) {
-            if !batch.iter().any(|slice| plan.exhibits.of(*slice).any()) {
-                continue;
-            }
-            let Some((_, digest)) = records.get(number) else {
-                continue;
-            };
-            let Record::Exhibits(of_batch) = stored_record::read(sources.artifacts, *digest)?
-            else {
-                return Err(EvaluateError::Kind(*digest));
-            };
-            for (slice, exhibit) in batch.iter().zip(of_batch) {
-                if let Some(mut exhibit) = exhibit {
-                    exhibit.map.take_if(|_| !shown.contains(slice));
-                    exhibits.insert(*slice, *exhibit);
-                }
-            }
+        let looked_at = |slice: &SliceRef| plan.exhibits.of(*slice).any();
+        let mut exhibits = of_cell(finished, sources.artifacts, number, looked_at)?;
+        for (slice, exhibit) in &mut exhibits {
+            exhibit.map.take_if(|_| !shown.contains(slice));
         }
         found.push(KeptCell {
             cell: number,
@@ -72,6 +59,35 @@ pub(super) fn kept(
             seed: seed_of(finished, cell),
             exhibits,
         });
+    }
+    Ok(found)
+}
+
+/// What a cell kept of the slices that are `wanted`; batches without one are not read.
+pub(super) fn of_cell(
+    finished: &Finished,
+    artifacts: &ArtifactStore,
+    cell: usize,
+    wanted: impl Fn(&SliceRef) -> bool,
+) -> Result<BTreeMap<SliceRef, Exhibit>, EvaluateError> {
+    let mut found = BTreeMap::new();
+    for (batch, records) in finished.plan.batches.iter().zip(&finished.records) {
+        if !batch.iter().any(&wanted) {
+            continue;
+        }
+        let Some((_, digest)) = records.get(cell) else {
+            continue;
+        };
+        let Record::Exhibits(of_batch) = stored_record::read(artifacts, *digest)? else {
+            return Err(EvaluateError::Kind(*digest));
+        };
+        for (slice, exhibit) in batch.iter().zip(of_batch) {
+            if let Some(exhibit) = exhibit
+                && wanted(slice)
+            {
+                found.insert(*slice, *exhibit);
+            }
+        }
     }
     Ok(found)
 }

@@ -1,155 +1,22 @@
 //! Figures 3, 4 and 6: maps and masks as pictures.
 
-use super::{Figure, counted, file_part, name_of, percent};
-use crate::report::drawing::{
-    Anchor, Area, Colour, Drawing, Pixels, SMALL, Shape, Stroke, colour, font,
+use super::picture_grid::{
+    Grid, NOTE, coloured, dice_below, grey, outcome, place_name, truth_alone,
 };
-use crate::report::exhibits::{Mask, MethodExhibit, Pictures, SliceExhibit, SlicePlace, StepMaps};
-
-/// Side of a picture and the space beside it, pixels of the drawing.
-const SIDE: f64 = 96.0;
-const GAP: f64 = 6.0;
-const LEFT: f64 = 8.0;
+use super::{Figure, counted, file_part, name_of, percent};
+use crate::report::exhibits::{Pictures, SHOWN_RANGE, SliceExhibit, StepMaps};
 
 /// Methods with a column each; the viewer has all.
 const MOST_METHODS: usize = 3;
 /// Slices with a row each.
 const MOST_SLICES: usize = 6;
 
-fn grey(width: usize, height: usize, levels: &[u8]) -> Pixels {
-    Pixels {
-        width,
-        height,
-        rgb: levels.iter().map(|level| [*level; 3]).collect(),
-    }
-}
-
-fn coloured(width: usize, height: usize, shares: impl Iterator<Item = f64>) -> Pixels {
-    Pixels {
-        width,
-        height,
-        rgb: shares.map(colour::scale).collect(),
-    }
-}
-
-/// Truth and mask over an image: both white, truth alone orange, mask alone blue.
-const BOTH: [u8; 3] = [0xff, 0xff, 0xff];
-const MISSED: [u8; 3] = [0xe6, 0x9f, 0x00];
-const WRONG: [u8; 3] = [0x38, 0x8c, 0xe0];
-
-fn outcome(slice: &SliceExhibit, mask: &Mask) -> Pixels {
-    let count = slice.width * slice.height;
-    let (truth, mask) = (slice.truth.pixels(count), mask.pixels(count));
-    let image = slice.images.first();
-    let rgb = (0..count).map(|pixel| match (truth[pixel], mask[pixel]) {
-        (true, true) => BOTH,
-        (true, false) => MISSED,
-        (false, true) => WRONG,
-        (false, false) => {
-            let level = image.and_then(|image| image.get(pixel)).copied();
-            [level.unwrap_or(0) / 2; 3]
-        }
-    });
-    Pixels {
-        width: slice.width,
-        height: slice.height,
-        rgb: rgb.collect(),
-    }
-}
-
-fn truth_alone(width: usize, height: usize, truth: &Mask) -> Pixels {
-    let levels: Vec<u8> = truth
-        .pixels(width * height)
-        .iter()
-        .map(|set| if *set { 255 } else { 0 })
-        .collect();
-    grey(width, height, &levels)
-}
-
-/// A grid of pictures, with a line of text below each.
-struct Grid {
-    drawing: Drawing,
-    top: f64,
-}
-
-/// Above the columns: their names.
-const NAMES: f64 = 42.0;
-const ROW: f64 = SIDE + 24.0;
-
-impl Grid {
-    fn new(columns: &[String], rows: usize, notes: f64) -> Self {
-        let width = LEFT + columns.len() as f64 * (SIDE + GAP);
-        let mut drawing = Drawing::new(width, NAMES + rows as f64 * (ROW + notes) + 4.0);
-        for (column, name) in columns.iter().enumerate() {
-            let text = font::shortened(name, SIDE + GAP - 2.0, SMALL);
-            let x = Self::x(column) + SIDE / 2.0;
-            drawing.small([x, NAMES - 8.0], text, Anchor::Middle);
-        }
-        Self {
-            drawing,
-            top: NAMES,
-        }
-    }
-
-    /// A name above two columns.
-    fn above(&mut self, column: usize, name: &str) {
-        let text = font::shortened(name, 2.0 * SIDE, SMALL);
-        let x = Self::x(column) + SIDE + GAP / 2.0;
-        self.drawing.small([x, NAMES - 24.0], text, Anchor::Middle);
-    }
-
-    fn x(column: usize) -> f64 {
-        LEFT + column as f64 * (SIDE + GAP)
-    }
-
-    fn note(&mut self, text: String) {
-        let width = self.drawing.width - LEFT - 4.0;
-        let text = font::shortened(&text, width, SMALL);
-        self.drawing
-            .small([LEFT, self.top + 12.0], text, Anchor::Start);
-        self.top += NOTE;
-    }
-
-    fn picture(&mut self, column: usize, pixels: Pixels, below: String) {
-        let area = Area {
-            left: Self::x(column),
-            top: self.top,
-            width: SIDE,
-            height: SIDE,
-        };
-        self.drawing.image(area, pixels);
-        self.drawing.shapes.push(Shape::Rect {
-            area,
-            fill: None,
-            stroke: Some(Stroke::new(Colour::Faint, 0.6)),
-            hint: String::new(),
-        });
-        let below = font::shortened(&below, SIDE + GAP - 2.0, 11.0);
-        let at = [area.left + SIDE / 2.0, area.bottom() + 14.0];
-        self.drawing
-            .words(at, below, Anchor::Middle, 11.0, Colour::Ink);
-    }
-
-    fn next(&mut self) {
-        self.top += ROW;
-    }
-}
-
-const NOTE: f64 = 18.0;
-
-fn place_name(place: &SlicePlace) -> String {
-    format!("{}, slice {}", place.subject, place.slice)
-}
-
-/// From the brightest to the darkest of a scale.
-const RANGE: f32 = 1_000.0;
-
 /// Share of a logarithmic scale that ends at `largest`.
 fn logarithmic(value: f32, largest: f32) -> f64 {
     if value <= 0.0 || largest <= 0.0 {
         return if value.is_nan() { f64::NAN } else { 0.0 };
     }
-    1.0 + f64::from(value / largest).ln() / f64::from(RANGE).ln()
+    1.0 + f64::from(value / largest).ln() / f64::from(SHOWN_RANGE).ln()
 }
 
 /// Figure 3: S_t and the gradient of one slice at several steps; `None` without steps.
@@ -177,7 +44,7 @@ pub fn fig3(maps: &StepMaps) -> Option<Figure> {
         let largest = values.filter(|value| value.is_finite()).fold(0.0, f32::max);
         grid.note(format!(
             "{name}: bright {largest:.1e}, dark {:.1e} and less, logarithmic",
-            largest / RANGE
+            largest / SHOWN_RANGE
         ));
         let input = grey(width, height, &maps.image);
         grid.picture(0, input, String::new());
@@ -262,11 +129,7 @@ pub fn fig4(pictures: &Pictures, best: &[usize]) -> Option<Figure> {
             let Some(Some(exhibit)) = slice.methods.get(*method) else {
                 continue;
             };
-            let MethodExhibit { map, low, high, .. } = exhibit;
-            let shares = map.iter().map(|level| f64::from(*level) / 255.0);
-            let column = 2 + 2 * place;
-            let scale = format!("{low:.0e} … {high:.0e}");
-            grid.picture(column, coloured(width, height, shares), scale);
+            grid.map(2 + 2 * place, slice, exhibit);
             let called = if exhibit.called_unhealthy {
                 ""
             } else {
@@ -278,11 +141,8 @@ pub fn fig4(pictures: &Pictures, best: &[usize]) -> Option<Figure> {
                 place_name(&slice.place),
                 name_of(&pictures.methods[*method])
             ));
-            let below = match exhibit.called_unhealthy {
-                true => dice,
-                false => format!("{} healthy", percent(Some(exhibit.dice))),
-            };
-            grid.picture(column + 1, outcome(slice, &exhibit.mask), below);
+            let below = dice_below(exhibit);
+            grid.picture(3 + 2 * place, outcome(slice, &exhibit.mask), below);
         }
         grid.next();
     }
@@ -291,7 +151,7 @@ pub fn fig4(pictures: &Pictures, best: &[usize]) -> Option<Figure> {
         of_paper: "Figures 4 and 6",
         title: "Maps and masks".to_owned(),
         caption: format!(
-            "{} Seed {}. Each map has a scale of its own, logarithmic where it can be; masks: white right, orange missed, blue wrong; below them \
+            "{} Seed {}. Each map has a scale of its own, logarithmic where it can be, from a thousandth of its largest value; masks: white right, orange missed, blue wrong; below them \
              the DICE, and \"healthy\" where the slice is called so. {} of {} have a column.",
             pictures.rule,
             pictures.seed,
@@ -308,6 +168,7 @@ pub fn fig4(pictures: &Pictures, best: &[usize]) -> Option<Figure> {
 mod tests {
     use super::super::samples;
     use super::*;
+    use crate::report::drawing::Shape;
 
     #[test]
     fn pictures_have_a_row_a_slice_and_say_every_dice() {

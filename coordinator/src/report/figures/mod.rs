@@ -1,12 +1,14 @@
 //! The figures of a report: the paper's 2 to 6, and our own. One function makes one figure from plain numbers.
 
 pub mod calls;
+pub mod changed;
 pub mod differences;
 pub mod files;
 pub mod gather;
 pub mod loss;
 pub mod maps;
 pub mod patients;
+mod picture_grid;
 pub mod pixels;
 pub mod sizes;
 pub mod steps;

@@ -2,6 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use crate::report::drawing::Drawing;
 use crate::report::drawing::svg::{Ground, write};
 use crate::report::figures::{Figure, Figures};
 
@@ -17,36 +18,50 @@ pub(super) fn grid(figures: &[Figure]) -> Markup {
 }
 
 fn one(figure: &Figure) -> Markup {
-    let svg = write(
-        &figure.drawing,
-        Ground::Page,
-        &format!("svg-{}", figure.name),
-        &figure.title,
-        &figure.description,
-    );
-    let wide = figure.drawing.width > 560.0;
     let lines = figure.data.lines().count();
     let shown: Vec<&str> = figure.data.lines().take(MOST_LINES).collect();
-    html! {
-        figure.wide[wide] #(format!("figure-{}", figure.name)) {
-            div.scroll tabindex=[wide.then_some("0")] role=[wide.then_some("group")] aria-label=[wide.then_some(&figure.title)] {
-                div.drawing style=(format!("--wide:{}px", figure.drawing.width.round())) { (PreEscaped(svg)) }
-            }
-            figcaption {
-                b { (figure.title) @if !figure.of_paper.is_empty() { " (" (figure.of_paper) " of the paper)" } }
-                ". " (figure.caption)
-                details {
-                    summary { "in words and numbers" }
-                    p { (figure.description) }
-                    @if !figure.data.is_empty() {
-                        pre tabindex="0" { (shown.join("\n")) }
-                        @if lines > MOST_LINES {
-                            p { (lines - MOST_LINES) " further lines in figures/" (figure.name) ".csv" }
-                        }
-                    }
-                    p { "Files: figures/" (figure.name) ".svg, .png" @if !figure.data.is_empty() { ", .csv" } }
+    let caption = html! {
+        @if !figure.of_paper.is_empty() { b { " (" (figure.of_paper) " of the paper)" } }
+        ". " (figure.caption)
+        details {
+            summary { "in words and numbers" }
+            p { (figure.description) }
+            @if !figure.data.is_empty() {
+                pre tabindex="0" { (shown.join("\n")) }
+                @if lines > MOST_LINES {
+                    p { (lines - MOST_LINES) " further lines in figures/" (figure.name) ".csv" }
                 }
             }
+            p { "Files: figures/" (figure.name) ".svg, .png" @if !figure.data.is_empty() { ", .csv" } }
+        }
+    };
+    let Figure {
+        drawing,
+        name,
+        title,
+        description,
+        ..
+    } = figure;
+    framed(drawing, name, title, description, &caption)
+}
+
+/// A drawing as pages show it, with what stands behind its title below it; `name` is one that no other drawing of the page
+/// has, `words` are for those who cannot see it.
+pub(crate) fn framed(
+    drawing: &Drawing,
+    name: &str,
+    title: &str,
+    words: &str,
+    caption: &Markup,
+) -> Markup {
+    let svg = write(drawing, Ground::Page, &format!("svg-{name}"), title, words);
+    let wide = drawing.width > 560.0;
+    html! {
+        figure.wide[wide] #(format!("figure-{name}")) {
+            div.scroll tabindex=[wide.then_some("0")] role=[wide.then_some("group")] aria-label=[wide.then_some(title)] {
+                div.drawing style=(format!("--wide:{}px", drawing.width.round())) { (PreEscaped(svg)) }
+            }
+            figcaption { b { (title) } (caption) }
         }
     }
 }

@@ -1,25 +1,25 @@
 //! `report/report.html`: the whole report as one page that asks for nothing else.
 
 #[cfg(test)]
-mod browser;
+pub(crate) mod browser;
 mod calls;
 mod cost;
 mod definitions;
 mod differences;
-mod figures;
+pub(crate) mod figures;
 mod head;
 mod number;
 pub(crate) mod settings;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
-mod viewer;
+pub(crate) mod viewer;
 
 use anofpdm_common::spec::RunSpec;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::drawing::colour;
-use super::figures::Figures;
+use super::figures::{Figures, gather};
 use super::summary::Summary;
 use viewer::Viewer;
 
@@ -28,7 +28,7 @@ pub const LARGEST: usize = 15_000_000;
 
 pub(crate) const STYLE: &str = include_str!("style.css");
 const PAGE_SCRIPT: &str = include_str!("page.js");
-const VIEWER_SCRIPT: &str = include_str!("viewer.js");
+pub(crate) const VIEWER_SCRIPT: &str = include_str!("viewer.js");
 
 /// Nothing is loaded, whatever a name in the data says.
 pub(crate) const POLICY: &str =
@@ -65,7 +65,8 @@ pub fn page(parts: &Parts<'_>) -> String {
     let without = whole(parts, None).into_string();
     // Escapes of names, and the numbers around the pictures, come on top of what is counted.
     let room = (LARGEST - 500_000).saturating_sub(without.len());
-    match Viewer::new(parts.summary, room) {
+    let best = gather::best_methods(parts.summary);
+    match Viewer::new(&parts.summary.exhibits.pictures, best, &[], room) {
         None => without,
         Some(viewer) => whole(parts, Some(&viewer)).into_string(),
     }
@@ -119,6 +120,8 @@ pub fn document(title: &str, body: &Markup) -> Markup {
                 title { (title) }
                 link rel="icon" href="data:,";
                 style { (PreEscaped(style)) }
+                // What needs scripts is hidden without this.
+                script { (PreEscaped("document.documentElement.classList.add('js')")) }
             }
             body { (body) }
         }

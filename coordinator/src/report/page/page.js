@@ -1,8 +1,6 @@
 "use strict";
 // Sorting, columns, copying. Everything is there without it.
 (() => {
-  document.documentElement.classList.add("js");
-
   const number = (cell) => (cell.dataset.v === "" ? NaN : Number(cell.dataset.v));
 
   // Rows of the first body; what is no method stays below.

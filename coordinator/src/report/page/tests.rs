@@ -193,6 +193,7 @@ fn nothing_is_asked_for_and_text_is_escaped() {
     assert!(page.contains("default-src 'none'; img-src data:"));
     assert!(!page.contains("a<b>") && !page.contains("<found>") && !page.contains("<its>"));
     assert!(page.contains("a&lt;b&gt;"));
+    assert!(page.contains("<time datetime=\"2026-11-30T19:24:25Z\">2026-11-30</time>"));
     assert!(page.len() < LARGEST);
 }
 

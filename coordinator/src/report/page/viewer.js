@@ -68,7 +68,8 @@
     return Math.round((255 * (value - Math.log(low))) / Math.log(high / low));
   };
 
-  const paint = (target, slice, image, map, layers, one) => {
+  const paint = (target, slice, image, map, layers, method) => {
+    const one = slice.methods[method] ?? null;
     const { width, height } = slice;
     const [wide, high] = [zoom * width, zoom * height];
     if (target.width !== wide || target.height !== high) [target.width, target.height] = [wide, high];
@@ -81,7 +82,7 @@
         const [column, row] = [Math.floor(x / zoom), Math.floor(y / zoom)];
         const pixel = row * width + column;
         let colour = [image[pixel], image[pixel], image[pixel]];
-        if (layers.h && map) colour = data.scale[Math.max(0, Math.min(255, view.o ? map[pixel] : shared(map[pixel], one, view.method)))];
+        if (layers.h && map) colour = data.scale[Math.max(0, Math.min(255, view.o ? map[pixel] : shared(map[pixel], one, method)))];
         if (layers.d) {
           const [real, said] = [truth[pixel], mask[pixel]];
           if (real && said) colour = [255, 255, 255];
@@ -111,23 +112,32 @@
     const mine = (turn += 1);
     const slice = current();
     const one = slice.methods[view.method] ?? null;
+    const other = data.beside[view.method];
     const image = await levels(slice.images[view.modality] ?? "", slice.width, slice.height);
-    const map = one ? await levels(one.map, slice.width, slice.height) : null;
+    // A run keeps the maps of some slices only.
+    const map_of = (made) => (made && made.map ? levels(made.map, slice.width, slice.height) : null);
+    const map = await map_of(one);
+    const other_map = other === null ? map : await map_of(slice.methods[other]);
     // A later key was faster.
     if (mine !== turn) return;
-    paint(canvas, slice, image, map, view, one);
+    paint(canvas, slice, image, map, view, view.method);
     beside.hidden = !view.s;
-    if (view.s) paint(beside, slice, image, map, { h: true, t: view.t }, one);
+    if (view.s && other === null) paint(beside, slice, image, map, { h: true, t: view.t }, view.method);
+    else if (view.s) paint(beside, slice, image, other_map, view, other);
     const kind = slice.unhealthy ? "unhealthy" : "healthy";
-    const said = one
-      ? `${data.methods[view.method]}: called ${one.called ? "unhealthy" : "healthy"}, DICE of the mask ${(100 * one.dice).toFixed(1)} %`
-      : "nothing of this method";
+    const told = (method) => {
+      const made = slice.methods[method];
+      return made
+        ? `${data.methods[method]}: called ${made.called ? "unhealthy" : "healthy"}, DICE of the mask ${(100 * made.dice).toFixed(1)} %`
+        : `nothing of ${data.methods[method]}`;
+    };
+    const said = view.s && other !== null ? `${told(view.method)}. Beside it ${told(other)}` : told(view.method);
     const text = `${slice.subject}, slice ${slice.slice} (${view.slice + 1} of ${patients[view.patient].slices.length}), ${kind}. ${said}.`;
     by("says").textContent = text;
     canvas.setAttribute("aria-label", text);
     const own = view.o || !(one && one.logarithmic);
     const [low, high] = one ? (own ? [one.low, one.high] : ends[view.method]) : [0, 0];
-    by("range").textContent = one ? `${short(low)} to ${short(high)}, ${one.logarithmic ? "logarithmic" : "linear"}, ${own ? "this map's" : "all maps of the method"}` : "";
+    by("range").textContent = one && !one.map ? "the map of this slice was not kept" : one ? `${short(low)} to ${short(high)}, ${one.logarithmic ? "logarithmic" : "linear"}, ${own ? "this map's" : "all maps of the method"}` : "";
     by("scale").hidden = !(view.h || view.s);
     by("patient").value = view.patient;
     by("slice").max = patients[view.patient].slices.length - 1;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::figures;
 use crate::report::drawing::{colour, png};
 use crate::report::exhibits::{MethodExhibit, Pictures, SliceExhibit};
-use crate::report::figures::{Figures, gather, name_of};
+use crate::report::figures::{Figures, name_of};
 use crate::report::summary::Summary;
 
 /// What the script reads.
@@ -16,6 +16,8 @@ use crate::report::summary::Summary;
 struct Data<'a> {
     modalities: &'a [String],
     methods: Vec<String>,
+    /// Of each method the one that stands beside it; its own map does where there is none.
+    beside: Vec<Option<usize>>,
     /// Colours of a map's levels.
     scale: Vec<[u8; 3]>,
     slices: Vec<Slice<'a>>,
@@ -60,7 +62,7 @@ impl OfMethod<'_> {
 }
 
 /// What the viewer holds, and what was left out for the page's size.
-pub(super) struct Viewer {
+pub(crate) struct Viewer {
     json: String,
     left_out: Vec<String>,
     slices: usize,
@@ -69,6 +71,9 @@ pub(super) struct Viewer {
 
 /// Pixels as PNG in base64; an image that contradicts its size is black.
 fn encoded(slice: &SliceExhibit, levels: &[u8]) -> String {
+    if levels.is_empty() {
+        return String::new();
+    }
     let (width, height) = (slice.width, slice.height);
     let bytes = png::grey(width, height, levels);
     let bytes = bytes.or_else(|_| png::grey(width, height, &vec![0; width * height]));
@@ -90,13 +95,18 @@ fn of_method<'a>(slice: &SliceExhibit, exhibit: &'a MethodExhibit) -> OfMethod<'
 
 impl Viewer {
     /// Of at most about `room` bytes: methods go first, those that are worse before the better; then slices, the last
-    /// first. `None` without slices.
-    pub(super) fn new(summary: &Summary, room: usize) -> Option<Self> {
-        let pictures: &Pictures = &summary.exhibits.pictures;
+    /// first. `None` without slices. `best`: numbers of all methods, the best one first; `beside`: of each the number of the
+    /// one to be seen beside it, where that is not its own map.
+    pub(crate) fn new(
+        pictures: &Pictures,
+        best: Vec<usize>,
+        beside: &[Option<usize>],
+        room: usize,
+    ) -> Option<Self> {
         if pictures.slices.is_empty() {
             return None;
         }
-        let mut order = gather::best_methods(summary);
+        let mut order = best;
         let mut slices: Vec<Slice<'_>> = pictures
             .slices
             .iter()
@@ -159,6 +169,13 @@ impl Viewer {
                 .iter()
                 .map(|method| name_of(&pictures.methods[*method]))
                 .collect(),
+            beside: order
+                .iter()
+                .map(|method| {
+                    let other = beside.get(*method).copied().flatten()?;
+                    order.iter().position(|kept| *kept == other)
+                })
+                .collect(),
             scale: (0..=255)
                 .map(|level| colour::scale(f64::from(level) / 255.0))
                 .collect(),
@@ -201,19 +218,25 @@ pub(super) fn section(summary: &Summary, made: &Figures, viewer: Option<&Viewer>
             (figures::grid(&made.pictures))
             @match viewer {
                 None => p.absent { "Figures 4 and 6 and the viewer: not in this run. Its records keep no maps and no masks." },
-                Some(viewer) => {
-                    h3 { "Viewer" }
-                    p { (pictures.rule) " " (viewer.slices) " slices. Images of patients: pass this file on as you would them." }
-                    @if !viewer.left_out.is_empty() {
-                        p { "Left out for the size of the page: " (viewer.left_out.join(", ")) "." }
-                    }
-                    @if viewer.slices < viewer.all_slices {
-                        p { "Left out for the size of the page: " (viewer.all_slices - viewer.slices) " slices." }
-                    }
-                    (controls())
-                    script type="application/json" #viewer-data { (PreEscaped(&viewer.json)) }
-                },
+                Some(viewer) => { h3 { "Viewer" } (viewer.markup(&pictures.rule)) },
             }
+        }
+    }
+}
+
+impl Viewer {
+    /// All of it but its script; `rule` says how its slices were chosen.
+    pub(crate) fn markup(&self, rule: &str) -> Markup {
+        html! {
+            p { (rule) " " (self.slices) " slices. Images of patients: pass this file on as you would them." }
+            @if !self.left_out.is_empty() {
+                p { "Left out for the size of the page: " (self.left_out.join(", ")) "." }
+            }
+            @if self.slices < self.all_slices {
+                p { "Left out for the size of the page: " (self.all_slices - self.slices) " slices." }
+            }
+            (controls())
+            script type="application/json" #viewer-data { (PreEscaped(&self.json)) }
         }
     }
 }
@@ -263,39 +286,53 @@ fn controls() -> Markup {
 mod tests {
     use super::*;
     use crate::report::figures::samples;
-    use crate::report::tests::summary;
 
-    fn shown() -> Summary {
-        let mut summary = summary();
-        summary.exhibits.pictures = samples::pictures(&["gradient", "anofpdm-ddim"]);
-        summary
+    fn shown() -> Pictures {
+        samples::pictures(&["gradient", "anofpdm-ddim"])
+    }
+
+    /// The second method is the better one.
+    fn viewer(pictures: &Pictures, room: usize) -> Option<Viewer> {
+        Viewer::new(pictures, vec![1, 0], &[Some(1), None], room)
     }
 
     #[test]
     fn what_does_not_fit_is_left_out_and_said() {
-        let summary = shown();
-        let whole = Viewer::new(&summary, usize::MAX).unwrap();
+        let pictures = shown();
+        let whole = viewer(&pictures, usize::MAX).unwrap();
         assert_eq!((whole.left_out.len(), whole.slices), (0, 10));
-        let less = Viewer::new(&summary, whole.json.len() - 3_500).unwrap();
+        assert!(whole.json.contains(r#""beside":[1,null]"#));
+        let less = viewer(&pictures, whole.json.len() - 3_500).unwrap();
         assert_eq!(less.left_out, ["gradient (w 2)"], "the worse one goes");
         assert_eq!(less.slices, 10);
-        let least = Viewer::new(&summary, 4_000).unwrap();
+        assert!(less.json.contains(r#""beside":[null]"#));
+        let least = viewer(&pictures, 4_000).unwrap();
         assert!(least.slices < 10);
-        let none = Viewer::new(
-            &Summary {
-                exhibits: Default::default(),
-                ..summary
-            },
-            1,
-        );
+        let none = viewer(&Pictures::default(), 1);
         assert!(none.is_none());
     }
 
     #[test]
+    fn a_map_that_was_not_kept_takes_no_room() {
+        let mut pictures = shown();
+        let whole = viewer(&pictures, usize::MAX).unwrap().json.len();
+        for made in pictures
+            .slices
+            .iter_mut()
+            .flat_map(|slice| &mut slice.methods)
+        {
+            made.as_mut().unwrap().map.clear();
+        }
+        let without = viewer(&pictures, usize::MAX).unwrap();
+        assert!(without.json.len() < whole);
+        assert!(without.json.contains("\"map\":\"\""));
+    }
+
+    #[test]
     fn names_cannot_end_the_script() {
-        let mut summary = shown();
-        summary.exhibits.pictures.slices[0].place.patient = "</script><b>".to_owned();
-        let viewer = Viewer::new(&summary, usize::MAX).unwrap();
+        let mut pictures = shown();
+        pictures.slices[0].place.patient = "</script><b>".to_owned();
+        let viewer = viewer(&pictures, usize::MAX).unwrap();
         assert!(!viewer.json.contains('<'));
         let back: serde_json::Value = serde_json::from_str(&viewer.json).unwrap();
         assert_eq!(back["slices"][0]["patient"], "</script><b>");

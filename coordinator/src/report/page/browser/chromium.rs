@@ -14,7 +14,7 @@ const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// A browser that answers no more by then is ended, so that a test fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-pub(super) struct Chromium {
+pub(crate) struct Chromium {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -22,9 +22,9 @@ pub(super) struct Chromium {
     asked: u64,
     loaded: bool,
     /// Errors and warnings of the page.
-    pub(super) complaints: Vec<String>,
+    pub(crate) complaints: Vec<String>,
     /// Addresses asked for.
-    pub(super) requests: Vec<String>,
+    pub(crate) requests: Vec<String>,
     _profile: tempfile::TempDir,
     /// Dropped when all is over.
     _over: Sender<()>,
@@ -32,7 +32,7 @@ pub(super) struct Chromium {
 
 impl Chromium {
     /// `None` where none is installed.
-    pub(super) fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let there = |name: &&str| {
             let mut version = Command::new(name);
             version
@@ -104,7 +104,7 @@ impl Chromium {
     }
 
     /// Does `method` and gives its result; what happens meanwhile is noted.
-    pub(super) fn ask(&mut self, method: &str, parameters: Value) -> Value {
+    pub(crate) fn ask(&mut self, method: &str, parameters: Value) -> Value {
         self.asked += 1;
         let mut message = json!({"id": self.asked, "method": method, "params": parameters});
         if let Some(session) = &self.session {
@@ -143,7 +143,7 @@ impl Chromium {
         message
     }
 
-    pub(super) fn open(&mut self, address: &str) {
+    pub(crate) fn open(&mut self, address: &str) {
         self.loaded = false;
         self.ask("Page.navigate", json!({"url": address}));
         while !self.loaded {
@@ -152,7 +152,7 @@ impl Chromium {
     }
 
     /// What an expression gives, a promise what it is kept with.
-    pub(super) fn value(&mut self, expression: &str) -> Value {
+    pub(crate) fn value(&mut self, expression: &str) -> Value {
         let parameters =
             json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
         let result = self.ask("Runtime.evaluate", parameters);
@@ -163,7 +163,7 @@ impl Chromium {
         result["result"]["value"].clone()
     }
 
-    pub(super) fn press(&mut self, key: &str) {
+    pub(crate) fn press(&mut self, key: &str) {
         let mut down = json!({"type": "keyDown", "key": key});
         if key.chars().count() == 1 {
             down["text"] = json!(key);
@@ -176,13 +176,13 @@ impl Chromium {
     }
 
     /// The whole page.
-    pub(super) fn screenshot(&mut self) -> Vec<u8> {
+    pub(crate) fn screenshot(&mut self) -> Vec<u8> {
         let parameters = json!({"captureBeyondViewport": true});
         let picture = self.ask("Page.captureScreenshot", parameters);
         STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()
     }
 
-    pub(super) fn pdf(&mut self) -> Vec<u8> {
+    pub(crate) fn pdf(&mut self) -> Vec<u8> {
         let printed = self.ask("Page.printToPDF", json!({"printBackground": false}));
         STANDARD.decode(printed["data"].as_str().unwrap()).unwrap()
     }

@@ -2,7 +2,7 @@
 //!
 //! `ANOFPDM_SCREENSHOTS=FOLDER cargo test -p anofpdm-coordinator --lib browser` keeps what was seen.
 
-mod chromium;
+pub(crate) mod chromium;
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::tests::{full, page_of};
 use chromium::Chromium;
 
 /// Elements that reach beyond the window, those apart that scroll by themselves.
-const TOO_WIDE: &str = r#"(() => {
+pub(crate) const TOO_WIDE: &str = r#"(() => {
     const wide = [];
     for (const element of document.querySelectorAll("body *")) {
         // What is folded has the places of before.
@@ -27,9 +27,9 @@ const TOO_WIDE: &str = r#"(() => {
 const FIRST_ROW: &str = "document.querySelector('table.sortable tbody tr th').textContent";
 
 /// What the canvas shows.
-const CANVAS: &str = "document.getElementById('viewer-canvas').toDataURL()";
+pub(crate) const CANVAS: &str = "document.getElementById('viewer-canvas').toDataURL()";
 
-fn look(browser: &mut Chromium, width: u32, scheme: &str) {
+pub(crate) fn look(browser: &mut Chromium, width: u32, scheme: &str) {
     let metrics =
         json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700});
     browser.ask("Emulation.setDeviceMetricsOverride", metrics);
@@ -37,22 +37,38 @@ fn look(browser: &mut Chromium, width: u32, scheme: &str) {
     browser.ask("Emulation.setEmulatedMedia", media);
 }
 
-fn keep(browser: &mut Chromium, name: &str) {
+pub(crate) fn keep(browser: &mut Chromium, name: &str) {
     if let Some(folder) = std::env::var_os("ANOFPDM_SCREENSHOTS") {
         let bytes = browser.screenshot();
         std::fs::write(Path::new(&folder).join(format!("{name}.png")), bytes).unwrap();
     }
 }
 
+/// Asked so often, 20 ms apart: minutes, which no page needs.
+const MOST_QUESTIONS: usize = 10_000;
+
 /// Waits until the canvas shows something else than `before`.
-fn changed(browser: &mut Chromium, before: &Value) -> Value {
-    loop {
-        let now = browser.value(CANVAS);
-        if now != *before {
+pub(crate) fn changed(browser: &mut Chromium, before: &Value) -> Value {
+    until(browser, CANVAS, |now| now != before)
+}
+
+/// Asks until the answer is one that is wanted.
+pub(crate) fn until(
+    browser: &mut Chromium,
+    question: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Value {
+    for _ in 0..MOST_QUESTIONS {
+        let now = browser.value(question);
+        if wanted(&now) {
             return now;
         }
         browser.value("new Promise((done) => setTimeout(() => done(1), 20))");
     }
+    panic!(
+        "{question} never became what is wanted: {:?}",
+        browser.complaints
+    );
 }
 
 #[test]
@@ -123,21 +139,26 @@ fn the_page_works_in_a_browser() {
     }
     browser.press("s");
     let beside = "document.getElementById('viewer-beside').hidden";
-    while browser.value(beside) == true {}
+    until(&mut browser, beside, |hidden| *hidden == false);
     browser.press("?");
     let help = "document.getElementById('viewer-help').hidden";
-    while browser.value(help) == true {}
+    until(&mut browser, help, |hidden| *hidden == false);
     assert_eq!(browser.value(TOO_WIDE), "");
     keep(&mut browser, "viewer");
     look(&mut browser, 360, "dark");
     assert_eq!(browser.value(TOO_WIDE), "");
     keep(&mut browser, "viewer-360");
 
+    nothing_went_wrong(&browser, &address);
+}
+
+/// No complaint, and no request beyond the page itself.
+pub(crate) fn nothing_went_wrong(browser: &Chromium, address: &str) {
     assert_eq!(browser.complaints, Vec::<String>::new());
     let asked: Vec<&String> = browser
         .requests
         .iter()
-        .filter(|request| **request != address && !request.starts_with("data:"))
+        .filter(|request| *request != address && !request.starts_with("data:"))
         .collect();
     assert_eq!(asked, Vec::<&String>::new());
 }
