@@ -11,7 +11,7 @@ use nifti::NiftiHeader;
 use nifti::writer::WriterOptions;
 use serde_json::Value;
 
-use crate::predict_geometry;
+use crate::{predict_geometry, predict_trace};
 
 /// Voxels to the left, the back and the head. Every third is padded to a square of 16, the side of a stored slice.
 const fn sides(subject: usize) -> [usize; 3] {
@@ -251,6 +251,10 @@ fn masks_lie_where_the_records_counted_them_whatever_the_axes() {
             "_seg",
             "--store",
             "store",
+            "--maps",
+            &out,
+            "--maps-suffix",
+            "_map",
             "--row",
             &row,
             "--name",
@@ -286,6 +290,7 @@ fn masks_lie_where_the_records_counted_them_whatever_the_axes() {
         predict_geometry::another_reader_sees_it_too(&fixture, out);
     }
     decisions_are_those_of_the_records(&fixture, &csv);
+    predict_trace::a_picture_is_of_the_step_that_the_records_name(&fixture, &csv);
     what_does_not_fit_is_refused(&fixture);
     a_row_stands_in_the_table(&fixture);
 }
@@ -346,31 +351,42 @@ fn a_row_stands_in_the_table(fixture: &Fixture) {
     fixture.succeeds("anofpdm", &["report", "run", "--with", "anofpdm-ddim.json"]);
     let after = fixture.summary("run");
     assert_eq!(before["fingerprint"], after["fingerprint"]);
-    let find = |summary: &Value, method: &str, w: Option<f64>| -> Option<f64> {
+    let find = |summary: &Value, method: &str, w: Option<f64>, metric: &str| -> Option<f64> {
         let rows = summary["rows"].as_array().unwrap().iter();
         let mut rows = rows.filter(|row| row["setup"] == "unhealthy" && row["method"] == method);
         let row = rows.find(|row| row["guidance"].as_f64() == w)?;
-        row["dice"]["per_seed"]
+        row[metric]["per_seed"]
             .as_array()
             .unwrap()
             .last()
             .unwrap()
             .as_f64()
     };
-    assert_eq!(find(&before, "again", None), None);
-    let (found, own) = (
-        find(&after, "again", None),
-        find(&after, "anofpdm-ddim", Some(3.0)),
-    );
+    assert_eq!(find(&before, "again", None, "dice"), None);
+    let both = |metric: &str| {
+        (
+            find(&after, "again", None, metric),
+            find(&after, "anofpdm-ddim", Some(3.0), metric),
+        )
+    };
+    let (found, own) = both("dice");
     // But for pixels of the padding they are the same masks.
     assert!(
         (found.unwrap() - own.unwrap()).abs() < 0.01,
         "{found:?} {own:?}"
     );
-    let names = |paired: &Value| paired.to_string().contains("\"again\"");
-    for paired in after["paired"].as_array().unwrap() {
-        assert_eq!(names(paired), paired["metric"] == "dice", "{paired}");
+    // The map of the files is that of the records, wherever the axes of a file run: the same pixels are ranked.
+    for metric in ["auprc", "auroc", "fpr95"] {
+        let (found, own) = both(metric);
+        assert!(
+            found.is_some() && found == own,
+            "{metric}: {found:?} {own:?}"
+        );
     }
+    let names = |paired: &Value| paired.to_string().contains("\"again\"");
+    let paired = after["paired"].as_array().unwrap();
+    assert_eq!(paired.len(), 4);
+    assert!(paired.iter().all(names));
     let twice = [
         "report",
         "run",

@@ -208,6 +208,14 @@ impl Schedule {
         self.timestep_map[index]
     }
 
+    /// The paper's t at `index`, from 1, as figures and tables print it: one more than the time that the network is given.
+    ///
+    /// # Panics
+    /// As [`Schedule::network_time`].
+    pub fn paper_time(&self, index: usize) -> i64 {
+        self.network_time(index) + 1
+    }
+
     /// Variance of q(x_{t-1} | x_t, x_0) at every kept index (Eq. 3).
     pub fn posterior_variances(&self) -> &[f64] {
         &self.posterior_variance

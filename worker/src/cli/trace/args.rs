@@ -76,7 +76,7 @@ pub struct TraceArgs {
     /// Output tensors
     #[arg(long, value_name = "OUT.safetensors", required_unless_present = "run")]
     pub out: Option<PathBuf>,
-    /// Method to trace
+    /// Method to trace; anofpdm-ddim and anofpdm-ddpm are anofpdm with that --encoding
     #[arg(long, default_value = "anofpdm", value_parser = method)]
     pub method: TraceMethod,
     #[command(flatten)]
@@ -165,19 +165,21 @@ pub struct TraceArgs {
 /// A method by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TraceMethod {
-    /// The forward process, which yields all methods of the AnoFPDM family.
-    Anofpdm,
+    /// The forward process, which yields all methods of the AnoFPDM family; a run's tables name it with its encoding.
+    Anofpdm(Option<Encoding>),
     /// A method it is compared with.
     Baseline(Baseline),
 }
 
-/// Name of [`TraceMethod::Anofpdm`].
+/// The forward process by whichever encoding `--encoding` says.
 const ANOFPDM: &str = "anofpdm";
 
 impl TraceMethod {
     const fn name(self) -> &'static str {
         match self {
-            Self::Anofpdm => ANOFPDM,
+            Self::Anofpdm(None) => ANOFPDM,
+            Self::Anofpdm(Some(Encoding::Ddim)) => Method::AnofpdmDdim.name(),
+            Self::Anofpdm(Some(Encoding::Ddpm)) => Method::AnofpdmDdpm.name(),
             Self::Baseline(baseline) => baseline.name(),
         }
     }
@@ -209,9 +211,10 @@ impl TraceArgs {
             given.map(|(name, _)| *name)
         };
         let stray = match self.method {
-            TraceMethod::Anofpdm => stray(&of_classifier)
+            TraceMethod::Anofpdm(named) => stray(&of_classifier)
                 .or(self.threshold.map(|_| "--threshold"))
-                .or(self.dynamic_clip.then_some("--dynamic-clip")),
+                .or(self.dynamic_clip.then_some("--dynamic-clip"))
+                .or((named.is_some() && self.encoding.is_some()).then_some("--encoding")),
             TraceMethod::Baseline(baseline) => {
                 let clip = self.dynamic_clip && baseline != Baseline::DdimClfFree;
                 let classifier = if has_classifier(baseline) {
@@ -239,13 +242,26 @@ impl TraceArgs {
     }
 
     /// The method of a run's table that is meant, where one is.
-    pub(super) const fn method_name(&self) -> Option<&'static str> {
-        match (self.method, self.encoding) {
-            (TraceMethod::Anofpdm, None) => None,
-            (TraceMethod::Anofpdm, Some(Encoding::Ddim)) => Some(Method::AnofpdmDdim.name()),
-            (TraceMethod::Anofpdm, Some(Encoding::Ddpm)) => Some(Method::AnofpdmDdpm.name()),
-            (TraceMethod::Baseline(baseline), _) => Some(baseline.name()),
+    pub(super) fn method_name(&self) -> Option<&'static str> {
+        match self.method {
+            TraceMethod::Anofpdm(_) => self
+                .named_encoding()
+                .map(|encoding| TraceMethod::Anofpdm(Some(encoding)).name()),
+            TraceMethod::Baseline(baseline) => Some(baseline.name()),
         }
+    }
+
+    /// How the forward process makes x_t, where a name or `--encoding` says so.
+    fn named_encoding(&self) -> Option<Encoding> {
+        match self.method {
+            TraceMethod::Anofpdm(named) => named.or(self.encoding),
+            TraceMethod::Baseline(_) => self.encoding,
+        }
+    }
+
+    /// The encoding of the forward process.
+    pub(super) fn forward_encoding(&self) -> Encoding {
+        self.named_encoding().unwrap_or(Encoding::Ddim)
     }
 
     pub(super) fn mask_rule(&self) -> MaskRule {
@@ -283,12 +299,17 @@ pub(super) const fn has_classifier(baseline: Baseline) -> bool {
 }
 
 fn method(text: &str) -> Result<TraceMethod, String> {
-    std::iter::once(TraceMethod::Anofpdm)
+    let all: Vec<TraceMethod> = [None, Some(Encoding::Ddim), Some(Encoding::Ddpm)]
+        .map(TraceMethod::Anofpdm)
+        .into_iter()
         .chain(Baseline::ALL.map(TraceMethod::Baseline))
+        .collect();
+    all.iter()
         .find(|method| method.name() == text)
+        .copied()
         .ok_or_else(|| {
-            let names = Baseline::ALL.map(Baseline::name);
-            format!("one of {ANOFPDM}, {}", names.join(", "))
+            let names: Vec<&str> = all.iter().map(|method| method.name()).collect();
+            format!("one of {}", names.join(", "))
         })
 }
 
@@ -354,6 +375,26 @@ mod tests {
         for wrong in ["0", "17", "-3", "3.0", "x"] {
             assert!(median(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn methods_go_by_the_names_of_a_table_too() {
+        let named = |text: &str| method(text).unwrap();
+        assert_eq!(named("anofpdm"), TraceMethod::Anofpdm(None));
+        for (name, encoding) in [
+            ("anofpdm-ddim", Encoding::Ddim),
+            ("anofpdm-ddpm", Encoding::Ddpm),
+        ] {
+            assert_eq!(named(name), TraceMethod::Anofpdm(Some(encoding)));
+            assert_eq!(named(name).name(), name);
+        }
+        let cg_cdm = named("cg-cdm");
+        assert_eq!(cg_cdm, TraceMethod::Baseline(Baseline::CgCdm));
+        let message = method("anofpdm-ddim-ste").unwrap_err();
+        assert!(
+            message.starts_with("one of anofpdm, anofpdm-ddim,"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use anofpdm_common::method::{Encoding, MapKind};
+use anofpdm_common::method::MapKind;
 use anyhow::Result;
 
 use super::output::{self, Setup};
@@ -32,7 +32,7 @@ pub(super) fn trace(
     let pass = ForwardPass {
         schedule: &context.schedule,
         switches: args.semantics.switches(),
-        encoding: args.encoding.unwrap_or(Encoding::Ddim),
+        encoding: args.forward_encoding(),
         steps: args.steps(),
         guidance: &args.guidance,
         modalities: &context.modalities,

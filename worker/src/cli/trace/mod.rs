@@ -32,12 +32,12 @@ struct TraceContext<'a> {
 
 /// Runs a method on one batch and writes everything it yields.
 pub fn run(args: &TraceArgs) -> Result<()> {
+    args.check_options()?;
     if args.picture.run.is_some() {
         torch::memory::keep();
         torch::set_threads(args.threads);
         return picture::run(args);
     }
-    args.check_options()?;
     let (Some(model), Some(config), Some(input), Some(out_path)) =
         (&args.model, &args.config, &args.input, &args.out)
     else {
@@ -70,7 +70,7 @@ pub fn run(args: &TraceArgs) -> Result<()> {
         modalities,
     };
     let out = match args.method {
-        TraceMethod::Anofpdm => forward::trace(&context, &mut net)?,
+        TraceMethod::Anofpdm(_) => forward::trace(&context, &mut net)?,
         TraceMethod::Baseline(baseline) => baseline::trace(&context, baseline, &mut net)?,
     };
     tensors::write(out_path, &out).context("the trace cannot be written")

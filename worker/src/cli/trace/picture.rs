@@ -32,7 +32,7 @@ use crate::predict::finished_run::FinishedRun;
 use crate::usage::UsageError;
 use crate::worker_loop::batch_reader::BatchReader;
 
-/// Times of the full schedule that the figure shows, beside the last step and t_e.
+/// The paper's t that the figure shows, beside the last step and t_e.
 const TIMES: [i64; 6] = [100, 200, 300, 500, 600, 700];
 
 /// Pixels between tiles.
@@ -82,6 +82,9 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     else {
         return Err(UsageError::new("--run needs --subject, --slice and --png").into());
     };
+    if args.guidance.len() > 1 {
+        return Err(UsageError::new("--run takes one --guidance").into());
+    }
     let run = FinishedRun::open(run, None)?;
     let location = match &asked.store {
         Some(store) => Location::Local(store.clone()),
@@ -223,7 +226,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     columns.extend(truth.is_some().then(|| "truth".to_owned()));
     columns.extend(
         kept.iter()
-            .map(|i| format!("t = {}", schedule.network_time(*i))),
+            .map(|i| format!("t = {}", schedule.paper_time(*i))),
     );
     columns.push("t_e".to_owned());
     println!("columns: {}", columns.join(", "));
@@ -239,7 +242,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
         println!(
             "{}: t_e = {} (kept index {index}), M_te = {:.4e}, M_max = {:.4e}, quantile level {:.3}",
             names.get(*channel as usize).map_or("?", String::as_str),
-            schedule.network_time(index),
+            schedule.paper_time(index),
             peaks[m],
             max_divergence.get(m).copied().unwrap_or(f32::NAN),
             levels[m].level
@@ -257,9 +260,8 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
 
 /// The kept index nearest to each of [`TIMES`], and the last one; ascending, each once.
 fn kept_steps(schedule: &Schedule, steps: usize) -> Vec<usize> {
-    let nearest = |time: i64| {
-        (0..steps).min_by_key(|index| (schedule.network_time(*index) - time).unsigned_abs())
-    };
+    let nearest =
+        |t: i64| (0..steps).min_by_key(|index| (schedule.paper_time(*index) - t).unsigned_abs());
     let mut kept: Vec<usize> = TIMES.into_iter().filter_map(nearest).collect();
     kept.extend(steps.checked_sub(1));
     kept.sort_unstable();
@@ -296,7 +298,9 @@ mod tests {
     #[test]
     fn times_of_the_figure_are_the_nearest_that_were_kept() {
         let all = Schedule::linear(1000, &Respacing::None).unwrap();
-        assert_eq!(kept_steps(&all, 600), [100, 200, 300, 500, 599]);
+        let kept = kept_steps(&all, 600);
+        let t: Vec<i64> = kept.iter().map(|index| all.paper_time(*index)).collect();
+        assert_eq!(t, [100, 200, 300, 500, 600]);
         let few = Schedule::linear(1000, &Respacing::Sections(vec![50])).unwrap();
         let kept = kept_steps(&few, 30);
         assert!(kept.iter().all(|index| *index < 30) && kept.last() == Some(&29));
