@@ -80,6 +80,8 @@ fn document(caption: &str, columns: &str, lines: &[String]) -> String {
          \\documentclass{article}\n\\usepackage[a3paper,margin=1cm]{geometry}\n\\usepackage{booktabs,amssymb}\n\
          \\begin{document}\n\\begin{table}\n\\centering\n",
     );
+    // Room between the caption and the rule below it: what classes have there is for captions under figures.
+    text.push_str("\\setlength{\\belowcaptionskip}{6pt}\n");
     text.push_str(&format!(
         "\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n"
     ));
