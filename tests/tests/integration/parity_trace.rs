@@ -295,7 +295,7 @@ fn bad_usage() {
         (
             good().option("--method", "anoddpm"),
             2,
-            "anofpdm, anoddpm-gaussian",
+            "anofpdm, anofpdm-ddim, anofpdm-ddpm, anoddpm-gaussian",
         ),
         (
             good().option("--m-max", "1,2;3,4"),
