@@ -20,6 +20,7 @@ pub mod packed_run;
 pub mod pixel_ranking;
 pub mod ranked_run;
 pub mod run_metrics;
+pub mod score_ranks;
 pub mod score_run;
 pub mod setup;
 pub mod summary;

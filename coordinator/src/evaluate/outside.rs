@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anofpdm_common::ids::Digest;
 use anofpdm_common::metrics::collected_runs::CollectedRuns;
+use anofpdm_common::metrics::score_ranks::by_rank;
 use anofpdm_common::metrics::setup::SliceStatistics;
 use anofpdm_common::metrics::{Localization, RunDetail};
 
@@ -139,14 +140,16 @@ fn statistics(
     Ok(statistics)
 }
 
-/// Sorted scores of the test slices; `None` where the row has no map of one.
+/// Sorted scores of the test slices, by their ranks; `None` where the row has no map of one.
 fn score_runs(row: &OutsideRow, names: &[SliceName]) -> Option<Vec<Vec<u32>>> {
     let scores = row.scores();
     let run = |name: &SliceName| {
         let slice = u32::try_from(name.slice).ok()?;
         Some(scores.get(&(name.subject.as_str(), slice))?.run())
     };
-    names.iter().map(run).collect()
+    let mut runs: Vec<Vec<u32>> = names.iter().map(run).collect::<Option<_>>()?;
+    by_rank(&mut runs);
+    Some(runs)
 }
 
 /// Both set-ups of a row; without `runs` what is of masks alone.

@@ -8,6 +8,7 @@ use anofpdm_common::metrics::bootstrap::{
 };
 use anofpdm_common::metrics::evaluate::section;
 use anofpdm_common::metrics::run_metrics::RunMetrics;
+use anofpdm_common::metrics::score_ranks::by_rank;
 use anofpdm_common::metrics::{LesionCounts, Overlap, Setup, SliceStatistics};
 use anofpdm_common::statistics::{pearson, spearman};
 use serde::{Deserialize, Serialize};
@@ -161,10 +162,11 @@ impl VolumeEvaluation {
 fn ranked(volumes: &[ComparedVolume], statistics: &[SliceStatistics]) -> Option<RunMetrics> {
     let slices = volumes.iter().flat_map(|volume| &volume.slices);
     let runs = slices.map(|slice| Some(slice.scores.as_ref()?.run()));
-    let runs = runs.collect::<Option<Vec<Vec<u32>>>>()?;
+    let mut runs = runs.collect::<Option<Vec<Vec<u32>>>>()?;
     if runs.is_empty() {
         return None;
     }
+    by_rank(&mut runs);
     match RunMetrics::count(runs.as_slice(), statistics, REFERENCE_BATCH) {
         Ok(ranked) => Some(ranked),
         Err(never) => match never {},
@@ -261,7 +263,10 @@ fn correlation(volumes: &[ComparedVolume]) -> VolumeCorrelation {
 pub(crate) mod tests {
     use anofpdm_common::metrics::{Localization, PooledOverlap, VolumeMetrics};
 
+    use anofpdm_common::metrics::score_run::score_run;
+
     use super::super::compare::SliceCounts;
+    use super::super::scores::SliceScores;
     use super::*;
 
     /// A volume of two slices of 10 pixels with these counts: predicted, truth, common.
@@ -303,6 +308,38 @@ pub(crate) mod tests {
                 },
             },
         }
+    }
+
+    #[test]
+    fn the_interval_of_maps_does_not_hang_on_their_scale() {
+        let of = |scaled: fn(f32) -> f32| {
+            let patients = (0..6_u16).map(|patient| {
+                let name = format!("p{patient}");
+                let mut volume = volume(&name, &name, [[4, 4, 4], [0, 0, 0]]);
+                for (number, slice) in (0..).zip(&mut volume.slices) {
+                    let scores: Vec<f32> = (0..40_u16)
+                        .map(|pixel| {
+                            scaled(f32::from((pixel * 37 + patient * 11 + number) % 64) / 64.0)
+                        })
+                        .collect();
+                    let labels: Vec<u8> = (0..40)
+                        .map(|pixel| u8::from(number == 0 && pixel % 9 == 0))
+                        .collect();
+                    slice.scores = Some(SliceScores::new(
+                        &score_run(&scores, &labels, None).unwrap(),
+                    ));
+                }
+                volume
+            });
+            VolumeEvaluation::of(&patients.collect::<Vec<_>>())
+        };
+        let plain = of(|score| score);
+        let auprc = plain.mixed.auprc.unwrap();
+        let [low, high] = auprc.ci95.unwrap();
+        assert!((low..=high).contains(&auprc.mean.unwrap()), "{auprc:?}");
+        assert!(high - low > 0.0);
+        assert_eq!(of(|score| score + 1_000.0), plain);
+        assert_eq!(of(|score| 1.0 - (1.0 - score) / 1_024.0), plain);
     }
 
     #[test]
