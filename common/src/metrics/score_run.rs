@@ -8,7 +8,7 @@ pub enum ScoreError {
     #[error("score {value} at pixel {pixel}: scores must be finite")]
     NotFinite { value: f32, pixel: usize },
     #[error(
-        "score {value} at pixel {pixel}: scores must not be negative (only their order counts: add a constant)"
+        "score {value} at pixel {pixel}: scores must not be negative (only their order counts: take the lowest of all off)"
     )]
     Negative { value: f32, pixel: usize },
 }
@@ -133,7 +133,7 @@ mod tests {
         };
         assert!(error(f32::NAN).contains("NaN at pixel 1"));
         assert!(error(f32::INFINITY).contains("finite"));
-        assert!(error(-1.0).contains("add a constant"));
+        assert!(error(-1.0).contains("take the lowest of all off"));
     }
 
     #[test]
