@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anofpdm_common::metrics::setup::Setup;
 use rayon::prelude::*;
 
-use super::difference::{Reach, Side, correct, difference};
+use super::difference::{Reach, Side, beyond_rounding, correct, difference};
 use super::measured::Measured;
 use crate::report::statistics::{Comparison, Metric, Paired, RowId};
 
@@ -58,7 +58,7 @@ impl<'a> Compared<'a> {
     /// First less second, patient by patient.
     pub(super) fn differences(&self, first: usize, second: usize) -> Vec<f64> {
         let pairs = self.values[first].iter().zip(&self.values[second]);
-        pairs.map(|(a, b)| a - b).collect()
+        pairs.map(|(a, b)| beyond_rounding(a - b)).collect()
     }
 
     /// Pairs of rows to compare.
@@ -170,6 +170,28 @@ pub(super) mod tests {
                 dice: draws,
                 auprc: Vec::new(),
             },
+        }
+    }
+
+    #[test]
+    fn equal_values_over_other_numbers_of_seeds_do_not_differ() {
+        let values: Vec<f64> = (1..8).map(|n| 1.0 / f64::from(3 * n + 1)).collect();
+        let mut thrice = measured("thrice", &values);
+        for ((sum, count), value) in thrice.dice.values_mut().zip(&values) {
+            (*sum, *count) = ((0..6).map(|_| value).sum(), 6);
+        }
+        thrice.draws.dice = mean_draws(&thrice.dice, BOOTSTRAP_SEED).unwrap();
+        let once = measured("once", &values);
+        let rows = [&once, &thrice];
+        let by_patient = Compared::new(&rows, Setup::Mixed, Metric::Dice).values;
+        assert_ne!(by_patient[0], by_patient[1]);
+        let found = paired(&rows)[0].comparisons[0].clone();
+        assert_eq!((found.better, found.worse, found.equal), (0, 0, 7));
+        assert_eq!((found.sign_flip.p, found.signed_rank.p), (1.0, 1.0));
+        assert_eq!(found.ci95, Some([0.0, 0.0]));
+        for by in &super::super::ranking::rankings(&rows)[0].rankings {
+            assert_eq!(by.ranks, [1, 1], "{by:?}");
+            assert_eq!(by.shares[0], by.shares[1], "{by:?}");
         }
     }
 

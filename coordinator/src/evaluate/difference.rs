@@ -9,6 +9,24 @@ use crate::report::statistics::{Comparison, RowId, Test};
 /// Adjusted p below which rows are said to differ.
 pub(crate) const LEVEL: f64 = 0.05;
 
+/// Differences up to this are of rounding: equal values that were added up over one seed and over three differ in their last
+/// digits.
+const ROUNDING: f64 = 1e-12;
+
+/// 0 where values differ by rounding alone.
+pub(crate) fn beyond_rounding(difference: f64) -> f64 {
+    if difference.abs() <= ROUNDING {
+        0.0
+    } else {
+        difference
+    }
+}
+
+/// A value without the digits in which equal ones may differ, so that they have one rank.
+pub(crate) fn rounded(value: f64) -> f64 {
+    (value / ROUNDING).round() * ROUNDING
+}
+
 /// One of two rows.
 pub(crate) struct Side<'a> {
     pub(crate) id: RowId,
@@ -24,14 +42,18 @@ pub(crate) fn difference(
     second: Side<'_>,
     differences: &[f64],
 ) -> Option<Comparison> {
-    let flip = sign_flip::sign_flip(differences, BOOTSTRAP_SEED)?;
-    let rank = signed_rank::signed_rank(differences)?;
+    let differences: Vec<f64> = differences.iter().copied().map(beyond_rounding).collect();
+    let flip = sign_flip::sign_flip(&differences, BOOTSTRAP_SEED)?;
+    let rank = signed_rank::signed_rank(&differences)?;
     let count = |which: fn(&f64) -> bool| differences.iter().filter(|d| which(d)).count();
     let (better, worse) = (count(|d| *d > 0.0), count(|d| *d < 0.0));
     let drawn = first.draws.iter().zip(second.draws);
-    let drawn: Vec<f64> = drawn.map(|(a, b)| a - b).collect();
+    let drawn: Vec<f64> = drawn.map(|(a, b)| beyond_rounding(a - b)).collect();
     Some(Comparison {
-        difference: first.mean.zip(second.mean).map(|(a, b)| a - b),
+        difference: first
+            .mean
+            .zip(second.mean)
+            .map(|(a, b)| beyond_rounding(a - b)),
         first: first.id,
         second: second.id,
         ci95: interval(&drawn),

@@ -6,7 +6,7 @@ use anofpdm_common::statistics::mid_ranks::doubled_mid_ranks;
 use anofpdm_common::statistics::{PairedOrder, Stability, holm, kendall_tau, stability};
 
 use super::comparison::{Compared, MOST_ROWS, draws, id, mean};
-use super::difference::LEVEL;
+use super::difference::{LEVEL, rounded};
 use super::measured::{BOOTSTRAP_SEED, Measured};
 use crate::report::statistics::{Agreement, Metric, RankedBy, Ranking, RankingBy};
 
@@ -71,13 +71,16 @@ fn by_table(compared: &Compared<'_>, metric: Metric) -> Stability {
     let whole: Vec<f64> = compared
         .rows
         .iter()
-        .map(|row| mean(row, metric).unwrap_or(f64::NAN))
+        .map(|row| mean(row, metric).map_or(f64::NAN, rounded))
         .collect();
     let drawn: Vec<&[f64]> = compared.rows.iter().map(|row| draws(row, metric)).collect();
     let count = drawn.iter().map(|row| row.len()).min().unwrap_or(0) as u64;
     stability(&whole, count, |resample| {
         #[allow(clippy::cast_possible_truncation)]
-        drawn.iter().map(|row| row[resample as usize]).collect()
+        drawn
+            .iter()
+            .map(|row| rounded(row[resample as usize]))
+            .collect()
     })
 }
 
@@ -87,7 +90,8 @@ fn by_ranks(compared: &Compared<'_>) -> Stability {
     // `[patient][row]`: the higher the value, the higher the rank.
     let ranks: Vec<Vec<u64>> = (0..compared.patients.len())
         .map(|patient| {
-            let values: Vec<f64> = compared.values.iter().map(|row| row[patient]).collect();
+            let values = compared.values.iter().map(|row| rounded(row[patient]));
+            let values: Vec<f64> = values.collect();
             doubled_mid_ranks(&values)
         })
         .collect();

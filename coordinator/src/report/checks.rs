@@ -63,7 +63,7 @@ pub fn section(summary: &Summary) -> Vec<String> {
 }
 
 /// Names of networks and workers may hold what ends a cell.
-fn in_cell(text: &str) -> String {
+pub(super) fn in_cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::summary::{Row, Summary, Value};
+use super::tidy::field;
 
 /// The table; columns are named in the first line, undefined values are empty.
 pub fn table(summary: &Summary) -> String {
@@ -34,7 +35,7 @@ fn line(text: &mut String, row: &Row, seeds: usize) {
         text,
         format_args!(
             "{},{guidance},{},{}",
-            row.method,
+            field(&row.method),
             row.setup.name(),
             row.pixel_labels
         ),

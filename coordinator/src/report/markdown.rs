@@ -165,7 +165,7 @@ fn table_marked(summary: &Summary, marked: bool) -> String {
         );
         lines.push(format!(
             "| {}{} | {} | {} | {} | {} |",
-            mixed.method,
+            checks::in_cell(&mixed.method),
             if mixed.pixel_labels { " †" } else { "" },
             mixed.guidance.map(|w| w.to_string()).unwrap_or_default(),
             mixed_cells.join(" | "),

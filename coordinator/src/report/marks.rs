@@ -10,6 +10,9 @@ pub const LEGEND: &str = "Bold and underlined: the best and the second best of t
      with pixel labels is marked where it is the best or second best of all methods. Equal numbers share a mark; rows \
      that are no methods have none.";
 
+/// Names of the rows that are no methods.
+pub const TRIVIAL: [&str; 3] = ["all-empty", "all-brain", "raw-threshold"];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     None,
@@ -30,9 +33,9 @@ pub fn number(mean: f64, bounds: Option<[f64; 2]>, to: &str) -> String {
     }
 }
 
-/// Whether a row is no method.
+/// Whether a row is no method: neither one of the run nor another program's, which has no seeds either.
 pub fn is_trivial(row: &Row) -> bool {
-    row.seeds.is_empty()
+    TRIVIAL.contains(&row.method.as_str())
 }
 
 /// The marks of one column; `rows` are all rows of a set-up.

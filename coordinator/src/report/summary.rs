@@ -196,7 +196,7 @@ pub struct Row {
     /// Guidance strength, or a baseline's own; null where there is none, and for trivial rows.
     pub guidance: Option<f64>,
     pub setup: Setup,
-    /// Noise seeds; empty for trivial rows. A method that draws no noise is computed once and stands for all of them.
+    /// Noise seeds; empty for trivial rows and those of other programs. A method that draws no noise is computed once and stands for all of them.
     pub seeds: Vec<u64>,
     /// Slices and patients of the set-up.
     #[serde(default)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use anofpdm_common::metrics::setup::Setup;
 
 use super::markdown;
-use super::marks::{number, percent};
+use super::marks::{is_trivial, number, percent};
 use super::summary::{Row, Summary, Value};
 use crate::readable::{self, wrapped};
 
@@ -323,7 +323,7 @@ fn legend(summary: &Summary, shown: &[Column]) -> String {
     if summary.rows.iter().any(|row| row.pixel_labels) {
         add(" †: a threshold or a setting was chosen with pixel labels.");
     }
-    if summary.rows.iter().any(|row| row.seeds.is_empty()) {
+    if summary.rows.iter().any(is_trivial) {
         add(" all-empty, all-brain and raw-threshold are no methods: what is scored without one.");
     }
     if summary

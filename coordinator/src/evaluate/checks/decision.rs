@@ -143,7 +143,9 @@ pub(super) fn position(evidence: &Evidence<'_>) -> Option<Check> {
         .classification
         .iter()
         .filter(|one| one.split == Split::Test && one.score.is_trivial())
+        // What tells slices apart the other way round tells them apart.
         .filter_map(|one| Some((one.score.name(), one.auroc.mean?)))
+        .map(|(name, area)| (name, area.max(1.0 - area)))
         .max_by(|a, b| a.1.total_cmp(&b.1))?;
     let findings = deciding(evidence).filter_map(|one| {
         let area = one.auroc.mean?;
@@ -151,7 +153,11 @@ pub(super) fn position(evidence: &Evidence<'_>) -> Option<Check> {
             subject: name(one),
             value: area - best,
             shown: format!("{area:.2}"),
-            state: if area > best { State::Ok } else { State::Look },
+            state: if area > best.max(0.5) {
+                State::Ok
+            } else {
+                State::Look
+            },
         })
     });
     let check = Findings::new(findings.collect(), Worse::Low)?.check(

@@ -30,13 +30,15 @@
   }
 
   const extra = document.querySelector("[data-extra]");
-  extra?.addEventListener("change", () => {
+  const columns = () => {
     const table = document.querySelector("table.sortable");
     table.classList.toggle("more", extra.checked);
     for (const head of table.querySelectorAll("[data-shown]")) {
       head.colSpan = Number(extra.checked ? head.dataset.all : head.dataset.shown);
     }
-  });
+  };
+  if (extra) columns();
+  extra?.addEventListener("change", columns);
   const own = document.querySelector("[data-own]");
   own?.addEventListener("change", () => document.querySelector("table.sortable").classList.toggle("own", own.checked));
 

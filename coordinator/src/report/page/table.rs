@@ -235,7 +235,7 @@ pub(super) fn section(summary: &Summary) -> Markup {
                         tr {
                             th colspan="2" {}
                             @for setup in &setups {
-                                th scope="colgroup" colspan=(shown) data-shown=(shown) data-all=(COLUMNS.len() + 1) {
+                                th scope="colgroup" colspan=(COLUMNS.len() + 1) data-shown=(shown) data-all=(COLUMNS.len() + 1) {
                                     (setup.setup.name())
                                     @if let Some((_, row)) = setup.rows.first() { ": " (row.slices) " slices" }
                                 }

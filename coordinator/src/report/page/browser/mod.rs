@@ -195,6 +195,8 @@ fn look_printed(browser: &mut Chromium) {
         browser.value("document.querySelector('nav').offsetWidth"),
         0
     );
+    let heads = "[...document.querySelectorAll('.heads th:not(.extra)')].every((head) => !head.textContent || head.firstChild.offsetWidth > 0)";
+    assert_eq!(browser.value(heads), true);
     let pdf = browser.pdf();
     assert!(pdf.starts_with(b"%PDF"));
     if let Some(folder) = std::env::var_os("ANOFPDM_SCREENSHOTS") {
