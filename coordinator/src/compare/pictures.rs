@@ -142,11 +142,7 @@ fn rows_of(run: &Opened, compared: &Compared) -> Vec<RowId> {
             .iter()
             .any(|one| one.method == row.method && one.dice.iter().flatten().nth(1).is_some())
     };
-    let id = |row: &Row| RowId {
-        method: row.method.clone(),
-        guidance: row.guidance,
-    };
-    rows.filter(shared).map(id).collect()
+    rows.filter(shared).map(Row::id).collect()
 }
 
 /// The pictures of the slices that `compared` names.

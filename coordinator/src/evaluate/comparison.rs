@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use anofpdm_common::metrics::setup::Setup;
 use rayon::prelude::*;
 
-use super::difference::{Reach, Side, beyond_rounding, correct, difference};
+use super::difference::{Reach, Side, correct, difference};
 use super::measured::Measured;
-use crate::report::statistics::{Comparison, Metric, Paired, RowId};
+use crate::report::statistics::{Comparison, Metric, Paired};
 
 /// Rows of a set-up whose pairs are all compared; of more, each with the best one.
 pub(super) const MOST_ROWS: usize = 24;
@@ -58,7 +58,7 @@ impl<'a> Compared<'a> {
     /// First less second, patient by patient.
     pub(super) fn differences(&self, first: usize, second: usize) -> Vec<f64> {
         let pairs = self.values[first].iter().zip(&self.values[second]);
-        pairs.map(|(a, b)| beyond_rounding(a - b)).collect()
+        pairs.map(|(a, b)| a - b).collect()
     }
 
     /// Pairs of rows to compare.
@@ -95,13 +95,6 @@ pub(super) fn draws(measured: &Measured, metric: Metric) -> &[f64] {
     }
 }
 
-pub(super) fn id(measured: &Measured) -> RowId {
-    RowId {
-        method: measured.row.method.clone(),
-        guidance: measured.row.guidance,
-    }
-}
-
 /// The pairs of each set-up and metric that has some.
 pub(super) fn paired(rows: &[&Measured]) -> Vec<Paired> {
     let mut found = Vec::new();
@@ -124,7 +117,7 @@ fn of_setup(compared: &Compared<'_>, setup: Setup, metric: Metric) -> Paired {
             let [one, other] = [first, second].map(|row| {
                 let measured = compared.rows[row];
                 Side {
-                    id: id(measured),
+                    id: measured.row.id(),
                     mean: mean(measured, metric),
                     draws: draws(measured, metric),
                 }

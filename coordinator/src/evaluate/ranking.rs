@@ -5,8 +5,8 @@ use anofpdm_common::metrics::setup::Setup;
 use anofpdm_common::statistics::mid_ranks::doubled_mid_ranks;
 use anofpdm_common::statistics::{PairedOrder, Stability, holm, kendall_tau, stability};
 
-use super::comparison::{Compared, MOST_ROWS, draws, id, mean};
-use super::difference::{LEVEL, rounded};
+use super::comparison::{Compared, MOST_ROWS, draws, mean};
+use super::difference::{LEVEL, beyond_rounding, rounded};
 use super::measured::{BOOTSTRAP_SEED, Measured};
 use crate::report::statistics::{Agreement, Metric, RankedBy, Ranking, RankingBy};
 
@@ -44,7 +44,11 @@ fn ranking(compared: &Compared<'_>, setup: Setup, metric: Metric) -> Ranking {
         setup,
         metric,
         patients: compared.patients.len(),
-        rows: compared.rows.iter().map(|row| id(row)).collect(),
+        rows: compared
+            .rows
+            .iter()
+            .map(|measured| measured.row.id())
+            .collect(),
         rankings: ways
             .into_iter()
             .map(|(by, found)| RankingBy {
@@ -113,7 +117,8 @@ fn by_tests(compared: &Compared<'_>) -> Stability {
     let pairs: Vec<(usize, usize, PairedOrder)> = (0..rows)
         .flat_map(|first| (first + 1..rows).map(move |second| (first, second)))
         .map(|(first, second)| {
-            let differences = compared.differences(first, second);
+            let differences = compared.differences(first, second).into_iter();
+            let differences: Vec<f64> = differences.map(beyond_rounding).collect();
             (first, second, PairedOrder::new(&differences))
         })
         .collect();

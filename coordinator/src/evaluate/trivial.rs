@@ -19,14 +19,11 @@ use super::EvaluateError;
 use super::measured::{Measured, Repeat, RowName, both_setups};
 use super::truth::SMALLEST_LESION;
 use crate::dataset::Dataset;
-use crate::report::marks::TRIVIAL;
+use crate::report::marks::{ALL_BRAIN, ALL_EMPTY, RAW_THRESHOLD};
 
 /// Thresholds tried on the percentile-divided values: 0.02, 0.04 .. 2.
 const THRESHOLDS: usize = 100;
 const THRESHOLD_STEP: f32 = 0.02;
-
-/// Name of the row that calls the whole brain anomalous.
-pub(super) const ALL_BRAIN: &str = TRIVIAL[1];
 
 /// One slice as the trivial rows see it.
 struct RawSlice {
@@ -47,9 +44,9 @@ enum Predictor {
 impl Predictor {
     const fn name(self) -> &'static str {
         match self {
-            Self::AllEmpty => TRIVIAL[0],
+            Self::AllEmpty => ALL_EMPTY,
             Self::AllBrain => ALL_BRAIN,
-            Self::RawThreshold(_) => TRIVIAL[2],
+            Self::RawThreshold(_) => RAW_THRESHOLD,
         }
     }
 

@@ -11,7 +11,10 @@ pub const LEGEND: &str = "Bold and underlined: the best and the second best of t
      that are no methods have none.";
 
 /// Names of the rows that are no methods.
-pub const TRIVIAL: [&str; 3] = ["all-empty", "all-brain", "raw-threshold"];
+pub const ALL_EMPTY: &str = "all-empty";
+pub const ALL_BRAIN: &str = "all-brain";
+pub const RAW_THRESHOLD: &str = "raw-threshold";
+const TRIVIAL: [&str; 3] = [ALL_EMPTY, ALL_BRAIN, RAW_THRESHOLD];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {

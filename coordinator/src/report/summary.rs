@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::data::Data;
 use super::exhibits::Exhibits;
 use super::slices::SliceTable;
-use super::statistics::{Paired, PatientResult, Ranking, WholeVolumes};
+use super::statistics::{Paired, PatientResult, Ranking, RowId, WholeVolumes};
 use crate::version::Program;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -236,6 +236,16 @@ pub struct Row {
     /// What a baseline was computed with; absent for other rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<RowSettings>,
+}
+
+impl Row {
+    /// Its name, whichever set-up it is of.
+    pub fn id(&self) -> RowId {
+        RowId {
+            method: self.method.clone(),
+            guidance: self.guidance,
+        }
+    }
 }
 
 /// Where the masks of a row lie; nothing of rows of other programs.

@@ -1,7 +1,8 @@
 //! Masks of whole volumes compared with the truth: those of any program, as NIfTI files.
 //!
 //! `pairs` matches files by name, `compare` reads one pair and counts, `maps` takes the scores of a pair's pixels (`scores`
-//! is how they are kept), `evaluation` forms the numbers, `row` is what a report takes into its table. `docs/statistics.md` defines every number.
+//! is how they are kept), `evaluation` forms the numbers, `row` is what a report takes into its table.
+//! `docs/statistics.md` defines every number.
 
 pub mod compare;
 pub mod evaluation;

@@ -8,7 +8,7 @@ use super::{Evidence, percent};
 use crate::evaluate::measured::Measured;
 use crate::evaluate::rows::MethodResult;
 use crate::evaluate::tally::Tally;
-use crate::evaluate::trivial::ALL_BRAIN;
+use crate::report::marks::ALL_BRAIN;
 use crate::report::summary::{Check, State};
 
 /// Share of end steps at the last step from which the walk counts as cut off.

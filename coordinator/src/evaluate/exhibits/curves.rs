@@ -4,7 +4,6 @@ use anofpdm_common::metrics::histogram_ap::ScoreHistogram;
 use anofpdm_common::metrics::overlap::{Overlap, PooledOverlap};
 
 use super::Sources;
-use crate::evaluate::comparison;
 use crate::evaluate::rows::row_of;
 use crate::report::exhibits::{PixelCurve, PixelPoint};
 use crate::report::slices::SlicesOfCell;
@@ -28,7 +27,7 @@ pub(super) fn pixel_curves(sources: &Sources<'_>) -> Vec<PixelCurve> {
         };
         let result = sources.methods.iter().find(|method| {
             let first = method.rows.first();
-            first.is_some_and(|measured| comparison::id(measured) == row)
+            first.is_some_and(|measured| measured.row.id() == row)
         });
         let pixels = result.map(|method| &method.pixels);
         if let Some((points, prevalence)) = pixels.and_then(curve) {

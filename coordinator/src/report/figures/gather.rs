@@ -223,7 +223,7 @@ fn complete(summary: &Summary, sweep: &mut StrengthSweep) {
         };
     }
     let mut rows = summary.rows.iter();
-    let empty = rows.find(|row| row.setup == Setup::Mixed && row.method == "all-empty");
+    let empty = rows.find(|row| row.setup == Setup::Mixed && row.method == marks::ALL_EMPTY);
     sweep.all_empty = sweep.all_empty.or(empty.and_then(|row| row.dice.mean));
 }
 

@@ -37,8 +37,10 @@
       head.colSpan = Number(extra.checked ? head.dataset.all : head.dataset.shown);
     }
   };
-  if (extra) columns();
-  extra?.addEventListener("change", columns);
+  if (extra) {
+    columns();
+    extra.addEventListener("change", columns);
+  }
   const own = document.querySelector("[data-own]");
   own?.addEventListener("change", () => document.querySelector("table.sortable").classList.toggle("own", own.checked));
 
